@@ -1,0 +1,367 @@
+"""Qwen2 / Qwen2.5 / Qwen3 in Flax Linen: one definition for sampling and training.
+
+Rows of tokens live on a grid ``[B, M, T]``: ``B`` prompts prefixes, ``M`` rows that
+continue each of them, ``T`` tokens a row. Keys and values that were computed before
+are handed in as *segments* ``[L, B, m, C, K, Q]`` with ``m`` = M (a row's own past) or
+``m`` = 1 (a prefix that all M rows share and that attention reads once for all of
+them). Nothing is mutated: a forward pass returns the keys and values of its tokens.
+
+Einsum alphabet: B prefixes, M rows of a prefix, T query tokens, C keys, D model,
+K kv heads, G query heads per kv head, H = K * G heads, Q head width, F feed-forward,
+V vocabulary, L layers.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from skillrl.models.config import ModelConfig
+
+Params = dict
+_MASKED = -1e30
+
+
+class KV(NamedTuple):
+    """Keys and values, each ``[L, B, m, C, K, Q]`` (without L inside the layer scan)."""
+
+    k: jax.Array
+    v: jax.Array
+
+
+class Segment(NamedTuple):
+    """Past tokens: ``kv`` and which of them exist, ``mask [B, m, C]`` bool."""
+
+    kv: KV
+    mask: jax.Array
+
+
+class Append(NamedTuple):
+    """A cache that this pass writes to: ``kv [L, B, M, R, K, Q]``, new tokens at ``index``.
+
+    All rows write at the same slot, so that a decode step is one contiguous update;
+    slots up to and including a row's own token are attended to.
+    """
+
+    kv: KV
+    index: jax.Array
+
+
+def rotary(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
+    """Rotates ``x [B, M, T, N, Q]`` by ``positions [B, M, T]`` (halves, as Qwen does)."""
+    half = x.shape[-1] // 2
+    frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle = positions[..., None, None].astype(jnp.float32) * frequency
+    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    a, b = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
+    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1).astype(x.dtype)
+
+
+def attend(q: jax.Array, parts: list[tuple[KV, jax.Array]]) -> jax.Array:
+    """Softmax attention over several parts without joining them.
+
+    Args:
+      q: ``[B, M, T, K, G, Q]``, already scaled.
+      parts: pairs of KV ``[B, m, C, K, Q]`` and mask ``[B, m, T or 1, C]``; m is M or 1.
+        A part with m = 1 is read once for all M rows. At least one key of the last
+        part must be visible to every query.
+
+    Returns:
+      ``[B, M, T, K, G, Q]``, softmax in float32.
+    """
+    b, m, t, k_heads, g, width = q.shape
+    scores = []
+    for kv, mask in parts:
+        shared = kv.k.shape[1] == 1 and m > 1
+        queries = q.reshape(b, 1, m * t, k_heads, g, width) if shared else q
+        s = jnp.einsum("BMTKGQ,BMCKQ->BMKGTC", queries, kv.k, preferred_element_type=jnp.float32)
+        if shared:
+            assert mask.shape[2] == 1, "a shared part has no causal structure"
+        scores.append(jnp.where(mask[:, :, None, None], s, _MASKED))
+
+    def rows(x: jax.Array) -> jax.Array:
+        """``[B, m, K, G, m' T]`` -> ``[B, M, K, G, T]`` whether the part was shared or not."""
+        if x.shape[1] == m:
+            return x
+        return jnp.moveaxis(x.reshape(b, k_heads, g, m, t), 3, 1)
+
+    def as_part(x: jax.Array, shared: bool) -> jax.Array:
+        return jnp.moveaxis(x, 1, 3).reshape(b, 1, k_heads, g, m * t) if shared else x
+
+    top = functools.reduce(jnp.maximum, [rows(s.max(-1)) for s in scores])
+    top = jax.lax.stop_gradient(top)
+    total, mixed = 0.0, 0.0
+    for (kv, _), s in zip(parts, scores, strict=True):
+        shared = kv.v.shape[1] == 1 and m > 1
+        weight = jnp.exp(s - as_part(top, shared)[..., None])
+        total += rows(weight.sum(-1))
+        out = jnp.einsum(
+            "BMKGTC,BMCKQ->BMTKGQ",
+            weight.astype(kv.v.dtype),
+            kv.v,
+            preferred_element_type=jnp.float32,
+        )
+        mixed += out.reshape(b, m, t, k_heads, g, width)
+    total = jnp.moveaxis(total, 4, 2)  # [B, M, T, K, G]
+    return (mixed / total[..., None]).astype(q.dtype)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm in float32 over the last axis."""
+
+    eps: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalises ``x`` and scales it; shape and dtype are kept."""
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        y = x.astype(jnp.float32)
+        y = y * jax.lax.rsqrt(jnp.mean(y * y, -1, keepdims=True) + self.eps)
+        return (y * scale).astype(x.dtype)
+
+
+class Projection(nn.Module):
+    """A linear map written as an einsum, with an optional bias over its output axes."""
+
+    equation: str
+    shape: tuple[int, ...]
+    bias_shape: tuple[int, ...] | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the map in the dtype of ``x``."""
+        kernel = self.param("kernel", nn.initializers.normal(0.02), self.shape)
+        y = jnp.einsum(self.equation, x, kernel.astype(x.dtype))
+        if self.bias_shape is not None:
+            y += self.param("bias", nn.initializers.zeros, self.bias_shape).astype(x.dtype)
+        return y
+
+
+class Attention(nn.Module):
+    """Grouped-query attention over segments, an optional cache and the tokens themselves."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        segments: tuple[Segment, ...],
+        append: Append | None,
+        positions: jax.Array,
+        mask: jax.Array,
+    ) -> tuple[jax.Array, KV]:
+        """``x [B, M, T, D]`` -> the same shape, and the KV of these tokens (or the cache)."""
+        c = self.config
+        d, h, k_heads, width = c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim
+
+        def project(name: str, heads: int) -> jax.Array:
+            bias = (heads, width) if c.qkv_bias else None
+            return Projection("BMTD,DHQ->BMTHQ", (d, heads, width), bias, name=name)(x)
+
+        q, k, v = project("query", h), project("key", k_heads), project("value", k_heads)
+        if c.qk_norm:
+            q = RMSNorm(c.rms_norm_eps, name="query_norm")(q)
+            k = RMSNorm(c.rms_norm_eps, name="key_norm")(k)
+        q = rotary(q, positions, c.rope_theta) * (width**-0.5)
+        k = rotary(k, positions, c.rope_theta)
+        if append is None:
+            own = KV(k, v)
+        else:
+            start = (0, 0, append.index, 0, 0)
+            own = KV(
+                jax.lax.dynamic_update_slice(append.kv.k, k.astype(append.kv.k.dtype), start),
+                jax.lax.dynamic_update_slice(append.kv.v, v.astype(append.kv.v.dtype), start),
+            )
+        b, m, t = x.shape[:3]
+        parts = [(s.kv, s.mask[:, :, None]) for s in segments]
+        parts.append((own, mask))
+        y = attend(q.reshape(b, m, t, k_heads, h // k_heads, width), parts)
+        y = y.reshape(b, m, t, h, width)
+        return Projection("BMTHQ,HQD->BMTD", (h, width, d), name="output")(y), own
+
+
+class Table(nn.Module):
+    """A parameter that is used from outside its module: the embedding or the head."""
+
+    key: str
+    shape: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self) -> jax.Array:
+        """The table itself."""
+        return self.param(self.key, nn.initializers.normal(0.02), self.shape)
+
+
+class MLP(nn.Module):
+    """Gated feed-forward with SiLU."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """``[B, M, T, D]`` -> ``[B, M, T, D]``."""
+        d, f = self.config.hidden_size, self.config.intermediate_size
+        gate = Projection("BMTD,DF->BMTF", (d, f), name="gate")(x)
+        up = Projection("BMTD,DF->BMTF", (d, f), name="up")(x)
+        return Projection("BMTF,FD->BMTD", (f, d), name="down")(nn.silu(gate) * up)
+
+
+class Block(nn.Module):
+    """One decoder layer, in the form that `nn.scan` wants: (carry, per-layer, broadcast)."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, x, layer, positions, mask, segment_masks, index):
+        """Carries ``x [B, M, T, D]``; returns it with the layer's KV."""
+        c = self.config
+        past, cache = layer
+        segments = tuple(Segment(kv, m) for kv, m in zip(past, segment_masks, strict=True))
+        append = None if cache is None else Append(cache, index)
+        y = RMSNorm(c.rms_norm_eps, name="input_norm")(x)
+        y, kv = Attention(c, name="attention")(y, segments, append, positions, mask)
+        x = x + y
+        y = RMSNorm(c.rms_norm_eps, name="post_norm")(x)
+        return x + MLP(c, name="mlp")(y), kv
+
+
+REMAT_POLICIES = {
+    "none": None,
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+class Transformer(nn.Module):
+    """The decoder: embedding, scanned layers, final norm. Logits are `unembed`."""
+
+    config: ModelConfig
+    remat: str = "none"
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: jax.Array,
+        positions: jax.Array,
+        mask: jax.Array,
+        segments: tuple[Segment, ...] = (),
+        append: Append | None = None,
+    ) -> tuple[jax.Array, KV]:
+        """See `forward`."""
+        c = self.config
+        embedding = Table("embedding", (c.vocab_size, c.hidden_size), name="embed")()
+        x = jnp.take(embedding, tokens, axis=0).astype(c.dtype)
+        block = Block
+        if self.remat != "none":
+            block = nn.remat(Block, prevent_cse=False, policy=REMAT_POLICIES[self.remat])
+        layers = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast, nn.broadcast),
+            length=c.num_layers,
+        )(c, name="layers")
+        per_layer = (tuple(s.kv for s in segments), None if append is None else append.kv)
+        masks = tuple(s.mask for s in segments)
+        index = None if append is None else append.index
+        x, kv = layers(x, per_layer, positions, mask, masks, index)
+        x = RMSNorm(c.rms_norm_eps, name="final_norm")(x)
+        if not c.tie_embeddings:
+            Table("kernel", (c.hidden_size, c.vocab_size), name="head")()
+        return x, kv
+
+
+def init(key: jax.Array, config: ModelConfig) -> Params:
+    """Random parameters (float32), a plain nested dict laid out as in `models.parameters`."""
+    tokens = jnp.zeros((1, 1, 1), jnp.int32)
+    mask = jnp.ones((1, 1, 1, 1), bool)
+    return Transformer(config).init(key, tokens, tokens, mask)["params"]
+
+
+def forward(
+    params: Params,
+    tokens: jax.Array,
+    positions: jax.Array,
+    *,
+    config: ModelConfig,
+    mask: jax.Array,
+    segments: tuple[Segment, ...] = (),
+    append: Append | None = None,
+    remat: str = "none",
+) -> tuple[jax.Array, KV]:
+    """One pass over a grid of tokens.
+
+    Args:
+      params: as from `init`.
+      tokens: ``[B, M, T]`` int32.
+      positions: ``[B, M, T]`` int32; a suffix starts at its prefix's true length.
+      config: sizes.
+      mask: ``[B, M, T, C]`` bool over the tokens themselves (C = T), or over the
+        cache slots if `append` is given (C = R).
+      segments: past keys and values.
+      append: cache to write to, for decoding.
+      remat: ``none``, ``full`` or ``dots``: what the backward pass computes again.
+
+    Returns:
+      Final hidden states ``[B, M, T, D]``; KV of these tokens ``[L, B, M, T, K, Q]``, or
+      the updated cache.
+    """
+    return Transformer(config, remat).apply(
+        {"params": params}, tokens, positions, mask, segments, append
+    )
+
+
+def unembed(params: Params, hidden: jax.Array) -> jax.Array:
+    """Logits ``[..., V]`` in float32 of hidden states ``[..., D]``."""
+    if "head" in params:
+        kernel = params["head"]["kernel"]
+        return jnp.einsum(
+            "...D,DV->...V", hidden, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32
+        )
+    kernel = params["embed"]["embedding"]
+    return jnp.einsum(
+        "...D,VD->...V", hidden, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32
+    )
+
+
+def causal_mask(lengths: jax.Array, width: int) -> jax.Array:
+    """``[B, M, T, T]`` for right-padded rows of ``lengths [B, M]``; T = `width`.
+
+    Padding queries see themselves, so that no row of the softmax is empty.
+    """
+    at = jnp.arange(width)
+    causal = at[:, None] >= at[None, :]
+    exists = at < lengths[..., None]
+    return (causal & exists[..., None, :]) | (at[:, None] == at[None, :])
+
+
+def logits(
+    params: Params,
+    tokens: jax.Array,
+    *,
+    config: ModelConfig,
+    lengths: jax.Array | None = None,
+) -> jax.Array:
+    """Plain next-token logits of right-padded rows.
+
+    Args:
+      params: as from `init`.
+      tokens: ``[B, T]`` int32.
+      config: sizes.
+      lengths: ``[B]`` true lengths; None means all full.
+
+    Returns:
+      ``[B, T, V]`` float32; rows past a length are meaningless.
+    """
+    b, t = tokens.shape
+    if lengths is None:
+        lengths = jnp.full((b,), t, jnp.int32)
+    positions = jnp.broadcast_to(jnp.arange(t), (b, 1, t))
+    mask = causal_mask(lengths[:, None], t)
+    hidden, _ = forward(params, tokens[:, None], positions, config=config, mask=mask)
+    return unembed(params, hidden)[:, 0]

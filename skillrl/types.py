@@ -1,0 +1,174 @@
+"""The plain records that move through the system.
+
+Everything here is immutable and free of JAX, so that environments, the skill
+bank and the teacher can be used without touching a device. Data goes forward
+as these records:
+
+    Task -> (Observation, Step)* -> Trajectory -> Skill / training batch
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+GENERAL = "general"
+"""The category of skills that apply to every task (S_g in the paper)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Task:
+    """One thing to do in one environment, the same in every process.
+
+    Attributes:
+      id: unique and stable within the environment, e.g. ``valid_seen/0007``.
+      split: ``train``, ``valid_seen`` or ``valid_unseen``.
+      category: key of the environment's ``categories``; routes skill retrieval.
+      goal: the sentence that the agent reads.
+      payload: what the environment needs to start it (a path, a seed); JSON only.
+    """
+
+    id: str
+    split: str
+    category: str
+    goal: str
+    payload: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Observation:
+    """What the agent sees: ``text``, and the actions that would be understood."""
+
+    text: str
+    admissible: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StepResult:
+    """What an environment answers to an action.
+
+    Attributes:
+      observation: the new observation.
+      done: the episode is over (won, lost or out of steps).
+      won: the goal is met now.
+      reward: the environment's own reward for this action.
+      score: partial success in [0, 1] where the environment has one, else 1 if won.
+    """
+
+    observation: Observation
+    done: bool
+    won: bool
+    reward: float = 0.0
+    score: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """One decision of an episode, with exactly the tokens that were sampled.
+
+    Attributes:
+      observation: text the agent saw.
+      admissible: actions offered at that moment.
+      suffix_ids: prompt tokens after the shared prefix.
+      response_ids: sampled tokens, the end-of-turn token included.
+      logprobs: log-probability of each response token (full softmax, temperature 1).
+      response: decoded text, for people and the teacher; never encoded again.
+      action: what was sent to the environment.
+      invalid: why the response was not a valid action, or "" if it was.
+      reward: the environment's reward for the action.
+    """
+
+    observation: str
+    admissible: tuple[str, ...]
+    suffix_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    response: str
+    action: str
+    invalid: str = ""
+    reward: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trajectory:
+    """One whole episode.
+
+    Attributes:
+      task: what was attempted.
+      prefix_ids: prompt tokens shared by every step.
+      steps: the decisions, in order.
+      won: the goal was met.
+      score: final partial score in [0, 1].
+      member: index within the group of the same task (0 in evaluation).
+      repeat: index of the repetition in evaluation.
+      skills: ids of the skills in the prompt.
+      policy_version: number of optimiser updates behind the policy that acted.
+      bank_version: version of the skill bank that was retrieved from.
+      source: ``policy``, ``expert``, ...: who acted.
+      error: why the environment failed, or ""; such episodes are excluded and counted.
+    """
+
+    task: Task
+    prefix_ids: tuple[int, ...]
+    steps: tuple[Step, ...]
+    won: bool
+    score: float = 0.0
+    member: int = 0
+    repeat: int = 0
+    skills: tuple[str, ...] = ()
+    policy_version: int = 0
+    bank_version: int = 0
+    source: str = "policy"
+    error: str = ""
+
+    @property
+    def id(self) -> str:
+        """A name for provenance: task, who acted, member and repeat."""
+        return f"{self.task.id}#{self.source}.v{self.policy_version}.m{self.member}.r{self.repeat}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SkillUse:
+    """How often a skill was in a prompt, and how often that episode was won."""
+
+    episodes: int = 0
+    wins: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a skill came from.
+
+    Attributes:
+      teacher: model id of the teacher that wrote it.
+      step: training iteration at which it was written (0 before training).
+      sources: ids of the trajectories it was distilled from.
+    """
+
+    teacher: str = ""
+    step: int = 0
+    sources: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Skill:
+    """A reusable piece of advice (paper 3.2: name, principle, when to apply).
+
+    Attributes:
+      id: unique in the bank, e.g. ``gen_001``, ``pic_003``, ``err_002``, ``dyn_004``.
+      title: short name.
+      principle: what to do (for a mistake: how to avoid it).
+      when_to_apply: the situation it is for (for a mistake: why it happens).
+      category: ``GENERAL`` or a category key of the environment.
+      kind: ``skill`` or ``mistake``.
+    """
+
+    id: str
+    title: str
+    principle: str
+    when_to_apply: str = ""
+    category: str = GENERAL
+    kind: str = "skill"
+    provenance: Provenance = Provenance()
+    use: SkillUse = SkillUse()
