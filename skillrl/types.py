@@ -100,6 +100,7 @@ class Trajectory:
       steps: the decisions, in order.
       won: the goal was met.
       score: final partial score in [0, 1].
+      final: text of the last observation, which no step shows.
       member: index within the group of the same task (0 in evaluation).
       repeat: index of the repetition in evaluation.
       skills: ids of the skills in the prompt.
@@ -114,6 +115,7 @@ class Trajectory:
     steps: tuple[Step, ...]
     won: bool
     score: float = 0.0
+    final: str = ""
     member: int = 0
     repeat: int = 0
     skills: tuple[str, ...] = ()

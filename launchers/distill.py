@@ -1,0 +1,11 @@
+"""Phase two: distils collected trajectories into a skill bank.
+
+    python launchers/distill.py
+
+The same as ``skillrl distill``; ``--help`` lists the flags.
+"""
+
+from skillrl import cli
+
+if __name__ == "__main__":
+    cli.launch("distill")

@@ -1,0 +1,11 @@
+"""Success on the fixed manifest of held-out tasks, per category.
+
+    python launchers/evaluate.py --checkpoint=rl --split=valid_unseen
+
+The same as ``skillrl evaluate``; ``--help`` lists the flags.
+"""
+
+from skillrl import cli
+
+if __name__ == "__main__":
+    cli.launch("evaluate")

@@ -1,0 +1,11 @@
+"""Shows a skill bank.
+
+    python launchers/inspect_bank.py runs/alfworld-seed0
+
+The same as ``skillrl inspect``; ``--help`` lists the flags.
+"""
+
+from skillrl import cli
+
+if __name__ == "__main__":
+    cli.launch("inspect")

@@ -1,0 +1,11 @@
+"""Phase four: GRPO while the skill bank evolves.
+
+    python launchers/rl.py
+
+The same as ``skillrl rl``; ``--help`` lists the flags.
+"""
+
+from skillrl import cli
+
+if __name__ == "__main__":
+    cli.launch("rl")

@@ -1,0 +1,11 @@
+"""Trains an agent end to end: collect, distil, cold start, GRPO, evaluation.
+
+    python launchers/train.py --env=alfworld --mock
+
+The same as ``skillrl train``; ``--help`` lists the flags.
+"""
+
+from skillrl import cli
+
+if __name__ == "__main__":
+    cli.launch("train")

@@ -1,0 +1,323 @@
+"""Flags of the commands, as data: parsing through absl, and a help text that reads well."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from skillrl.errors import SkillRLError
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """One flag. `kind` is text, int, float, bool or list (may be repeated).
+
+    Attributes:
+      name: as typed, with underscores.
+      value: what stands for the value in the help text.
+      help: one or two sentences.
+      default: value when the flag is not given.
+      low: smallest allowed number.
+    """
+
+    name: str
+    kind: str
+    value: str
+    help: str
+    default: Any = None
+    low: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command: what it does, its own flags, and whether it takes those of every run."""
+
+    name: str
+    summary: str
+    own: tuple[Flag, ...] = ()
+    positional: str = ""
+    common: bool = True
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """Own flags first, then the common ones."""
+        return self.own + (COMMON if self.common else ())
+
+
+@dataclasses.dataclass(frozen=True)
+class Parsed:
+    """Values by flag name, which of them were typed, and the positional argument."""
+
+    values: dict[str, Any]
+    present: frozenset[str]
+    positional: str = ""
+
+
+COMMON = (
+    Flag(
+        "config",
+        "text",
+        "PATH",
+        "JSON file of settings, or the name of a preset (alfworld_qwen2.5_7b, paper, ...).",
+    ),
+    Flag("env", "text", "NAME", "Environment: alfworld (webshop is planned). Default: alfworld."),
+    Flag(
+        "mock",
+        "bool",
+        "",
+        "Simulated parts: generated games, simulated teacher, offline embedder, the policy that "
+        "ships with the package, small budgets. What is set explicitly wins. --nomock: the real "
+        "ones. Default: --mock.",
+        True,
+    ),
+    Flag(
+        "workdir",
+        "text",
+        "DIR",
+        "Run directory; the same command continues it. Default: runs/<env>-seed<seed>.",
+    ),
+    Flag("seed", "int", "N", "Seed of every random draw. Default: 0."),
+    Flag(
+        "set",
+        "list",
+        "SECTION.FIELD=VALUE",
+        "One setting, e.g. --set rl.group_size=8. May be repeated; the last one wins.",
+        (),
+    ),
+    Flag(
+        "dry_run",
+        "bool",
+        "",
+        "Resolve and check everything, print the config and what would run, and stop.",
+        False,
+    ),
+)
+
+_BANK = Flag(
+    "skill_bank", "text", "FILE", "Skill bank to use. Default: the one distilled in the workdir."
+)
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command(
+            "train",
+            "Trains an agent end to end: collects trajectories, distils skills from them, "
+            "cold-starts the policy on demonstrations, improves it with GRPO while the skill bank "
+            "evolves, and evaluates it on held-out tasks.",
+        ),
+        Command(
+            "collect",
+            "Phase one: plays episodes with the base policy and keeps the trajectories.",
+            (
+                Flag("episodes", "int", "N", "How many. Default: collect.episodes.", low=1),
+                Flag(
+                    "output",
+                    "text",
+                    "FILE",
+                    "Trajectories (JSON lines). Default: collect/trajectories.jsonl in the "
+                    "workdir.",
+                ),
+            ),
+        ),
+        Command(
+            "distill",
+            "Phase two: the teacher distils successes and failures into a skill bank.",
+            (
+                Flag(
+                    "trajectories",
+                    "text",
+                    "FILE",
+                    "Trajectories to distil. Default: those collected in the workdir.",
+                ),
+                Flag(
+                    "output",
+                    "text",
+                    "FILE",
+                    "The skill bank (JSON). Default: distill/bank.json in the workdir.",
+                ),
+            ),
+        ),
+        Command(
+            "sft",
+            "Phase three: supervised fine-tuning on demonstrations with their skills (cold start).",
+            (
+                _BANK,
+                Flag(
+                    "num_examples",
+                    "int",
+                    "N",
+                    "At most this many step examples, 0 for all. Default: sft.num_examples.",
+                    low=0,
+                ),
+            ),
+        ),
+        Command(
+            "rl",
+            "Phase four: GRPO from the cold-started policy, the skill bank evolving from the "
+            "failures of the training rollouts.",
+            (_BANK,),
+        ),
+        Command(
+            "evaluate",
+            "Plays the fixed manifest of held-out tasks and reports success per category with its "
+            "confidence interval. Settings are those of the run in the workdir, where there is "
+            "one and neither --config nor --mock/--nomock is given.",
+            (
+                Flag(
+                    "checkpoint",
+                    "text",
+                    "base|sft|rl|PATH",
+                    "Which policy: a stage of the run or a Hugging Face directory. Default: rl.",
+                    "rl",
+                ),
+                Flag(
+                    "split",
+                    "text",
+                    "NAME",
+                    "valid_unseen, valid_seen, ... Default: evaluation.final_splits.",
+                ),
+                Flag(
+                    "concurrency",
+                    "int",
+                    "N",
+                    "Episodes in flight; never changes a result. Default: rollout.slots.",
+                    low=1,
+                ),
+                Flag(
+                    "repeats",
+                    "int",
+                    "N",
+                    "Times that each task is played. Default: evaluation.repeats.",
+                    low=1,
+                ),
+                Flag(
+                    "temperature",
+                    "float",
+                    "T",
+                    "0 is greedy. Default: evaluation.temperature.",
+                    low=0,
+                ),
+                Flag("output", "text", "FILE", "Also writes the result there (JSON)."),
+            ),
+        ),
+        Command(
+            "inspect",
+            "Shows a skill bank: a bank file, or a run directory (its newest bank).",
+            positional="PATH",
+            common=False,
+        ),
+        Command(
+            "replay",
+            "Plays a list of actions in one game, without a step limit, and writes every answer.",
+            (
+                Flag("env", "text", "NAME", "Environment. Default: alfworld.", "alfworld"),
+                Flag("game", "text", "FILE", "The game, e.g. a game.tw-pddl of ALFWorld."),
+                Flag("actions", "text", "FILE.json", "A JSON list of action strings."),
+                Flag(
+                    "output",
+                    "text",
+                    "FILE.json",
+                    "A JSON list of {observation, admissible, reward, done, won}, entry 0 being "
+                    "the reset.",
+                ),
+            ),
+            common=False,
+        ),
+    )
+}
+
+
+def parse(command: Command, arguments: Sequence[str]) -> Parsed:
+    """Reads the arguments of a command; dashes in a flag's name count as underscores.
+
+    Raises:
+      SkillRLError: an unknown flag (with the nearest one), a value of the wrong kind, or
+        an argument too many or too few.
+    """
+    holder = flags.FlagValues()
+    for flag in command.flags:
+        _define(flag, holder)
+    try:
+        rest = holder(["skillrl", *(_underscored(a, command) for a in arguments)])[1:]
+    except flags.Error as error:
+        raise SkillRLError(f"{str(error).strip()} See --help for the flags there are.") from None
+    wanted = 1 if command.positional else 0
+    if len(rest) != wanted:
+        if len(rest) < wanted:
+            raise SkillRLError(f"{command.name} needs {command.positional}. See --help.")
+        raise SkillRLError(
+            f"{rest[wanted]!r} is one argument too many: {command.name} takes "
+            f"{command.positional or 'flags only, written --name=value'}."
+        )
+    return Parsed(
+        values={flag.name: holder[flag.name].value for flag in command.flags},
+        present=frozenset(f.name for f in command.flags if holder[f.name].present),
+        positional=rest[0] if rest else "",
+    )
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Whether ``--help`` or ``-h`` is among the flags."""
+    return any(a in ("--help", "-h", "-help", "--helpfull", "--helpshort") for a in arguments)
+
+
+def help_text(command: Command, program: str) -> str:
+    """Usage, what the command does, its own flags, then those of every command."""
+    usage = f"{program} {command.positional or ''}".strip()
+    blocks = [f"usage: {usage} [flags]" if command.flags else f"usage: {usage}"]
+    blocks.append(textwrap.fill(command.summary, 88))
+    if command.own:
+        blocks.append("\n".join(["Flags of this command:", *map(_entry, command.own)]))
+    if command.common:
+        blocks.append("\n".join(["Flags of every run:", *map(_entry, COMMON)]))
+        blocks.append(
+            textwrap.fill(
+                "Later settings win: the paper's defaults, the mock preset, --config, flags and "
+                "--set. API keys may come from SKILLRL_POLICY_API_KEY, SKILLRL_TEACHER_API_KEY "
+                "and SKILLRL_EMBEDDING_API_KEY (or OPENAI_API_KEY, for api.openai.com).",
+                88,
+            )
+        )
+    return "\n\n".join(blocks)
+
+
+def _entry(flag: Flag) -> str:
+    name = f"--[no]{flag.name}" if flag.kind == "bool" else f"--{flag.name}"
+    head = f"  {name}={flag.value}" if flag.value else f"  {name}"
+    body = textwrap.fill(flag.help, 88, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return f"{head}\n{body}"
+
+
+def _define(flag: Flag, holder: flags.FlagValues) -> None:
+    arguments = (flag.name, flag.default, flag.help)
+    if flag.kind == "bool":
+        flags.DEFINE_bool(*arguments, flag_values=holder)
+    elif flag.kind == "int":
+        low = None if flag.low is None else int(flag.low)
+        flags.DEFINE_integer(*arguments, lower_bound=low, flag_values=holder)
+    elif flag.kind == "float":
+        flags.DEFINE_float(*arguments, lower_bound=flag.low, flag_values=holder)
+    elif flag.kind == "list":
+        flags.DEFINE_multi_string(*arguments, flag_values=holder)
+    else:
+        flags.DEFINE_string(*arguments, flag_values=holder)
+
+
+def _underscored(argument: str, command: Command) -> str:
+    """``--skill-bank=x`` as ``--skill_bank=x`` where that is a flag; all else as it is."""
+    if not argument.startswith("-"):
+        return argument
+    name, equals, value = argument.lstrip("-").partition("=")
+    name = name.replace("-", "_")
+    names = {flag.name for flag in command.flags}
+    switches = {flag.name for flag in command.flags if flag.kind == "bool"}
+    if name.startswith("no_") and name[3:] in switches:
+        name = "no" + name[3:]
+    if name in names or name.removeprefix("no") in switches:
+        return f"--{name}{equals}{value}"
+    return argument

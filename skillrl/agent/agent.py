@@ -1,0 +1,243 @@
+"""The agent: builds prompts, reads responses, and plays an episode as a coroutine.
+
+An episode does not know what drives it. It yields what it waits for and is sent the
+answer, so that lock-step, continuous batching, slow environments and remote engines
+are different drivers of the same prose (DESIGN contract 4).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from skillrl.agent.parse import Parsed, parse
+from skillrl.agent.prompt import Past, PromptConfig, fit_suffix, render_prefix
+from skillrl.errors import SkillRLError
+from skillrl.inference.base import Engine, Generate, Generated, Sampling
+from skillrl.types import Observation, Skill, Step, StepResult, Task, Trajectory
+
+if TYPE_CHECKING:
+    from skillrl.models.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reset:
+    """An episode waits for its environment to start `task`; it is sent an Observation."""
+
+    task: Task
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Act:
+    """An episode waits for the answer to `action`; it is sent a StepResult."""
+
+    action: str
+
+
+Episode = Generator[Reset | Act | Generate, Any, Trajectory]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """What the agent made of one observation.
+
+    Attributes:
+      action: for the environment.
+      thought: what stood in the think block.
+      invalid: reason, or "".
+      response: the decoded text.
+      ids: sampled tokens, the end-of-turn token included.
+      logprobs: of each token.
+    """
+
+    action: str
+    thought: str
+    invalid: str
+    response: str
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+
+class SkillAgent:
+    """A policy that acts in text, with skills in its prompt.
+
+    Attributes:
+      role: the sentence that tells the policy what it is.
+      config: what prompts show.
+      think: whether responses must hold a thought.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer | None,
+        *,
+        role: str,
+        config: PromptConfig,
+        think: bool = True,
+        suffix_limit: int | None = None,
+    ):
+        """`tokenizer` None is for engines that take text; lengths are then estimated."""
+        self.role, self.config, self.think = role, config, think
+        self._tokenizer = tokenizer
+        self._suffix_limit = suffix_limit or config.max_prompt_length
+
+    def prefix(self, task: Task, skills: Sequence[Skill]) -> tuple[tuple[int, ...], str, str]:
+        """Token ids of an episode's shared prefix, and its system and user texts.
+
+        Raises:
+          SkillRLError: task and skills leave no room for the steps.
+        """
+        system, user = render_prefix(self.role, task.goal, skills)
+        if self._tokenizer is None:
+            return (), system, user
+        from skillrl.models import chat
+
+        ids = tuple(chat.prompt_prefix(self._tokenizer, system, user))
+        if len(ids) >= self.config.max_prompt_length:
+            raise SkillRLError(
+                f"task {task.id} with {len(skills)} skills needs {len(ids)} prompt tokens, but "
+                f"rl.max_prompt_length is {self.config.max_prompt_length}: raise it, or lower "
+                "skill_retrieval.top_k, general_top_k or mistakes_top_k"
+            )
+        return ids, system, user
+
+    def suffix(
+        self, observation: Observation, past: Sequence[Past], *, prefix_length: int
+    ) -> tuple[tuple[int, ...], str]:
+        """Token ids of a step's own part of the prompt (empty without a tokenizer), and its text."""
+        if self._tokenizer is None:
+            encode: Callable[[str], Any] = _estimate
+            budget = self.config.max_prompt_length
+        else:
+            from skillrl.models import chat
+
+            tokenizer = self._tokenizer
+            encode = lambda text: chat.prompt_suffix(tokenizer, text)  # noqa: E731
+            budget = min(self.config.max_prompt_length - prefix_length, self._suffix_limit)
+        ids, text = fit_suffix(
+            len(past) + 1,
+            observation.text,
+            observation.admissible,
+            past,
+            self.config,
+            encode,
+            budget,
+        )
+        return (tuple(ids) if self._tokenizer is not None else ()), text
+
+    def read(self, answer: Generated, admissible: Sequence[str]) -> tuple[Parsed, str]:
+        """The parsed response, and its text."""
+        text = answer.text
+        if text is None:
+            if self._tokenizer is None:
+                raise RuntimeError("an engine that answers in tokens needs a tokenizer")
+            text = self._tokenizer.decode(answer.ids)
+        return parse(text, admissible, finished=answer.finished, think=self.think), text
+
+    def response_ids(self, thought: str, action: str) -> tuple[int, ...]:
+        """The tokens with which the policy would have said this (for demonstrations)."""
+        from skillrl.models import chat
+
+        if self._tokenizer is None:
+            raise RuntimeError("demonstrations need a tokenizer")
+        return tuple(chat.response(self._tokenizer, render_response(thought, action)))
+
+    def act(self, engine: Engine, task: Task, skills: Sequence[Skill], **now: Any) -> str:
+        """The action for one observation; see `act_with_logprob`."""
+        return self.act_with_logprob(engine, task, skills, **now).action
+
+    def act_with_logprob(
+        self,
+        engine: Engine,
+        task: Task,
+        skills: Sequence[Skill],
+        *,
+        observation: Observation,
+        past: Sequence[Past] = (),
+        sampling: Sampling | None = None,
+        address: tuple[int, ...] = (0, 0, 0, 0, 0, 0),
+    ) -> Decision:
+        """One decision outside of any driver, with the tokens' log-probabilities."""
+        prefix, system, user = self.prefix(task, skills)
+        suffix, text = self.suffix(observation, past, prefix_length=len(prefix))
+        request = Generate(prefix, suffix, address, (system, user, text))
+        (answer,) = engine.generate([request], sampling or Sampling())
+        parsed, response = self.read(answer, observation.admissible)
+        return Decision(
+            parsed.action, parsed.thought, parsed.invalid, response, answer.ids, answer.logprobs
+        )
+
+    def episode(
+        self,
+        task: Task,
+        skills: Sequence[Skill],
+        *,
+        address: Callable[[int], tuple[int, ...]],
+        member: int = 0,
+        repeat: int = 0,
+        policy_version: int = 0,
+        bank_version: int = 0,
+    ) -> Episode:
+        """Plays `task` to its end; yields `Reset`, `Generate` and `Act`, returns the Trajectory.
+
+        Args:
+          task: what to do.
+          skills: what was retrieved for it, in prompt order.
+          address: step (from 0) -> address of its draw.
+          member: index in its group.
+          repeat: index of the repetition in an evaluation.
+          policy_version: recorded.
+          bank_version: recorded.
+        """
+        prefix, system, user = self.prefix(task, skills)
+        observation: Observation = yield Reset(task)
+        past: list[Past] = []
+        steps: list[Step] = []
+        while True:
+            suffix, text = self.suffix(observation, past, prefix_length=len(prefix))
+            answer: Generated = yield Generate(
+                prefix, suffix, address(len(past)), (system, user, text)
+            )
+            parsed, response = self.read(answer, observation.admissible)
+            result: StepResult = yield Act(parsed.action)
+            steps.append(
+                Step(
+                    observation.text,
+                    observation.admissible,
+                    suffix,
+                    answer.ids,
+                    answer.logprobs,
+                    response,
+                    parsed.action,
+                    parsed.invalid,
+                    result.reward,
+                )
+            )
+            past.append(Past(observation.text, parsed.action))
+            observation = result.observation
+            if result.done:
+                break
+        return Trajectory(
+            task=task,
+            prefix_ids=prefix,
+            steps=tuple(steps),
+            won=result.won,
+            score=result.score,
+            final=observation.text,
+            member=member,
+            repeat=repeat,
+            skills=tuple(skill.id for skill in skills),
+            policy_version=policy_version,
+            bank_version=bank_version,
+        )
+
+
+def render_response(thought: str, action: str) -> str:
+    """The form that `parse` reads."""
+    return f"<think>{thought}</think><action>{action}</action>"
+
+
+def _estimate(text: str) -> range:
+    """Stands in for token ids where no tokenizer is known: three characters a token."""
+    return range(len(text) // 3 + 1)

@@ -1,0 +1,168 @@
+"""The one prompt builder: demonstrations, sampling, evaluation and training share it.
+
+A prompt is a prefix and a suffix (DESIGN contract 2). The prefix holds what stays the
+same in an episode (role, task, retrieved skills, answer format); the suffix what is
+the step's own (history, observation, admissible actions). They are rendered and
+tokenised separately and joined as ids.
+
+Two departures from the released templates (skillrl.md 2.3): skills stand in the prompt
+from the first step on, and SFT and RL read the same text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from skillrl.errors import SkillRLError
+from skillrl.types import Skill
+
+FORMAT = (
+    "Think briefly inside <think> </think>, "
+    "then give one admissible action inside <action> </action>."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptConfig:
+    """How much of the past a prompt shows.
+
+    Attributes:
+      history_length: recent steps shown with observation and action.
+      action_history: earlier steps shown by their action alone.
+      max_prompt_length: tokens of prefix and suffix together.
+      max_observation_tokens: longer observations lose their middle.
+    """
+
+    history_length: int = 2
+    action_history: int = 0
+    max_prompt_length: int = 6000
+    max_observation_tokens: int = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class Past:
+    """One earlier step as the prompt remembers it."""
+
+    observation: str
+    action: str
+
+
+def render_prefix(role: str, goal: str, skills: Sequence[Skill]) -> tuple[str, str]:
+    """System text and the beginning of the user turn."""
+    lines = [f"Task: {goal.rstrip('.')}."]
+    general = [s for s in skills if s.kind == "skill" and s.category == "general"]
+    specific = [s for s in skills if s.kind == "skill" and s.category != "general"]
+    mistakes = [s for s in skills if s.kind == "mistake"]
+    for heading, chosen in (
+        ("General skills:", general),
+        ("Skills for this task:", specific),
+        ("Mistakes to avoid:", mistakes),
+    ):
+        if chosen:
+            lines.append(heading)
+            lines += [_bullet(skill) for skill in chosen]
+    lines.append(FORMAT)
+    return role, "\n".join(lines) + "\n"
+
+
+def _bullet(skill: Skill) -> str:
+    principle = skill.principle.rstrip(".")
+    when = skill.when_to_apply.rstrip(".")
+    return f"- {skill.title}: {principle}." + (f" When: {when}." if when else "")
+
+
+def render_suffix(
+    step: int,
+    observation: str,
+    admissible: Sequence[str],
+    past: Sequence[Past],
+    config: PromptConfig,
+) -> str:
+    """The step's own part of the user turn.
+
+    Args:
+      step: number of this step, from 1.
+      observation: what the agent sees now.
+      admissible: actions on offer.
+      past: all earlier steps of the episode, oldest first.
+      config: how much of it to show.
+    """
+    recent = past[len(past) - config.history_length :] if config.history_length else []
+    recent = recent[-len(past) :] if past else []
+    earlier = past[: len(past) - len(recent)]
+    earlier = earlier[max(0, len(earlier) - config.action_history) :]
+    lines = []
+    if earlier and config.action_history:
+        lines.append("Done: " + "; ".join(p.action for p in earlier))
+    first = step - len(recent)
+    lines += [
+        f"[Observation {first + i}: '{p.observation}', Action {first + i}: '{p.action}']"
+        for i, p in enumerate(recent)
+    ]
+    lines.append(f"Observation {step}: {observation}")
+    if admissible:
+        lines.append("Admissible actions:")
+        lines += admissible
+    return "\n".join(lines)
+
+
+def fit_suffix(
+    step: int,
+    observation: str,
+    admissible: Sequence[str],
+    past: Sequence[Past],
+    config: PromptConfig,
+    encode: Callable[[str], Sequence[int]],
+    budget: int,
+) -> tuple[Sequence[int], str]:
+    """Token ids of the suffix within `budget`, and its text.
+
+    A prompt over the limit loses its oldest history first, then the middle of the
+    observation; never the task, the skills or the admissible actions.
+
+    Raises:
+      SkillRLError: even an empty history and observation do not fit.
+    """
+    past = [dataclasses.replace(p, observation=_clip(p.observation, config, encode)) for p in past]
+    observation = _clip(observation, config, encode)
+    past = past[max(0, len(past) - config.history_length - config.action_history) :]
+    text = render_suffix(step, observation, admissible, past, config)
+    ids = encode(text)
+    while len(ids) > budget and past:
+        past = past[1:]
+        text = render_suffix(step, observation, admissible, past, config)
+        ids = encode(text)
+    words = observation.split(" ")
+    keep = len(words)
+    while len(ids) > budget and keep > 1:
+        keep = keep * 3 // 4
+        clipped = " ".join(cut_middle(words, keep))
+        text = render_suffix(step, clipped, admissible, past, config)
+        ids = encode(text)
+    if len(ids) > budget:
+        raise SkillRLError(
+            f"a prompt needs {len(ids)} tokens after its prefix but only {budget} are left: task, "
+            f"skills and {len(admissible)} admissible actions alone are too long. Raise "
+            "rl.max_prompt_length or lower skill_retrieval.top_k / general_top_k."
+        )
+    return ids, text
+
+
+def cut_middle(words: list[str], keep: int) -> list[str]:
+    """`keep` of the words from both ends, with ``...`` where the middle was."""
+    if len(words) <= keep:
+        return words
+    head = (keep + 1) // 2
+    tail = keep // 2
+    return [*words[:head], "...", *(words[len(words) - tail :] if tail else [])]
+
+
+def _clip(text: str, config: PromptConfig, encode: Callable[[str], Sequence[int]]) -> str:
+    limit = config.max_observation_tokens
+    if len(text) <= limit:  # a token is at least one character
+        return text
+    words = text.split(" ")
+    while len(words) > 2 and len(encode(" ".join(words))) > limit:
+        words = cut_middle(words, len(words) * 3 // 4)
+    return " ".join(words)

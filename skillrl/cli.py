@@ -1,0 +1,234 @@
+"""The `skillrl` command and the mains of launchers/: flags -> Config -> one call.
+
+Bad input ends with one paragraph on stderr and status 2, Ctrl-C with how to continue
+and status 130. JAX is not imported before a phase runs.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from skillrl import presets, run
+from skillrl._flags import COMMANDS, Parsed, asks_for_help, help_text, parse
+from skillrl.config import Config, public_dict
+from skillrl.errors import SkillRLError
+from skillrl.parts import describe, parts
+
+# command -> flags that its function in skillrl.pipeline takes by name
+_PHASES = {
+    "train": (),
+    "collect": ("episodes", "output"),
+    "distill": ("trajectories", "output"),
+    "sft": ("skill_bank", "num_examples"),
+    "rl": ("skill_bank",),
+    "evaluate": ("checkpoint", "split", "concurrency", "repeats", "temperature", "output"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The installed command; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        print(_overview())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from skillrl import __version__
+
+        print(__version__)
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        print(
+            f"skillrl: error: no command {name!r}; there are: {', '.join(COMMANDS)}. "
+            "See skillrl --help.",
+            file=sys.stderr,
+        )
+        return 2
+    return execute(name, arguments[1:], program=f"skillrl {name}")
+
+
+def launch(command: str) -> NoReturn:
+    """Main of the script launchers/<command>.py."""
+    sys.exit(execute(command, sys.argv[1:], program=f"python {sys.argv[0]}"))
+
+
+def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
+    """Runs one command with its flags; returns the exit status."""
+    command = COMMANDS[name]
+    if asks_for_help(arguments):
+        print(help_text(command, program))
+        return 0
+    do: Callable[[Parsed], None] = {"inspect": _inspect, "replay": _replay}.get(
+        name, lambda parsed: _phase(name, parsed)
+    )
+    try:
+        do(parse(command, arguments))
+    except SkillRLError as error:
+        print(f"skillrl {name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        again = shlex.join([*program.split(), *map(_without_key, arguments)])
+        message = f"\nskillrl {name}: interrupted; nothing is half written."
+        if name in _PHASES:
+            message += f" The same command continues from the last checkpoint:\n  {again}"
+        print(message, file=sys.stderr)
+        return 130
+    return 0
+
+
+def _phase(name: str, parsed: Parsed) -> None:
+    """Resolves the config, says what is real, and calls the phase."""
+    values = parsed.values
+    resolved, workdir = _settings(name, parsed)
+    config = resolved.config
+    found = _check(name, config, workdir)
+    chosen = {flag: values[flag] for flag in _PHASES[name]}
+    print(found, flush=True)
+    if values["dry_run"]:
+        print(_dry_run(name, resolved, workdir, chosen))
+        return
+    from skillrl import pipeline
+
+    getattr(pipeline, name)(config, workdir, seed=config.seed, **chosen)
+
+
+def _settings(name: str, parsed: Parsed) -> tuple[presets.Resolved, Path]:
+    """The resolved config and the work directory of a phase."""
+    values = parsed.values
+
+    def resolve(recorded: Path | None) -> presets.Resolved:
+        return presets.resolve(
+            values["env"],
+            values["mock"],
+            values["config"],
+            values["set"],
+            {"seed": values["seed"]},
+            recorded=recorded,
+        )
+
+    def place(config: Config) -> Path:
+        default = f"runs/{config.env.name}-seed{config.seed}"
+        return Path(values["workdir"] or default).expanduser()
+
+    resolved = resolve(None)
+    workdir = place(resolved.config)
+    if name == "evaluate" and not parsed.present & {"mock", "config"}:
+        record = workdir / "config.json"
+        if run.recorded_config(workdir) is not None:
+            return resolve(record), workdir
+    return resolved, workdir
+
+
+def _check(name: str, config: Config, workdir: Path) -> str:
+    """Checks what can be checked before anything starts; returns real and simulated parts."""
+    from skillrl.envs import make_suite
+
+    if config.model.policy == "openai" and name in ("train", "sft", "rl"):
+        raise SkillRLError(
+            f"model.policy=openai cannot be used with {name}: the weights behind "
+            f"{config.model.policy_api_base} cannot be updated from here. Use model.policy=local "
+            "with model.policy_path; collect and evaluate take either."
+        )
+    if name == "evaluate":
+        run.recorded_config(workdir)
+    else:
+        run.check_workdir(workdir, config)
+    if config.model.policy == "local" and config.model.policy_path:
+        presets.resolve_path(config.model.policy_path)
+    suite = make_suite(config.env.name, config.env)
+    return describe(parts(config, suite.simulated))
+
+
+def _dry_run(name: str, resolved: presets.Resolved, workdir: Path, chosen: dict[str, Any]) -> str:
+    """The resolved config, where its values came from, and what would run."""
+    config = resolved.config
+    given = {flag: value for flag, value in chosen.items() if value is not None}
+    lines = [json.dumps(public_dict(config), indent=2), "", "set by:"]
+    lines += [f"  {field}: {source}" for field, source in sorted(resolved.sources.items())]
+    lines += ["", f"would run in {workdir}:"]
+    lines += [f"  {line}" for line in _plan(name, config)]
+    if given:
+        lines.append("  with " + ", ".join(f"--{k}={v}" for k, v in given.items()))
+    return "\n".join(lines)
+
+
+def _plan(name: str, config: Config) -> list[str]:
+    """What a command does, one line per phase."""
+    rl, evolution, evaluation = config.rl, config.evolution, config.evaluation
+    every = f"evolving the bank every {evolution.validation_interval}"
+    phases = {
+        "collect": f"collect: {config.collect.episodes} episodes with the base policy",
+        "distill": "distill: skills from at most "
+        f"{config.distill.max_trajectories_per_category} trajectories per category",
+        "sft": f"sft: {config.sft.epochs} epochs of at most "
+        f"{config.sft.num_examples or 'all'} examples",
+        "rl": f"rl: {rl.training_epochs} iterations of {rl.batch_size} episodes "
+        f"({rl.batch_size // rl.group_size} tasks x {rl.group_size}), "
+        + (every if evolution.enabled else "the bank fixed"),
+        "evaluate": f"evaluate: {', '.join(evaluation.final_splits)}, temperature "
+        f"{evaluation.temperature:g}, {evaluation.repeats} x each task",
+    }
+    return list(phases.values()) if name == "train" else [phases[name]]
+
+
+def _inspect(parsed: Parsed) -> None:
+    """Prints a skill bank."""
+    from skillrl.skills.describe import describe_bank
+    from skillrl.skills.store import load
+
+    path = Path(parsed.positional).expanduser()
+    if path.is_dir():
+        versions = [p for p in path.glob("banks/*.json") if p.stem.isdecimal()]
+        first = path / "distill" / "bank.json"
+        found = sorted(versions, key=lambda p: int(p.stem)) or [first]
+        if not found[-1].is_file():
+            raise SkillRLError(
+                f"{path}: has no skill bank yet (neither banks/*.json nor distill/bank.json). "
+                "Name a bank file, or a run that has distilled one."
+            )
+        path = found[-1]
+        print(path)
+    print(describe_bank(load(path)))
+
+
+def _replay(parsed: Parsed) -> None:
+    """Plays actions in one game and writes the answers."""
+    values = parsed.values
+    missing = [f"--{name}" for name in ("game", "actions", "output") if not values[name]]
+    if missing:
+        raise SkillRLError(f"replay needs {', '.join(missing)}. See --help.")
+    if values["env"] != "alfworld":
+        raise SkillRLError(f"--env={values['env']}: replay is there for alfworld only.")
+    from skillrl.envs.alfworld.replay import replay
+    from skillrl.envs.alfworld.world import load_game
+
+    actions = run.read_json(values["actions"])
+    if not isinstance(actions, list) or not all(isinstance(a, str) for a in actions):
+        raise SkillRLError(
+            f"--actions={values['actions']}: must hold a JSON list of action strings, like "
+            '["look", "go to desk 1"].'
+        )
+    entries = replay(load_game(values["game"]), actions)
+    run.write_json(values["output"], entries)
+    last = entries[-1]
+    print(
+        f"{len(actions)} actions played, {'won' if last['won'] else 'not won'}; "
+        f"{len(entries)} entries in {values['output']}"
+    )
+
+
+def _without_key(argument: str) -> str:
+    """An argument as it may be shown: the value of an API key is left out."""
+    name, equals, _ = argument.rpartition("_key=")
+    return f"{name}{equals}..." if equals else argument
+
+
+def _overview() -> str:
+    lines = ["usage: skillrl COMMAND [flags]", "", "Commands (skillrl COMMAND --help says more):"]
+    lines += [f"  {c.name:<10}{c.summary.split('. ')[0].split(': ')[0]}" for c in COMMANDS.values()]
+    return "\n".join(lines)

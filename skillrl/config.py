@@ -1,0 +1,343 @@
+"""Every setting of a run: one nested frozen dataclass, strict about its input.
+
+The defaults are the paper's (arXiv 2602.08234, table 4 and section 4.1); where the
+paper is silent they are the sound choice named in docs/architecture.md. Each field
+carries its own bounds, `check` adds the rules that tie fields together. Names of
+registered things (environments, teachers, estimators) are checked by their registries
+when a run starts, so that this module needs none of the rooms.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from skillrl import _strict
+from skillrl._strict import option
+from skillrl.errors import SkillRLError
+
+
+@dataclasses.dataclass(frozen=True)
+class SFTConfig:
+    """Cold start: supervised fine-tuning on skill-augmented demonstrations."""
+
+    learning_rate: float = option(1e-4, low=0)
+    batch_size: int = option(16, low=1)
+    """Examples (single steps of an episode) per optimiser update."""
+    epochs: int = option(3, low=1)
+    warmup_fraction: float = option(0.03, low=0, high=1)
+    weight_decay: float = option(0.0, low=0)
+    max_grad_norm: float = option(1.0, above=0)
+    num_examples: int = option(7500, low=0)
+    """At most this many step examples; 0 means all."""
+    expert_episodes: int = option(0, low=0)
+    """Expert episodes added to the teacher's demonstrations (always reported)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RLConfig:
+    """GRPO. Counts are in episodes; one iteration plays and learns `batch_size` of them."""
+
+    learning_rate: float = option(1e-6, low=0)
+    batch_size: int = option(64, low=1)
+    """Episodes per iteration: tasks x group_size."""
+    group_size: int = option(8, low=1)
+    kl_coeff: float = option(0.01, low=0)
+    clip_epsilon: float = option(0.2, above=0)
+    invalid_action_penalty: float = option(0.1, low=0)
+    max_prompt_length: int = option(6000, low=1)
+    """Tokens of a prompt, prefix and suffix together."""
+    max_response_length: int = option(1024, low=1)
+    training_epochs: int = option(150, low=0)
+    """Iterations; 0 stops after the cold start."""
+    minibatches: int = option(4, low=1)
+    """Optimiser updates per iteration, each over whole groups."""
+    weight_decay: float = option(0.01, low=0)
+    max_grad_norm: float = option(1.0, above=0)
+    clip_epsilon_high: float | None = option(None, above=0)
+    """Upper clip range; null means `clip_epsilon`."""
+    advantage: str = option("grpo", filled=True)
+    loss_aggregation: str = option("token_mean", choices=("token_mean", "trajectory_mean"))
+    kl_estimator: str = option("k3", filled=True)
+    reward: str = option("success", choices=("success", "score"))
+    temperature: float = option(1.0, above=0)
+    """Recorded log-probabilities are those of the full softmax: only 1.0 is accepted."""
+    old_logprobs: str = option("sampler", choices=("sampler", "recomputed"))
+    standardize: bool = option(True)
+    """Divide group-centred returns by their standard deviation."""
+    warmup_iterations: int = option(0, low=0)
+    lr_schedule: str = option("constant", choices=("constant", "linear", "cosine"))
+
+
+@dataclasses.dataclass(frozen=True)
+class SkillRetrievalConfig:
+    """What of the bank enters a prompt."""
+
+    top_k: int = option(6, low=0)
+    """Task-specific skills (K of eq. 4)."""
+    similarity_threshold: float = option(0.4, low=-1, high=1)
+    """Cosine similarity that a task-specific skill must exceed (delta of eq. 4)."""
+    general_top_k: int = option(6, low=0)
+    mistakes_top_k: int = option(5, low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvolutionConfig:
+    """When the bank grows from failures, and by how much."""
+
+    validation_interval: int = option(5, low=1)
+    """Iterations between two looks at the categories."""
+    max_new_skills: int = option(3, low=0)
+    evolution_threshold: float = option(0.4, low=0, high=1)
+    """A category whose success is below this is shown to the teacher."""
+    max_analysis_deep: int = option(10, low=1)
+    max_analysis_shallow: int = option(5, low=1)
+    enabled: bool = option(True)
+    min_episodes: int = option(4, low=1)
+    """Fewer episodes of a category than this say nothing about it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The policy, the teacher and the embedder. Keys are never written or printed."""
+
+    policy_api_base: str = option("http://localhost:8000/v1", url=True)
+    policy_model_id: str = option("Qwen/Qwen2.5-7B-Instruct")
+    teacher_api_base: str = option("https://api.openai.com/v1", url=True)
+    teacher_model_id: str = option("o3", filled=True)
+    policy_api_key: str = option("", secret=True)
+    teacher_api_key: str = option("", secret=True)
+    embedding_api_base: str = option("https://api.openai.com/v1", url=True)
+    embedding_model_id: str = option("text-embedding-3-small", filled=True)
+    embedding_api_key: str = option("", secret=True)
+    policy_path: str = option("")
+    """Hugging Face directory, or ``asset:NAME`` for one that ships with the package."""
+    policy: str = option("local", choices=("local", "openai"))
+    teacher: str = option("openai", filled=True)
+    """``openai``, ``simulated`` or another registered teacher."""
+    embedder: str = option("openai", filled=True)
+    """``openai``, ``hashing`` or another registered embedder."""
+    dtype: str = option("bfloat16", choices=("bfloat16", "float32"))
+    """Computation; softmax and log-probabilities are always float32."""
+    param_dtype: str = option("float32", choices=("bfloat16", "float32"))
+    remat: str = option("dots", choices=("none", "full", "dots"))
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvConfig:
+    """The environment; `name` is looked up in the registry of environments."""
+
+    name: str = option("alfworld", filled=True)
+    data_dir: str = option("")
+    """Directory of real games; empty plays generated ones."""
+    max_steps: int = option(50, low=1)
+    workers: int = option(0, low=0, harmless=True)
+    """Environment threads; 0 steps in the main thread. Never changes a result."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentConfig:
+    """What a prompt shows besides skills and task."""
+
+    history_length: int = option(2, low=0)
+    """Recent (observation, action) pairs."""
+    action_history: int = option(0, low=0)
+    """Earlier actions listed without their observations."""
+    max_observation_tokens: int = option(2048, low=1)
+    require_think: bool = option(True)
+    """A response without ``<think>`` is an invalid action."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RolloutConfig:
+    """Compiled shapes of sampling: they come from here and from nothing else."""
+
+    slots: int = option(32, low=1)
+    members: int = option(1, low=1)
+    """Slots that share one prefix row."""
+    suffix_buckets: tuple[int, ...] = option((), ladder=True)
+    """Padded lengths in tokens; empty builds a ladder up to rl.max_prompt_length."""
+    prefix_buckets: tuple[int, ...] = option((), ladder=True)
+    bucket_growth: float = option(1.25, above=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainBatchConfig:
+    """Compiled shapes of training."""
+
+    micro_rows: int = option(16, low=1)
+    """Suffix rows of one micro-batch."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CollectConfig:
+    """Phase one: the base policy's own episodes."""
+
+    episodes: int = option(256, low=1)
+    temperature: float = option(1.0, low=0)
+    expert_episodes: int = option(0, low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillConfig:
+    """Phase two: trajectories to skills."""
+
+    max_trajectories_per_category: int = option(16, low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """Held-out tasks; they never feed back."""
+
+    splits: tuple[str, ...] = option(("valid_unseen",))
+    final_splits: tuple[str, ...] = option(("valid_seen", "valid_unseen"))
+    temperature: float = option(0.0, low=0)
+    """0 is greedy, the headline mode of every stage."""
+    repeats: int = option(1, low=1)
+    max_tasks: int = option(0, low=0)
+    """First so many tasks of a split; 0 means all."""
+    quick_tasks: int = option(24, low=0)
+    """Tasks of the quick look during RL; 0 turns it off."""
+    quick_interval: int = option(5, low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """How often the train state is saved, in iterations, and how many are kept."""
+
+    interval: int = option(5, low=1)
+    keep: int = option(2, low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Devices per axis; the product is the number of devices used."""
+
+    data: int = option(1, low=1, harmless=True)
+    fsdp: int = option(1, low=1, harmless=True)
+    tensor: int = option(1, low=1, harmless=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoggingConfig:
+    """What is shown and written while a run goes on."""
+
+    tensorboard: bool = option(True, harmless=True)
+    progress: bool = option(True, harmless=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All settings of a run. `Config()` is the paper's."""
+
+    seed: int = option(0, low=0, high=2**31 - 1)
+    sft: SFTConfig = SFTConfig()
+    rl: RLConfig = RLConfig()
+    skill_retrieval: SkillRetrievalConfig = SkillRetrievalConfig()
+    evolution: EvolutionConfig = EvolutionConfig()
+    model: ModelConfig = ModelConfig()
+    env: EnvConfig = EnvConfig()
+    agent: AgentConfig = AgentConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    train_batch: TrainBatchConfig = TrainBatchConfig()
+    collect: CollectConfig = CollectConfig()
+    distill: DistillConfig = DistillConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    mesh: MeshConfig = MeshConfig()
+    logging: LoggingConfig = LoggingConfig()
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, Any], base: Config | None = None) -> Config:
+        """`base` (default: the paper's) with the values of `mapping` put in, checked.
+
+        Raises:
+          SkillRLError: an unknown key, a wrong type, a value out of bounds or two
+            values that do not go together; the message names key, value and remedy.
+        """
+        config = _strict.merge(base if base is not None else cls(), mapping)
+        check(config)
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values, API keys included; `public_dict` is the one to show."""
+        return _strict.plain(self)
+
+
+# Fields that people look for and that are deliberately not there.
+_strict.explain(
+    {
+        "rl.top_k": "RL samples from the full softmax, whose log-probabilities it trains on; "
+        "remove the key (for retrieved skills it is skill_retrieval.top_k)",
+        "rl.top_p": "RL samples from the full softmax, whose log-probabilities it trains on; "
+        "remove the key",
+    }
+)
+
+
+def check(config: Config) -> None:
+    """Applies the rules that tie fields together.
+
+    Raises:
+      SkillRLError: names the fields, their values and what would fit.
+    """
+    rl, rollout = config.rl, config.rollout
+    if rl.batch_size % rl.group_size:
+        fit = max(1, round(rl.batch_size / rl.group_size)) * rl.group_size
+        raise SkillRLError(
+            f"rl.batch_size is {rl.batch_size}, which is not a multiple of rl.group_size "
+            f"({rl.group_size}): an iteration plays whole groups. Use {fit}, for example."
+        )
+    if rl.group_size == 1 and rl.advantage == "grpo":
+        raise SkillRLError(
+            "rl.group_size is 1: rl.advantage=grpo compares the episodes of a group, so alone "
+            "every advantage would be 0. Use 2 or more."
+        )
+    groups = rl.batch_size // rl.group_size
+    if rl.minibatches > groups:
+        raise SkillRLError(
+            f"rl.minibatches is {rl.minibatches}, but an iteration has only {groups} groups "
+            f"(rl.batch_size / rl.group_size) and a minibatch holds whole ones. "
+            f"Use at most {groups}."
+        )
+    if rl.temperature != 1.0:
+        raise SkillRLError(
+            f"rl.temperature is {rl.temperature}: RL trains on the log-probabilities of the full "
+            "softmax at temperature 1, so it must sample there. Use 1.0 (evaluation.temperature "
+            "and collect.temperature are free)."
+        )
+    if rollout.slots % rollout.members:
+        raise SkillRLError(
+            f"rollout.slots is {rollout.slots}, which is not a multiple of rollout.members "
+            f"({rollout.members}): the grid has one row of members per prefix."
+        )
+    for name in ("splits", "final_splits"):
+        splits = getattr(config.evaluation, name)
+        if len(set(splits)) < len(splits) or "" in splits:
+            raise SkillRLError(
+                f"evaluation.{name} is {list(splits)}: name each split once, and none empty."
+            )
+
+
+def public_dict(config: Config) -> dict[str, Any]:
+    """`config` as nested plain values with every API key removed: safe to print and keep."""
+    return _strict.plain(config, secrets=False)
+
+
+def diff(old: Config, new: Config) -> list[str]:
+    """What may not change between the sessions of one run, one line per changed field.
+
+    Devices (mesh), logging and environment threads may change, and rl.training_epochs
+    may grow. API keys are not compared.
+    """
+    lines = []
+    for path, spec, before, after in _strict.pairs(old, new):
+        if before == after or spec["secret"] or spec["harmless"]:
+            continue
+        if path == "rl.training_epochs":
+            if after < before:
+                lines.append(f"{path} was {before}, now {after} (it may only grow)")
+            continue
+        lines.append(f"{path} was {_strict.show(before)}, now {_strict.show(after)}")
+    return lines

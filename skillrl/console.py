@@ -1,0 +1,136 @@
+"""What people watch: one progress line per phase, and plain text tables."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, TextIO
+
+
+class Progress:
+    """A phase's progress with time left and running numbers.
+
+    On a terminal it is a bar that rewrites itself; elsewhere (a log file, CI) a line
+    about every tenth of the way; with ``enabled=False`` nothing.
+
+        with Progress("collect", total=256, unit="episode") as progress:
+            for ...:
+                progress.update(success=0.31, ret=0.31)
+    """
+
+    def __init__(
+        self,
+        phase: str,
+        total: int,
+        *,
+        unit: str = "step",
+        done: int = 0,
+        enabled: bool = True,
+        file: TextIO | None = None,
+    ):
+        """Starts at `done` of `total`, as a resumed phase does."""
+        self._phase, self._unit = phase, unit
+        self.total, self.done = total, done
+        self._first = done
+        self._enabled = enabled
+        self._file = file if file is not None else sys.stderr
+        self._start = time.monotonic()
+        self._tenth = self._tenths()
+        self._bar: Any = None
+        if enabled and self._file.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=total, initial=done, desc=phase, unit=unit, file=self._file, smoothing=0.1
+            )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def update(self, count: int = 1, **numbers: float | int | str) -> None:
+        """Moves on by `count` and shows `numbers` (success=, ret=, ...) beside the bar."""
+        self.done += count
+        if not self._enabled:
+            return
+        shown = ", ".join(f"{name} {_number(value)}" for name, value in numbers.items())
+        if self._bar is not None:
+            self._bar.set_postfix_str(shown, refresh=False)
+            self._bar.update(count)
+        elif self._tenths() > self._tenth:
+            self._tenth = self._tenths()
+            self._line(shown)
+
+    def close(self) -> None:
+        """Ends the bar. May be called twice."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _tenths(self) -> int:
+        return 10 * self.done // self.total if self.total else 10
+
+    def _line(self, shown: str) -> None:
+        spent = time.monotonic() - self._start
+        rate = spent / max(1, self.done - self._first)
+        left = max(0, self.total - self.done) * rate
+        print(
+            f"{self._phase}: {self.done}/{self.total} {self._unit}s, {duration(spent)} spent, "
+            f"{duration(left)} left" + (f", {shown}" if shown else ""),
+            file=self._file,
+            flush=True,
+        )
+
+
+def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
+    """Rows under headers in aligned columns: the first to the left, the others to the right.
+
+    Floats show three decimals, None shows as a dash.
+
+    Raises:
+      ValueError: a row has not as many cells as there are headers.
+    """
+    for row in rows:
+        if len(row) != len(headers):
+            raise ValueError(f"row {list(row)} has {len(row)} cells, the table {len(headers)}")
+    cells = [[str(h) for h in headers], *([_number(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
+
+    def line(row: Sequence[str]) -> str:
+        first, *others = (
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return "  ".join([first, *others]).rstrip()
+
+    if not headers:
+        return ""
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([line(cells[0]), rule, *(line(row) for row in cells[1:])])
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 42s, 3m05s, 2h07m."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2g}"
+    return str(value)

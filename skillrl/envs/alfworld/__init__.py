@@ -1,0 +1,7 @@
+"""ALFWorld: the official text rules, played by a fast engine, with generated households."""
+
+from skillrl.envs.alfworld import suite  # registers "alfworld"
+
+AlfworldSuite = suite.AlfworldSuite
+
+__all__ = ["AlfworldSuite"]

@@ -1,0 +1,52 @@
+"""Playing one game to its end: what the agent gets to read, and the expert's solution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from skillrl.envs.alfworld.engine import Engine
+from skillrl.envs.alfworld.expert import TemplateExpert
+from skillrl.envs.alfworld.world import World
+from skillrl.errors import SkillRLError
+from skillrl.types import Observation
+
+MAX_STEPS = 25
+"""Step limit within which the expert must win every generated game."""
+
+
+def agent_observation(text: str, admissible: tuple[str, ...]) -> Observation:
+    """What an agent sees: no welcome, no task line (the prompt states it), no ``help``."""
+    parts = [
+        part
+        for part in text.split("\n\n")
+        if not part.startswith(("-= Welcome", "Your task is to:"))
+    ]
+    return Observation("\n\n".join(parts).strip(), tuple(a for a in admissible if a != "help"))
+
+
+def solve(game: Mapping[str, Any], max_steps: int = MAX_STEPS) -> list[str]:
+    """The expert's winning commands.
+
+    Raises:
+      SkillRLError: the game is won before it starts, or the expert does not win it within
+        `max_steps` admissible commands; such a game is not worth giving to an agent.
+    """
+    world = World.from_game(game)
+    engine, goal = Engine(world), world.task
+    reply = engine.reset()
+    if reply.won:
+        raise SkillRLError(f"{goal!r} is won before the first step; choose another task seed")
+    expert = TemplateExpert(goal)
+    commands: list[str] = []
+    while not reply.won and len(commands) < max_steps:
+        seen = agent_observation(reply.observation, tuple(reply.admissible))
+        commands.append(expert.act(seen).action)
+        if commands[-1] not in seen.admissible:
+            raise SkillRLError(f"{goal!r}: the expert chose {commands[-1]!r}, not admissible here")
+        reply = engine.step(commands[-1])
+    if not reply.won:
+        raise SkillRLError(
+            f"{goal!r}: the expert did not win within {max_steps} steps; choose another task seed"
+        )
+    return commands

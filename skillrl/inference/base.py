@@ -1,0 +1,100 @@
+"""What a rollout engine is: prompts in, sampled tokens and their log-probabilities out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+from skillrl.errors import SkillRLError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen.
+
+    Attributes:
+      temperature: 0 is greedy.
+      top_k: keep the k most likely tokens; 0 keeps all.
+      top_p: keep the smallest set of tokens with this much probability.
+      max_tokens: longest response, end-of-turn token included.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    max_tokens: int = 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Generate:
+    """A request: continue ``prefix_ids + suffix_ids``.
+
+    Attributes:
+      prefix_ids: shared part of the prompt; computed once per policy version.
+      suffix_ids: the step's own part.
+      address: where this draw is in the run (`skillrl.parallel.addresses`); together
+        with the seed it fixes the sampled tokens, whoever else is in the batch.
+      text: (system, user start, user rest) for engines that take text.
+    """
+
+    prefix_ids: tuple[int, ...]
+    suffix_ids: tuple[int, ...]
+    address: tuple[int, ...]
+    text: tuple[str, str, str] = ("", "", "")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Generated:
+    """An answer.
+
+    Attributes:
+      ids: sampled tokens, the stop token included.
+      logprobs: of each token, full softmax at temperature 1; empty if unknown.
+      finished: a stop token was sampled before the limit.
+      text: the response where the engine gives text instead of ids, else None.
+    """
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finished: bool
+    text: str | None = None
+
+
+class Engine(Protocol):
+    """A rollout engine.
+
+    Attributes:
+      version: of the policy that answers (optimiser updates behind it).
+      slots: how many requests one `generate` call can work on at once.
+    """
+
+    version: int
+    slots: int
+
+    def choose(self, waiting: Sequence[Generate]) -> list[int]:
+        """Indices of the requests to serve next; never empty if `waiting` is not."""
+
+    def generate(self, requests: Sequence[Generate], sampling: Sampling) -> list[Generated]:
+        """Answers `requests`, which `choose` put together, in order."""
+
+
+def ladder(longest: int, *, smallest: int = 32, growth: float = 1.25) -> tuple[int, ...]:
+    """Bucket sizes from `smallest` up to `longest`, each at most `growth` times the last."""
+    rungs = [min(smallest, longest)]
+    while rungs[-1] < longest:
+        step = max(int(rungs[-1] * growth), rungs[-1] + 1)
+        step = step // 8 * 8 if step >= rungs[-1] + 8 else step
+        rungs.append(min(max(step, rungs[-1] + 1), longest))
+    return tuple(rungs)
+
+
+def bucket_of(length: int, rungs: Sequence[int], what: str) -> int:
+    """The smallest rung that holds `length`; depends on nothing else."""
+    for rung in rungs:
+        if length <= rung:
+            return rung
+    raise SkillRLError(
+        f"a {what} of {length} tokens does not fit the largest bucket of {rungs[-1]}: raise "
+        f"rl.max_prompt_length, or rollout.{what}_buckets if you set them"
+    )

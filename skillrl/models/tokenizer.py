@@ -1,0 +1,175 @@
+"""Text to token ids and back, where text can never turn into control tokens.
+
+A `Tokenizer` wraps the Rust tokeniser of a Hugging Face directory. Loading
+``tokenizer.json`` directly is about ten times lighter than going through
+transformers, which is used only for directories that lack that file.
+
+The one rule that differs from the Hugging Face default: control tokens
+(``<|im_start|>``, ``<|im_end|>``, ...) written inside a text are encoded as
+ordinary characters. What an environment or a web page says can therefore not
+forge a turn of the conversation; control tokens enter a prompt only as ids
+(see `skillrl.models.chat`).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skillrl.errors import SkillRLError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+IM_START = "<|im_start|>"
+IM_END = "<|im_end|>"
+
+
+class Tokenizer:
+    """A tokeniser with ChatML control tokens; immutable after loading.
+
+    Attributes:
+      directory: where it was loaded from (exports copy the files from there).
+    """
+
+    def __init__(self, directory: Path, backend: tokenizers.Tokenizer, names: dict[str, str]):
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = True  # control tokens in a text stay text
+        self.directory = directory
+        self._backend = backend
+        self._names = names
+        controls = {self.im_start_id, self.im_end_id, self.eos_id, self.pad_id}
+        forged = controls & set(self.encode("".join(map(self.token, sorted(controls)))))
+        if forged:
+            raise SkillRLError(
+                f"the tokenizer in {directory} turns the text {self.token(min(forged))!r} into a "
+                "control token, so observations could forge turns of the conversation: mark that "
+                'token "special": true in its tokenizer.json'
+            )
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Tokenizer:
+        """Loads the tokeniser of a Hugging Face model directory.
+
+        Raises:
+          SkillRLError: if the directory holds no tokeniser, it cannot be read, or
+            it has no ChatML control tokens.
+        """
+        directory = Path(directory)
+        return cls(directory, _load_backend(directory), _read_names(directory))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`; no control token, nothing added at either end.
+
+        ``decode(encode(text)) == text``, except that a tokeniser with a Unicode
+        normaliser (Qwen: NFC) gives the normal form back.
+
+        Raises:
+          SkillRLError: if the text holds lone surrogates, which are not Unicode text.
+        """
+        try:
+            return self._backend.encode(text, add_special_tokens=False).ids
+        except TypeError as error:  # also what the Rust binding says of a lone surrogate
+            lone = re.search("[\ud800-\udfff]", text)
+            if lone is None:
+                raise
+            raise SkillRLError(
+                f"cannot tokenise a text with a lone surrogate at character {lone.start()}: "
+                'decode the bytes that it came from with errors="replace"'
+            ) from error
+
+    def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
+        """Text of `ids`; control tokens are left out unless `keep_special`.
+
+        Bytes that are not valid UTF-8 (a character cut in two) become U+FFFD.
+        """
+        return self._backend.decode(list(ids), skip_special_tokens=not keep_special)
+
+    def token(self, id: int) -> str:
+        """The vocabulary entry of one id, as the tokeniser spells it."""
+        token = self._backend.id_to_token(id)
+        if token is None:
+            raise SkillRLError(f"token id {id} is outside the vocabulary of {self.vocab_size}")
+        return token
+
+    def special(self, name: str) -> int:
+        """Id of an added token such as ``<|im_end|>`` or ``<think>``."""
+        id = self._backend.token_to_id(name)
+        if id is None:
+            raise SkillRLError(
+                f"the tokenizer in {self.directory} has no token {name!r}: use a checkpoint with "
+                "the ChatML format, such as Qwen2.5-Instruct or Qwen3"
+            )
+        return id
+
+    @functools.cached_property
+    def vocab_size(self) -> int:
+        """Number of ids, added tokens included (a model may have more rows)."""
+        return self._backend.get_vocab_size(with_added_tokens=True)
+
+    @functools.cached_property
+    def im_start_id(self) -> int:
+        """Opens a turn."""
+        return self.special(IM_START)
+
+    @functools.cached_property
+    def im_end_id(self) -> int:
+        """Ends a turn; sampling stops at it."""
+        return self.special(IM_END)
+
+    @functools.cached_property
+    def eos_id(self) -> int:
+        """The tokeniser's own end-of-sequence token, else the end of turn."""
+        return self.special(self._names.get("eos_token", IM_END))
+
+    @functools.cached_property
+    def pad_id(self) -> int:
+        """Fills rows on the right; masked everywhere, so its identity is of no effect."""
+        return self.special(self._names["pad_token"]) if "pad_token" in self._names else self.eos_id
+
+
+def _load_backend(directory: Path) -> tokenizers.Tokenizer:
+    import tokenizers  # here, because importing a room should not load Rust
+
+    path = directory / "tokenizer.json"
+    if path.is_file():
+        try:
+            return tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the Rust binding raises plain Exception
+            raise SkillRLError(
+                f"cannot read {path}: {error}; download the model again or point "
+                "model.policy_path at a complete directory"
+            ) from error
+    if not (directory / "vocab.json").is_file() or not (directory / "merges.txt").is_file():
+        raise SkillRLError(
+            f"{directory} holds no tokenizer (neither tokenizer.json nor vocab.json with "
+            "merges.txt): copy the tokenizer files of the base model into it"
+        )
+    import transformers
+
+    loaded = transformers.AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+    return tokenizers.Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+
+
+def _read_names(directory: Path) -> dict[str, str]:
+    """``eos_token`` and ``pad_token`` of tokenizer_config.json, where they are given."""
+    path = directory / "tokenizer_config.json"
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise SkillRLError(f"cannot read {path}: {error}; download the model again") from error
+    names = {}
+    for key in ("eos_token", "pad_token"):
+        value = config.get(key)
+        if isinstance(value, dict):
+            value = value.get("content")
+        if value:
+            names[key] = value
+    return names

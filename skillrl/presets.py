@@ -1,0 +1,241 @@
+"""From defaults, presets, files, flags and the environment to one `Config`.
+
+Precedence: the paper's defaults < ``configs/mock.json`` when mocking < the file of
+``--config`` < flags and ``--set``. API keys that are still empty come last, from the
+environment. Presets lie in ``configs/`` of a checkout and inside the installed package.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from skillrl import _strict, config
+from skillrl.config import Config
+from skillrl.errors import SkillRLError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+# field -> (address it is sent to, environment variable). OPENAI_API_KEY stands in for
+# an unset variable only where the address is OpenAI's own: no other server may see it.
+_KEYS = {
+    "policy_api_key": ("policy_api_base", "SKILLRL_POLICY_API_KEY"),
+    "teacher_api_key": ("teacher_api_base", "SKILLRL_TEACHER_API_KEY"),
+    "embedding_api_key": ("embedding_api_base", "SKILLRL_EMBEDDING_API_KEY"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Resolved:
+    """A config, and where each value that is not a default came from.
+
+    Attributes:
+      config: the settings of the run.
+      sources: dotted field name -> ``preset mock``, a file, ``--seed``, ``--set`` or an
+        environment variable; fields that nobody set are absent.
+    """
+
+    config: Config
+    sources: Mapping[str, str]
+
+
+def resolve(
+    env: str | None = None,
+    mock: bool = True,
+    config_path: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    *,
+    recorded: str | Path | None = None,
+) -> Resolved:
+    """The config of a run, by the precedence of this module.
+
+    Args:
+      env: name given with ``--env``, or None.
+      mock: whether ``configs/mock.json`` supplies the simulated parts.
+      config_path: JSON file, or the name of a preset.
+      overrides: texts ``section.field=value`` of ``--set``, in order.
+      flags: dotted field name -> value of a flag that was given; None means not given.
+      recorded: ``config.json`` of an existing run, used in place of the mock preset.
+
+    Raises:
+      SkillRLError: an unreadable file, or what `Config.from_dict` refuses; the message
+        says which of the sources it was in.
+    """
+    given = dict(flags or {})
+    if env is not None:
+        given["env.name"] = env
+    layers: list[tuple[str, Mapping[str, Any]]] = []
+    if recorded is not None:
+        layers.append((str(recorded), read_config(recorded)))
+    elif mock:
+        layers.append(("preset mock", read_config(preset_path("mock"))))
+    if config_path is not None:
+        path = find_config(config_path)
+        layers.append((str(config_path), read_config(path)))
+    for name, value in given.items():
+        if value is not None:
+            layers.append((f"--{name.rpartition('.')[2]}", _nest(name, value)))
+    layers.extend(("--set", parse_set(text)) for text in overrides)
+
+    result, sources = Config(), {}
+    for source, mapping in layers:
+        try:
+            result = _strict.merge(result, mapping)
+        except SkillRLError as error:
+            raise SkillRLError(f"{source}: {error}") from None
+        sources.update(dict.fromkeys(_leaves(mapping), source))
+    result, keys = _with_keys(result)
+    sources.update(keys)
+    config.check(result)
+    return Resolved(result, sources)
+
+
+def parse_set(text: str) -> dict[str, Any]:
+    """``a.b=c`` as ``{"a": {"b": c}}``; c is a JSON literal, else (or for a text field) a string.
+
+    Raises:
+      SkillRLError: no ``=``, or an empty name.
+    """
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    if not equals or not all(name.split(".")):
+        shown = text if not equals and "key" not in text.lower() else name
+        raise SkillRLError(
+            f"--set {shown!r}: write it as section.field=value, e.g. --set rl.group_size=8."
+        )
+    try:
+        literal = json.loads(value)
+    except ValueError:
+        literal = value
+    if _strict.leaf_type(Config(), name) is str and not isinstance(literal, str):
+        literal = value
+    return _nest(name, literal)
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that travel with this installation, sorted."""
+    return sorted(path.stem for path in _preset_dir().glob("*.json"))
+
+
+def preset_path(name: str) -> Path:
+    """File of the preset `name`.
+
+    Raises:
+      SkillRLError: no such preset; the message lists those there are.
+    """
+    path = _preset_dir() / f"{name}.json"
+    if not path.is_file():
+        raise SkillRLError(f"no preset {name!r}; there are: {', '.join(preset_names())}.")
+    return path
+
+
+def find_config(path: str | Path) -> Path:
+    """The file meant by ``--config``: a path, else a preset by name or as ``configs/NAME.json``.
+
+    Raises:
+      SkillRLError: neither is there.
+    """
+    asked = Path(path).expanduser()
+    if asked.is_file():
+        return asked
+    if asked.parent in (Path("."), Path("configs")) and asked.suffix in ("", ".json"):
+        name = asked.name.removesuffix(".json")
+        if name in preset_names():
+            return preset_path(name)
+    raise SkillRLError(
+        f"--config={path}: no such file, nor a preset of that name. Give the path of a JSON "
+        f"file or one of: {', '.join(preset_names())}."
+    )
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The JSON object in `path`, a repeated key being an error.
+
+    Raises:
+      SkillRLError: unreadable, not JSON (with line and column) or not an object.
+    """
+
+    def once(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in items]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise SkillRLError(f"{path}: the key {key!r} stands there twice; keep one.")
+        return dict(items)
+
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=once)
+    except OSError as error:
+        raise SkillRLError(f"{path}: cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError:
+        raise SkillRLError(f"{path}: is not UTF-8 text; a config is a JSON file.") from None
+    except json.JSONDecodeError as error:
+        raise SkillRLError(
+            f"{path}: is not valid JSON: {error.msg}, line {error.lineno} column {error.colno}."
+        ) from None
+    if not isinstance(value, dict):
+        raise SkillRLError(f"{path}: holds {_strict.show(value)}; a config is a JSON object.")
+    return value
+
+
+def resolve_path(value: str) -> Path:
+    """A directory named in a config: ``asset:NAME`` lies in the package, all else as written.
+
+    Raises:
+      SkillRLError: not a directory.
+    """
+    if value.startswith("asset:"):
+        name = value.removeprefix("asset:")
+        path = _PACKAGE / "assets" / name
+        if not name or name != Path(name).name or not path.is_dir():
+            there = sorted(p.name for p in (_PACKAGE / "assets").glob("*") if p.is_dir())
+            raise SkillRLError(
+                f"{value}: no such asset in the package; there are: {', '.join(there) or 'none'}."
+            )
+        return path
+    path = Path(value).expanduser()
+    if not path.is_dir():
+        raise SkillRLError(
+            f"{value}: no such directory. Give a directory, or asset:NAME for one that ships "
+            "with the package."
+        )
+    return path
+
+
+def _preset_dir() -> Path:
+    installed = _PACKAGE / "configs"
+    return installed if installed.is_dir() else _PACKAGE.parent / "configs"
+
+
+def _nest(name: str, value: Any) -> dict[str, Any]:
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return value
+
+
+def _leaves(mapping: Mapping[str, Any], path: str = "") -> list[str]:
+    names = []
+    for key, value in mapping.items():
+        name = f"{path}.{key}" if path else key
+        names.extend(_leaves(value, name) if isinstance(value, Mapping) else [name])
+    return names
+
+
+def _with_keys(result: Config) -> tuple[Config, dict[str, str]]:
+    """`result` with API keys that are still empty taken from the environment."""
+    found, sources = {}, {}
+    for field, (base, variable) in _KEYS.items():
+        if getattr(result.model, field):
+            continue
+        at_openai = urlsplit(getattr(result.model, base)).hostname == "api.openai.com"
+        for name in (variable, "OPENAI_API_KEY") if at_openai else (variable,):
+            if os.environ.get(name):
+                found[field], sources[f"model.{field}"] = os.environ[name], name
+                break
+    model = dataclasses.replace(result.model, **found)
+    return dataclasses.replace(result, model=model), sources

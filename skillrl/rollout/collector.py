@@ -1,0 +1,188 @@
+"""Drives many episodes against one engine; never waits for a slow environment.
+
+Episodes are coroutines. The driver keeps `width` of them going: those that wait for
+tokens are served a bucket at a time, those that wait for an environment are on worker
+threads (or answered in place with ``workers=0``), and a finished one makes room for the
+next. Which order all this happens in changes no result (DESIGN contract 5).
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+from skillrl.agent.agent import Act, Episode, Reset
+from skillrl.envs.base import Environment, Suite
+from skillrl.errors import SkillRLError
+from skillrl.inference.base import Engine, Generate, Sampling
+from skillrl.types import Task, Trajectory
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """An episode to play: how to start its coroutine, and what to call it if it fails."""
+
+    task: Task
+    start: Callable[[], Episode]
+    member: int = 0
+    repeat: int = 0
+
+
+@dataclasses.dataclass
+class _Live:
+    index: int
+    job: Job
+    episode: Episode
+    environment: Environment
+    request: Generate | None = None
+
+
+class _Handles:
+    """Environment handles, used again by later episodes."""
+
+    def __init__(self, suite: Suite):
+        self._suite = suite
+        self._idle: list[Environment] = []
+
+    def take(self) -> Environment:
+        return self._idle.pop() if self._idle else self._suite.make()
+
+    def give(self, handle: Environment) -> None:
+        self._idle.append(handle)
+
+    def close(self) -> None:
+        for handle in self._idle:
+            handle.close()
+
+
+def collect(
+    jobs: Iterable[Job],
+    *,
+    suite: Suite,
+    engine: Engine,
+    sampling: Sampling,
+    workers: int = 0,
+    width: int = 0,
+    on_done: Callable[[Trajectory], None] | None = None,
+) -> list[Trajectory]:
+    """Plays all jobs and returns their trajectories in the order of the jobs.
+
+    Args:
+      jobs: episodes to play; started lazily.
+      suite: makes the environments.
+      engine: answers `Generate` requests.
+      sampling: how tokens are chosen, for all of them.
+      workers: environment threads; 0 steps environments in this thread.
+      width: episodes alive at once; 0 takes twice the engine's slots, so that a full
+        bucket is usually waiting.
+      on_done: called with each trajectory as it ends.
+
+    Returns:
+      One trajectory per job. An environment that raises ends its episode with
+      ``error`` set; whoever uses the trajectories excludes and counts these.
+    """
+    pending = enumerate(jobs)
+    width = width or 2 * engine.slots
+    results: dict[int, Trajectory] = {}
+    waiting: deque[_Live] = deque()
+    busy: dict[concurrent.futures.Future, _Live] = {}
+    handles = _Handles(suite)
+    pool = concurrent.futures.ThreadPoolExecutor(workers) if workers else None
+
+    def finish(live: _Live, trajectory: Trajectory) -> None:
+        results[live.index] = trajectory
+        if trajectory.error:
+            live.environment.close()
+        else:
+            handles.give(live.environment)
+        if on_done:
+            on_done(trajectory)
+
+    def fail(live: _Live, error: Exception) -> None:
+        live.episode.close()
+        job = live.job
+        message = f"{type(error).__name__}: {error}"
+        finish(
+            live,
+            Trajectory(
+                job.task, (), (), won=False, member=job.member, repeat=job.repeat, error=message
+            ),
+        )
+
+    def ask(live: _Live, wants: Reset | Act) -> object:
+        if isinstance(wants, Reset):
+            return live.environment.reset(wants.task)
+        return live.environment.step(wants.action)
+
+    def advance(live: _Live, answer: object) -> None:
+        """Runs an episode until it waits for tokens or for a thread, or ends."""
+        while True:
+            try:
+                wants = live.episode.send(answer)
+            except StopIteration as stop:
+                finish(live, stop.value)
+                return
+            if isinstance(wants, Generate):
+                live.request = wants
+                waiting.append(live)
+                return
+            if pool is not None:
+                busy[pool.submit(ask, live, wants)] = live
+                return
+            try:
+                answer = ask(live, wants)
+            except SkillRLError:
+                raise
+            except Exception as error:
+                fail(live, error)
+                return
+
+    def start() -> Iterator[_Live]:
+        for index, job in pending:
+            yield _Live(index, job, job.start(), handles.take())
+
+    upcoming = start()
+    try:
+        while True:
+            while len(waiting) + len(busy) < width and (live := next(upcoming, None)):
+                advance(live, None)
+            if not waiting and not busy:
+                break
+            if busy:
+                enough = 2 * len(waiting) >= engine.slots
+                timeout = 0 if enough else None
+                done, _ = concurrent.futures.wait(
+                    busy, timeout, concurrent.futures.FIRST_COMPLETED
+                )
+                for future in done:
+                    live = busy.pop(future)
+                    error = future.exception()
+                    if isinstance(error, SkillRLError):
+                        raise error
+                    if isinstance(error, Exception):
+                        fail(live, error)
+                    elif error is not None:
+                        raise error
+                    else:
+                        advance(live, future.result())
+                if busy and 2 * len(waiting) < engine.slots:
+                    continue
+            if not waiting:
+                continue
+            chosen = engine.choose([live.request for live in waiting])
+            served = [waiting[i] for i in chosen]
+            taken = set(chosen)
+            rest = [live for i, live in enumerate(waiting) if i not in taken]
+            waiting.clear()
+            waiting.extend(rest)
+            answers = engine.generate([live.request for live in served], sampling)
+            for live, answer in zip(served, answers, strict=True):
+                live.request = None
+                advance(live, answer)
+    finally:
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+        handles.close()
+    return [results[i] for i in sorted(results)]

@@ -1,0 +1,32 @@
+"""The skill bank: what it holds, how it is searched, and how it grows.
+
+`distill.distill` and `evolve.evolve` carry the name of their module; import them from there.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    "BankEvent": "bank",
+    "DistillReport": "distill",
+    "EvolutionEvent": "evolve",
+    "Retrieved": "retrieval",
+    "SkillBank": "bank",
+    "describe_bank": "describe",
+    "load_bank": "store",
+    "render_trajectory": "render",
+    "retrieve": "retrieval",
+    "rewrite_thoughts": "demonstrations",
+    "save_bank": "store",
+    "save_released": "store",
+}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)

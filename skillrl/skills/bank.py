@@ -1,0 +1,298 @@
+"""The skill bank: an immutable, versioned set of skills with its own history.
+
+SkillBank = S_g ∪ ⋃_k S_k (paper 3.2): general skills and skills per task category. Each
+entry is a skill or a mistake (`Skill.kind`). Updates return new banks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from skillrl.errors import SkillRLError
+from skillrl.teacher.base import Embedder
+from skillrl.types import GENERAL, Provenance, Skill, SkillUse, Trajectory
+
+KINDS = ("skill", "mistake")
+DUPLICATE_SIMILARITY = 0.85
+"""Cosine similarity from which two skills of one category say the same."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BankEvent:
+    """One line of a bank's history.
+
+    Attributes:
+      version: version of the bank after the event.
+      step: training iteration (0 before training).
+      action: ``added``, ``refined`` or ``refused``.
+      skill: id of the skill; for a refusal, of the skill that it would have repeated ("" if none).
+      title: title of the skill that was added, refined or refused.
+      reason: why.
+      before: for a refinement, the words that were replaced.
+    """
+
+    version: int
+    step: int
+    action: str
+    skill: str
+    title: str = ""
+    reason: str = ""
+    before: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class SkillBank:
+    """All skills, in the order in which they came.
+
+    Attributes:
+      skills: general and task-specific entries; ids are unique.
+      version: grows by one with every update that changes the words of the bank. Use
+        statistics are not words: they leave it alone.
+      history: everything that was added, refined or refused.
+    """
+
+    skills: tuple[Skill, ...] = ()
+    version: int = 0
+    history: tuple[BankEvent, ...] = ()
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for skill in self.skills:
+            check_skill(skill)
+            if skill.id in seen:
+                raise SkillRLError(f"skill id {skill.id!r} occurs twice in the bank; make it unique")
+            seen.add(skill.id)
+
+    def __len__(self) -> int:
+        return len(self.skills)
+
+    def get(self, skill_id: str) -> Skill:
+        """The skill with this id.
+
+        Raises:
+          SkillRLError: there is none.
+        """
+        for skill in self.skills:
+            if skill.id == skill_id:
+                return skill
+        raise SkillRLError(
+            f"no skill {skill_id!r} in bank version {self.version} ({len(self.skills)} skills); "
+            "is this the bank that the trajectory was played with?"
+        )
+
+    def select(self, *, category: str | None = None, kind: str | None = None) -> tuple[Skill, ...]:
+        """Skills of a category and kind, in bank order; None means any."""
+        return tuple(
+            skill
+            for skill in self.skills
+            if category in (None, skill.category) and kind in (None, skill.kind)
+        )
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Task categories that have an entry, in order of appearance, without `GENERAL`."""
+        found = dict.fromkeys(skill.category for skill in self.skills)
+        return tuple(name for name in found if name != GENERAL)
+
+    def summary(self) -> dict[str, int | dict[str, int]]:
+        """Counts: total, per tier and kind, per category; plus version and evolved skills."""
+        general = self.select(category=GENERAL, kind="skill")
+        mistakes = self.select(kind="mistake")
+        return {
+            "version": self.version,
+            "total": len(self.skills),
+            "general": len(general),
+            "task_specific": len(self.skills) - len(general) - len(mistakes),
+            "mistakes": len(mistakes),
+            "evolved": sum(skill.id.startswith("dyn_") for skill in self.skills),
+            "categories": {
+                name: len(self.select(category=name)) for name in (GENERAL, *self.categories)
+            },
+        }
+
+    # Pure updates -------------------------------------------------------------
+
+    def add(
+        self,
+        skills: Iterable[Skill],
+        *,
+        step: int = 0,
+        reason: str = "",
+        embedder: Embedder | None = None,
+        max_similarity: float = DUPLICATE_SIMILARITY,
+        evolved: bool = False,
+    ) -> SkillBank:
+        """A bank with `skills` appended; what it already says is refused and recorded.
+
+        A skill is refused when its normalised title, or its whole text with cosine
+        similarity >= `max_similarity`, is that of a skill of the same category or of a
+        general one. A skill without id is given one; `evolved` skills always get the next
+        ``dyn_NNN``, which no skill of this bank or of its history ever had.
+
+        Raises:
+          SkillRLError: a given id is taken, or a skill is malformed.
+        """
+        bank, version = self, self.version + 1
+        for skill in skills:
+            if evolved or not skill.id:
+                skill = dataclasses.replace(skill, id=bank._free_id(skill, evolved=evolved))
+            check_skill(skill)
+            if any(skill.id == other.id for other in bank.skills):
+                raise SkillRLError(
+                    f"skill id {skill.id!r} is taken by {bank.get(skill.id).title!r}; leave the id "
+                    "empty to be given a free one"
+                )
+            twin, why = bank._twin(skill, embedder, max_similarity)
+            if twin is not None:
+                bank = bank.refuse(skill.title, step=step, reason=why, like=twin.id)
+                continue
+            event = BankEvent(version, step, "added", skill.id, skill.title, reason)
+            bank = SkillBank((*bank.skills, skill), version, (*bank.history, event))
+        return bank
+
+    def refine(
+        self,
+        skill_id: str,
+        *,
+        step: int,
+        title: str | None = None,
+        principle: str | None = None,
+        when_to_apply: str | None = None,
+        teacher: str = "",
+        sources: Sequence[str] = (),
+        reason: str = "",
+    ) -> SkillBank:
+        """A bank in which one skill has new words; recorded as refused where nothing changes.
+
+        Its provenance gains `sources`; its use statistics start afresh, because they
+        belong to the old words.
+
+        Raises:
+          SkillRLError: no such skill, or the new words are malformed.
+        """
+        old = self.get(skill_id)
+        new = dataclasses.replace(
+            old,
+            title=old.title if title is None else title,
+            principle=old.principle if principle is None else principle,
+            when_to_apply=old.when_to_apply if when_to_apply is None else when_to_apply,
+        )
+        if new == old:
+            why = "the refinement changes nothing"
+            return self.refuse(old.title, step=step, reason=why, like=skill_id)
+        new = dataclasses.replace(
+            new,
+            use=SkillUse(),
+            provenance=Provenance(
+                teacher=teacher or old.provenance.teacher,
+                step=step,
+                sources=tuple(dict.fromkeys((*old.provenance.sources, *sources))),
+            ),
+        )
+        before = skill_text(old)
+        event = BankEvent(
+            self.version + 1, step, "refined", skill_id, new.title, reason, before=before
+        )
+        skills = tuple(new if skill.id == skill_id else skill for skill in self.skills)
+        return SkillBank(skills, self.version + 1, (*self.history, event))
+
+    def refuse(self, title: str, *, step: int, reason: str, like: str = "") -> SkillBank:
+        """The same bank with a refusal in its history."""
+        event = BankEvent(self.version, step, "refused", like, title, reason)
+        return dataclasses.replace(self, history=(*self.history, event))
+
+    def record_use(self, trajectories: Iterable[Trajectory]) -> SkillBank:
+        """A bank whose use statistics count these episodes (failed environments excluded).
+
+        Raises:
+          SkillRLError: an episode had a skill that this bank does not know.
+        """
+        episodes: dict[str, int] = {}
+        wins: dict[str, int] = {}
+        for trajectory in trajectories:
+            if trajectory.error:
+                continue
+            for skill_id in dict.fromkeys(trajectory.skills):
+                episodes[skill_id] = episodes.get(skill_id, 0) + 1
+                wins[skill_id] = wins.get(skill_id, 0) + trajectory.won
+        for skill_id in episodes:
+            self.get(skill_id)
+        skills = tuple(
+            dataclasses.replace(
+                skill,
+                use=SkillUse(
+                    skill.use.episodes + episodes.get(skill.id, 0),
+                    skill.use.wins + wins.get(skill.id, 0),
+                ),
+            )
+            for skill in self.skills
+        )
+        return dataclasses.replace(self, skills=skills)
+
+    # Internals ----------------------------------------------------------------
+
+    def _free_id(self, skill: Skill, *, evolved: bool) -> str:
+        if evolved:
+            prefix = "dyn"
+        elif skill.kind == "mistake":
+            prefix = "err"
+        else:
+            prefix = re.sub(r"[^a-z]", "", skill.category.lower())[:3] or "ski"
+        used = [item.id for item in self.skills]
+        used += [event.skill for event in self.history if event.action != "refused"]
+        pattern = re.compile(rf"{prefix}_(\d+)")
+        numbers = [int(match[1]) for match in map(pattern.fullmatch, used) if match]
+        return f"{prefix}_{max(numbers, default=0) + 1:03d}"
+
+    def _twin(
+        self, skill: Skill, embedder: Embedder | None, max_similarity: float
+    ) -> tuple[Skill | None, str]:
+        """The skill that already says this, and how that was seen."""
+        rivals = [other for other in self.skills if other.category in (skill.category, GENERAL)]
+        for other in rivals:
+            if _normal(other.title) == _normal(skill.title):
+                return other, f"same title as {other.id}"
+        if embedder is None or not rivals:
+            return None, ""
+        vectors = embedder.embed([skill_text(item) for item in (skill, *rivals)])
+        similarity = vectors[1:] @ vectors[0]
+        best = int(np.argmax(similarity))
+        if similarity[best] >= max_similarity:
+            return rivals[best], f"cosine {similarity[best]:.2f} with {rivals[best].id}"
+        return None, ""
+
+
+def skill_text(skill: Skill) -> str:
+    """What is embedded of a skill: "title. principle. when_to_apply"."""
+    return ". ".join(filter(None, (skill.title, skill.principle, skill.when_to_apply)))
+
+
+def check_skill(skill: Skill) -> None:
+    """Raises `SkillRLError` unless id, title and principle are there and the kind is known."""
+    for name in ("id", "title", "principle", "category"):
+        value = getattr(skill, name)
+        if not isinstance(value, str) or not value.strip():
+            raise SkillRLError(
+                f"skill {skill.id!r}: field {name!r} is {value!r}; it must be text that is not empty"
+            )
+    if skill.kind not in KINDS:
+        raise SkillRLError(
+            f"skill {skill.id!r}: kind {skill.kind!r} is unknown; use one of {', '.join(KINDS)}"
+        )
+
+
+def rename_categories(bank: SkillBank, aliases: Mapping[str, str]) -> SkillBank:
+    """The bank with category names replaced; the version stays, the words are the same."""
+    skills = tuple(
+        dataclasses.replace(skill, category=aliases.get(skill.category, skill.category))
+        for skill in bank.skills
+    )
+    return dataclasses.replace(bank, skills=skills)
+
+
+def _normal(title: str) -> str:
+    return " ".join(re.findall(r"\w+", title.lower()))

@@ -1,0 +1,353 @@
+"""The bank grows from failures of weak categories (paper 3.3).
+
+Departs from the paper on purpose: failures come from training rollouts since the last
+event, never from validation, so that held-out tasks neither trigger, select nor teach.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from skillrl.skills import prompts
+from skillrl.skills.answers import check_training, read_skill
+from skillrl.skills.bank import SkillBank
+from skillrl.teacher.ask import Counts, ask_json
+from skillrl.teacher.base import Embedder, Teacher, TeacherError
+from skillrl.types import GENERAL, Skill, Trajectory
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rate:
+    """Success of a category over the rollouts since the last event."""
+
+    episodes: int
+    wins: int
+
+    @property
+    def rate(self) -> float:
+        """Share of wins; 0 without episodes."""
+        return self.wins / self.episodes if self.episodes else 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Selection:
+    """What the teacher will be shown.
+
+    Attributes:
+      rates: success per category, sorted by name.
+      overall: success over all episodes.
+      failing: categories below the threshold with enough episodes, weakest first.
+      failures: failed episodes to analyse, category by category in turn.
+      pairs: id of a failure -> a success at the same task.
+    """
+
+    rates: Mapping[str, Rate]
+    overall: Rate
+    failing: tuple[str, ...]
+    failures: tuple[Trajectory, ...]
+    pairs: Mapping[str, Trajectory]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EvolutionEvent:
+    """What one look at the training rollouts led to; plain JSON values through `to_json`.
+
+    Attributes:
+      step: training iteration.
+      bank_before: version before.
+      bank_after: version after.
+      overall: share of episodes won.
+      categories: category -> {"episodes", "wins", "rate"}.
+      failing: categories below the threshold.
+      analysed: ids of the failures that the teacher saw.
+      pairs: id of a failure -> id of the success shown with it.
+      added: ids of new skills.
+      refined: ids of skills with new words.
+      refused: {"title", "reason"} of what the teacher proposed in vain.
+      teacher_failures: questions without a usable answer; the bank then stays as it was.
+      teacher_error: why the teacher did not answer, or "".
+      requests: requests made.
+    """
+
+    step: int
+    bank_before: int
+    bank_after: int
+    overall: float
+    categories: Mapping[str, Mapping[str, float]]
+    failing: tuple[str, ...] = ()
+    analysed: tuple[str, ...] = ()
+    pairs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    added: tuple[str, ...] = ()
+    refined: tuple[str, ...] = ()
+    refused: tuple[Mapping[str, str], ...] = ()
+    teacher_failures: int = 0
+    teacher_error: str = ""
+    requests: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self)
+
+
+def select_failures(
+    trajectories: Collection[Trajectory],
+    *,
+    evolution_threshold: float = 0.4,
+    min_episodes: int = 4,
+    max_analysis_deep: int = 10,
+    max_analysis_shallow: int = 5,
+) -> Selection:
+    """Chooses failures by stratified round-robin over the failing categories.
+
+    Within a category the worst come first (low score, many invalid actions), one of each
+    task before the second of any. At most `max_analysis_deep` if overall success is below
+    the threshold, else `max_analysis_shallow`. Does not depend on the order of `trajectories`.
+
+    Args:
+      trajectories: training rollouts since the last event; failed environments are left out.
+      evolution_threshold: a category whose success is below this is failing (delta).
+      min_episodes: fewer episodes than this say nothing about a category.
+      max_analysis_deep: see above.
+      max_analysis_shallow: see above.
+
+    Raises:
+      SkillRLError: a trajectory is not of the training split.
+    """
+    check_training(trajectories, "evolve")
+    usable = sorted((t for t in trajectories if not t.error), key=lambda t: t.id)
+    rates: dict[str, Rate] = {}
+    for name in sorted({t.task.category for t in usable}):
+        members = [t for t in usable if t.task.category == name]
+        rates[name] = Rate(len(members), sum(t.won for t in members))
+    overall = Rate(len(usable), sum(t.won for t in usable))
+    failing = tuple(
+        sorted(
+            (
+                name
+                for name, rate in rates.items()
+                if rate.episodes >= min_episodes and rate.rate < evolution_threshold
+            ),
+            key=lambda name: (rates[name].rate, name),
+        )
+    )
+    limit = max_analysis_deep if overall.rate < evolution_threshold else max_analysis_shallow
+    queues = [_ranked([t for t in usable if t.task.category == name]) for name in failing]
+    failures: list[Trajectory] = []
+    while len(failures) < limit and any(queues):
+        for queue in queues:
+            if queue and len(failures) < limit:
+                failures.append(queue.pop(0))
+    winners: dict[str, Trajectory] = {}
+    for item in usable:
+        if item.won:
+            best = winners.setdefault(item.task.id, item)
+            if len(item.steps) < len(best.steps):
+                winners[item.task.id] = item
+    pairs = {item.id: winners[item.task.id] for item in failures if item.task.id in winners}
+    return Selection(rates, overall, failing, tuple(failures), pairs)
+
+
+def evolve(
+    bank: SkillBank,
+    trajectories: Collection[Trajectory],
+    *,
+    teacher: Teacher,
+    step: int,
+    embedder: Embedder | None = None,
+    evolution_threshold: float = 0.4,
+    min_episodes: int = 4,
+    max_new_skills: int = 3,
+    max_analysis_deep: int = 10,
+    max_analysis_shallow: int = 5,
+    max_tries: int = 3,
+) -> tuple[SkillBank, EvolutionEvent]:
+    """One evolution event: SkillBank <- SkillBank ∪ S_new, with refinements.
+
+    The teacher sees whole failed episodes of the failing categories, a success at the
+    same task where there is one, and the skills that were in force. A teacher that does
+    not answer, or not usably, is logged and counted; the bank is then returned unchanged.
+
+    Args:
+      bank: the bank the episodes were played with.
+      trajectories: training rollouts since the last event.
+      teacher: who analyses.
+      step: training iteration, for history and provenance.
+      embedder: finds near-duplicates among the proposals.
+      evolution_threshold, min_episodes, max_analysis_deep, max_analysis_shallow: see
+        `select_failures`.
+      max_new_skills: most additions and refinements together; the rest is refused.
+      max_tries: requests before giving up.
+
+    Raises:
+      SkillRLError: a trajectory is not of the training split.
+    """
+    chosen = select_failures(
+        trajectories,
+        evolution_threshold=evolution_threshold,
+        min_episodes=min_episodes,
+        max_analysis_deep=max_analysis_deep,
+        max_analysis_shallow=max_analysis_shallow,
+    )
+    event = EvolutionEvent(
+        step=step,
+        bank_before=bank.version,
+        bank_after=bank.version,
+        overall=chosen.overall.rate,
+        categories={
+            name: {"episodes": r.episodes, "wins": r.wins, "rate": r.rate}
+            for name, r in chosen.rates.items()
+        },
+        failing=chosen.failing,
+        analysed=tuple(item.id for item in chosen.failures),
+        pairs={failure: success.id for failure, success in chosen.pairs.items()},
+    )
+    if not chosen.failures or max_new_skills < 1:
+        return bank, event
+
+    allowed = (*chosen.failing, GENERAL)
+    existing = [skill for skill in bank.skills if skill.category in allowed]
+    chat = prompts.evolution(
+        chosen.failures,
+        chosen.pairs,
+        existing,
+        rates={name: chosen.rates[name].rate for name in chosen.failing},
+        categories=allowed,
+        count=max_new_skills,
+    )
+    check = _Proposals(event.analysed, {skill.id for skill in existing}, allowed, teacher, step)
+    try:
+        answer, counts = ask_json(
+            teacher, chat, check, purpose="evolve", max_tries=max_tries
+        )
+    except TeacherError as error:
+        _LOG.warning("step %d: the bank does not evolve, the teacher failed: %s", step, error)
+        answer, counts, problem = None, Counts(), str(error)
+    else:
+        problem = "" if answer is not None else "every answer was malformed"
+    if answer is None:
+        return bank, dataclasses.replace(
+            event, teacher_failures=1, teacher_error=problem, requests=counts.asked
+        )
+    bank = _apply(bank, answer, step=step, embedder=embedder, limit=max_new_skills)
+    new = [item for item in bank.history if item.step == step][-len(answer) :] if answer else []
+    return bank, dataclasses.replace(
+        event,
+        bank_after=bank.version,
+        added=tuple(item.skill for item in new if item.action == "added"),
+        refined=tuple(item.skill for item in new if item.action == "refined"),
+        refused=tuple(
+            {"title": item.title, "reason": item.reason} for item in new if item.action == "refused"
+        ),
+        requests=counts.asked,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Proposal:
+    """An addition (`target` empty) or the new words of the skill `target`."""
+
+    skill: Skill
+    cause: str
+    target: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Proposals:
+    """Checks the teacher's answer; see `prompts.evolution` for its form."""
+
+    sources: Sequence[str]
+    known: Collection[str]
+    allowed: Sequence[str]
+    teacher: Teacher
+    step: int
+
+    def __call__(self, value: Any) -> list[_Proposal]:
+        if isinstance(value, list):
+            value = {"add": value}
+        if not isinstance(value, dict) or not {"add", "refine"} & set(value):
+            raise ValueError("expected an object with the lists 'add' and 'refine'")
+        found = []
+        for name in ("refine", "add"):
+            items = value.get(name) or []
+            if not isinstance(items, list):
+                raise ValueError(f"{name!r} must be a list")
+            for item in items:
+                skill = read_skill(
+                    item, self.sources, teacher=self.teacher.model_id, step=self.step
+                )
+                cause = " ".join(str(item.get("cause") or "").split())[:300]
+                if name == "refine":
+                    if item.get("id") not in self.known:
+                        raise ValueError(
+                            f"'refine' names the skill {item.get('id')!r}; use an id of the list of "
+                            "existing skills"
+                        )
+                    found.append(_Proposal(skill, cause, item["id"]))
+                    continue
+                category = item.get("category")
+                if category not in self.allowed:
+                    raise ValueError(
+                        f"category {category!r} is not one of {', '.join(self.allowed)}"
+                    )
+                found.append(_Proposal(dataclasses.replace(skill, category=category), cause))
+        return found
+
+
+def _apply(
+    bank: SkillBank,
+    proposals: Sequence[_Proposal],
+    *,
+    step: int,
+    embedder: Embedder | None,
+    limit: int,
+) -> SkillBank:
+    """Applies proposals until `limit` took effect; each leaves exactly one line of history."""
+    version, done = bank.version, 0
+    for proposal in proposals:
+        new, cause = proposal.skill, proposal.cause
+        before = bank.version
+        if done >= limit:
+            reason = f"more than max_new_skills={limit} in one event"
+            bank = bank.refuse(new.title, step=step, reason=reason, like=proposal.target)
+        elif proposal.target:
+            bank = bank.refine(
+                proposal.target,
+                step=step,
+                title=new.title,
+                principle=new.principle,
+                when_to_apply=new.when_to_apply,
+                teacher=new.provenance.teacher,
+                sources=new.provenance.sources,
+                reason=cause,
+            )
+        else:
+            bank = bank.add([new], step=step, reason=cause, embedder=embedder, evolved=True)
+        done += bank.version > before
+    # One event is one version, however many skills it touched.
+    if bank.version > version + 1:
+        history = tuple(
+            dataclasses.replace(item, version=min(item.version, version + 1))
+            for item in bank.history
+        )
+        bank = dataclasses.replace(bank, version=version + 1, history=history)
+    return bank
+
+
+def _ranked(members: Sequence[Trajectory]) -> list[Trajectory]:
+    """Failures, worst first; the second of a task only after the first of every other."""
+    failures = sorted(
+        (t for t in members if not t.won),
+        key=lambda t: (t.score, -sum(bool(s.invalid) for s in t.steps), t.id),
+    )
+    turn: dict[str, int] = {}
+    keyed = []
+    for rank, item in enumerate(failures):
+        nth = turn.get(item.task.id, 0)
+        turn[item.task.id] = nth + 1
+        keyed.append((nth, rank, item))
+    return [item for _, _, item in sorted(keyed, key=lambda entry: entry[:2])]

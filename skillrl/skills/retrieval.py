@@ -1,0 +1,109 @@
+"""Which skills a task gets in its prompt (paper 3.2, equations 4 and 5)."""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Sequence
+
+import numpy as np
+
+from skillrl.skills.bank import SkillBank, skill_text
+from skillrl.teacher.base import Embedder
+from skillrl.types import GENERAL, Skill, Task
+
+_VECTORS: weakref.WeakKeyDictionary[Embedder, dict[str, np.ndarray]] = weakref.WeakKeyDictionary()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Retrieved:
+    """Skills for a prompt, each tuple in bank order where all fit, else most similar first."""
+
+    general: tuple[Skill, ...] = ()
+    task_specific: tuple[Skill, ...] = ()
+    mistakes: tuple[Skill, ...] = ()
+
+    @property
+    def all_ids(self) -> tuple[str, ...]:
+        """Ids of all of them, in prompt order."""
+        return tuple(skill.id for skill in (*self.general, *self.task_specific, *self.mistakes))
+
+
+def query_text(task: Task) -> str:
+    """What is embedded of a task: its category in words, then its goal.
+
+    A goal names objects ("put a hot mug in cabinet"), a skill names the procedure
+    ("heat it with the microwave"); the category's words bridge the two.
+    """
+    return f"{task.category.replace('_', ' ')} task: {task.goal}"
+
+
+def retrieve(
+    bank: SkillBank,
+    task: Task,
+    *,
+    embedder: Embedder,
+    top_k: int = 6,
+    similarity_threshold: float = 0.4,
+    general_top_k: int = 12,
+    mistakes_top_k: int = 5,
+) -> Retrieved:
+    """Skills for `task`; the same bank, task and embedder always give the same ones.
+
+    Task-specific: S_ret = TopK({s in S_k : sim(e_d, e_s) > delta}, K) (equation 4), with
+    the category k of the environment, cosine similarity, delta = `similarity_threshold`
+    and K = `top_k`, most similar first. General skills and mistakes (general ones and
+    those of the category) have budgets of their own and no threshold; the paper always
+    gives all general skills, which is what happens while they fit. Ties keep bank order.
+
+    Args:
+      bank: where to look.
+      task: for whom.
+      embedder: vectors of skills are kept in memory by their text.
+      top_k: K, largest number of task-specific skills.
+      similarity_threshold: delta; it depends on the embedder (below 0 means no threshold).
+      general_top_k: largest number of general skills.
+      mistakes_top_k: largest number of mistakes.
+    """
+    query = _embed(embedder, [query_text(task)])[0]
+    specific = _rank(bank.select(category=task.category, kind="skill"), query, embedder)
+    chosen = [skill for skill, similarity in specific if similarity > similarity_threshold]
+    mistakes = tuple(
+        skill
+        for skill in bank.select(kind="mistake")
+        if skill.category in (GENERAL, task.category)
+    )
+    return Retrieved(
+        general=_budget(bank.select(category=GENERAL, kind="skill"), query, embedder, general_top_k),
+        task_specific=tuple(chosen[: max(top_k, 0)]) if task.category != GENERAL else (),
+        mistakes=_budget(mistakes, query, embedder, mistakes_top_k),
+    )
+
+
+def _budget(
+    skills: tuple[Skill, ...], query: np.ndarray, embedder: Embedder, budget: int
+) -> tuple[Skill, ...]:
+    if len(skills) <= budget:
+        return skills
+    return tuple(skill for skill, _ in _rank(skills, query, embedder)[: max(budget, 0)])
+
+
+def _rank(
+    skills: Sequence[Skill], query: np.ndarray, embedder: Embedder
+) -> list[tuple[Skill, float]]:
+    """(skill, cosine similarity), most similar first, ties in the given order."""
+    if not skills:
+        return []
+    vectors = _embed(embedder, [skill_text(skill) for skill in skills])
+    # Rounded so that a tie is a tie whatever the order of summation.
+    similarity = np.round(vectors.astype(np.float64) @ query.astype(np.float64), 6)
+    order = np.argsort(-similarity, kind="stable")
+    return [(skills[i], float(similarity[i])) for i in order]
+
+
+def _embed(embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
+    known = _VECTORS.setdefault(embedder, {})
+    missing = [text for text in dict.fromkeys(texts) if text not in known]
+    if missing:
+        known.update(zip(missing, embedder.embed(missing), strict=True))
+    return np.stack([known[text] for text in texts])

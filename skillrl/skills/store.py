@@ -1,0 +1,243 @@
+"""Banks on disk: our own format with history, and the released one (``claude_style_skills``).
+
+`load_bank` sees by itself which of the two a file is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from skillrl.errors import SkillRLError
+from skillrl.files import read_json, write_json
+from skillrl.skills.bank import BankEvent, SkillBank, rename_categories
+from skillrl.types import GENERAL, Provenance, Skill, SkillUse
+
+FORMAT = 1
+
+CATEGORY_ALIASES: Mapping[str, str] = {
+    "pick_and_place": "pick_and_place_simple",
+    "pick_two": "pick_two_obj_and_place",
+    "pick_two_obj": "pick_two_obj_and_place",
+    "look": "look_at_obj_in_light",
+    "examine": "look_at_obj_in_light",
+    "clean": "pick_clean_then_place_in_recep",
+    "heat": "pick_heat_then_place_in_recep",
+    "cool": "pick_cool_then_place_in_recep",
+}
+"""Names of released banks -> keys of ALFWorld's categories; other names stay as they are."""
+
+_SECTIONS = ("task_specific_skills", "query_type_skills")
+
+
+def save_bank(bank: SkillBank, path: str | os.PathLike[str]) -> None:
+    """Writes the whole bank, history and statistics included; atomic."""
+    write_json(Path(path), bank_to_json(bank))
+
+
+def load_bank(
+    path: str | os.PathLike[str], *, aliases: Mapping[str, str] = CATEGORY_ALIASES
+) -> SkillBank:
+    """Reads a bank in our format or in the released one.
+
+    Args:
+      path: a JSON file.
+      aliases: category names of a released bank -> those of the environment.
+
+    Raises:
+      SkillRLError: missing or malformed; names the file, the entry, the field and a remedy.
+    """
+    data = read_json(path)
+    try:
+        if isinstance(data, dict) and "format" in data:
+            return bank_from_json(data)
+        return _from_released(data, aliases)
+    except SkillRLError as error:
+        raise SkillRLError(f"{path}: {error}") from None
+
+
+def bank_to_json(bank: SkillBank) -> dict[str, Any]:
+    """The bank as plain JSON values, for files and checkpoints."""
+    return {
+        "format": FORMAT,
+        "version": bank.version,
+        "skills": [dataclasses.asdict(skill) for skill in bank.skills],
+        "history": [dataclasses.asdict(event) for event in bank.history],
+    }
+
+
+def bank_from_json(data: Any) -> SkillBank:
+    """The inverse of `bank_to_json`.
+
+    Raises:
+      SkillRLError: another format number, or a malformed entry (named).
+    """
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        found = data.get("format") if isinstance(data, dict) else type(data).__name__
+        raise SkillRLError(
+            f"bank format {found!r}; this version reads format {FORMAT}. Use the skillrl version "
+            "that wrote the file."
+        )
+    version = data.get("version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 0:
+        raise SkillRLError(f"field 'version' is {version!r}; it must be a whole number from 0")
+    skills = []
+    for index, entry in enumerate(_entries(data, "skills")):
+        where = f"skills[{index}]"
+        entry = dict(entry)
+        provenance = entry.pop("provenance", {})
+        use = entry.pop("use", {})
+        skill = _record(Skill, entry, where)
+        made = _record(Provenance, provenance, f"{where}.provenance")
+        made = dataclasses.replace(made, sources=tuple(made.sources))
+        used = _record(SkillUse, use, f"{where}.use")
+        skills.append(dataclasses.replace(skill, provenance=made, use=used))
+    history = [
+        _record(BankEvent, entry, f"history[{index}]")
+        for index, entry in enumerate(_entries(data, "history"))
+    ]
+    return SkillBank(tuple(skills), version, tuple(history))
+
+
+def save_released(
+    bank: SkillBank,
+    path: str | os.PathLike[str],
+    *,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes the released format; provenance, statistics and history are not part of it.
+
+    A mistake of one category has a field ``category``, which other readers ignore.
+    """
+    specific = {
+        category: [_released_skill(skill) for skill in bank.select(category=category, kind="skill")]
+        for category in bank.categories
+    }
+    general = bank.select(category=GENERAL, kind="skill")
+    write_json(
+        Path(path),
+        {
+            "general_skills": [_released_skill(skill) for skill in general],
+            "task_specific_skills": {name: found for name, found in specific.items() if found},
+            "common_mistakes": [
+                {
+                    "mistake_id": skill.id,
+                    "description": skill.title,
+                    "why_it_happens": skill.when_to_apply,
+                    "how_to_avoid": skill.principle,
+                }
+                | ({"category": skill.category} if skill.category != GENERAL else {})
+                for skill in bank.select(kind="mistake")
+            ],
+            "metadata": {"source": "skillrl", "bank_version": bank.version, **(metadata or {})},
+        },
+    )
+
+
+def _released_skill(skill: Skill) -> dict[str, str]:
+    return {
+        "skill_id": skill.id,
+        "title": skill.title,
+        "principle": skill.principle,
+        "when_to_apply": skill.when_to_apply,
+    }
+
+
+def _from_released(data: Any, aliases: Mapping[str, str]) -> SkillBank:
+    if not isinstance(data, dict) or not {"general_skills", *_SECTIONS} & set(data):
+        raise SkillRLError(
+            "not a skill bank: expected an object with 'format' (ours), or with 'general_skills' "
+            "and 'task_specific_skills' (released banks). Give the path of a bank."
+        )
+    skills = [
+        _read_skill(entry, f"general_skills[{index}]", GENERAL)
+        for index, entry in enumerate(_entries(data, "general_skills"))
+    ]
+    for section in _SECTIONS:
+        found = data.get(section, {})
+        if not isinstance(found, dict):
+            raise SkillRLError(f"{section}: must be an object of lists, one per category")
+        for category in found:
+            for index, entry in enumerate(_entries(found, category, where=section)):
+                skills.append(_read_skill(entry, f"{section}.{category}[{index}]", category))
+    for index, entry in enumerate(_entries(data, "common_mistakes")):
+        where = f"common_mistakes[{index}]"
+        skills.append(
+            Skill(
+                id=_text(entry, "mistake_id", where),
+                title=_text(entry, "description", where),
+                principle=_text(entry, "how_to_avoid", where),
+                when_to_apply=_text(entry, "why_it_happens", where, required=False),
+                category=_text(entry, "category", where, required=False) or GENERAL,
+                kind="mistake",
+            )
+        )
+    return rename_categories(SkillBank(tuple(skills)), aliases)
+
+
+def _read_skill(entry: Mapping[str, Any], where: str, category: str) -> Skill:
+    return Skill(
+        id=_text(entry, "skill_id", where),
+        title=_text(entry, "title", where),
+        principle=_text(entry, "principle", where),
+        when_to_apply=_text(entry, "when_to_apply", where, required=False),
+        category=category,
+    )
+
+
+def _entries(data: Mapping[str, Any], name: str, where: str = "") -> Sequence[Mapping[str, Any]]:
+    entries = data.get(name, [])
+    place = f"{where}.{name}" if where else name
+    if not isinstance(entries, list):
+        raise SkillRLError(f"{place}: must be a list, found {type(entries).__name__}")
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise SkillRLError(
+                f"{place}[{index}]: must be an object with named fields, found "
+                f"{type(entry).__name__}"
+            )
+    return entries
+
+
+def _text(entry: Mapping[str, Any], name: str, where: str, *, required: bool = True) -> str:
+    value = entry.get(name) if required else entry.get(name) or ""
+    if not isinstance(value, str) or (required and not value.strip()):
+        raise SkillRLError(
+            f"{where}: field {name!r} is {value!r}; write a text that is not empty, or remove the "
+            "entry"
+        )
+    return value
+
+
+_JSON_TYPES = {"str": str, "int": int, "tuple[str, ...]": list}
+
+
+def _record(kind: Any, entry: Any, where: str) -> Any:
+    """A plain record from its fields; unknown, missing and mistyped ones are named."""
+    if not isinstance(entry, dict):
+        raise SkillRLError(f"{where}: must be an object, found {type(entry).__name__}")
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    for name, value in entry.items():
+        if name not in fields:
+            raise SkillRLError(
+                f"{where}: unknown field {name!r}; the fields are {', '.join(fields)}"
+            )
+        wanted = _JSON_TYPES.get(str(fields[name].type))
+        good = wanted is None or (isinstance(value, wanted) and not isinstance(value, bool))
+        if good and wanted is list:
+            good = all(isinstance(item, str) for item in value)
+        if not good:
+            raise SkillRLError(f"{where}: field {name!r} is {value!r}; expected {fields[name].type}")
+    missing = [
+        name
+        for name, item in fields.items()
+        if name not in entry
+        and item.default is dataclasses.MISSING
+        and item.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise SkillRLError(f"{where}: field {missing[0]!r} is missing; add it or remove the entry")
+    return kind(**entry)

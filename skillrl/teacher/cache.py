@@ -1,0 +1,48 @@
+"""Answers kept on disk, so that a resumed run asks nothing twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from skillrl.errors import SkillRLError
+from skillrl.files import write_json
+
+
+class AnswerCache:
+    """A folder with one JSON file per request, named by the request's sha256."""
+
+    def __init__(self, folder: str | os.PathLike[str] | None) -> None:
+        self._folder = Path(folder) if folder else None
+
+    def get(self, request: Mapping[str, Any]) -> Any | None:
+        """The stored answer, or None.
+
+        Raises:
+          SkillRLError: the file is there but cannot be read.
+        """
+        path = self._path(request)
+        if path is None or not path.exists():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))["answer"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise SkillRLError(
+                f"{path}: not a stored answer ({error}). Delete the file to ask again."
+            ) from error
+
+    def put(self, request: Mapping[str, Any], answer: Any) -> None:
+        """Stores `answer`. `request` is written too: keep keys and headers out of it."""
+        path = self._path(request)
+        if path is not None:
+            write_json(path, {"format": 1, "request": dict(request), "answer": answer})
+
+    def _path(self, request: Mapping[str, Any]) -> Path | None:
+        if self._folder is None:
+            return None
+        canonical = json.dumps(request, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        return self._folder / f"{hashlib.sha256(canonical.encode()).hexdigest()}.json"
