@@ -10,6 +10,7 @@ class BuildWithPresets(build_py):
     """An editable install reads configs/ in place; a built package carries a copy."""
 
     def run(self):
+        """Builds as always, then copies the presets."""
         super().run()
         if self.editable_mode:
             return

@@ -34,9 +34,19 @@ class Flag:
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A command: what it does, its own flags, and whether it takes those of every run."""
+    """A command: what it does, its own flags, and whether it takes those of every run.
+
+    Attributes:
+      name: as typed after `skillrl`.
+      brief: one line for the list of commands.
+      summary: the paragraph of its help text.
+      own: flags of this command alone.
+      positional: name of the one argument without a flag, or "".
+      common: it also takes the flags of every run.
+    """
 
     name: str
+    brief: str
     summary: str
     own: tuple[Flag, ...] = ()
     positional: str = ""
@@ -106,12 +116,14 @@ COMMANDS = {
     for command in (
         Command(
             "train",
+            "trains an agent end to end, all four phases and the evaluation",
             "Trains an agent end to end: collects trajectories, distils skills from them, "
             "cold-starts the policy on demonstrations, improves it with GRPO while the skill bank "
             "evolves, and evaluates it on held-out tasks.",
         ),
         Command(
             "collect",
+            "phase one: episodes of the base policy",
             "Phase one: plays episodes with the base policy and keeps the trajectories.",
             (
                 Flag("episodes", "int", "N", "How many. Default: collect.episodes.", low=1),
@@ -126,6 +138,7 @@ COMMANDS = {
         ),
         Command(
             "distill",
+            "phase two: a skill bank from trajectories",
             "Phase two: the teacher distils successes and failures into a skill bank.",
             (
                 Flag(
@@ -144,6 +157,7 @@ COMMANDS = {
         ),
         Command(
             "sft",
+            "phase three: the cold start on demonstrations",
             "Phase three: supervised fine-tuning on demonstrations with their skills (cold start).",
             (
                 _BANK,
@@ -158,12 +172,14 @@ COMMANDS = {
         ),
         Command(
             "rl",
+            "phase four: GRPO with an evolving skill bank",
             "Phase four: GRPO from the cold-started policy, the skill bank evolving from the "
             "failures of the training rollouts.",
             (_BANK,),
         ),
         Command(
             "evaluate",
+            "success on held-out tasks, per category",
             "Plays the fixed manifest of held-out tasks and reports success per category with its "
             "confidence interval. Settings are those of the run in the workdir, where there is "
             "one and neither --config nor --mock/--nomock is given.",
@@ -207,12 +223,14 @@ COMMANDS = {
         ),
         Command(
             "inspect",
+            "shows a skill bank",
             "Shows a skill bank: a bank file, or a run directory (its newest bank).",
             positional="PATH",
             common=False,
         ),
         Command(
             "replay",
+            "plays a list of actions in one game",
             "Plays a list of actions in one game, without a step limit, and writes every answer.",
             (
                 Flag("env", "text", "NAME", "Environment. Default: alfworld.", "alfworld"),
@@ -245,7 +263,9 @@ def parse(command: Command, arguments: Sequence[str]) -> Parsed:
     try:
         rest = holder(["skillrl", *(_underscored(a, command) for a in arguments)])[1:]
     except flags.Error as error:
-        raise SkillRLError(f"{str(error).strip()} See --help for the flags there are.") from None
+        raise SkillRLError(
+            f"{str(error).strip().rstrip('.')}. See --help for the flags there are."
+        ) from None
     wanted = 1 if command.positional else 0
     if len(rest) != wanted:
         if len(rest) < wanted:

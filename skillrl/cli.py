@@ -1,14 +1,16 @@
 """The `skillrl` command and the mains of launchers/: flags -> Config -> one call.
 
 Bad input ends with one paragraph on stderr and status 2, Ctrl-C with how to continue
-and status 130. JAX is not imported before a phase runs.
+and status 130. JAX is not imported before a command has been understood.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The installed command; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("--help", "-h", "help"):
+        _end_with_the_reader()
         print(_overview())
         return 0 if arguments else 2
     if arguments[0] == "--version":
@@ -61,6 +64,7 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
     """Runs one command with its flags; returns the exit status."""
     command = COMMANDS[name]
     if asks_for_help(arguments):
+        _end_with_the_reader()
         print(help_text(command, program))
         return 0
     do: Callable[[Parsed], None] = {"inspect": _inspect, "replay": _replay}.get(
@@ -141,7 +145,26 @@ def _check(name: str, config: Config, workdir: Path) -> str:
     if config.model.policy == "local" and config.model.policy_path:
         presets.resolve_path(config.model.policy_path)
     suite = make_suite(config.env.name, config.env)
+    _check_names(name, config)
     return describe(parts(config, suite.simulated))
+
+
+def _check_names(name: str, config: Config) -> None:
+    """Asks the registries for what the config names, so that a typo costs no phase."""
+    from skillrl.teacher.registry import make_embedder, make_teacher
+
+    make_teacher(config.model)  # connects to nothing yet
+    make_embedder(config.model)
+    if name in ("train", "rl"):
+        from skillrl.training.advantages import get_estimator
+        from skillrl.training.losses import KL_ESTIMATORS
+
+        get_estimator(config.rl.advantage)
+        if config.rl.kl_estimator not in KL_ESTIMATORS:
+            raise SkillRLError(
+                f"rl.kl_estimator is {config.rl.kl_estimator!r}; choose one of: "
+                f"{', '.join(sorted(KL_ESTIMATORS))}."
+            )
 
 
 def _dry_run(name: str, resolved: presets.Resolved, workdir: Path, chosen: dict[str, Any]) -> str:
@@ -179,7 +202,7 @@ def _plan(name: str, config: Config) -> list[str]:
 def _inspect(parsed: Parsed) -> None:
     """Prints a skill bank."""
     from skillrl.skills.describe import describe_bank
-    from skillrl.skills.store import load
+    from skillrl.skills.store import load_bank
 
     path = Path(parsed.positional).expanduser()
     if path.is_dir():
@@ -193,7 +216,8 @@ def _inspect(parsed: Parsed) -> None:
             )
         path = found[-1]
         print(path)
-    print(describe_bank(load(path)))
+    _end_with_the_reader()
+    print(describe_bank(load_bank(path)))
 
 
 def _replay(parsed: Parsed) -> None:
@@ -228,7 +252,13 @@ def _without_key(argument: str) -> str:
     return f"{name}{equals}..." if equals else argument
 
 
+def _end_with_the_reader() -> None:
+    """For commands that only print: ``| head`` ends them quietly, as it ends `cat`."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
 def _overview() -> str:
     lines = ["usage: skillrl COMMAND [flags]", "", "Commands (skillrl COMMAND --help says more):"]
-    lines += [f"  {c.name:<10}{c.summary.split('. ')[0].split(': ')[0]}" for c in COMMANDS.values()]
+    lines += [f"  {c.name:<10}{c.brief}" for c in COMMANDS.values()]
     return "\n".join(lines)

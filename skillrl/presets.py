@@ -1,33 +1,24 @@
-"""From defaults, presets, files, flags and the environment to one `Config`.
+"""From defaults, presets, files and flags to one `Config`.
 
 Precedence: the paper's defaults < ``configs/mock.json`` when mocking < the file of
-``--config`` < flags and ``--set``. API keys that are still empty come last, from the
-environment. Presets lie in ``configs/`` of a checkout and inside the installed package.
+``--config`` < flags and ``--set``. API keys of the environment never enter a config:
+the clients look them up. Presets lie in ``configs/`` of a checkout and inside the
+installed package.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from skillrl import _strict, config
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
 
 _PACKAGE = Path(__file__).resolve().parent
-
-# field -> (address it is sent to, environment variable). OPENAI_API_KEY stands in for
-# an unset variable only where the address is OpenAI's own: no other server may see it.
-_KEYS = {
-    "policy_api_key": ("policy_api_base", "SKILLRL_POLICY_API_KEY"),
-    "teacher_api_key": ("teacher_api_base", "SKILLRL_TEACHER_API_KEY"),
-    "embedding_api_key": ("embedding_api_base", "SKILLRL_EMBEDDING_API_KEY"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +27,8 @@ class Resolved:
 
     Attributes:
       config: the settings of the run.
-      sources: dotted field name -> ``preset mock``, a file, ``--seed``, ``--set`` or an
-        environment variable; fields that nobody set are absent.
+      sources: dotted field name -> ``preset mock``, a file, ``--seed`` or ``--set``;
+        fields that nobody set are absent.
     """
 
     config: Config
@@ -90,8 +81,6 @@ def resolve(
         except SkillRLError as error:
             raise SkillRLError(f"{source}: {error}") from None
         sources.update(dict.fromkeys(_leaves(mapping), source))
-    result, keys = _with_keys(result)
-    sources.update(keys)
     config.check(result)
     return Resolved(result, sources)
 
@@ -144,7 +133,7 @@ def find_config(path: str | Path) -> Path:
     asked = Path(path).expanduser()
     if asked.is_file():
         return asked
-    if asked.parent in (Path("."), Path("configs")) and asked.suffix in ("", ".json"):
+    if asked.parent in (Path("."), Path("configs")):
         name = asked.name.removesuffix(".json")
         if name in preset_names():
             return preset_path(name)
@@ -224,18 +213,3 @@ def _leaves(mapping: Mapping[str, Any], path: str = "") -> list[str]:
         name = f"{path}.{key}" if path else key
         names.extend(_leaves(value, name) if isinstance(value, Mapping) else [name])
     return names
-
-
-def _with_keys(result: Config) -> tuple[Config, dict[str, str]]:
-    """`result` with API keys that are still empty taken from the environment."""
-    found, sources = {}, {}
-    for field, (base, variable) in _KEYS.items():
-        if getattr(result.model, field):
-            continue
-        at_openai = urlsplit(getattr(result.model, base)).hostname == "api.openai.com"
-        for name in (variable, "OPENAI_API_KEY") if at_openai else (variable,):
-            if os.environ.get(name):
-                found[field], sources[f"model.{field}"] = os.environ[name], name
-                break
-    model = dataclasses.replace(result.model, **found)
-    return dataclasses.replace(result, model=model), sources

@@ -14,6 +14,7 @@ import math
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -185,7 +186,10 @@ class Metrics:
             from tensorboardX import SummaryWriter
 
             self._writers[phase] = SummaryWriter(
-                str(self._run.file("tensorboard", phase)), purge_step=self._purge.get(phase)
+                str(self._run.file("tensorboard", phase)),
+                purge_step=self._purge.get(phase),
+                # Names have a resolution of one second: two sessions could share a file.
+                filename_suffix=f".{time.time_ns()}",
             )
         return self._writers[phase]
 

@@ -36,9 +36,7 @@ def skill_list(
         if not isinstance(value, list):
             raise ValueError(f"expected a list of objects, got {type(value).__name__}")
         return [
-            read_skill(
-                item, sources, teacher=teacher, step=step, category=category, kind=kind
-            )
+            read_skill(item, sources, teacher=teacher, step=step, category=category, kind=kind)
             for item in value[:limit]
         ]
 

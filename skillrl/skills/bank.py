@@ -64,7 +64,9 @@ class SkillBank:
         for skill in self.skills:
             check_skill(skill)
             if skill.id in seen:
-                raise SkillRLError(f"skill id {skill.id!r} occurs twice in the bank; make it unique")
+                raise SkillRLError(
+                    f"skill id {skill.id!r} occurs twice in the bank; make it unique"
+                )
             seen.add(skill.id)
 
     def __len__(self) -> int:
@@ -276,9 +278,7 @@ def check_skill(skill: Skill) -> None:
     for name in ("id", "title", "principle", "category"):
         value = getattr(skill, name)
         if not isinstance(value, str) or not value.strip():
-            raise SkillRLError(
-                f"skill {skill.id!r}: field {name!r} is {value!r}; it must be text that is not empty"
-            )
+            raise SkillRLError(f"skill {skill.id!r}: field {name!r} is {value!r}; give it a text")
     if skill.kind not in KINDS:
         raise SkillRLError(
             f"skill {skill.id!r}: kind {skill.kind!r} is unknown; use one of {', '.join(KINDS)}"

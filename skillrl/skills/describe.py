@@ -12,9 +12,9 @@ def describe_bank(bank: SkillBank, *, width: int = 100, history: int = 10) -> st
     """Counts, one block per category, and the newest `history` events; `width` columns."""
     counts = bank.summary()
     lines = [
-        f"Skill bank, version {bank.version}: {counts['total']} entries = {counts['general']} general"
-        f" + {counts['task_specific']} task-specific + {counts['mistakes']} mistakes"
-        f" ({counts['evolved']} added during training)"
+        f"Skill bank, version {bank.version}: {counts['total']} entries = {counts['general']} "
+        f"general + {counts['task_specific']} task-specific + {counts['mistakes']} mistakes "
+        f"({counts['evolved']} added during training)"
     ]
     for category in (GENERAL, *bank.categories):
         skills = bank.select(category=category)

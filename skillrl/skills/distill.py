@@ -104,10 +104,16 @@ def distill(
     mixed_losses = _round_robin(list(losses.values()), max_per_category)
     mixed = _round_robin([mixed_wins, mixed_losses], max_per_category)
 
+    # General questions first: what a general skill says is not repeated per category.
     questions: list[tuple[str, list[Message], list[Trajectory], str, str, int]] = []
     if mixed:
         chat = prompts.general_skills(mixed, count=general_count)
         questions.append(("distill_general", chat, mixed, GENERAL, "skill", general_count))
+    if mixed_losses:
+        chat = prompts.common_mistakes(mixed_losses, count=mistakes_count)
+        questions.append(
+            ("distill_mistakes", chat, mixed_losses, GENERAL, "mistake", mistakes_count)
+        )
     for name in order:
         if wins[name]:
             chat = prompts.success_patterns(name, wins[name], count=skills_per_category)
@@ -119,11 +125,6 @@ def distill(
             questions.append(
                 ("distill_failure", chat, losses[name], name, "mistake", lessons_per_category)
             )
-    if mixed_losses:
-        chat = prompts.common_mistakes(mixed_losses, count=mistakes_count)
-        questions.append(
-            ("distill_mistakes", chat, mixed_losses, GENERAL, "mistake", mistakes_count)
-        )
 
     found: list[Skill] = []
     lessons: list[Lesson] = []

@@ -221,9 +221,7 @@ def evolve(
     )
     check = _Proposals(event.analysed, {skill.id for skill in existing}, allowed, teacher, step)
     try:
-        answer, counts = ask_json(
-            teacher, chat, check, purpose="evolve", max_tries=max_tries
-        )
+        answer, counts = ask_json(teacher, chat, check, purpose="evolve", max_tries=max_tries)
     except TeacherError as error:
         _LOG.warning("step %d: the bank does not evolve, the teacher failed: %s", step, error)
         answer, counts, problem = None, Counts(), str(error)
@@ -233,8 +231,9 @@ def evolve(
         return bank, dataclasses.replace(
             event, teacher_failures=1, teacher_error=problem, requests=counts.asked
         )
+    known = len(bank.history)
     bank = _apply(bank, answer, step=step, embedder=embedder, limit=max_new_skills)
-    new = [item for item in bank.history if item.step == step][-len(answer) :] if answer else []
+    new = bank.history[known:]
     return bank, dataclasses.replace(
         event,
         bank_after=bank.version,
@@ -284,8 +283,8 @@ class _Proposals:
                 if name == "refine":
                     if item.get("id") not in self.known:
                         raise ValueError(
-                            f"'refine' names the skill {item.get('id')!r}; use an id of the list of "
-                            "existing skills"
+                            f"'refine' names the skill {item.get('id')!r}; use an id of the "
+                            "list of existing skills"
                         )
                     found.append(_Proposal(skill, cause, item["id"]))
                     continue

@@ -69,12 +69,12 @@ def retrieve(
     specific = _rank(bank.select(category=task.category, kind="skill"), query, embedder)
     chosen = [skill for skill, similarity in specific if similarity > similarity_threshold]
     mistakes = tuple(
-        skill
-        for skill in bank.select(kind="mistake")
-        if skill.category in (GENERAL, task.category)
+        skill for skill in bank.select(kind="mistake") if skill.category in (GENERAL, task.category)
     )
     return Retrieved(
-        general=_budget(bank.select(category=GENERAL, kind="skill"), query, embedder, general_top_k),
+        general=_budget(
+            bank.select(category=GENERAL, kind="skill"), query, embedder, general_top_k
+        ),
         task_specific=tuple(chosen[: max(top_k, 0)]) if task.category != GENERAL else (),
         mistakes=_budget(mistakes, query, embedder, mistakes_top_k),
     )

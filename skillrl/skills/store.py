@@ -64,9 +64,15 @@ def bank_to_json(bank: SkillBank) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": bank.version,
-        "skills": [dataclasses.asdict(skill) for skill in bank.skills],
+        "skills": [_plain(skill) for skill in bank.skills],
         "history": [dataclasses.asdict(event) for event in bank.history],
     }
+
+
+def _plain(skill: Skill) -> dict[str, Any]:
+    entry = dataclasses.asdict(skill)
+    entry["provenance"]["sources"] = list(skill.provenance.sources)
+    return entry
 
 
 def bank_from_json(data: Any) -> SkillBank:
@@ -212,7 +218,7 @@ def _text(entry: Mapping[str, Any], name: str, where: str, *, required: bool = T
     return value
 
 
-_JSON_TYPES = {"str": str, "int": int, "tuple[str, ...]": list}
+_JSON_TYPES: dict[str, Any] = {"str": str, "int": int, "tuple[str, ...]": (list, tuple)}
 
 
 def _record(kind: Any, entry: Any, where: str) -> Any:
@@ -227,10 +233,12 @@ def _record(kind: Any, entry: Any, where: str) -> Any:
             )
         wanted = _JSON_TYPES.get(str(fields[name].type))
         good = wanted is None or (isinstance(value, wanted) and not isinstance(value, bool))
-        if good and wanted is list:
+        if good and isinstance(value, (list, tuple)):
             good = all(isinstance(item, str) for item in value)
         if not good:
-            raise SkillRLError(f"{where}: field {name!r} is {value!r}; expected {fields[name].type}")
+            raise SkillRLError(
+                f"{where}: field {name!r} is {value!r}; expected {fields[name].type}"
+            )
     missing = [
         name
         for name, item in fields.items()

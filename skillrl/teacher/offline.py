@@ -12,10 +12,13 @@ import numpy as np
 # Words that say nothing about the subject get a small weight, as inverse document
 # frequency would give them.
 _COMMON = frozenset(
-    "a an and any are as at be before by can do each else every for from go have if in into is it "
-    "its must need next no not now of off on once one or out over put so some than that the them "
-    "then there thing things this to under until up use used when where which while with you your"
-    " task tasks object objects place step".split()
+    re.findall(
+        r"\w+",
+        "a an and any are as at be before by can do each else every for from go have if in into is "
+        "it its must need next no not now object objects of off on once one or out over place put "
+        "so some step task tasks than that the them then there thing things this to under until up "
+        "use used when where which while with you your",
+    )
 )
 _COMMON_WEIGHT = 0.25
 _GRAM_WEIGHT = 0.35

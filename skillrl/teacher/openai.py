@@ -189,6 +189,10 @@ class OpenAIEmbedder(_Client):
             vectors = [[float(value) for value in row["embedding"]] for row in rows]
         except (KeyError, TypeError, ValueError) as error:
             raise self._wrong(path, "data[].embedding with numbers") from error
-        if len(vectors) != len(texts) or not all(vectors) or not np.isfinite(sum(vectors, [])).all():
+        if (
+            len(vectors) != len(texts)
+            or not all(vectors)
+            or not all(np.isfinite(vector).all() for vector in vectors)
+        ):
             raise self._wrong(path, f"{len(texts)} finite embeddings")
         return vectors

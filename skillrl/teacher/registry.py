@@ -58,7 +58,9 @@ def _adder(table: dict[str, Any], what: str, name: str) -> Callable[[Any], Any]:
 
 def _find(table: dict[str, Any], what: str, name: str) -> Any:
     if name not in table:
-        raise SkillRLError(f"{what}={name!r}: no such {what}. Use one of: {', '.join(sorted(table))}.")
+        raise SkillRLError(
+            f"{what}={name!r}: no such {what}. Use one of: {', '.join(sorted(table))}."
+        )
     return table[name]
 
 

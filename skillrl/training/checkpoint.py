@@ -175,6 +175,8 @@ class Checkpoints:
 
     def _check_same(self, path: Path, abstract_state: Any) -> None:
         saved = _described(ocp.checkpointables_metadata(path).metadata[_STATE])
+        if not saved:  # Orbax answers so where the index of the arrays is broken
+            raise ValueError("it describes no arrays")
         wanted = _described(abstract_state)
         differences = [
             f"{name}: saved {saved.get(name, 'nothing')}, wanted {wanted.get(name, 'nothing')}"
@@ -184,8 +186,8 @@ class Checkpoints:
         if differences:
             shown = "; ".join(differences[:3]) + ("; ..." if len(differences) > 3 else "")
             raise SkillRLError(
-                f"checkpoint {path} is of another model or optimiser: {len(differences)} of "
-                f"{len(wanted)} arrays differ ({shown}). Use the model and optimiser it was "
+                f"checkpoint {path} is of another model or optimiser: {len(differences)} "
+                f"arrays differ ({shown}). Use the model and optimiser it was "
                 "saved with, or another --workdir"
             )
 

@@ -55,9 +55,10 @@ def learning_rate_schedule(
         body = optax.cosine_decay_schedule(learning_rate, decay_steps)
     else:
         body = optax.constant_schedule(learning_rate)
-    if warmup_steps <= 1:
+    if warmup_steps == 0:
         return body
-    warmup = optax.linear_schedule(learning_rate / warmup_steps, learning_rate, warmup_steps - 1)
+    climb = max(warmup_steps - 1, 1)
+    warmup = optax.linear_schedule(learning_rate / warmup_steps, learning_rate, climb)
     return optax.join_schedules([warmup, body], [warmup_steps])
 
 

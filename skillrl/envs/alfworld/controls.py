@@ -124,9 +124,7 @@ class Played:
     admissible: bool
 
 
-def play_task(
-    environment: Environment, task: Task, act: Callable[[Observation], str]
-) -> Played:
+def play_task(environment: Environment, task: Task, act: Callable[[Observation], str]) -> Played:
     """Plays `task` to its end with ``act(observation) -> action``."""
     observation = environment.reset(task)
     steps, admissible = 0, True

@@ -153,7 +153,7 @@ class _Grounder:
             variables = list(_typed(node[1], self._name))
             if (head == "exists") != negated:
                 return self._exists(variables, [node[2]], bound, negated=negated)
-            bodies = [(bound | pairs) for pairs in self._assignments(variables)]
+            bodies = [{**bound, **pairs} for pairs in self._assignments(variables)]
             return _product(self.clauses(node[2], b, negated=negated) for b in bodies)
         if head == "=" and len(node) == 3:
             same = bound.get(node[1], node[1]) == bound.get(node[2], node[2])

@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 def _table(rows: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     return {key: tuple(words.split()) for key, words in rows.items()}
 
@@ -59,14 +63,14 @@ CAN_CONTAIN = _table(
 )
 """Receptacle class -> object classes that may be put there (ALFRED)."""
 
-CLEANABLE = frozenset(
+CLEANABLE = _words(
     "Apple Bowl Cloth Cup DishSponge Egg Fork Knife Lettuce Mug Pan Plate Potato SoapBar Spatula "
-    "Spoon Tomato".split()
+    "Spoon Tomato"
 )
-HEATABLE = frozenset("Apple Bread Cup Egg Mug Plate Potato Tomato".split())
-COOLABLE = frozenset("Apple Bowl Bread Cup Egg Lettuce Mug Pan Plate Potato Tomato".split())
-SLICEABLE = frozenset(FOOD.split())
-VESSELS = frozenset(("Bowl", "Cup", "Mug", "Plate", "Pan"))
+HEATABLE = _words("Apple Bread Cup Egg Mug Plate Potato Tomato")
+COOLABLE = _words("Apple Bowl Bread Cup Egg Lettuce Mug Pan Plate Potato Tomato")
+SLICEABLE = _words(FOOD)
+VESSELS = _words("Bowl Cup Mug Plate Pan")
 LAMP = "DeskLamp"
 
 LIKELY = _table(
@@ -170,9 +174,11 @@ FURNITURE: dict[str, dict[str, tuple[int, int]]] = {
 """Kind of room -> receptacle class -> (fewest, most) of them."""
 
 SIZE = (11, 14)
-"""Fewest and most receptacles of a room."""
+"""Fewest and most receptacles of a room: enough to search, few enough for a short prompt."""
 
-MOST_OPENABLE = 5
+OPENABLE = (3, 5)
+"""Fewest and most receptacles of a room that open (fewer where there are none to open)."""
+
 ALWAYS_OPENABLE = ("Fridge", "Microwave")
 SOMETIMES_OPENABLE = ("Cabinet", "Drawer")
 

@@ -17,7 +17,7 @@ from skillrl.envs.base import SPLITS, register
 from skillrl.errors import SkillRLError
 from skillrl.types import Observation, StepResult, Task
 
-_CACHED_GAMES = 512
+_CACHED_GAMES = 1024
 _SPEC_KEYS = ("scene", "room_seed", "task_seed")
 
 

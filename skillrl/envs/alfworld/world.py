@@ -39,10 +39,11 @@ _ARGUMENTS = {
     "objectatlocation": ("object", "location"),
     "inreceptacle": ("object", "receptacle"),
     "inreceptacleobject": ("object", "object"),
-    "receptacletype": ("receptacle", "rtype"),
-    "objecttype": ("object", "otype"),
-    "cancontain": ("rtype", "otype"),
+    "receptacletype": ("receptacle", "type"),
+    "objecttype": ("object", "type"),
+    "cancontain": ("type", "type"),
     "holds": ("agent", "object"),
+    "holdsany": ("agent",),
     "openable": ("receptacle",),
     "opened": ("receptacle",),
     **dict.fromkeys(["pickupable", "isreceptacleobject", *MARKS, *MARKS.values()], ("object",)),
@@ -165,11 +166,11 @@ def names_of(ids: Sequence[str]) -> dict[str, str]:
 
 
 def _build(problem: pddl.Problem, grammar: Grammar, game: Mapping[str, Any], name: str) -> World:
-    _check_facts(problem, name)
     # Ids that occur in no fact do not exist, not even for the numbers in names.
     used = {a for rows in problem.facts.values() for args in rows for a in args}
     ids = sorted(i for i in used if problem.types[i] in ("object", "receptacle"))
     names = names_of(ids)
+    problem = _well_typed(problem, name)
     receptacle_ids = [i for i in ids if problem.types[i] == "receptacle"]
     object_ids = [i for i in ids if problem.types[i] == "object"]
     receptacles = tuple(names[i] for i in receptacle_ids)
@@ -263,14 +264,25 @@ def _build(problem: pddl.Problem, grammar: Grammar, game: Mapping[str, Any], nam
     )
 
 
-def _check_facts(problem: pddl.Problem, name: str) -> None:
+def _well_typed(problem: pddl.Problem, name: str) -> pddl.Problem:
+    """`problem` without the facts that no rule can match, their arguments being of other types.
+
+    PDDL permits such facts, for instance ``openable`` of something that is an object.
+    """
+    facts = dict(problem.facts)
     for key, kinds in _ARGUMENTS.items():
-        for args in problem.all(key):
-            if tuple(problem.types[a] for a in args) != kinds:
+        for args in facts.get(key, ()):
+            if len(args) != len(kinds):
                 raise SkillRLError(
-                    f"{name}: the fact ({' '.join((key, *args))}) should have arguments of the "
-                    f"types {', '.join(kinds)}. {REMEDY}"
+                    f"{name}: the fact ({' '.join((key, *args))}) has {len(args)} arguments "
+                    f"instead of {len(kinds)}. {REMEDY}"
                 )
+        facts[key] = tuple(
+            args
+            for args in facts.get(key, ())
+            if all(k in (problem.types[a], "type") for a, k in zip(args, kinds, strict=True))
+        )
+    return dataclasses.replace(problem, facts=facts)
 
 
 def _number_goal(
@@ -290,6 +302,11 @@ def _number_goal(
             raise SkillRLError(f"{name}: the goal asks for {key!r}, which is not tracked.")
         if key not in _CHANGEABLE:
             return None
+        if len(args) != len(_ARGUMENTS[key]):
+            raise SkillRLError(
+                f"{name}: in the goal, {key} has {len(args)} arguments instead of "
+                f"{len(_ARGUMENTS[key])}. {REMEDY}"
+            )
         if atom in initial or key == "holdsany":
             return True
         if any(a not in number for a in args):

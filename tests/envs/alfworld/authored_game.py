@@ -3,6 +3,9 @@
 import json
 import re
 
+from skillrl.envs.alfworld.engine import NOTHING_HAPPENS, Engine
+from skillrl.envs.alfworld.world import World
+
 HELP = json.dumps("\nAvailable commands:\n  look: look around\n")
 
 _GRAMMAR = """
@@ -74,7 +77,7 @@ def game(
     Types are told from the predicates. Unless a fact says otherwise the agent starts in the
     middle of the room, and each id gets the type of its class.
     """
-    rows = [mangle(line).split() for line in facts.strip().splitlines()]
+    rows = [mangle(line).split() for line in facts.splitlines() if line.strip()]
     if not any(row[0] == "atLocation" for row in rows):
         rows.append(["atLocation", "agent1", mangle("loc|99|99|0|0")])
     at = {"receptacleAtLocation": "receptacle", "objectAtLocation": "object", "atLocation": "agent"}
@@ -106,3 +109,77 @@ def game(
         "solvable": solvable,
         "walkthrough": None,
     }
+
+
+# A countertop and a fridge share a place; a second countertop, a cabinet that does not open
+# and a coffee machine have their own. The mug is in two of them, the spoon in the plate.
+KITCHEN = """
+receptacleAtLocation CounterTop|+00.10|+00.00|+00.00 loc|1|1|0|0
+receptacleAtLocation CounterTop|-00.10|+00.00|+00.00 loc|2|2|0|0
+receptacleAtLocation Fridge|+01.00|+00.00|+00.00 loc|1|1|0|0
+receptacleAtLocation Cabinet|+02.00|+00.00|+00.00 loc|3|3|0|0
+receptacleAtLocation CoffeeMachine|+02.00|+00.00|+00.00 loc|4|4|0|0
+receptacleAtLocation Sink|+02.00|+00.00|+00.00|SinkBasin loc|4|4|0|0
+receptacleAtLocation Microwave|+02.00|+00.00|+00.00 loc|5|5|0|0
+openable Fridge|+01.00|+00.00|+00.00
+openable Microwave|+02.00|+00.00|+00.00
+canContain CounterTopType AppleType
+canContain CounterTopType MugType
+canContain CounterTopType PlateType
+canContain CounterTopType KnifeType
+canContain CabinetType MugType
+canContain FridgeType AppleType
+canContain FridgeType AppleType
+inReceptacle Apple|+00.20|+00.00|+00.00 CounterTop|+00.10|+00.00|+00.00
+objectAtLocation Apple|+00.20|+00.00|+00.00 loc|1|1|0|0
+inReceptacle Apple|-00.20|+00.00|+00.00 Fridge|+01.00|+00.00|+00.00
+objectAtLocation Apple|-00.20|+00.00|+00.00 loc|1|1|0|0
+inReceptacle Apple|00.00|+00.00|+00.00 CounterTop|-00.10|+00.00|+00.00
+objectAtLocation Apple|00.00|+00.00|+00.00 loc|2|2|0|0
+inReceptacle Mug|+00.30|+00.00|+00.00 CounterTop|+00.10|+00.00|+00.00
+inReceptacle Mug|+00.30|+00.00|+00.00 CoffeeMachine|+02.00|+00.00|+00.00
+objectAtLocation Mug|+00.30|+00.00|+00.00 loc|1|1|0|0
+inReceptacle Plate|+00.40|+00.00|+00.00 CounterTop|-00.10|+00.00|+00.00
+objectAtLocation Plate|+00.40|+00.00|+00.00 loc|2|2|0|0
+inReceptacleObject Spoon|+00.40|+00.00|+00.00 Plate|+00.40|+00.00|+00.00
+objectAtLocation Spoon|+00.40|+00.00|+00.00 loc|2|2|0|0
+inReceptacle Knife|+00.50|+00.00|+00.00 CounterTop|+00.10|+00.00|+00.00
+objectAtLocation Knife|+00.50|+00.00|+00.00 loc|1|1|0|0
+inReceptacle TeddyBear|+00.50|+00.00|+00.00 CounterTop|+00.10|+00.00|+00.00
+objectAtLocation TeddyBear|+00.50|+00.00|+00.00 loc|1|1|0|0
+inReceptacle HousePlant|+00.50|+00.00|+00.00 CounterTop|-00.10|+00.00|+00.00
+inReceptacle DeskLamp|+00.50|+00.00|+00.00 Fridge|+01.00|+00.00|+00.00
+objectAtLocation Sink|+02.00|+00.00|+00.00 loc|4|4|0|0
+objectAtLocation Cabinet|+03.00|+00.00|+00.00 loc|4|4|0|0
+toggleable DeskLamp|+00.50|+00.00|+00.00
+isReceptacleObject Plate|+00.40|+00.00|+00.00
+isReceptacleObject Mug|+00.30|+00.00|+00.00
+pickupable Apple|+00.20|+00.00|+00.00
+pickupable Apple|-00.20|+00.00|+00.00
+pickupable Apple|00.00|+00.00|+00.00
+pickupable Mug|+00.30|+00.00|+00.00
+pickupable Plate|+00.40|+00.00|+00.00
+pickupable Spoon|+00.40|+00.00|+00.00
+pickupable Knife|+00.50|+00.00|+00.00
+pickupable TeddyBear|+00.50|+00.00|+00.00
+cleanable Apple|+00.20|+00.00|+00.00
+cleanable Plate|+00.40|+00.00|+00.00
+heatable Apple|+00.20|+00.00|+00.00
+coolable Apple|+00.20|+00.00|+00.00
+sliceable Apple|+00.20|+00.00|+00.00
+sliceable Apple|-00.20|+00.00|+00.00
+sliceable Knife|+00.50|+00.00|+00.00
+"""
+IN_FRIDGE = goal_in("Apple", "Fridge", "(isHot ?o)")
+
+
+def kitchen(more: str = "", *, goal: str = IN_FRIDGE, **options) -> Engine:
+    return Engine(World.from_game(game(KITCHEN + more, goal=goal, **options)))
+
+
+def play(engine: Engine, *commands: str) -> str:
+    """The last answer; everything before it must have been understood."""
+    *first, last = commands
+    for command in first:
+        assert engine.step(command).observation != NOTHING_HAPPENS, command
+    return engine.step(last).observation

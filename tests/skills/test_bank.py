@@ -1,0 +1,124 @@
+import dataclasses
+
+import pytest
+
+from skillrl.errors import SkillRLError
+from skillrl.skills.bank import SkillBank
+from skillrl.skills.describe import describe_bank
+from skillrl.skills.store import bank_from_json, bank_to_json
+from skillrl.teacher.offline import HashingEmbedder
+from skillrl.types import GENERAL, Skill
+from tests.skills.builders import CLEAN, HEAT, played
+
+
+def skill(title, principle="Do it well.", *, category=GENERAL, **fields):
+    return Skill("", title, principle, category=category, **fields)
+
+
+def test_ids_are_given_by_tier_and_kind():
+    bank = SkillBank().add(
+        [skill("A"), skill("B", category=HEAT), skill("C", kind="mistake"), skill("D")]
+    )
+    assert [item.id for item in bank.skills] == ["gen_001", "pic_001", "err_001", "gen_002"]
+    assert bank.version == 1
+    assert SkillBank().version == 0
+
+
+def test_evolved_ids_never_collide_even_after_reload_and_loss():
+    bank = SkillBank().add([skill("A"), skill("B")], evolved=True)
+    bank = bank_from_json(bank_to_json(bank))
+    lost = dataclasses.replace(bank, skills=bank.skills[:1])  # dyn_002 lives in the history only
+    grown = lost.add([skill("C")], evolved=True, step=5)
+    assert [item.id for item in grown.skills] == ["dyn_001", "dyn_003"]
+
+
+def test_a_taken_id_is_an_error():
+    bank = SkillBank().add([dataclasses.replace(skill("A"), id="gen_007")])
+    with pytest.raises(SkillRLError, match="gen_007"):
+        bank.add([dataclasses.replace(skill("B"), id="gen_007")])
+
+
+def test_same_title_is_refused_within_a_category_and_by_general_ones_only():
+    bank = SkillBank().add([skill("Open  doors!", category=CLEAN)])
+    again = bank.add([skill("open doors", "Other words.", category=CLEAN)], step=3)
+    assert len(again) == 1
+    assert again.version == bank.version
+    assert again.history[-1].action == "refused"
+    assert again.history[-1].skill == bank.skills[0].id
+    assert again.history[-1].step == 3
+    assert len(bank.add([skill("open doors", category=HEAT)])) == 2
+    assert len(bank.add([skill("open doors", category=GENERAL)])) == 2
+    general = SkillBank().add([skill("Open doors")])
+    assert len(general.add([skill("open doors", category=HEAT)])) == 1
+
+
+def test_near_duplicates_are_refused_by_cosine():
+    embedder = HashingEmbedder()
+    bank = SkillBank().add([skill("Clean first", "Clean the mug with the sinkbasin.")])
+    near = skill("Clean it first", "Clean the mug with the sinkbasin.")
+    far = skill("Use the lamp", "Hold the bowl and turn on the desklamp.")
+    grown = bank.add([near, far], embedder=embedder)
+    assert [item.title for item in grown.skills] == ["Clean first", "Use the lamp"]
+    assert "cosine 0.9" in grown.history[1].reason
+    assert len(bank.add([near])) == 2  # without an embedder only titles count
+
+
+def test_updates_leave_the_old_bank_alone():
+    bank = SkillBank().add([skill("A")])
+    before = bank_to_json(bank)
+    bank.add([skill("B")])
+    bank.refine("gen_001", step=1, principle="New.")
+    bank.record_use([played([], won=True, skills=("gen_001",))])
+    assert bank_to_json(bank) == before
+
+
+def test_refine_keeps_the_id_records_the_old_words_and_restarts_statistics():
+    bank = SkillBank().add([skill("A", "Old.")]).record_use([played([], skills=("gen_001",))])
+    new = bank.refine("gen_001", step=9, principle="New.", sources=["t"], reason="no help")
+    assert (new.version, new.get("gen_001").principle) == (2, "New.")
+    assert new.history[-1].before == "A. Old."
+    assert new.get("gen_001").use.episodes == 0
+    assert new.get("gen_001").provenance.sources == ("t",)
+    same = new.refine("gen_001", step=10, principle="New.")
+    assert same.version == 2
+    assert same.history[-1].action == "refused"
+
+
+def test_record_use_counts_wins_and_leaves_out_broken_episodes():
+    bank = SkillBank().add([skill("A"), skill("B")])
+    episodes = [
+        played([], won=True, skills=("gen_001", "gen_002")),
+        played([], won=False, skills=("gen_001",)),
+        played([], won=True, skills=("gen_001",), error="server gone"),
+    ]
+    used = bank.record_use(episodes)
+    assert [(s.use.episodes, s.use.wins) for s in used.skills] == [(2, 1), (1, 1)]
+    assert used.version == bank.version
+    with pytest.raises(SkillRLError, match="gen_009"):
+        bank.record_use([played([], skills=("gen_009",))])
+
+
+def test_malformed_skills_are_refused():
+    with pytest.raises(SkillRLError, match="principle"):
+        SkillBank().add([skill("A", " ")])
+    with pytest.raises(SkillRLError, match="kind 'tip'"):
+        SkillBank().add([skill("A", kind="tip")])
+
+
+def test_summary_and_table():
+    bank = SkillBank().add([skill("A"), skill("B", category=HEAT)])
+    bank = bank.add([skill("C", kind="mistake", category=HEAT)], evolved=True, step=5)
+    assert bank.summary() == {
+        "version": 2,
+        "total": 3,
+        "general": 1,
+        "task_specific": 1,
+        "mistakes": 1,
+        "evolved": 1,
+        "categories": {GENERAL: 1, HEAT: 2},
+    }
+    text = describe_bank(bank, width=60)
+    assert "gen_001" in text
+    assert "!dyn_001" in text
+    assert "v2 step 5 added" in text
+    assert describe_bank(SkillBank()).startswith("Skill bank, version 0: 0 entries")

@@ -1,0 +1,85 @@
+import numpy as np
+
+from skillrl.skills.bank import SkillBank
+from skillrl.skills.retrieval import query_text, retrieve
+from skillrl.teacher.offline import HashingEmbedder
+from skillrl.types import GENERAL, Skill, Task
+from tests.skills.builders import CLEAN, HEAT
+
+
+class TableEmbedder:
+    """Similarity to the query as written in the text: "title. 0.7"."""
+
+    model_id = "table"
+
+    def __init__(self):
+        self.asked = []
+
+    def embed(self, texts):
+        self.asked += texts
+        cosine = [1.0 if "task:" in t else float(t.split(". ")[1]) for t in texts]
+        return np.array([[c, np.sqrt(1 - c * c)] for c in cosine], np.float32)
+
+
+def bank_of(*rows):
+    return SkillBank().add([Skill(i, i, str(s), category=c, kind=k) for i, s, c, k in rows])
+
+
+TASK = Task("train/1", "train", HEAT, "put a hot egg in fridge")
+
+
+def test_equation_4_category_threshold_and_top_k():
+    bank = bank_of(
+        ("a", 0.30, HEAT, "skill"),
+        ("b", 0.50, HEAT, "skill"),
+        ("c", 0.90, CLEAN, "skill"),
+        ("d", 0.80, HEAT, "skill"),
+        ("e", 0.60, HEAT, "skill"),
+        ("f", 0.40, HEAT, "skill"),
+    )
+    found = retrieve(bank, TASK, embedder=TableEmbedder(), top_k=2, similarity_threshold=0.4)
+    assert [s.id for s in found.task_specific] == ["d", "e"]
+    found = retrieve(bank, TASK, embedder=TableEmbedder(), top_k=9, similarity_threshold=0.45)
+    assert [s.id for s in found.task_specific] == ["d", "e", "b"]
+    assert found.all_ids == ("d", "e", "b")
+    none = retrieve(bank, TASK, embedder=TableEmbedder(), top_k=0, similarity_threshold=0.0)
+    assert none.task_specific == ()
+
+
+def test_budgets_of_general_skills_and_mistakes():
+    bank = bank_of(
+        ("g1", 0.1, GENERAL, "skill"),
+        ("g2", 0.5, GENERAL, "skill"),
+        ("g3", 0.5, GENERAL, "skill"),
+        ("m1", 0.2, GENERAL, "mistake"),
+        ("m2", 0.9, CLEAN, "mistake"),
+        ("m3", 0.3, HEAT, "mistake"),
+    )
+    options = {"embedder": TableEmbedder(), "similarity_threshold": 0.4}
+    found = retrieve(bank, TASK, general_top_k=3, mistakes_top_k=5, **options)
+    assert [s.id for s in found.general] == ["g1", "g2", "g3"]  # all fit: bank order
+    assert [s.id for s in found.mistakes] == ["m1", "m3"]
+    found = retrieve(bank, TASK, general_top_k=2, mistakes_top_k=1, **options)
+    assert [s.id for s in found.general] == ["g2", "g3"]  # a tie keeps bank order
+    assert [s.id for s in found.mistakes] == ["m3"]
+    found = retrieve(bank, TASK, general_top_k=0, mistakes_top_k=0, **options)
+    assert found.all_ids == ()
+
+
+def test_embeddings_are_kept_by_text():
+    embedder = TableEmbedder()
+    bank = bank_of(("a", 0.5, HEAT, "skill"), ("b", 0.6, HEAT, "skill"))
+    for _ in range(3):
+        retrieve(bank, TASK, embedder=embedder)
+    assert len(embedder.asked) == 3
+    changed = bank.refine("a", step=1, principle="0.7")
+    retrieve(changed, TASK, embedder=embedder)
+    assert embedder.asked[3:] == ["a. 0.7"]
+
+
+def test_empty_bank():
+    assert retrieve(SkillBank(), TASK, embedder=HashingEmbedder()).all_ids == ()
+
+
+def test_the_query_has_the_category_in_words():
+    assert query_text(TASK).startswith("pick heat then place in recep task: ")

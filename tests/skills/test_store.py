@@ -1,0 +1,132 @@
+import json
+
+import pytest
+
+from skillrl.errors import SkillRLError
+from skillrl.skills.bank import SkillBank
+from skillrl.skills.store import load_bank, save_bank, save_released
+from skillrl.types import GENERAL, Provenance, Skill
+from tests.skills.builders import CLEAN, LOOK, PICK, played
+
+RELEASED = {
+    "general_skills": [
+        {"skill_id": "gen_001", "title": "Look", "principle": "Look first.", "when_to_apply": "now"}
+    ],
+    "task_specific_skills": {
+        "pick_and_place": [{"skill_id": "pic_001", "title": "A", "principle": "P."}],
+        "look_at_obj_in_light": [{"skill_id": "loo_001", "title": "B", "principle": "P."}],
+        "examine": [{"skill_id": "exa_001", "title": "C", "principle": "P."}],
+        "clean": [{"skill_id": "cle_001", "title": "D", "principle": "P."}],
+    },
+    "common_mistakes": [
+        {
+            "mistake_id": "err_001",
+            "description": "Loops",
+            "why_it_happens": "no memory",
+            "how_to_avoid": "Keep a list.",
+        }
+    ],
+    "metadata": {"source": "x"},
+}
+
+
+def write(path, data):
+    path.write_text(data if isinstance(data, str) else json.dumps(data))
+    return path
+
+
+def test_own_format_round_trip(tmp_path):
+    made = Skill("", "A", "P.", "w", CLEAN, provenance=Provenance("o3", 5, ("t1", "t2")))
+    bank = (
+        SkillBank()
+        .add([made], evolved=True, step=5)
+        .record_use([played([], won=True, skills=("dyn_001",))])
+    )
+    save_bank(bank, tmp_path / "deep" / "bank.json")
+    assert load_bank(tmp_path / "deep" / "bank.json") == bank
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["bank.json"]
+
+
+def test_released_format_with_aliases(tmp_path):
+    bank = load_bank(write(tmp_path / "b.json", RELEASED))
+    assert [(s.id, s.category, s.kind) for s in bank.skills] == [
+        ("gen_001", GENERAL, "skill"),
+        ("pic_001", PICK, "skill"),
+        ("loo_001", LOOK, "skill"),
+        ("exa_001", LOOK, "skill"),
+        ("cle_001", CLEAN, "skill"),
+        ("err_001", GENERAL, "mistake"),
+    ]
+    assert bank.get("err_001").principle == "Keep a list."
+    assert bank.get("err_001").when_to_apply == "no memory"
+
+
+def test_query_type_skills_are_task_specific_skills(tmp_path):
+    data = {"general_skills": [], "query_type_skills": {"comparison": RELEASED["general_skills"]}}
+    (only,) = load_bank(write(tmp_path / "b.json", data)).skills
+    assert only.category == "comparison"
+
+
+def test_released_round_trip_keeps_the_words(tmp_path):
+    bank = load_bank(write(tmp_path / "b.json", RELEASED))
+    bank = bank.add([Skill("", "Again", "Do not.", category=CLEAN, kind="mistake")])
+    save_released(bank, tmp_path / "c.json", metadata={"note": 1})
+    again = load_bank(tmp_path / "c.json")
+    assert {s.id: s for s in again.skills} == {s.id: s for s in bank.skills}
+    raw = json.loads((tmp_path / "c.json").read_text())
+    assert set(raw) == set(RELEASED)
+    assert raw["metadata"]["note"] == 1
+    assert set(raw["common_mistakes"][0]) == set(RELEASED["common_mistakes"][0])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: "{", ["not valid JSON"]),
+        (lambda d: [], ["not a skill bank"]),
+        (lambda d: {"skills": []}, ["general_skills"]),
+        (lambda d: d | {"general_skills": {}}, ["general_skills", "list"]),
+        (lambda d: d | {"general_skills": ["x"]}, ["general_skills[0]", "object"]),
+        (
+            lambda d: d | {"general_skills": [{"skill_id": "a", "title": 3}]},
+            ["general_skills[0]", "'title'", "3"],
+        ),
+        (
+            lambda d: d | {"task_specific_skills": {"heat": [{"skill_id": "a", "title": "b"}]}},
+            ["task_specific_skills.heat[0]", "'principle'"],
+        ),
+        (
+            lambda d: d | {"general_skills": d["general_skills"] * 2},
+            ["'gen_001'", "twice"],
+        ),
+        (lambda d: {"format": 99}, ["format 99"]),
+        (lambda d: {"format": 1, "version": -1}, ["'version'", "-1"]),
+        (
+            lambda d: {"format": 1, "version": 0, "skills": [{"id": "a", "title": "b"}]},
+            ["skills[0]", "'principle'", "missing"],
+        ),
+        (
+            lambda d: {"format": 1, "version": 0, "skills": [{"ID": "a"}]},
+            ["skills[0]", "unknown field 'ID'"],
+        ),
+        (
+            lambda d: {
+                "format": 1,
+                "version": 0,
+                "skills": [{"id": "a", "title": "b", "principle": "c", "use": {"wins": "1"}}],
+            },
+            ["skills[0].use", "'wins'", "'1'"],
+        ),
+    ],
+)
+def test_a_malformed_bank_names_file_entry_and_field(tmp_path, change, words):
+    path = write(tmp_path / "b.json", change(dict(RELEASED)))
+    with pytest.raises(SkillRLError) as caught:
+        load_bank(path)
+    for word in [str(path), *words]:
+        assert word in str(caught.value)
+
+
+def test_a_missing_bank(tmp_path):
+    with pytest.raises(SkillRLError, match="no such file"):
+        load_bank(tmp_path / "none.json")

@@ -1,0 +1,281 @@
+"""The commands: flags, refusals, what is printed, and what is not imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from skillrl import cli
+from skillrl._flags import COMMANDS
+from skillrl.config import Config
+from skillrl.errors import SkillRLError
+from skillrl.run import RunDirectory
+from skillrl.skills.bank import SkillBank
+from skillrl.skills.store import save_bank
+from skillrl.types import Skill
+
+ROOT = Path(__file__).resolve().parents[1]
+LAUNCHERS = {"inspect": "inspect_bank"}
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list:
+    """What the commands ask of the pipeline, in place of running it."""
+    made: list = []
+    pipeline = types.ModuleType("skillrl.pipeline")
+
+    def recorder(name: str):
+        def record(config: Config, workdir: Path, **named):
+            made.append((name, config, workdir, named))
+
+        return record
+
+    for name in ("train", "collect", "distill", "sft", "rl", "evaluate"):
+        setattr(pipeline, name, recorder(name))
+    monkeypatch.setitem(sys.modules, "skillrl.pipeline", pipeline)
+    monkeypatch.setattr("skillrl.pipeline", pipeline, raising=False)
+    return made
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_env: str) -> list[str]:
+    """Flags of a run that needs nothing; the current directory is empty."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policy").mkdir()
+    return [f"--env={toy_env}", "--set", "model.policy_path=policy"]
+
+
+def test_train_is_called_with_the_resolved_config(here, calls, capsys):
+    assert cli.main(["train", *here, "--seed=3", "--set=rl.training_epochs=2"]) == 0
+    ((name, config, workdir, named),) = calls
+    assert (name, workdir, named) == ("train", Path("runs/toy-seed3"), {"seed": 3})
+    assert (config.seed, config.rl.training_epochs, config.env.name) == (3, 2, "toy")
+    assert config.model.teacher == "simulated"  # --mock is the default
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == "real:      policy (policy)"
+    assert out.splitlines()[1].startswith("simulated: environment (toy, toy tasks); teacher")
+
+
+def test_nomock_is_the_papers_run(here, calls):
+    assert cli.main(["train", *here, "--nomock"]) == 0
+    assert calls[0][1].rl == Config().rl
+    assert cli.main(["train", *here, "--no-mock"]) == 0
+    assert calls[1][1] == calls[0][1]
+
+
+@pytest.mark.parametrize("spelling", ["--skill-bank=b.json", "--skill_bank=b.json"])
+def test_dashes_and_underscores(here, calls, spelling):
+    assert cli.main(["sft", *here, spelling, "--num-examples", "7"]) == 0
+    assert calls[0][3] == {"seed": 0, "skill_bank": "b.json", "num_examples": 7}
+
+
+def test_dashes_of_values_stay(here, calls):
+    assert cli.main(["rl", *here, "--skill-bank", "my-bank.json", "--workdir=a-b"]) == 0
+    assert calls[0][3]["skill_bank"] == "my-bank.json"
+    assert calls[0][2] == Path("a-b")
+
+
+def test_phase_flags_that_are_not_given_are_none(here, calls):
+    for name in ("collect", "distill", "evaluate"):
+        assert cli.main([name, *here]) == 0
+    assert calls[0][3] == {"seed": 0, "episodes": None, "output": None}
+    assert calls[1][3] == {"seed": 0, "trajectories": None, "output": None}
+    assert calls[2][3] == {
+        "seed": 0,
+        "checkpoint": "rl",
+        "split": None,
+        "concurrency": None,
+        "repeats": None,
+        "temperature": None,
+        "output": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--sede=3"], ["sede", "seed"]),
+        (["train", "--seed=three"], ["--seed=three"]),
+        (["train", "--seed=-1"], ["seed is -1"]),
+        (["collect", "--episodes=0"], ["episodes"]),
+        (["evaluate", "--temperature=-1"], ["temperature"]),
+        (["train", "--set", "rl.group_sise=3"], ["rl.group_sise", "rl.group_size?"]),
+        (["train", "--set", "rl.group_size=-2"], ["rl.group_size is -2", "at least 1"]),
+        (["train", "--set", "rl.group_size"], ["section.field=value"]),
+        (["train", "--config=none.json"], ["none.json", "no such file"]),
+        (["train", "alfworld"], ["alfworld", "too many"]),
+        (["train", "--env=nowhere"], ["--env=nowhere", "toy"]),
+        (["train", "--env=webshop"], ["webshop", "not built yet"]),
+        (["train", "--set=model.policy_path=nope"], ["nope", "no such directory"]),
+        (["train", "--set=model.teacher=o4"], ["teacher='o4'", "simulated"]),
+        (["sft", "--set=model.embedder=bert"], ["embedder='bert'", "hashing"]),
+        (["rl", "--set=rl.advantage=gripo"], ["gripo", "grpo"]),
+        (["rl", "--set=rl.kl_estimator=k9"], ["k9", "k3"]),
+        (["rl", "--set=model.policy=openai"], ["model.policy=openai", "model.policy=local"]),
+        (["inspect"], ["PATH"]),
+        (["inspect", "none.json"], ["none.json"]),
+        (["inspect", "policy"], ["no skill bank"]),
+        (["replay", "--game=g"], ["--actions, --output"]),
+        (["dance"], ["dance", "train"]),
+    ],
+)
+def test_bad_input_is_one_paragraph_and_status_2(here, capsys, arguments, words):
+    common = [] if arguments[0] in ("inspect", "replay", "dance") else here
+    assert cli.main([arguments[0], *common, *arguments[1:]]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("skillrl")
+    assert captured.err.count("\n") == 1
+    for word in words:
+        assert word in captured.err
+    assert not Path("runs").exists()
+
+
+def test_errors_of_the_pipeline_are_one_paragraph(here, calls, capsys, monkeypatch):
+    def fail(*arguments, **named):
+        raise SkillRLError("the disk\n   is full; free some")
+
+    monkeypatch.setattr(sys.modules["skillrl.pipeline"], "rl", fail)
+    assert cli.main(["rl", *here]) == 2
+    assert capsys.readouterr().err == "skillrl rl: error: the disk is full; free some\n"
+
+
+def test_bugs_keep_their_traceback(here, calls, monkeypatch):
+    def bug(*arguments, **named):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sys.modules["skillrl.pipeline"], "rl", bug)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["rl", *here])
+
+
+def test_ctrl_c_says_how_to_continue_without_the_key(here, calls, capsys, monkeypatch):
+    def stop(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["skillrl.pipeline"], "train", stop)
+    secret = "--set=model.teacher_api_key=sk-secret"
+    assert cli.main(["train", *here, "--workdir=my run", secret]) == 130
+    error = capsys.readouterr().err
+    assert "skillrl train --env=toy --set model.policy_path=policy '--workdir=my run'" in error
+    assert "sk-secret" not in error
+
+
+def test_dry_run_prints_and_leaves_nothing(here, calls, capsys):
+    secret = "--set=model.teacher_api_key=sk-secret"
+    assert cli.main(["train", *here, "--dry-run", "--set=rl.training_epochs=7", secret]) == 0
+    out = capsys.readouterr().out
+    body = out[out.index("{") : out.index("\n}\n") + 2]
+    assert Config.from_dict(json.loads(body)).rl.training_epochs == 7
+    assert "rl.training_epochs: --set" in out
+    assert "model.teacher_api_key: --set" in out
+    assert "rl: 7 iterations" in out
+    assert "sk-secret" not in out
+    assert calls == []
+    assert not Path("runs").exists()
+
+
+def test_a_workdir_from_another_config_is_refused(here, calls, capsys):
+    assert cli.main(["train", *here, "--dry_run"]) == 0
+    RunDirectory(Path("w"), Config.from_dict({"seed": 9})).close()
+    assert cli.main(["train", *here, "--workdir=w"]) == 2
+    assert "seed was 9, now 0" in capsys.readouterr().err
+    assert calls == []
+
+
+def test_evaluate_takes_the_settings_of_the_run(here, calls):
+    recorded = Config.from_dict({"seed": 9, "env": {"name": "toy"}, "rl": {"kl_coeff": 0.5}})
+    RunDirectory(Path("w"), recorded).close()
+    assert cli.main(["evaluate", "--workdir=w", "--set=evaluation.repeats=3"]) == 0
+    config = calls[0][1]
+    assert (config.seed, config.rl.kl_coeff, config.evaluation.repeats) == (9, 0.5, 3)
+    assert config.model.teacher == "openai"  # the mock preset stays out of it
+    assert cli.main(["evaluate", *here, "--workdir=w", "--mock"]) == 0
+    assert calls[1][1].model.teacher == "simulated"
+
+
+def test_replay_writes_every_answer(here, capsys):
+    fixture_game = next((ROOT / "tests/fixtures/alfworld").glob("*/*/game.tw-pddl"))
+    Path("in.json").write_text('["look", "help", "no such thing"]')
+    arguments = [f"--game={fixture_game}", "--actions=in.json", "--output=out.json"]
+    assert cli.main(["replay", *arguments]) == 0
+    entries = json.loads(Path("out.json").read_text())
+    assert len(entries) == 4
+    for entry in entries:
+        assert set(entry) == {"observation", "admissible", "reward", "done", "won"}
+    Path("in.json").write_text('{"actions": []}')
+    assert cli.main(["replay", *arguments]) == 2
+    assert "JSON list" in capsys.readouterr().err
+
+
+def test_inspect_shows_a_file_or_the_newest_bank_of_a_run(tmp_path, capsys):
+    first = SkillBank(skills=(Skill("gen_001", "Look around", "Look before you go."),))
+    save_bank(first, tmp_path / "distill" / "bank.json")
+    assert cli.main(["inspect", str(tmp_path)]) == 0
+    assert "Look around" in capsys.readouterr().out
+    for version, title in ((2, "Older"), (10, "Newest")):
+        bank = SkillBank(skills=(Skill("gen_001", title, "Look before you go."),))
+        save_bank(bank, tmp_path / "banks" / f"{version}.json")
+    assert cli.main(["inspect", str(tmp_path)]) == 0
+    assert "Newest" in capsys.readouterr().out
+    assert cli.main(["inspect", str(tmp_path / "distill" / "bank.json")]) == 0
+    assert "Look around" in capsys.readouterr().out
+
+
+def test_help_lists_every_flag_in_both_places(capsys):
+    for name, command in COMMANDS.items():
+        assert cli.main([name, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert command.summary.split()[0] in text
+        for flag in command.flags:
+            assert f"{flag.name}" in text
+    assert cli.main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    for name in COMMANDS:
+        assert f"\n  {name} " in overview
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess:
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=environment, timeout=60
+    )
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_launchers_are_the_same_commands(name):
+    script = ROOT / "launchers" / f"{LAUNCHERS.get(name, name)}.py"
+    done = run_python(str(script), "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: python {script}")
+    assert COMMANDS[name].summary.split()[0] in done.stdout
+    assert run_python(str(script), "--no-such-flag").returncode == 2
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import skillrl",
+        "import skillrl; skillrl.Config(); skillrl.Task; skillrl.make_suite",
+        "from skillrl.cli import main; main(['train', '--help'])",
+        "from skillrl.cli import main; main(['train', '--set=rl.group_sise=1'])",
+    ],
+)
+def test_jax_is_not_imported_before_it_is_needed(statement):
+    heavy = "{'jax', 'jaxlib', 'flax', 'transformers', 'torch', 'tensorboardX', 'orbax'}"
+    done = run_python("-c", f"import sys; {statement}\nassert not {heavy} & set(sys.modules)")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_public_names_exist():
+    import skillrl
+
+    for name in skillrl.__all__:
+        assert getattr(skillrl, name) is not None
+    assert set(skillrl.__all__) <= set(dir(skillrl))
+    with pytest.raises(AttributeError, match="no attribute 'Skil'"):
+        skillrl.Skil  # noqa: B018

@@ -1,0 +1,317 @@
+"""Run directory, files that are never half written, metrics, and what people watch."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from skillrl import files
+from skillrl.config import Config
+from skillrl.console import Progress, duration, table
+from skillrl.errors import SkillRLError
+from skillrl.run import (
+    Metrics,
+    RunDirectory,
+    append_jsonl,
+    atomic_write,
+    check_workdir,
+    critical_section,
+    describe_environment,
+    read_json,
+    read_jsonl,
+    recorded_config,
+    truncate_jsonl,
+    write_json,
+)
+
+
+def test_a_new_directory_gets_the_config_without_keys(tmp_path):
+    config = Config.from_dict({"model": {"teacher_api_key": "sk-secret"}})
+    with RunDirectory(tmp_path / "runs" / "a", config) as run:
+        assert recorded_config(run.path) == Config()
+    for path in run.path.rglob("*"):
+        assert b"sk-secret" not in path.read_bytes()
+
+
+def test_the_same_settings_continue(tmp_path):
+    with RunDirectory(tmp_path, Config()) as run:
+        run.finish("collect", episodes=3)
+        assert run.finished("distill") is None
+    longer = Config.from_dict({"rl": {"training_epochs": 151}})
+    with RunDirectory(tmp_path, longer) as run:
+        assert run.finished("collect") == {"episodes": 3}
+        run.finish("distill")
+        assert list(run.phases()) == ["collect", "distill"]
+    assert recorded_config(tmp_path) == longer
+
+
+def test_other_settings_are_refused_and_nothing_changes(tmp_path):
+    RunDirectory(tmp_path, Config()).close()
+    before = (tmp_path / "config.json").read_bytes()
+    other = Config.from_dict({"rl": {"kl_coeff": 0.5}, "sft": {"epochs": 9}})
+    with pytest.raises(SkillRLError) as caught:
+        RunDirectory(tmp_path, other)
+    assert "rl.kl_coeff was 0.01, now 0.5" in str(caught.value)
+    assert "sft.epochs was 3, now 9" in str(caught.value)
+    assert (tmp_path / "config.json").read_bytes() == before
+    RunDirectory(tmp_path, Config()).close()  # and the lock was given back
+
+
+@pytest.mark.parametrize("content", [None, '{"architectures": ["Qwen2ForCausalLM"]}', "{"])
+def test_foreign_directories_are_refused_untouched(tmp_path, content):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(SkillRLError, match="nothing was touched"):
+        RunDirectory(tmp_path, Config())
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_start_that_was_killed_at_once_can_be_repeated(tmp_path):
+    (tmp_path / ".lock").write_text("pid 1")
+    (tmp_path / f"{files.TEMPORARY}abc").write_text('{"half')
+    with RunDirectory(tmp_path, Config()):
+        assert sorted(os.listdir(tmp_path)) == [".lock", "config.json"]
+
+
+def test_unwritable_places(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SkillRLError, match="is a file"):
+        RunDirectory(tmp_path / "file", Config())
+    with pytest.raises(SkillRLError, match=r"--workdir=.*cannot be used"):
+        RunDirectory(tmp_path / "file" / "below", Config())
+
+
+def test_unwritable_directory(tmp_path, monkeypatch):
+    def denied(*arguments, **named):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "mkdir", denied)  # root, as in containers, is never denied
+    with pytest.raises(SkillRLError, match=r"cannot be used \(Permission denied\)"):
+        RunDirectory(tmp_path / "run", Config())
+
+
+def test_a_full_disk_is_an_error_with_a_remedy(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "x").write_text("old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SkillRLError, match="No space left"):
+        atomic_write(tmp_path / "x", "new")
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"x": "old"}
+
+
+def test_one_process_at_a_time(tmp_path):
+    script = (
+        "import sys; from skillrl.run import RunDirectory; from skillrl.config import Config\n"
+        "run = RunDirectory(sys.argv[1], Config()); print('held', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(SkillRLError, match=f"in use by another process .pid {other.pid} "):
+            RunDirectory(tmp_path, Config())
+        RunDirectory(tmp_path, Config(), lock=False)  # reading is free
+    finally:
+        other.communicate("")
+    RunDirectory(tmp_path, Config()).close()
+
+
+def test_check_creates_nothing(tmp_path):
+    check_workdir(tmp_path / "new", Config())
+    assert not (tmp_path / "new").exists()
+
+
+def test_atomic_write_replaces_all_or_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "deep" / "file.bin"
+    atomic_write(path, "old")
+    atomic_write(path, b"new")
+    assert path.read_bytes() == b"new"
+
+    def killed(source, target):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(SkillRLError, match=r"file\.bin"):
+        atomic_write(path, "torn")
+    assert os.listdir(path.parent) == ["file.bin"]
+    assert path.read_bytes() == b"new"
+
+
+def test_json_files(tmp_path):
+    write_json(tmp_path / "a.json", {"é": [1, 2.5, None]})
+    assert read_json(tmp_path / "a.json") == {"é": [1, 2.5, None]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    (tmp_path / "b.json").write_text('{"half')
+    for name in ("b.json", "none.json"):
+        with pytest.raises(SkillRLError, match=name):
+            read_json(tmp_path / name)
+
+
+def test_a_torn_line_is_no_row_and_heals(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    append_jsonl(path, {"a": 1}, {"a": 2})
+    with open(path, "ab") as file:
+        file.write(b'{"a": 3, "torn": "')
+    assert list(read_jsonl(path)) == [{"a": 1}, {"a": 2}]
+    append_jsonl(path, {"a": 4})
+    assert path.read_bytes() == b'{"a": 1}\n{"a": 2}\n{"a": 4}\n'
+
+
+def test_a_file_that_is_one_torn_line_heals(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a"')
+    assert list(read_jsonl(path)) == []
+    append_jsonl(path, {"a": 1})
+    assert path.read_bytes() == b'{"a": 1}\n'
+
+
+def test_a_broken_line_in_the_middle_is_an_error(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\n{"a"\n{"a": 2}\n')
+    with pytest.raises(SkillRLError, match="line 2"):
+        list(read_jsonl(path))
+
+
+def test_truncate_keeps_lines_as_they_are(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes('{"n":1}\n{"n": 2,  "t": "a\u2028b"}\n{"n":3}\n{"n":'.encode())
+    assert truncate_jsonl(path, lambda row: row["n"] < 3) == 1
+    assert path.read_bytes() == '{"n":1}\n{"n": 2,  "t": "a\u2028b"}\n'.encode()
+    assert truncate_jsonl(tmp_path / "none.jsonl", lambda row: False) == 0
+
+
+def test_ctrl_c_waits_for_the_write_in_hand():
+    done = []
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        with critical_section(), critical_section():
+            signal.raise_signal(signal.SIGINT)
+            done.append("written")
+        done.append("never")
+    assert done == ["written"]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)  # the old answer is back
+
+
+def test_critical_section_does_not_hide_errors():
+    with pytest.raises(ValueError, match="first"), critical_section():
+        raise ValueError("first")
+
+
+def test_critical_section_off_the_main_thread(tmp_path):
+    thread = threading.Thread(target=atomic_write, args=(tmp_path / "x", "y"))
+    thread.start()
+    thread.join()
+    assert (tmp_path / "x").read_text() == "y"
+
+
+def test_metrics_rows_and_resume(tmp_path):
+    with RunDirectory(tmp_path, Config()) as run:
+        with Metrics(run, tensorboard=False) as metrics:
+            for step in (1, 2, 3):
+                metrics.write("sft", step, {"loss": 1.0 / step})
+                metrics.write("rl", step, {"success": step / 10, "loss": float("nan")})
+        with Metrics(run, tensorboard=False) as metrics:
+            assert metrics.resume("rl", 1) == 2
+            metrics.write("rl", 2, {"success": 0.9})
+            assert [r["step"] for r in metrics.rows("sft")] == [1, 2, 3]
+            assert metrics.rows("rl") == [
+                {"phase": "rl", "step": 1, "success": 0.1, "loss": None},
+                {"phase": "rl", "step": 2, "success": 0.9},
+            ]
+            for line in metrics.path.read_text().splitlines():
+                assert "NaN" not in line
+                json.loads(line)
+        assert not (tmp_path / "tensorboard").exists()
+
+
+def test_tensorboard_files_hold_the_numbers(tmp_path):
+    from tensorboardX.proto.event_pb2 import Event
+
+    with RunDirectory(tmp_path, Config()) as run:
+        with Metrics(run) as metrics:
+            metrics.write("rl", 3, {"success": 0.5})
+        with Metrics(run) as metrics:
+            metrics.resume("rl", 2)
+            metrics.write("rl", 3, {"success": 0.75})
+    events = []
+    for path in sorted((tmp_path / "tensorboard" / "rl").iterdir()):
+        data = path.read_bytes()
+        while data:  # records: length (8 bytes), its checksum (4), event, checksum (4)
+            size = int.from_bytes(data[:8], "little")
+            events.append(Event.FromString(data[12 : 12 + size]))
+            data = data[16 + size :]
+    scalars = [(e.step, v.tag, v.simple_value) for e in events for v in e.summary.value]
+    assert sorted(scalars) == [(3, "rl/success", 0.5), (3, "rl/success", 0.75)]
+    assert 3 in [e.step for e in events if e.HasField("session_log")]  # hides the older one
+
+
+def test_environment_names_versions_and_devices():
+    found = describe_environment()
+    assert found["versions"]["jax"]
+    assert found["devices"]
+    assert json.dumps(found)
+
+
+def test_progress_off_a_terminal_speaks_every_tenth():
+    out = io.StringIO()
+    with Progress("collect", total=100, unit="episode", file=out) as progress:
+        for _ in range(100):
+            progress.update(success=0.25)
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 10
+    assert lines[0].startswith("collect: 10/100 episodes,")
+    assert lines[-1].endswith("0s left, success 0.250")
+
+
+def test_progress_estimates_from_this_session_alone(monkeypatch):
+    clock = iter([0.0, 10.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    out = io.StringIO()
+    progress = Progress("rl", total=100, unit="iteration", done=80, file=out)
+    progress.update(10)
+    assert out.getvalue() == "rl: 90/100 iterations, 10s spent, 10s left\n"
+
+
+def test_progress_can_be_silent():
+    out = io.StringIO()
+    with Progress("rl", total=2, enabled=False, file=out) as progress:
+        progress.update()
+        progress.update()
+    assert out.getvalue() == ""
+    assert progress.done == 2
+
+
+def test_table():
+    text = table([["Pick", 0.5, 12], ["Look, far", None, 3]], ["category", "success", "n"])
+    assert text == (
+        "category   success   n\n"
+        "---------  -------  --\n"
+        "Pick         0.500  12\n"
+        "Look, far        -   3"
+    )
+    with pytest.raises(ValueError, match="cells"):
+        table([["a"]], ["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0s"), (59.4, "59s"), (185, "3m05s"), (7625, "2h07m")]
+)
+def test_duration(seconds: float, text: str):
+    assert duration(seconds) == text
