@@ -7,10 +7,9 @@ and status 130. JAX is not imported before a command has been understood.
 from __future__ import annotations
 
 import json
+import os
 import shlex
-import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,8 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The installed command; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("--help", "-h", "help"):
-        _end_with_the_reader()
-        print(_overview())
+        _show(_overview())
         return 0 if arguments else 2
     if arguments[0] == "--version":
         from skillrl import __version__
@@ -64,8 +62,7 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
     """Runs one command with its flags; returns the exit status."""
     command = COMMANDS[name]
     if asks_for_help(arguments):
-        _end_with_the_reader()
-        print(help_text(command, program))
+        _show(help_text(command, program))
         return 0
     do: Callable[[Parsed], None] = {"inspect": _inspect, "replay": _replay}.get(
         name, lambda parsed: _phase(name, parsed)
@@ -216,8 +213,7 @@ def _inspect(parsed: Parsed) -> None:
             )
         path = found[-1]
         print(path)
-    _end_with_the_reader()
-    print(describe_bank(load_bank(path)))
+    _show(describe_bank(load_bank(path)))
 
 
 def _replay(parsed: Parsed) -> None:
@@ -252,10 +248,12 @@ def _without_key(argument: str) -> str:
     return f"{name}{equals}..." if equals else argument
 
 
-def _end_with_the_reader() -> None:
-    """For commands that only print: ``| head`` ends them quietly, as it ends `cat`."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+def _show(text: str) -> None:
+    """Prints; a reader that has gone (``| head``) is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _overview() -> str:

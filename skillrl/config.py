@@ -212,11 +212,14 @@ class CheckpointConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Devices per axis; the product is the number of devices used."""
+    """Devices per axis; one axis may be -1: as many as the others leave."""
 
-    data: int = option(1, low=1, harmless=True)
-    fsdp: int = option(1, low=1, harmless=True)
-    tensor: int = option(1, low=1, harmless=True)
+    data: int = option(1, low=-1, harmless=True)
+    """Copies of the model."""
+    fsdp: int = option(1, low=-1, harmless=True)
+    """Ways in which parameters and optimiser state are split."""
+    tensor: int = option(1, low=-1, harmless=True)
+    """Ways in which heads, feed-forward and vocabulary are split."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -311,6 +314,12 @@ def check(config: Config) -> None:
         raise SkillRLError(
             f"rollout.slots is {rollout.slots}, which is not a multiple of rollout.members "
             f"({rollout.members}): the grid has one row of members per prefix."
+        )
+    sizes = (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    if 0 in sizes or sizes.count(-1) > 1:
+        raise SkillRLError(
+            f"mesh (data, fsdp, tensor) is {sizes}: each size is 1 or more, and at most one is -1 "
+            "(as many devices as the others leave)."
         )
     for name in ("splits", "final_splits"):
         splits = getattr(config.evaluation, name)

@@ -58,8 +58,17 @@ def public_url(url: str) -> str:
 
 
 def bearer(api_key: str) -> dict[str, str]:
-    """The authorisation header of an OpenAI-compatible server; none without a key."""
-    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    """The authorisation header of an OpenAI-compatible server; none without a key.
+
+    Raises:
+      SkillRLError: the key cannot stand in a header; it is not quoted.
+    """
+    key = api_key.strip()
+    if not all("!" <= char <= "~" for char in key):
+        raise SkillRLError(
+            "the API key has blanks or characters that a key cannot have; copy it again."
+        )
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def post_json(
@@ -120,6 +129,10 @@ def post_json(
                 return answer.json()
             problem = f"status {status}: {_snippet(answer.text, secrets)}"
             asked_wait = _retry_after(answer.headers.get("Retry-After"))
+        except httpx.InvalidURL as error:
+            raise SkillRLError(
+                f"{shown!r} is not a usable address ({error}); correct it."
+            ) from None
         except httpx.TimeoutException:
             problem = f"no answer within {timeout:g} s"
         except httpx.TransportError as error:

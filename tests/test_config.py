@@ -133,6 +133,8 @@ def test_values_out_of_bounds(section: str, field: str, value: object, word: str
         ({"rl": {"group_size": 1}}, ["rl.group_size is 1"]),
         ({"rl": {"temperature": 0.7}}, ["rl.temperature is 0.7", "evaluation.temperature"]),
         ({"rollout": {"slots": 30, "members": 8}}, ["rollout.slots is 30", "(8)"]),
+        ({"mesh": {"data": 0}}, ["mesh", "(0, 1, 1)"]),
+        ({"mesh": {"data": -1, "fsdp": -1}}, ["(-1, -1, 1)", "at most one"]),
         ({"evaluation": {"splits": ["a", "a"]}}, ["evaluation.splits", "once"]),
     ],
 )

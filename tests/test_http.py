@@ -98,6 +98,20 @@ def test_nobody_listens():
 def test_not_an_address():
     with pytest.raises(SkillRLError, match="not an http"):
         post_json("localhost:8000", {})
+    with pytest.raises(SkillRLError, match="not a usable address"):
+        post_json("http://localhost:port/v1", {})
+
+
+@pytest.mark.parametrize("key", ["sk-secret line", "sk-secrét", "sk-secret\nX: y"])
+def test_a_key_that_fits_no_header_is_refused_without_being_quoted(key):
+    with pytest.raises(SkillRLError, match="copy it again") as caught:
+        bearer(key)
+    assert "secr" not in str(caught.value)
+
+
+def test_a_trailing_newline_of_a_key_file_is_dropped():
+    assert bearer(" abc\n") == {"Authorization": "Bearer abc"}
+    assert bearer("") == {}
 
 
 def test_public_url_drops_credentials():

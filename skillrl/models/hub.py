@@ -7,7 +7,7 @@ from pathlib import Path
 
 from skillrl.errors import SkillRLError
 
-WANTED = ("*.json", "*.safetensors", "*.txt", "*.jinja")
+WANTED = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 """Files of a model repository that are read (not the same weights in other formats)."""
 
 ASSET = "asset:"

@@ -74,40 +74,45 @@ def attend(q: jax.Array, parts: list[tuple[KV, jax.Array]]) -> jax.Array:
       ``[B, M, T, K, G, Q]``, softmax in float32.
     """
     b, m, t, k_heads, g, width = q.shape
-    scores = []
+    # Heads before tokens: plain batched matrix products, which CPUs like as well.
+    q = jnp.transpose(q, (0, 1, 3, 4, 2, 5))  # [B, M, K, G, T, Q]
+
+    def fold(x: jax.Array, *, shared: bool) -> jax.Array:
+        """``[B, M, K, G, T, X]`` -> ``[B, m, K, rows, X]``: all M rows meet a shared part at once."""
+        if shared:
+            return jnp.moveaxis(x, 1, 2).reshape(b, 1, k_heads, m * g * t, -1)
+        return x.reshape(b, m, k_heads, g * t, -1)
+
+    def unfold(x: jax.Array, *, shared: bool) -> jax.Array:
+        if shared:
+            return jnp.moveaxis(x.reshape(b, k_heads, m, g, t, -1), 2, 1)
+        return x.reshape(b, m, k_heads, g, t, -1)
+
+    scores, values = [], []
     for kv, mask in parts:
         shared = kv.k.shape[1] == 1 and m > 1
-        queries = q.reshape(b, 1, m * t, k_heads, g, width) if shared else q
-        s = jnp.einsum("BMTKGQ,BMCKQ->BMKGTC", queries, kv.k, preferred_element_type=jnp.float32)
-        if shared:
-            assert mask.shape[2] == 1, "a shared part has no causal structure"
-        scores.append(jnp.where(mask[:, :, None, None], s, _MASKED))
-
-    def rows(x: jax.Array) -> jax.Array:
-        """``[B, m, K, G, m' T]`` -> ``[B, M, K, G, T]`` whether the part was shared or not."""
-        if x.shape[1] == m:
-            return x
-        return jnp.moveaxis(x.reshape(b, k_heads, g, m, t), 3, 1)
-
-    def as_part(x: jax.Array, shared: bool) -> jax.Array:
-        return jnp.moveaxis(x, 1, 3).reshape(b, 1, k_heads, g, m * t) if shared else x
-
-    top = functools.reduce(jnp.maximum, [rows(s.max(-1)) for s in scores])
-    top = jax.lax.stop_gradient(top)
-    total, mixed = 0.0, 0.0
-    for (kv, _), s in zip(parts, scores, strict=True):
-        shared = kv.v.shape[1] == 1 and m > 1
-        weight = jnp.exp(s - as_part(top, shared)[..., None])
-        total += rows(weight.sum(-1))
-        out = jnp.einsum(
-            "BMKGTC,BMCKQ->BMTKGQ",
-            weight.astype(kv.v.dtype),
-            kv.v,
+        s = jnp.einsum(
+            "BMKTQ,BMCKQ->BMKTC",
+            fold(q, shared=shared),
+            kv.k,
             preferred_element_type=jnp.float32,
         )
-        mixed += out.reshape(b, m, t, k_heads, g, width)
-    total = jnp.moveaxis(total, 4, 2)  # [B, M, T, K, G]
-    return (mixed / total[..., None]).astype(q.dtype)
+        scores.append(jnp.where(mask[:, :, None, None], unfold(s, shared=shared), _MASKED))
+        values.append((kv.v, shared))
+    top = [jax.lax.stop_gradient(s).max(-1, keepdims=True) for s in scores]
+    top = functools.reduce(jnp.maximum, top)
+    total, mixed = 0.0, 0.0
+    for s, (v, shared) in zip(scores, values, strict=True):
+        weight = jnp.exp(s - top)
+        total += weight.sum(-1, keepdims=True)
+        out = jnp.einsum(
+            "BMKTC,BMCKQ->BMKTQ",
+            fold(weight.astype(v.dtype), shared=shared),
+            v,
+            preferred_element_type=jnp.float32,
+        )
+        mixed += unfold(out, shared=shared)
+    return jnp.transpose((mixed / total).astype(q.dtype), (0, 1, 4, 2, 3, 5))
 
 
 class RMSNorm(nn.Module):

@@ -220,7 +220,7 @@ def _read(
         box = tensors[name].slice[spec.hf_slices(index)]
         return spec.from_hf(box if dtype is None else box.astype(dtype), index)
 
-    def shard(index: tuple[slice, ...]) -> np.ndarray:
+    def shard(index: Any) -> np.ndarray:
         if spec.stacked:
             return np.stack([one(name, index[1:]) for name in names[index[0]]])
         return np.ascontiguousarray(one(names[0], index))
@@ -241,7 +241,8 @@ def _write_weights(
 ) -> None:
     plan = _plan(config, dtype.itemsize, max_shard_bytes)
     flat = parameters.flatten(params)
-    total, weight_map = 0, {}
+    total = 0
+    weight_map: dict[str, str] = {}
     for number, tensors in enumerate(plan, start=1):
         file = SINGLE if len(plan) == 1 else f"model-{number:05d}-of-{len(plan):05d}.safetensors"
         # Every process takes part in fetching: a shard may live on another host.
@@ -290,9 +291,15 @@ def _in_order(config: ModelConfig) -> Iterator[_Planned]:
             yield spec.hf_name, path, spec, None
 
 
-def _fetch(value: Any, layer: int | None) -> np.ndarray:
-    part = value if layer is None else value[layer]
-    if isinstance(part, jax.Array) and not part.is_fully_addressable:
+@jax.jit
+def _at_layer(value: jax.Array, layer: jax.Array) -> jax.Array:
+    """``value[layer]``, compiled once per shape rather than once per layer."""
+    return jax.lax.dynamic_index_in_dim(value, layer, keepdims=False)
+
+
+def _fetch(value: jax.Array, layer: int | None) -> np.ndarray:
+    part = value if layer is None else _at_layer(value, np.int32(layer))
+    if not part.is_fully_addressable:
         from jax.experimental import multihost_utils
 
         part = multihost_utils.process_allgather(part, tiled=True)

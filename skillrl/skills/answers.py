@@ -66,5 +66,7 @@ def read_skill(
         category=category,
         kind=kind,
         provenance=Provenance(teacher, step, tuple(dict.fromkeys(known)) or tuple(sources)),
-        **words,
+        title=words["title"],
+        principle=words["principle"],
+        when_to_apply=words["when_to_apply"],
     )

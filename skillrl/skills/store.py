@@ -50,7 +50,7 @@ def load_bank(
     Raises:
       SkillRLError: missing or malformed; names the file, the entry, the field and a remedy.
     """
-    data = read_json(path)
+    data = read_json(Path(path))
     try:
         if isinstance(data, dict) and "format" in data:
             return bank_from_json(data)

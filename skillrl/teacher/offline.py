@@ -15,13 +15,13 @@ _COMMON = frozenset(
     re.findall(
         r"\w+",
         "a an and any are as at be before by can do each else every for from go have if in into is "
-        "it its must need next no not now object objects of off on once one or out over place put "
-        "so some step task tasks than that the them then there thing things this to under until up "
+        "it its must need next no not now of off on once one or out over "
+        "so some than that the them then there thing things this to under until up "
         "use used when where which while with you your",
     )
 )
 _COMMON_WEIGHT = 0.25
-_GRAM_WEIGHT = 0.35
+_GRAM_WEIGHT = 0.7
 
 
 class HashingEmbedder:

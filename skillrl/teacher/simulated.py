@@ -64,14 +64,14 @@ def vocabulary() -> list[str]:
     """Texts that hold every fixed word it uses (names of things and places come on top)."""
     fixed = [_OFTEN, _HANDS[0], _HANDS[1], _HANDS[2], *_FORMS.values(), *THOUGHT_FORMS]
     texts = [text.replace("{thing}", "").replace("{place}", "") for text in fixed]
-    return [*vocabulary_texts(), *texts, "Find it", "when you search it", "at the start"]
+    return [*vocabulary_texts(), *texts, "Find it", "you search it", *map(_start, _FORMS)]
 
 
 _OFTEN = "Look for {thing} first in {place}."
 _HANDS = (
     "Hold one object",
     "You can hold only one object, so put it before the next.",
-    "when you hold an object",
+    "you hold an object",
 )
 _FORMS = {
     "clean": "Find the object, take it, clean it with sinkbasin, then put it.",
@@ -138,13 +138,12 @@ def _procedure(recording: Recording) -> str:
 
 def _kind(recording: Recording) -> str:
     """Key of `_FORMS` that the recording's verbs show."""
-    verbs = _procedure(recording)
-    for treatment in APPLIANCES:
-        if re.search(rf"take.*{treatment}.*put", verbs):
-            return treatment
-    if re.search(r"take.*put.*take.*put", verbs) and read_aim(recording).two:
+    verbs, aim = _procedure(recording), read_aim(recording)
+    if aim.treatment and re.search(rf"take.*{aim.treatment}.*put", verbs):
+        return aim.treatment
+    if aim.two and re.search(r"take.*put.*take.*put", verbs):
         return "two"
-    return "look" if re.search(r"\buse\b", verbs) else "place"
+    return "look" if aim.look and re.search(r"\buse\b", verbs) else "place"
 
 
 def _where(wins: Sequence[Recording]) -> list[tuple[str, list[str], list[str]]]:
@@ -168,7 +167,12 @@ def _where(wins: Sequence[Recording]) -> list[tuple[str, list[str], list[str]]]:
 def _find(thing: str, places: Sequence[str], sources: Sequence[str]) -> dict[str, Any]:
     shown = " or ".join(places[:2])
     principle = _OFTEN.format(thing=thing, place=shown)
-    return _skill(f"Find {thing}", principle, f"when you search {thing}", sources)
+    return _skill(f"Find {thing}", principle, f"you search {thing}", sources)
+
+
+def _start(kind: str) -> str:
+    word = {"two": "two object", "place": "pick and place"}.get(kind, kind)
+    return f"start of a {word} task"
 
 
 def _success(text: str) -> list[dict[str, Any]]:
@@ -180,8 +184,8 @@ def _success(text: str) -> list[dict[str, Any]]:
     kind = min(kinds, key=lambda name: (-kinds[name], list(_FORMS).index(name)))
     shown = [recording.id for recording in wins if _kind(recording) == kind]
     aim = Aim("", "", kind if kind in APPLIANCES else "", False, False)
-    name = {"two": "bring two", "look": "use lamp", "place": "put"}.get(kind, kind)
-    found = [_skill(f"Steps to {name}", _FORMS[kind], "at the start", shown)]
+    name = {"two": "bring two", "look": "use lamp", "place": "pick and place"}.get(kind, kind)
+    found = [_skill(f"Steps to {name}", _FORMS[kind], _start(kind), shown)]
     if kind in APPLIANCES:
         found.append(_advice("no_appliance", aim, shown))
     elif kind == "two":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
-from skillrl.teacher.reading import Aim, Recording, kind_of, read_aim
+from skillrl.teacher.reading import Aim, Recording, kind_of, read_aim, read_facts
 
 _SHORTEST, _LONGEST = 4, 9
 
@@ -26,6 +27,9 @@ THOUGHT_FORMS = (
 def think(recording: Recording) -> list[str]:
     """One thought of 4 to 9 words per move; its action follows from it."""
     aim = read_aim(recording)
+    taken = [thing for thing, _ in read_facts(recording, aim.thing).taken]
+    if taken and aim.thing not in taken:  # the goal's sentence has another word for it
+        aim = dataclasses.replace(aim, thing=taken[-1])
     held, delivered = "", 0
     thoughts = []
     for move in recording.moves:

@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from skillrl.models import tiny_tokenizer, transformer, weights  # noqa: E402
+from skillrl.models import parameters, tiny_tokenizer, transformer, weights  # noqa: E402
 from skillrl.models.config import ModelConfig  # noqa: E402
 from tests.models import make_golden  # noqa: E402
 
@@ -31,15 +31,16 @@ CONFIGS = {
 
 
 def random_params(config):
-    """Every leaf random and large enough that a permuted axis shows."""
-    params = transformer.init(jax.random.key(0), config)
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noisy = [
-        leaf + 0.15 * jax.random.normal(key, leaf.shape)
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
-    return jax.tree.unflatten(tree, noisy)
+    """Every leaf random, and large enough that a permuted axis shows."""
+    rng = np.random.default_rng(0)
+    return parameters.unflatten(
+        {
+            path: jnp.asarray(
+                (path[-1] == "scale") + 0.15 * rng.normal(size=spec.shape), jnp.float32
+            )
+            for path, spec in parameters.specs(config).items()
+        }
+    )
 
 
 def ours(params, config, tokens, lengths):

@@ -132,7 +132,7 @@ EIGHT = """
         return jnp.sum(jnp.tanh(x @ w) ** 2) / len(x)
 
     expected = jax.value_and_grad(loss)(weights, rows)
-    for sizes in ((8, 1, 1), (2, 2, 2), (1, 4, 2), (-1, 2, 1)):
+    for sizes in ((8, 1, 1), (-1, 4, 2), (2, 2, 2)):
         mesh = make_mesh(*sizes)
         assert mesh.size == 8
         w = jax.device_put(weights, sharding(mesh, ("embed", "ffn"), weights.shape))

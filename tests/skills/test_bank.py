@@ -59,7 +59,7 @@ def test_near_duplicates_are_refused_by_cosine():
     far = skill("Use the lamp", "Hold the bowl and turn on the desklamp.")
     grown = bank.add([near, far], embedder=embedder)
     assert [item.title for item in grown.skills] == ["Clean first", "Use the lamp"]
-    assert "cosine 0.9" in grown.history[1].reason
+    assert "cosine 1.00 with gen_001" in grown.history[1].reason
     assert len(bank.add([near])) == 2  # without an embedder only titles count
 
 

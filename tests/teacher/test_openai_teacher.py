@@ -72,9 +72,11 @@ def test_an_empty_answer_is_not_stored(tmp_path):
 
 
 def test_a_dead_teacher_is_a_teacher_error_without_the_key():
-    with Server(lambda *_: Reply(401, f"wrong key {KEY}")) as server:
-        with pytest.raises(TeacherError, match="401") as caught:
-            make(server).complete(ASK, purpose="x")
+    with (
+        Server(lambda *_: Reply(401, f"wrong key {KEY}")) as server,
+        pytest.raises(TeacherError, match="401") as caught,
+    ):
+        make(server).complete(ASK, purpose="x")
     assert KEY not in str(caught.value)
 
 

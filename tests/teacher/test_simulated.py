@@ -53,7 +53,7 @@ def go(place, seen="nothing"):
         ([take("bowl 1"), go("sinkbasin 1")], CLEAN, "wrong_object"),
         ([take("mug 1"), go("sinkbasin 1"), go("desk 1")], CLEAN, "unused_appliance"),
         (
-            [take("egg 1"), go("microwave 1"), ("heat cup 1 with microwave 1", "You heat."), go("x 1")],
+            [take("egg 1"), go("microwave 1"), ("heat cup 1 with microwave 1", "Hot.")],
             HEAT,
             "wrong_treated",
         ),
@@ -61,8 +61,8 @@ def go(place, seen="nothing"):
         ([("use desklamp 1", "You turn on."), take("bowl 1"), go("bed 1")], LOOK, "lamp_first"),
         ([take("book 1"), go("desk 1")], PICK, "no_delivery"),
         ([take("book 1"), go("bed 1"), go("desk 1")], PICK, "not_put"),
-        ([take("book 1"), ("move book 1 to desk 1", "You move."), go("bed 1")], PICK, "wrong_place"),
-        ([take("pen 1"), ("move pen 1 to drawer 1", "You move."), go("desk 1")], TWO, "second"),
+        ([take("book 1"), ("move book 1 to desk 1", "Done."), go("bed 1")], PICK, "wrong_place"),
+        ([take("pen 1"), ("move pen 1 to drawer 1", "Done."), go("desk 1")], TWO, "second"),
         ([], CLEAN, "slow"),
     ],
 )  # fmt: skip

@@ -1,0 +1,7 @@
+"""``python -m skillrl`` is the `skillrl` command."""
+
+import sys
+
+from skillrl.cli import main
+
+sys.exit(main())

@@ -1,0 +1,241 @@
+"""One optimiser step over a minibatch, with every prefix computed once.
+
+1. Prefixes forward: tokens -> keys and values.
+2. Micro-batches of suffix rows: gradients with respect to (parameters, prefix KV),
+   added up.
+3. One backward pass through the prefixes takes the summed KV gradient.
+4. Clip, AdamW, new state.
+
+By the chain rule this equals the gradient of the plain computation over whole
+prompts: a prefix's KV is the only path from its tokens to the loss, since no prefix
+token is trained on. It costs one prefix pass per prefix instead of one per row.
+
+`make_updater` builds the jitted pieces once; `Updater.update` and `Updater.score` are
+pure: state and batch in, state and metrics out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from skillrl.models.config import ModelConfig
+from skillrl.models.transformer import KV, Params, Segment, causal_mask, forward, unembed
+from skillrl.parallel.rules import put_rows, replicated
+from skillrl.training.batch import Micro, Minibatch
+from skillrl.training.losses import combine_metrics
+
+LossFn = Callable[[jax.Array, Micro], tuple[jax.Array, dict[str, jax.Array]]]
+"""``(logprobs [N, R], rows flattened to N) -> (sum over the rows, metrics)``."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything that training changes on the device.
+
+    Attributes:
+      params: of the policy.
+      optimizer: Optax state, float32.
+      step: int32 scalar, updates so far.
+    """
+
+    params: Params
+    optimizer: Any
+    step: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Updater:
+    """Jitted functions of one phase; see `make_updater`.
+
+    Attributes:
+      update: ``(state, minibatch) -> (state, metrics)``; the state is donated.
+      score: ``(params, minibatch) -> log-probabilities [B, M, R] per micro-batch``.
+      init: ``(params) -> TrainState`` with a fresh optimiser.
+      state_shardings: of a TrainState.
+    """
+
+    update: Callable[[TrainState, Minibatch], tuple[TrainState, dict[str, jax.Array]]]
+    score: Callable[[Params, Minibatch], list[jax.Array]]
+    init: Callable[[Params], TrainState]
+    state_shardings: TrainState
+
+
+def prefix_kv(
+    params: Params, tokens: jax.Array, lengths: jax.Array, *, config: ModelConfig, remat: str
+) -> KV:
+    """KV ``[L, U, 1, P, K, Q]`` of right-padded prefixes ``tokens [U, P]``."""
+    count, width = tokens.shape
+    positions = jnp.broadcast_to(jnp.arange(width), (count, 1, width))
+    mask = causal_mask(lengths[:, None], width)
+    _, kv = forward(params, tokens[:, None], positions, config=config, mask=mask, remat=remat)
+    return kv
+
+
+def response_logprobs(
+    params: Params,
+    kv: KV,
+    prefix_lengths: jax.Array,
+    micro: Micro,
+    *,
+    config: ModelConfig,
+    remat: str,
+) -> jax.Array:
+    """Log-probabilities ``[B, M, R]`` of the response tokens, float32, temperature 1.
+
+    Args:
+      params: policy.
+      kv: ``[L, U, 1, P, K, Q]`` of the minibatch's prefixes.
+      prefix_lengths: int32 [U].
+      micro: rows.
+      config: sizes.
+      remat: see `transformer.forward`.
+    """
+    r = micro.weights.shape[-1]
+    s = micro.tokens.shape[-1] - r
+    lengths = prefix_lengths[micro.prefix]
+    prefix = Segment(
+        KV(jnp.take(kv.k, micro.prefix, 1), jnp.take(kv.v, micro.prefix, 1)),
+        (jnp.arange(kv.k.shape[3]) < lengths[:, None])[:, None],
+    )
+    slot = jnp.arange(s + r)
+    own = micro.suffix_lengths[..., None]
+    # A response continues right after its suffix, whatever padding lies between.
+    position = jnp.where(slot < s, slot, own + slot - s) + lengths[:, None, None]
+    exists = jnp.where(slot < s, slot < own, slot - s < micro.response_lengths[..., None])
+    order = slot[:, None] >= slot[None, :]
+    mask = (order & exists[..., None, :]) | (slot[:, None] == slot[None, :])
+    hidden, _ = forward(
+        params,
+        micro.tokens,
+        position,
+        config=config,
+        mask=mask,
+        segments=(prefix,),
+        remat=remat,
+    )
+    last = jnp.maximum(micro.suffix_lengths - 1, 0)[..., None, None]
+    first = jnp.take_along_axis(hidden, last, 2)
+    hidden = jnp.concatenate([first, hidden[:, :, s : s + r - 1]], 2)
+    logprobs = jax.nn.log_softmax(unembed(params, hidden))
+    targets = micro.tokens[:, :, s:]
+    return jnp.take_along_axis(logprobs, targets[..., None], -1)[..., 0]
+
+
+def make_updater(
+    *,
+    config: ModelConfig,
+    loss: LossFn,
+    optimizer: optax.GradientTransformation,
+    mesh: jax.sharding.Mesh,
+    param_shardings: Any,
+    optimizer_shardings: Any,
+    remat: str = "none",
+) -> Updater:
+    """Builds the jitted pieces of one phase.
+
+    Args:
+      config: sizes of the policy.
+      loss: from log-probabilities to a sum over rows, as in `training.losses`.
+      optimizer: as from `training.optimizer`.
+      mesh: devices.
+      param_shardings: tree like the parameters.
+      optimizer_shardings: tree like the optimiser state.
+      remat: what the backward pass computes again.
+    """
+    kv_of = lambda params, tokens, lengths: prefix_kv(  # noqa: E731
+        params, tokens, lengths, config=config, remat=remat
+    )
+    prefix_forward = jax.jit(kv_of)
+
+    def micro_loss(params: Params, kv: KV, lengths: jax.Array, micro: Micro):
+        logprobs = response_logprobs(params, kv, lengths, micro, config=config, remat=remat)
+        rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]) if x.ndim > 1 else x, micro)
+        return loss(logprobs.reshape(-1, logprobs.shape[-1]), rows)
+
+    def micro_step(params, kv, lengths, micro, sums):
+        grads, metrics = jax.grad(micro_loss, argnums=(0, 1), has_aux=True)(
+            params, kv, lengths, micro
+        )
+        return jax.tree.map(jnp.add, sums, grads), metrics
+
+    micro_step = jax.jit(micro_step, donate_argnums=4)
+    score_rows = jax.jit(
+        lambda params, kv, lengths, micro: response_logprobs(
+            params, kv, lengths, micro, config=config, remat="none"
+        )
+    )
+
+    def prefix_backward(params, tokens, lengths, sums):
+        grads, kv_grads = sums
+        _, pull = jax.vjp(lambda p: kv_of(p, tokens, lengths), params)
+        return jax.tree.map(jnp.add, grads, pull(kv_grads)[0])
+
+    def apply(state: TrainState, grads: Params) -> tuple[TrainState, dict[str, jax.Array]]:
+        norm = optax.global_norm(grads)
+        finite = jnp.isfinite(norm)
+        updates, moments = optimizer.update(grads, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        # A step with a non-finite gradient changes nothing and is counted.
+        keep = lambda new, old: jnp.where(finite, new, old)  # noqa: E731
+        new = TrainState(
+            jax.tree.map(keep, params, state.params),
+            jax.tree.map(keep, moments, state.optimizer),
+            state.step + 1,
+        )
+        return new, {"grad_norm": norm, "skipped": 1.0 - finite}
+
+    scalar = replicated(mesh)
+    shardings = TrainState(param_shardings, optimizer_shardings, scalar)
+    prefix_backward = jax.jit(prefix_backward, out_shardings=param_shardings)
+    apply = jax.jit(apply, donate_argnums=0, out_shardings=(shardings, scalar))
+    zeros = jax.jit(
+        lambda params: jax.tree.map(jnp.zeros_like, params), out_shardings=param_shardings
+    )
+    init = jax.jit(
+        lambda params: TrainState(params, optimizer.init(params), jnp.int32(0)),
+        out_shardings=shardings,
+    )
+
+    def update(state: TrainState, batch: Minibatch) -> tuple[TrainState, dict[str, jax.Array]]:
+        tokens, lengths = put_rows(mesh, (batch.prefix_tokens, batch.prefix_lengths))
+        kv = prefix_forward(state.params, tokens, lengths)
+        sums = (zeros(state.params), jax.tree.map(jnp.zeros_like, kv))
+        totals: dict[str, jax.Array] | None = None
+        for micro in batch.micros:
+            sums, metrics = micro_step(state.params, kv, lengths, put_rows(mesh, micro), sums)
+            totals = metrics if totals is None else combine_metrics(totals, metrics)
+        grads = prefix_backward(state.params, tokens, lengths, sums)
+        state, metrics = apply(state, grads)
+        return state, {**(totals or {}), **metrics}
+
+    def score(params: Params, batch: Minibatch) -> list[jax.Array]:
+        tokens, lengths = put_rows(mesh, (batch.prefix_tokens, batch.prefix_lengths))
+        kv = prefix_forward(params, tokens, lengths)
+        return [score_rows(params, kv, lengths, put_rows(mesh, m)) for m in batch.micros]
+
+    return Updater(update, score, init, shardings)
+
+
+def with_reference(batch: Minibatch, ref: list[jax.Array]) -> Minibatch:
+    """`batch` with the reference policy's log-probabilities."""
+    micros = [dataclasses.replace(m, ref=r) for m, r in zip(batch.micros, ref, strict=True)]
+    return dataclasses.replace(batch, micros=tuple(micros))
+
+
+def with_old(batch: Minibatch, old: list[jax.Array]) -> Minibatch:
+    """`batch` with log-probabilities recomputed by the trainer instead of the sampler's."""
+    micros = [dataclasses.replace(m, old=o) for m, o in zip(batch.micros, old, strict=True)]
+    return dataclasses.replace(batch, micros=tuple(micros))
+
+
+def host_metrics(metrics: dict[str, jax.Array]) -> dict[str, float]:
+    """Metrics as Python numbers; waits for the device."""
+    return {name: float(np.asarray(value)) for name, value in jax.device_get(metrics).items()}
