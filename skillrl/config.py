@@ -31,8 +31,6 @@ class SFTConfig:
     max_grad_norm: float = option(1.0, above=0)
     num_examples: int = option(7500, low=0)
     """At most this many step examples; 0 means all."""
-    expert_episodes: int = option(0, low=0)
-    """Expert episodes added to the teacher's demonstrations (always reported)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +62,6 @@ class RLConfig:
     temperature: float = option(1.0, above=0)
     """Recorded log-probabilities are those of the full softmax: only 1.0 is accepted."""
     old_logprobs: str = option("sampler", choices=("sampler", "recomputed"))
-    standardize: bool = option(True)
-    """Divide group-centred returns by their standard deviation."""
     warmup_iterations: int = option(0, low=0)
     lr_schedule: str = option("constant", choices=("constant", "linear", "cosine"))
 
@@ -160,6 +156,8 @@ class RolloutConfig:
     """Padded lengths in tokens; empty builds a ladder up to rl.max_prompt_length."""
     prefix_buckets: tuple[int, ...] = option((), ladder=True)
     bucket_growth: float = option(1.25, above=1)
+    prefix_cache: int = option(0, low=0)
+    """Prefixes kept per bucket; 0 keeps twice the grid's rows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +166,10 @@ class TrainBatchConfig:
 
     micro_rows: int = option(16, low=1)
     """Suffix rows of one micro-batch."""
+    members: int = option(8, low=1)
+    """How many of them share one prefix row in RL; 1 packs best, more share more."""
+    response_buckets: tuple[int, ...] = option((), ladder=True)
+    """Padded response lengths; empty builds a ladder up to rl.max_response_length."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,6 +179,7 @@ class CollectConfig:
     episodes: int = option(256, low=1)
     temperature: float = option(1.0, low=0)
     expert_episodes: int = option(0, low=0)
+    """Episodes of the environment's expert added to them (always reported)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -135,6 +135,10 @@ class SkillAgent:
             text = self._tokenizer.decode(answer.ids)
         return parse(text, admissible, finished=answer.finished, think=self.think), text
 
+    def thought(self, response: str) -> str:
+        """What stood in the think block of a response."""
+        return parse(response, think=self.think).thought
+
     def response_ids(self, thought: str, action: str) -> tuple[int, ...]:
         """The tokens with which the policy would have said this (for demonstrations)."""
         from skillrl.models import chat

@@ -94,7 +94,7 @@ def render_suffix(
     earlier = earlier[max(0, len(earlier) - config.action_history) :]
     lines = []
     if earlier and config.action_history:
-        lines.append("Done: " + "; ".join(p.action for p in earlier))
+        lines += ["Done:", *(p.action for p in earlier)]
     first = step - len(recent)
     lines += [
         f"[Observation {first + i}: '{p.observation}', Action {first + i}: '{p.action}']"

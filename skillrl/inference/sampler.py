@@ -47,7 +47,8 @@ def prefill_prefix(
     width = tokens.shape[0]
     positions = jnp.arange(width)[None, None]
     mask = causal_mask(length[None, None], width)
-    _, kv = forward(params, tokens[None, None], positions, config=config, mask=mask)
+    keep = jnp.zeros((1, 1, 1), jnp.int32)  # only keys and values are wanted
+    _, kv = forward(params, tokens[None, None], positions, config=config, mask=mask, keep=keep)
     return kv
 
 
@@ -116,10 +117,10 @@ def sample(
         config=config,
         mask=causal_mask(lengths, s),
         segments=(prefix,),
+        keep=jnp.maximum(lengths - 1, 0)[..., None],
     )
+    hidden = hidden[:, :, 0]
     suffix = Segment(kv, jnp.arange(s) < jnp.maximum(lengths, 1)[..., None])
-    last = jnp.maximum(lengths - 1, 0)
-    hidden = jnp.take_along_axis(hidden, last[..., None, None], 2)[:, :, 0]
     stop_ids = jnp.array(stops, jnp.int32)
 
     def draw(hidden: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -16,8 +16,9 @@ from __future__ import annotations
 import collections
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from skillrl.errors import SkillRLError
 from skillrl.models import chat
@@ -40,7 +41,13 @@ _PATTERN = (
 )
 
 
-def build(corpus: Iterable[str], directory: str | Path, *, vocab_size: int = 1024) -> int:
+def build(
+    corpus: Iterable[str],
+    directory: str | Path,
+    *,
+    vocab_size: int = 1024,
+    phrases: Sequence[str] = (),
+) -> int:
     """Writes a tokeniser fitted to `corpus` into `directory`; same corpus, same bytes.
 
     Args:
@@ -48,6 +55,7 @@ def build(corpus: Iterable[str], directory: str | Path, *, vocab_size: int = 102
       directory: receives tokenizer.json, tokenizer_config.json (with the ChatML
         template) and special_tokens_map.json.
       vocab_size: number of tokens wanted, control tokens and tags included.
+      phrases: frequent strings of several words, each one ordinary token.
 
     Returns:
       The number of tokens: `vocab_size`, or fewer if the corpus has too few words.
@@ -55,11 +63,12 @@ def build(corpus: Iterable[str], directory: str | Path, *, vocab_size: int = 102
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers
 
-    room = vocab_size - 256 - len(CONTROL_TOKENS) - len(TAGS)
+    whole_strings = (*TAGS, *phrases)
+    room = vocab_size - 256 - len(CONTROL_TOKENS) - len(whole_strings)
     if room < 0:
         raise SkillRLError(
             f"vocab_size={vocab_size} has no room for the 256 bytes and "
-            f"{len(CONTROL_TOKENS) + len(TAGS)} added tokens: use at least {vocab_size - room}"
+            f"{len(CONTROL_TOKENS) + len(whole_strings)} added tokens: use at least {vocab_size - room}"
         )
     splitter = pre_tokenizers.Sequence(
         [
@@ -68,9 +77,9 @@ def build(corpus: Iterable[str], directory: str | Path, *, vocab_size: int = 102
         ]
     )
     added = [tokenizers.AddedToken(name, normalized=False, special=True) for name in CONTROL_TOKENS]
-    tags = [tokenizers.AddedToken(name, normalized=False, special=False) for name in TAGS]
+    tags = [tokenizers.AddedToken(name, normalized=False, special=False) for name in whole_strings]
 
-    words = _count_words(corpus, splitter)
+    words = _count_words(corpus, splitter, (*CONTROL_TOKENS, *whole_strings))
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = _learn_merges(words, int(room * _MERGE_SHARE))
     vocabulary = list(dict.fromkeys([*alphabet, *(a + b for a, b in merges), *_ALWAYS]))
@@ -112,11 +121,13 @@ def _pretty(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _count_words(corpus: Iterable[str], splitter) -> collections.Counter[str]:
+def _count_words(
+    corpus: Iterable[str], splitter: Any, whole: Sequence[str]
+) -> collections.Counter[str]:
     """Counts of the pieces that `splitter` cuts the texts into, in byte-level spelling."""
     counts: collections.Counter[str] = collections.Counter()
     for text in corpus:
-        for name in (*CONTROL_TOKENS, *TAGS):
+        for name in whole:
             text = text.replace(name, "\x00")
         for part in text.split("\x00"):
             counts.update(word for word, _ in splitter.pre_tokenize_str(part))

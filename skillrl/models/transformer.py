@@ -23,6 +23,12 @@ import jax.numpy as jnp
 from skillrl.models.config import ModelConfig
 
 Params = dict
+REMAT_POLICIES = {
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+UNROLL = 4
+"""Layers per iteration of the scan over layers: shallow models have no loop at all."""
 _MASKED = -1e30
 
 
@@ -159,21 +165,26 @@ class Attention(nn.Module):
         append: Append | None,
         positions: jax.Array,
         mask: jax.Array,
+        keep: jax.Array | None,
     ) -> tuple[jax.Array, KV]:
-        """``x [B, M, T, D]`` -> the same shape, and the KV of these tokens (or the cache)."""
+        """``x [B, M, T, D]`` -> outputs (at `keep`, if given), and the KV of all tokens."""
         c = self.config
         d, h, k_heads, width = c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim
 
-        def project(name: str, heads: int) -> jax.Array:
+        def project(name: str, heads: int, x: jax.Array) -> jax.Array:
             bias = (heads, width) if c.qkv_bias else None
             return Projection("BMTD,DHQ->BMTHQ", (d, heads, width), bias, name=name)(x)
 
-        q, k, v = project("query", h), project("key", k_heads), project("value", k_heads)
+        k, v = project("key", k_heads, x), project("value", k_heads, x)
+        q = project("query", h, _pick(x, keep))
         if c.qk_norm:
             q = RMSNorm(c.rms_norm_eps, name="query_norm")(q)
             k = RMSNorm(c.rms_norm_eps, name="key_norm")(k)
-        q = rotary(q, positions, c.rope_theta) * (width**-0.5)
         k = rotary(k, positions, c.rope_theta)
+        if keep is not None:
+            positions = jnp.take_along_axis(positions, keep, 2)
+            mask = _pick(jnp.broadcast_to(mask, (*x.shape[:3], mask.shape[-1])), keep)
+        q = rotary(q, positions, c.rope_theta) * (width**-0.5)
         if append is None:
             own = KV(k, v)
         else:
@@ -182,7 +193,7 @@ class Attention(nn.Module):
                 jax.lax.dynamic_update_slice(append.kv.k, k.astype(append.kv.k.dtype), start),
                 jax.lax.dynamic_update_slice(append.kv.v, v.astype(append.kv.v.dtype), start),
             )
-        b, m, t = x.shape[:3]
+        b, m, t = q.shape[:3]
         parts = [(s.kv, s.mask[:, :, None]) for s in segments]
         parts.append((own, mask))
         y = attend(q.reshape(b, m, t, k_heads, h // k_heads, width), parts)
@@ -217,75 +228,61 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """One decoder layer, in the form that `nn.scan` wants: (carry, per-layer, broadcast)."""
+    """One decoder layer."""
 
     config: ModelConfig
-
-    @nn.compact
-    def __call__(self, x, layer, positions, mask, segment_masks, index):
-        """Carries ``x [B, M, T, D]``; returns it with the layer's KV."""
-        c = self.config
-        past, cache = layer
-        segments = tuple(Segment(kv, m) for kv, m in zip(past, segment_masks, strict=True))
-        append = None if cache is None else Append(cache, index)
-        y = RMSNorm(c.rms_norm_eps, name="input_norm")(x)
-        y, kv = Attention(c, name="attention")(y, segments, append, positions, mask)
-        x = x + y
-        y = RMSNorm(c.rms_norm_eps, name="post_norm")(x)
-        return x + MLP(c, name="mlp")(y), kv
-
-
-REMAT_POLICIES = {
-    "none": None,
-    "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-}
-
-
-class Transformer(nn.Module):
-    """The decoder: embedding, scanned layers, final norm. Logits are `unembed`."""
-
-    config: ModelConfig
-    remat: str = "none"
 
     @nn.compact
     def __call__(
         self,
-        tokens: jax.Array,
+        x: jax.Array,
         positions: jax.Array,
         mask: jax.Array,
         segments: tuple[Segment, ...] = (),
         append: Append | None = None,
+        keep: jax.Array | None = None,
     ) -> tuple[jax.Array, KV]:
-        """See `forward`."""
+        """``x [B, M, T, D]`` -> the same (at `keep`, if given), and the layer's KV."""
+        c = self.config
+        y = RMSNorm(c.rms_norm_eps, name="input_norm")(x)
+        y, kv = Attention(c, name="attention")(y, segments, append, positions, mask, keep)
+        x = _pick(x, keep) + y
+        y = RMSNorm(c.rms_norm_eps, name="post_norm")(x)
+        return x + MLP(c, name="mlp")(y), kv
+
+
+class Transformer(nn.Module):
+    """All parameters of the decoder, the layers' stacked on a leading axis; see `forward`."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """Touches every parameter, so that `init` makes them; ``tokens [1, 1, 1]``."""
         c = self.config
         embedding = Table("embedding", (c.vocab_size, c.hidden_size), name="embed")()
-        x = jnp.take(embedding, tokens, axis=0).astype(c.dtype)
-        block = Block
-        if self.remat != "none":
-            block = nn.remat(Block, prevent_cse=False, policy=REMAT_POLICIES[self.remat])
+        x = jnp.take(embedding, tokens, axis=0)
         layers = nn.scan(
-            block,
+            Block,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast, nn.broadcast),
+            in_axes=(nn.broadcast, nn.broadcast),
             length=c.num_layers,
         )(c, name="layers")
-        per_layer = (tuple(s.kv for s in segments), None if append is None else append.kv)
-        masks = tuple(s.mask for s in segments)
-        index = None if append is None else append.index
-        x, kv = layers(x, per_layer, positions, mask, masks, index)
-        x = RMSNorm(c.rms_norm_eps, name="final_norm")(x)
+        x, _ = layers(x, tokens, jnp.ones((1, 1, 1, 1), bool))
         if not c.tie_embeddings:
             Table("kernel", (c.hidden_size, c.vocab_size), name="head")()
-        return x, kv
+        return RMSNorm(c.rms_norm_eps, name="final_norm")(x)
+
+
+def _pick(x: jax.Array, keep: jax.Array | None) -> jax.Array:
+    """``x [B, M, T, X]`` at the tokens ``keep [B, M, N]``; all of them if None."""
+    return x if keep is None else jnp.take_along_axis(x, keep[..., None], 2)
 
 
 def init(key: jax.Array, config: ModelConfig) -> Params:
     """Random parameters (float32), a plain nested dict laid out as in `models.parameters`."""
-    tokens = jnp.zeros((1, 1, 1), jnp.int32)
-    mask = jnp.ones((1, 1, 1, 1), bool)
-    return Transformer(config).init(key, tokens, tokens, mask)["params"]
+    return Transformer(config).init(key, jnp.zeros((1, 1, 1), jnp.int32))["params"]
 
 
 def forward(
@@ -297,6 +294,7 @@ def forward(
     mask: jax.Array,
     segments: tuple[Segment, ...] = (),
     append: Append | None = None,
+    keep: jax.Array | None = None,
     remat: str = "none",
 ) -> tuple[jax.Array, KV]:
     """One pass over a grid of tokens.
@@ -310,15 +308,37 @@ def forward(
         cache slots if `append` is given (C = R).
       segments: past keys and values.
       append: cache to write to, for decoding.
+      keep: ``[B, M, N]`` int32, the tokens whose hidden states are wanted; None is all.
+        The last layer computes nothing but keys and values for the others.
       remat: ``none``, ``full`` or ``dots``: what the backward pass computes again.
 
     Returns:
-      Final hidden states ``[B, M, T, D]``; KV of these tokens ``[L, B, M, T, K, Q]``, or
-      the updated cache.
+      Final hidden states ``[B, M, T or N, D]``; KV of these tokens ``[L, B, M, T, K, Q]``,
+      or the updated cache.
     """
-    return Transformer(config, remat).apply(
-        {"params": params}, tokens, positions, mask, segments, append
+    block = Block(config)
+    index = None if append is None else append.index
+
+    def layer(x: jax.Array, xs: tuple, keep: jax.Array | None = None) -> tuple[jax.Array, KV]:
+        weights, past, cache = xs
+        parts = tuple(Segment(kv, s.mask) for kv, s in zip(past, segments, strict=True))
+        own = None if cache is None else Append(cache, index)
+        return block.apply({"params": weights}, x, positions, mask, parts, own, keep)
+
+    if remat != "none":
+        layer = jax.checkpoint(layer, prevent_cse=False, policy=REMAT_POLICIES[remat])
+    xs = (
+        params["layers"],
+        tuple(s.kv for s in segments),
+        None if append is None else append.kv,
     )
+    x = jnp.take(params["embed"]["embedding"], tokens, axis=0).astype(config.dtype)
+    head, last = jax.tree.map(lambda a: a[:-1], xs), jax.tree.map(lambda a: a[-1], xs)
+    x, kv = jax.lax.scan(layer, x, head, unroll=UNROLL)
+    x, kv_last = layer(x, last, keep)
+    kv = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), kv, kv_last)
+    norm = RMSNorm(config.rms_norm_eps)
+    return norm.apply({"params": params["final_norm"]}, x), kv
 
 
 def unembed(params: Params, hidden: jax.Array) -> jax.Array:

@@ -58,14 +58,14 @@ class Updater:
     Attributes:
       update: ``(state, minibatch) -> (state, metrics)``; the state is donated.
       score: ``(params, minibatch) -> log-probabilities [B, M, R] per micro-batch``.
-      init: ``(params) -> TrainState`` with a fresh optimiser.
-      state_shardings: of a TrainState.
+      init: ``(params) -> TrainState`` with a fresh optimiser; the parameters are copied.
+      abstract_state: shapes, dtypes and shardings of a TrainState, to restore one.
     """
 
     update: Callable[[TrainState, Minibatch], tuple[TrainState, dict[str, jax.Array]]]
     score: Callable[[Params, Minibatch], list[jax.Array]]
     init: Callable[[Params], TrainState]
-    state_shardings: TrainState
+    abstract_state: TrainState
 
 
 def prefix_kv(
@@ -75,7 +75,10 @@ def prefix_kv(
     count, width = tokens.shape
     positions = jnp.broadcast_to(jnp.arange(width), (count, 1, width))
     mask = causal_mask(lengths[:, None], width)
-    _, kv = forward(params, tokens[:, None], positions, config=config, mask=mask, remat=remat)
+    keep = jnp.zeros((count, 1, 1), jnp.int32)  # only keys and values are wanted
+    _, kv = forward(
+        params, tokens[:, None], positions, config=config, mask=mask, keep=keep, remat=remat
+    )
     return kv
 
 
@@ -112,6 +115,9 @@ def response_logprobs(
     exists = jnp.where(slot < s, slot < own, slot - s < micro.response_lengths[..., None])
     order = slot[:, None] >= slot[None, :]
     mask = (order & exists[..., None, :]) | (slot[:, None] == slot[None, :])
+    # The token before each response token: the suffix's last, then the response's own.
+    last = jnp.maximum(micro.suffix_lengths - 1, 0)[..., None]
+    before = jnp.broadcast_to(jnp.arange(s, s + r - 1), (*last.shape[:2], r - 1))
     hidden, _ = forward(
         params,
         micro.tokens,
@@ -119,11 +125,9 @@ def response_logprobs(
         config=config,
         mask=mask,
         segments=(prefix,),
+        keep=jnp.concatenate([last, before], 2),
         remat=remat,
     )
-    last = jnp.maximum(micro.suffix_lengths - 1, 0)[..., None, None]
-    first = jnp.take_along_axis(hidden, last, 2)
-    hidden = jnp.concatenate([first, hidden[:, :, s : s + r - 1]], 2)
     logprobs = jax.nn.log_softmax(unembed(params, hidden))
     targets = micro.tokens[:, :, s:]
     return jnp.take_along_axis(logprobs, targets[..., None], -1)[..., 0]
@@ -135,6 +139,7 @@ def make_updater(
     loss: LossFn,
     optimizer: optax.GradientTransformation,
     mesh: jax.sharding.Mesh,
+    param_shapes: Any,
     param_shardings: Any,
     optimizer_shardings: Any,
     remat: str = "none",
@@ -146,6 +151,7 @@ def make_updater(
       loss: from log-probabilities to a sum over rows, as in `training.losses`.
       optimizer: as from `training.optimizer`.
       mesh: devices.
+      param_shapes: tree of the parameters' shapes and dtypes.
       param_shardings: tree like the parameters.
       optimizer_shardings: tree like the optimiser state.
       remat: what the backward pass computes again.
@@ -199,9 +205,14 @@ def make_updater(
     zeros = jax.jit(
         lambda params: jax.tree.map(jnp.zeros_like, params), out_shardings=param_shardings
     )
-    init = jax.jit(
-        lambda params: TrainState(params, optimizer.init(params), jnp.int32(0)),
-        out_shardings=shardings,
+    fresh = lambda params: TrainState(  # noqa: E731
+        jax.tree.map(jnp.copy, params), optimizer.init(params), jnp.int32(0)
+    )
+    init = jax.jit(fresh, out_shardings=shardings)
+    abstract_state = jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(fresh, param_shapes),
+        shardings,
     )
 
     def update(state: TrainState, batch: Minibatch) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -221,7 +232,7 @@ def make_updater(
         kv = prefix_forward(params, tokens, lengths)
         return [score_rows(params, kv, lengths, put_rows(mesh, m)) for m in batch.micros]
 
-    return Updater(update, score, init, shardings)
+    return Updater(update, score, init, abstract_state)
 
 
 def with_reference(batch: Minibatch, ref: list[jax.Array]) -> Minibatch:

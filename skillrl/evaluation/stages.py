@@ -1,0 +1,206 @@
+"""The evaluations of a run by stage, and what a run leaves behind at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from skillrl.errors import SkillRLError
+from skillrl.evaluation.evaluate import evaluate, results_table
+from skillrl.evaluation.intervals import difference
+from skillrl.files import read_json, read_jsonl, write_json
+from skillrl.models import weights
+from skillrl.models.transformer import Params
+from skillrl.session import Session
+from skillrl.skills.bank import SkillBank
+from skillrl.skills.store import load_bank
+from skillrl.rollout import store
+
+STAGES = ("base", "sft", "rl")
+
+
+def evaluate_stage(session: Session, stage: str, bank: SkillBank, splits: Sequence[str]) -> None:
+    """Evaluates the published policy once per split; a result on disk is kept."""
+    for split in splits:
+        path = session.run.file("evaluation", f"{stage}-{split}.json")
+        if path.exists():
+            continue
+        with session.timed(f"evaluate {stage}"):
+            result, _ = evaluate(session, bank, split, label=f"evaluate {stage} {split}")
+        write_json(path, result)
+
+
+def load_stage(session: Session, checkpoint: str) -> tuple[Params | None, SkillBank]:
+    """Policy and bank of a stage of this run, or of a Hugging Face directory.
+
+    A directory is evaluated with this run's newest bank, or without skills if it has
+    none. The base policy has an empty bank, as in training. A remote policy has no
+    parameters here: None.
+
+    Raises:
+      SkillRLError: the run has not come that far, or there is no such directory.
+    """
+    from skillrl.phases.rl import load_rl
+    from skillrl.phases.sft import load_sft
+
+    if session.config.model.policy != "local":
+        return None, newest_bank(session)
+    if checkpoint == "base":
+        return session.load_policy(), SkillBank()
+    if checkpoint == "sft":
+        policy = load_sft(session)
+        if policy is not None:
+            return policy, load_bank(session.run.file("distill", "bank.json"))
+    elif checkpoint == "rl":
+        found = load_rl(session)
+        if found is not None:
+            return found
+    else:
+        directory = Path(checkpoint).expanduser()
+        if not (directory / "config.json").is_file():
+            raise SkillRLError(
+                f"--checkpoint={checkpoint}: neither base, sft or rl nor a Hugging Face directory "
+                "(no config.json in it)"
+            )
+        return session.load_policy(directory), newest_bank(session)
+    raise SkillRLError(
+        f"--checkpoint={checkpoint}: {session.run.path} has no such checkpoint yet. Train there "
+        "first, name the run with --workdir, or use --checkpoint=base."
+    )
+
+
+def newest_bank(session: Session) -> SkillBank:
+    """The bank of the highest version in the run directory; empty if there is none."""
+    versions = [p for p in session.run.file("banks").glob("*.json") if p.stem.isdecimal()]
+    found = sorted(versions, key=lambda p: int(p.stem))
+    first = session.run.file("distill", "bank.json")
+    if found:
+        return load_bank(found[-1])
+    return load_bank(first) if first.exists() else SkillBank()
+
+
+def evaluate_command(
+    session: Session,
+    checkpoint: str,
+    bank: SkillBank,
+    splits: Sequence[str],
+    *,
+    temperature: float | None,
+    repeats: int | None,
+    concurrency: int,
+    output: Path | None,
+) -> None:
+    """Evaluates, prints the table, and writes result and trajectories if asked to."""
+    results: dict[str, Any] = {}
+    for split in splits:
+        results[split], played = evaluate(
+            session,
+            bank,
+            split,
+            label=f"evaluate {checkpoint} {split}",
+            temperature=temperature,
+            repeats=repeats,
+            concurrency=concurrency,
+        )
+        if output is not None:
+            store.write(output.with_suffix(f".{split}.jsonl"), played)
+    print(results_table({checkpoint: results}, session.suite.categories))
+    if output is not None:
+        write_json(output, {"checkpoint": checkpoint, "eval": results})
+        print(f"written: {output}, trajectories beside it")
+
+
+def export(session: Session, policy: Params, directory: Path) -> None:
+    """Writes a policy as a Hugging Face directory."""
+    weights.save(
+        directory,
+        policy,
+        session.model,
+        tokenizer_dir=session.policy_dir,
+        dtype=session.config.model.dtype,
+    )
+
+
+def finish(session: Session, policy: Params, bank: SkillBank) -> None:
+    """Exports the policy, writes summary.json and prints what happened."""
+    export(session, policy, session.run.file("policy"))
+    summary = summarise_run(session, bank)
+    write_json(session.run.file("summary.json"), summary)
+    print(report(session, summary))
+
+
+def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
+    """What summary.json holds."""
+    results: dict[str, dict[str, Any]] = {}
+    for stage in STAGES:
+        for path in sorted(session.run.file("evaluation").glob(f"{stage}-*.json")):
+            results.setdefault(stage, {})[path.stem.removeprefix(f"{stage}-")] = read_json(path)
+    first = session.run.file("distill", "bank.json")
+    events_file = session.run.file("rl", "evolution.jsonl")
+    events = list(read_jsonl(events_file)) if events_file.exists() else []
+    evolved = {skill for event in events for skill in (*event["added"], *event["refined"])}
+    used = {skill.id for skill in bank.skills if skill.use.episodes} & evolved
+    seconds = session.run.file("wall_seconds.json")
+    return {
+        "eval": results,
+        "bank": {
+            "initial": len(load_bank(first)) if first.exists() else 0,
+            "final": len(bank),
+            "version": bank.version,
+            "events": events,
+            "evolved_skills": sorted(evolved),
+            "evolved_skills_used": sorted(used),
+        },
+        "curve": [
+            {key: row[key] for key in row if key in _CURVE}
+            for row in session.metrics.rows("rl")
+        ],
+        "wall_seconds": read_json(seconds) if seconds.exists() else {},
+        "simulated": session.simulated,
+        "seed": session.seed,
+        "environment": session.suite.name,
+    }
+
+
+_CURVE = {"step", "success", "invalid", "kl", "quick_valid_unseen", "bank_size", "grad_norm"}
+
+
+def report(session: Session, summary: dict[str, Any]) -> str:
+    """The last words of a run: results, skills, files."""
+    results, bank = summary["eval"], summary["bank"]
+    lines = ["", results_table(results, session.suite.categories), ""]
+    lines.append("base is evaluated with an empty skill bank, sft and rl with the skills at hand.")
+    pair = [results.get(stage, {}).get("valid_unseen") for stage in ("sft", "rl")]
+    if all(pair):
+        (s1, n1), (s2, n2) = [(round(r["success"] * r["n"]), r["n"]) for r in pair]
+        low, high = difference(s2, n2, s1, n1)
+        gain = pair[1]["success"] - pair[0]["success"]
+        lines.append(
+            f"RL - SFT on valid_unseen: {100 * gain:+.1f} points "
+            f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
+        )
+    lines.append(f"skills: {bank['initial']} -> {bank['final']}, {_evolution_line(bank)}")
+    spent = ", ".join(f"{name} {value:.0f}s" for name, value in summary["wall_seconds"].items())
+    lines.append(f"time: {spent}")
+    if summary["simulated"]:
+        lines.append(f"simulated: {'; '.join(summary['simulated'])}")
+    root = session.run.path
+    lines += [
+        f"policy:   {root / 'policy'}  (Hugging Face format)",
+        f"skills:   {root / 'banks'}  (skillrl inspect {root})",
+        f"numbers:  {root / 'summary.json'}, {root / 'metrics.jsonl'}, tensorboard --logdir {root}",
+    ]
+    return "\n".join(lines)
+
+
+def _evolution_line(bank: dict[str, Any]) -> str:
+    fired = [event for event in bank["events"] if event["added"] or event["refined"]]
+    if not fired:
+        return "evolution did not change the bank in this run"
+    if not bank["evolved_skills_used"]:
+        return f"evolution fired {len(fired)}x, but no evolved skill has appeared in a prompt"
+    return (
+        f"evolution fired {len(fired)}x: {len(bank['evolved_skills'])} skills added or refined, "
+        f"{len(bank['evolved_skills_used'])} of them seen in later prompts"
+    )

@@ -1,0 +1,114 @@
+"""Phase 1: the base policy's own episodes, plus a stated number of expert ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from skillrl.agent.agent import render_response
+from skillrl.agent.parse import parse
+from skillrl.errors import SkillRLError
+from skillrl.files import read_jsonl, truncate_jsonl
+from skillrl.parallel import addresses
+from skillrl.rollout import store
+from skillrl.session import Session, outcome
+from skillrl.skills.bank import SkillBank
+from skillrl.types import Step, Task, Trajectory
+
+_CHUNK = 128  # episodes between two appends: what a kill can cost
+
+
+def collect(session: Session, *, output: Path | None = None, episodes: int | None = None) -> Path:
+    """Plays training tasks in manifest order and returns the file of trajectories.
+
+    A file that is already longer is kept: a resumed phase plays only what is missing.
+    """
+    config = session.config.collect
+    path = output or session.run.file("collect", "trajectories.jsonl")
+    tasks = session.suite.tasks("train")
+    if not tasks:
+        raise SkillRLError(f"the train split of {session.suite.name} has no tasks to collect on")
+    count = episodes or config.episodes
+    total = count + config.expert_episodes
+    done = _whole_lines(path)
+    with (
+        session.timed("collect"),
+        session.progress("collect", total, unit="episode", done=done) as bar,
+    ):
+        won: list[bool] = []
+
+        def on_done(trajectory: Trajectory) -> None:
+            won.append(trajectory.won)
+            bar.update(success=sum(won) / len(won))
+
+        for start in range(done, count, _CHUNK):
+            jobs = [
+                session.job(
+                    tasks[i % len(tasks)], SkillBank(), phase=addresses.COLLECT, repeat=i // len(tasks)
+                )
+                for i in range(start, min(start + _CHUNK, count))
+            ]
+            played = session.play(jobs, temperature=config.temperature, on_done=on_done)
+            store.append(path, played)
+        for i in range(max(done, count), total):
+            task = tasks[i % len(tasks)]
+            trajectory = expert_episode(session, task)
+            store.append(path, [trajectory])
+            on_done(trajectory)
+    session.metrics.resume("collect", -1)
+    found = [t for t in store.read(path) if t.source == "policy"]
+    session.metrics.write("collect", 0, outcome(found))
+    return path
+
+
+def expert_episode(session: Session, task: Task) -> Trajectory:
+    """One demonstration by the environment's expert, marked as such."""
+    expert = session.suite.expert(task)
+    if expert is None:
+        raise SkillRLError(
+            f"task {task.id} has no expert for collect.expert_episodes="
+            f"{session.config.collect.expert_episodes}: set it to 0, or use tasks with an expert"
+        )
+    environment = session.suite.make()
+    steps: list[Step] = []
+    try:
+        observation = environment.reset(task)
+        while True:
+            move = expert.act(observation)
+            response = render_response(move.thought, move.action)
+            invalid = parse(response, observation.admissible).invalid
+            result = environment.step(move.action)
+            steps.append(
+                Step(
+                    observation.text,
+                    observation.admissible,
+                    (),
+                    (),
+                    (),
+                    response,
+                    move.action,
+                    invalid,
+                    result.reward,
+                )
+            )
+            observation = result.observation
+            if result.done:
+                break
+    finally:
+        environment.close()
+    return Trajectory(
+        task, (), tuple(steps), result.won, result.score, observation.text, source="expert"
+    )
+
+
+def load(path: Path) -> Sequence[Trajectory]:
+    """The collected trajectories, without those whose environment failed."""
+    return [t for t in store.read(path) if not t.error]
+
+
+def _whole_lines(path: Path) -> int:
+    """Episodes already on disk; a torn last line is dropped."""
+    if not path.exists():
+        return 0
+    truncate_jsonl(path, lambda row: True)
+    return sum(1 for _ in read_jsonl(path))

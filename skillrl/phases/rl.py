@@ -1,0 +1,283 @@
+"""Phase 4: GRPO with retrieved skills, while the bank evolves from training failures.
+
+One iteration: tasks -> retrieve skills -> G episodes each -> advantages -> minibatches
+of whole groups -> updates. Every ``evolution.validation_interval`` iterations the
+failures of weak categories since the last event go to the teacher.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from skillrl.evaluation.evaluate import evaluate
+from skillrl.files import append_jsonl, truncate_jsonl
+from skillrl.models.transformer import Params
+from skillrl.parallel import addresses
+from skillrl.rollout import store
+from skillrl.session import Session, outcome
+from skillrl.skills.bank import SkillBank
+from skillrl.skills.evolve import evolve
+from skillrl.skills.store import bank_from_json, bank_to_json, save_bank
+from skillrl.training.batch import Sample, Shapes, make_minibatch
+from skillrl.training.checkpoint import Checkpoints
+from skillrl.training.losses import combine_metrics, grpo_loss
+from skillrl.training.rollouts import choose_tasks, to_samples
+from skillrl.training.steps import build_updater
+from skillrl.training.update import (
+    TrainState,
+    Updater,
+    host_metrics,
+    with_old,
+    with_reference,
+)
+from skillrl.types import Trajectory
+
+
+@dataclasses.dataclass
+class Progress:
+    """What the host knows at the start of an iteration; saved with every checkpoint."""
+
+    iteration: int
+    bank: SkillBank
+    since_event: list[Trajectory]
+
+
+def rl(session: Session, reference: Params, bank: SkillBank) -> tuple[Params, SkillBank]:
+    """Trains from `reference` (the SFT policy, which stays pi_ref); returns policy and bank."""
+    config = session.config.rl
+    updater = _updater(session)
+    shapes = session.shapes(members=session.config.train_batch.members)
+    state = updater.init(reference)
+    keep = session.config.checkpoint.keep
+    with (
+        session.timed("rl"),
+        Checkpoints(session.run.file("checkpoints", "rl"), keep=keep) as checkpoints,
+    ):
+        state, now = _resume(session, checkpoints, updater, state, bank)
+        bar = session.progress("rl", config.training_epochs, unit="iteration", done=now.iteration)
+        with bar:
+            while now.iteration < config.training_epochs:
+                trajectories = _rollouts(session, state, now)
+                state, metrics = _update(session, updater, shapes, state, reference, trajectories)
+                now.bank = now.bank.record_use(trajectories)
+                now.since_event += trajectories
+                now.iteration += 1
+                metrics |= outcome(trajectories) | _evolution(session, now)
+                metrics |= _quick_look(session, state, now)
+                session.metrics.write("rl", now.iteration, metrics)
+                _checkpoint(session, checkpoints, state, now)
+                bar.update(success=metrics["success"], invalid=metrics["invalid"])
+    return state.params, now.bank
+
+
+def _rollouts(session: Session, state: TrainState, now: Progress) -> list[Trajectory]:
+    """G episodes of each of the iteration's tasks, in canonical order; also on disk."""
+    config = session.config.rl
+    tasks = choose_tasks(
+        session.suite.tasks("train"),
+        config.batch_size // config.group_size,
+        now.iteration,
+        session.seed,
+    )
+    session.publish(state.params, now.iteration * config.minibatches)
+    jobs = [
+        session.job(
+            task, now.bank, phase=addresses.RL, iteration=now.iteration, member=member
+        )
+        for task in tasks
+        for member in range(config.group_size)
+    ]
+    trajectories = session.play(jobs, temperature=config.temperature)
+    store.write(
+        session.run.file("rl", "trajectories", f"{now.iteration + 1:05d}.jsonl"), trajectories
+    )
+    return trajectories
+
+
+def _update(
+    session: Session,
+    updater: Updater,
+    shapes: Shapes,
+    state: TrainState,
+    reference: Params,
+    trajectories: Sequence[Trajectory],
+) -> tuple[TrainState, dict[str, float]]:
+    """One pass over the iteration in minibatches of whole groups."""
+    config = session.config.rl
+    groups = to_samples(trajectories, config.group_size, config)
+    per_minibatch = -(-len(groups) // config.minibatches)
+    minibatches = [
+        [sample for group in groups[at : at + per_minibatch] for sample in group]
+        for at in range(0, len(groups), per_minibatch)
+    ]
+    batches = [
+        make_minibatch(samples, shapes, aggregation=config.loss_aggregation)
+        for samples in minibatches
+        if samples
+    ]
+    if config.old_logprobs == "recomputed":
+        batches = [with_old(batch, updater.score(state.params, batch)) for batch in batches]
+    totals: dict[str, float] = {}
+    for batch in batches:
+        batch = with_reference(batch, updater.score(reference, batch))
+        state, metrics = updater.update(state, batch)
+        numbers = host_metrics(metrics)
+        first_gap = {"sampler_gap_fresh": numbers["sampler_gap"]} if not totals else {}
+        totals = combine_metrics(totals, numbers) if totals else numbers
+        totals |= first_gap
+    count = max(1, len(batches))
+    means = {
+        name: value if name.endswith(("_max", "_fresh", "skipped")) else value / count
+        for name, value in totals.items()
+    }
+    flat: list[Sample] = [sample for group in groups for sample in group]
+    means |= {
+        "padding": float(np.mean([batch.padding for batch in batches])) if batches else 0.0,
+        "rows": float(len(flat)),
+        "zero_variance_groups": float(_zero_variance(trajectories, config.group_size)),
+        "response_tokens": float(np.mean([len(s.response_ids) for s in flat])) if flat else 0.0,
+        "prompt_tokens": float(np.mean([len(s.prefix_ids) + len(s.suffix_ids) for s in flat]))
+        if flat
+        else 0.0,
+    }
+    return state, means
+
+
+def _zero_variance(trajectories: Sequence[Trajectory], group_size: int) -> float:
+    """Share of groups whose episodes all ended alike: they teach through the KL term alone."""
+    groups = [
+        trajectories[at : at + group_size] for at in range(0, len(trajectories), group_size)
+    ]
+    same = [len({t.won for t in group if not t.error}) <= 1 for group in groups]
+    return sum(same) / max(1, len(same))
+
+
+def _evolution(session: Session, now: Progress) -> dict[str, float]:
+    """Lets the bank evolve if this iteration ends an interval."""
+    config = session.config.evolution
+    if not config.enabled or now.iteration % config.validation_interval:
+        return {"bank_version": now.bank.version, "bank_size": len(now.bank)}
+    now.bank, event = evolve(
+        now.bank,
+        now.since_event,
+        teacher=session.teacher,
+        step=now.iteration,
+        embedder=session.embedder,
+        evolution_threshold=config.evolution_threshold,
+        min_episodes=config.min_episodes,
+        max_new_skills=config.max_new_skills,
+        max_analysis_deep=config.max_analysis_deep,
+        max_analysis_shallow=config.max_analysis_shallow,
+    )
+    now.since_event = []
+    append_jsonl(session.run.file("rl", "evolution.jsonl"), event.to_json())
+    save_bank(now.bank, session.run.file("banks", f"{now.bank.version}.json"))
+    return {
+        "bank_version": now.bank.version,
+        "bank_size": len(now.bank),
+        "evolved": len(event.added) + len(event.refined),
+    }
+
+
+def _quick_look(session: Session, state: TrainState, now: Progress) -> dict[str, float]:
+    """Greedy success on the first few held-out tasks; for the curve, never for a decision."""
+    config = session.config.evaluation
+    if not config.quick_tasks or now.iteration % config.quick_interval:
+        return {}
+    session.publish(state.params, now.iteration * session.config.rl.minibatches)
+    values = {}
+    for split in config.splits:
+        result, _ = evaluate(
+            session, now.bank, split, label=f"look {split}", limit=config.quick_tasks, repeats=1
+        )
+        values[f"quick_{split}"] = result["success"]
+    return values
+
+
+def _checkpoint(
+    session: Session, checkpoints: Checkpoints, state: TrainState, now: Progress
+) -> None:
+    total = session.config.rl.training_epochs
+    if now.iteration % session.config.checkpoint.interval and now.iteration != total:
+        return
+    interval = session.config.evolution.validation_interval
+    extra: dict[str, Any] = {
+        "iteration": now.iteration,
+        "bank": bank_to_json(now.bank),
+        "since_event": now.iteration % interval if session.config.evolution.enabled else 0,
+    }
+    checkpoints.save(now.iteration, state, extra)
+
+
+def _resume(
+    session: Session,
+    checkpoints: Checkpoints,
+    updater: Updater,
+    state: TrainState,
+    bank: SkillBank,
+) -> tuple[TrainState, Progress]:
+    """The latest checkpoint, with all files cut back to it; or the beginning."""
+    now = Progress(0, bank, [])
+    latest = checkpoints.latest()
+    if latest is not None:
+        state, extra = checkpoints.restore(latest, updater.abstract_state)
+        now = Progress(extra["iteration"], bank_from_json(extra["bank"]), [])
+        for iteration in range(now.iteration - extra["since_event"], now.iteration):
+            path = session.run.file("rl", "trajectories", f"{iteration + 1:05d}.jsonl")
+            now.since_event += store.read(path)
+    else:
+        save_bank(bank, session.run.file("banks", f"{bank.version}.json"))
+    session.metrics.resume("rl", now.iteration)
+    events = session.run.file("rl", "evolution.jsonl")
+    if events.exists():
+        truncate_jsonl(events, lambda row: row["step"] <= now.iteration)
+    for path in session.run.file("rl", "trajectories").glob("*.jsonl"):
+        if int(path.stem) > now.iteration:
+            path.unlink()
+    for path in session.run.file("banks").glob("*.json"):
+        if int(path.stem) > now.bank.version:
+            path.unlink()
+    return state, now
+
+
+def load_rl(session: Session) -> tuple[Params, SkillBank] | None:
+    """Policy and bank of the latest RL checkpoint in this run directory, or None."""
+    with Checkpoints(session.run.file("checkpoints", "rl")) as checkpoints:
+        latest = checkpoints.latest()
+        if latest is None:
+            return None
+        state, extra = checkpoints.restore(latest, _updater(session).abstract_state)
+        return state.params, bank_from_json(extra["bank"])
+
+
+def _updater(session: Session) -> Updater:
+    config = session.config.rl
+    total = max(1, config.training_epochs) * config.minibatches
+
+    def loss(logprobs, micro):
+        return grpo_loss(
+            logprobs,
+            micro.old,
+            micro.ref,
+            micro.advantages,
+            micro.weights,
+            clip_low=config.clip_epsilon,
+            clip_high=config.clip_epsilon_high or config.clip_epsilon,
+            kl_coeff=config.kl_coeff,
+            kl_estimator=config.kl_estimator,
+        )
+
+    return build_updater(
+        session,
+        loss,
+        learning_rate=config.learning_rate,
+        schedule=config.lr_schedule,
+        total_steps=total + 1,
+        warmup_steps=config.warmup_iterations * config.minibatches,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+    )

@@ -1,0 +1,129 @@
+"""Phase 3: cold start on skill-augmented demonstrations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from skillrl.errors import SkillRLError
+from skillrl.files import atomic_write
+from skillrl.models.transformer import Params
+from skillrl.parallel import addresses
+from skillrl.phases.collect import load
+from skillrl.session import Session
+from skillrl.skills.bank import SkillBank
+from skillrl.skills.demonstrations import rewrite_thoughts
+from skillrl.training.batch import make_minibatch
+from skillrl.training.checkpoint import Checkpoints
+from skillrl.training.demonstrations import Example, examples, sample_of
+from skillrl.training.losses import sft_loss
+from skillrl.training.steps import build_updater
+from skillrl.training.update import TrainState, host_metrics
+from skillrl.types import Trajectory
+
+
+def sft(
+    session: Session,
+    base: Params,
+    bank: SkillBank,
+    trajectories: Path,
+    *,
+    num_examples: int | None = None,
+) -> Params:
+    """Fine-tunes `base` and returns the parameters; also in ``checkpoints/sft``."""
+    config = session.config.sft
+    limit = config.num_examples if num_examples is None else num_examples
+    with session.timed("sft"):
+        data = make_examples(session, bank, load(trajectories))
+        data = data[:limit] if limit else data
+        if not data:
+            raise SkillRLError(
+                f"{trajectories} holds no success to imitate: collect more episodes "
+                "(collect.episodes), or add expert ones (collect.expert_episodes)"
+            )
+        lines = [_line(example) for example in data]
+        atomic_write(session.run.file("sft", "examples.jsonl"), "".join(lines))
+
+        per_epoch = math.ceil(len(data) / config.batch_size)
+        total = per_epoch * config.epochs
+        updater = build_updater(
+            session,
+            lambda logprobs, micro: (
+                (loss := sft_loss(logprobs, micro.weights)),
+                {"loss": loss},
+            ),
+            learning_rate=config.learning_rate,
+            schedule="linear",
+            total_steps=total + 1,
+            warmup_steps=min(total, math.ceil(config.warmup_fraction * total)),
+            weight_decay=config.weight_decay,
+            max_grad_norm=config.max_grad_norm,
+        )
+        shapes = session.shapes(members=1)
+        state = updater.init(base)
+        with Checkpoints(
+            session.run.file("checkpoints", "sft"), keep=session.config.checkpoint.keep
+        ) as checkpoints:
+            epoch = checkpoints.latest() or 0
+            if epoch:
+                state, _ = checkpoints.restore(epoch, updater.abstract_state)
+            session.metrics.resume("sft", epoch * per_epoch)
+            with session.progress("sft", total, unit="update", done=epoch * per_epoch) as bar:
+                for epoch in range(epoch, config.epochs):
+                    order = np.random.default_rng(
+                        [session.seed, addresses.SFT, epoch]
+                    ).permutation(len(data))
+                    for at in range(per_epoch):
+                        chosen = order[at * config.batch_size : (at + 1) * config.batch_size]
+                        batch = make_minibatch(
+                            [sample_of(data[i], int(i)) for i in sorted(chosen)], shapes
+                        )
+                        state, metrics = updater.update(state, batch)
+                        numbers = host_metrics(metrics) | {"padding": batch.padding}
+                        session.metrics.write("sft", epoch * per_epoch + at + 1, numbers)
+                        bar.update(loss=numbers["loss"])
+                    checkpoints.save(epoch + 1, state, {"examples": len(data)})
+    return state.params
+
+
+def make_examples(
+    session: Session, bank: SkillBank, trajectories: Sequence[Trajectory]
+) -> list[Example]:
+    """Own successes rewritten by the teacher, and the expert's episodes as they are."""
+    found: list[Example] = []
+    for trajectory in trajectories:
+        if not trajectory.won:
+            continue
+        skills = session.skills(bank, trajectory.task)
+        if trajectory.source == "expert":
+            thoughts: tuple[str, ...] | None = tuple(
+                session.agent.thought(step.response) for step in trajectory.steps
+            )
+        else:
+            thoughts = rewrite_thoughts(trajectory, teacher=session.teacher, skills=skills)
+        if thoughts is not None:
+            found += examples(trajectory, thoughts, skills, session.agent)
+    return found
+
+
+def load_sft(session: Session) -> Params | None:
+    """Parameters of a finished cold start in this run directory, or None."""
+    with Checkpoints(session.run.file("checkpoints", "sft")) as checkpoints:
+        step = checkpoints.latest()
+        if step is None or session.run.finished("sft") is None:
+            return None
+        updater = build_updater(
+            session, lambda logprobs, micro: (logprobs.sum(), {}), learning_rate=0.0, total_steps=1
+        )
+        restored, _ = checkpoints.restore(step, updater.abstract_state)
+        assert isinstance(restored, TrainState)
+        return restored.params
+
+
+def _line(example: Example) -> str:
+    import json
+
+    return json.dumps(example.to_json(), ensure_ascii=False) + "\n"

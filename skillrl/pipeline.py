@@ -1,0 +1,181 @@
+"""SkillRL, Algorithm 1 of arXiv 2602.08234, from top to bottom.
+
+    collect -> distil -> cold start -> RL with an evolving bank
+
+with held-out evaluation of the base, the cold-started and the final policy, which
+never feeds back. Every function may be called again on the same work directory: what
+is finished is read back, what is not goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from skillrl.config import Config
+from skillrl.errors import SkillRLError
+from skillrl.evaluation import stages
+from skillrl.models.transformer import Params
+from skillrl.phases.collect import collect as collect_phase
+from skillrl.phases.distill import distill as distill_phase
+from skillrl.phases.rl import rl as rl_phase
+from skillrl.phases.sft import load_sft
+from skillrl.phases.sft import sft as sft_phase
+from skillrl.session import Session, open_session
+from skillrl.skills.bank import SkillBank
+from skillrl.skills.store import load_bank
+
+
+def train(config: Config, workdir: Path, *, seed: int) -> None:
+    """All four phases and their evaluations."""
+    with open_session(config, workdir, seed=seed) as run:
+        base = run.load_policy()
+
+        # 1. The base policy plays; it has no skills yet.
+        run.publish(base, 0)
+        stages.evaluate_stage(run, "base", SkillBank(), config.evaluation.splits)
+        trajectories = _once(run, "collect", lambda: collect_phase(run))
+        trajectories = trajectories or _trajectories(run)
+
+        # 2. The teacher distils skills from successes and failures.
+        bank = _once(run, "distill", lambda: distill_phase(run, trajectories))
+        bank = bank or load_bank(run.run.file("distill", "bank.json"))
+
+        # 3. Cold start: the policy learns to use skills. This policy is also pi_ref.
+        policy = _once(run, "sft", lambda: sft_phase(run, base, bank, trajectories))
+        policy = policy or _sft_policy(run)
+        run.publish(policy, 0)
+        stages.evaluate_stage(run, "sft", bank, config.evaluation.splits)
+
+        # 4. GRPO with retrieved skills; the bank evolves from failures of weak categories.
+        policy, bank = rl_phase(run, policy, bank)
+        run.publish(policy, config.rl.training_epochs * config.rl.minibatches)
+        stages.evaluate_stage(run, "rl", bank, config.evaluation.final_splits)
+        stages.finish(run, policy, bank)
+
+
+def collect(
+    config: Config, workdir: Path, *, seed: int, episodes: int | None, output: str | None
+) -> None:
+    """Phase 1 alone."""
+    with open_session(config, workdir, seed=seed) as run:
+        if config.model.policy == "local":
+            run.publish(run.load_policy(), 0)
+        path = collect_phase(run, episodes=episodes, output=Path(output) if output else None)
+        if output is None:
+            run.run.finish("collect")
+        print(f"trajectories: {path}")
+
+
+def distill(
+    config: Config, workdir: Path, *, seed: int, trajectories: str | None, output: str | None
+) -> None:
+    """Phase 2 alone, on this run's trajectories or on a file."""
+    with open_session(config, workdir, seed=seed) as run:
+        path = Path(trajectories) if trajectories else _trajectories(run)
+        bank = distill_phase(run, path, output=Path(output) if output else None)
+        if output is None:
+            run.run.finish("distill")
+        print(f"skill bank: {len(bank)} entries in {output or run.run.file('distill', 'bank.json')}")
+
+
+def sft(
+    config: Config, workdir: Path, *, seed: int, skill_bank: str | None, num_examples: int | None
+) -> None:
+    """Phase 3 alone, after collect and distill in the same work directory."""
+    with open_session(config, workdir, seed=seed) as run:
+        trajectories, bank = _trajectories(run), _bank(run, skill_bank)
+        policy = sft_phase(run, run.load_policy(), bank, trajectories, num_examples=num_examples)
+        run.run.finish("sft")
+        stages.export(run, policy, run.run.file("sft", "policy"))
+        print(f"cold-started policy: {run.run.file('sft', 'policy')}")
+
+
+def rl(config: Config, workdir: Path, *, seed: int, skill_bank: str | None) -> None:
+    """Phase 4 alone: from this run's cold start, or from ``model.policy_path``."""
+    with open_session(config, workdir, seed=seed) as run:
+        bank = _bank(run, skill_bank)
+        policy = load_sft(run)
+        if policy is None:
+            chosen = config.model.policy_path
+            if not chosen or chosen.startswith("asset:"):
+                raise SkillRLError(
+                    f"rl: {workdir} has no finished cold start. Run sft there first (or name its "
+                    "directory with --workdir), or start from a policy of your own with "
+                    "--set model.policy_path=DIR."
+                )
+            policy = run.load_policy()
+        policy, bank = rl_phase(run, policy, bank)
+        stages.finish(run, policy, bank)
+
+
+def evaluate(
+    config: Config,
+    workdir: Path,
+    *,
+    seed: int,
+    checkpoint: str = "rl",
+    split: str | None = None,
+    concurrency: int | None = None,
+    repeats: int | None = None,
+    temperature: float | None = None,
+    output: str | None = None,
+) -> None:
+    """Evaluates base, sft, rl or a directory on fixed manifests; changes nothing in the run."""
+    with open_session(config, workdir, seed=seed, lock=False) as run:
+        policy, bank = stages.load_stage(run, checkpoint)
+        if policy is not None:
+            run.publish(policy, 0)
+        splits = split.split(",") if split else list(config.evaluation.splits)
+        stages.evaluate_command(
+            run,
+            checkpoint,
+            bank,
+            splits,
+            temperature=temperature,
+            repeats=repeats,
+            concurrency=concurrency or 0,
+            output=Path(output) if output else None,
+        )
+
+
+def _once(run: Session, phase: str, work: Callable[[], Any]) -> Any:
+    """Does a phase unless it is finished; None if it was."""
+    if run.run.finished(phase) is not None:
+        return None
+    result = work()
+    run.run.finish(phase)
+    return result
+
+
+def _trajectories(run: Session) -> Path:
+    path = run.run.file("collect", "trajectories.jsonl")
+    if not path.exists():
+        raise SkillRLError(
+            f"{run.run.path} has no collected trajectories. Run collect there first, or name the "
+            "directory of a run that has them with --workdir."
+        )
+    return path
+
+
+def _bank(run: Session, path: str | None) -> SkillBank:
+    if path:
+        return load_bank(path)
+    own = run.run.file("distill", "bank.json")
+    if not own.exists():
+        raise SkillRLError(
+            f"{run.run.path} has no skill bank. Run distill there first, name the directory of a "
+            "run that has one with --workdir, or a bank with --skill_bank."
+        )
+    return load_bank(own)
+
+
+def _sft_policy(run: Session) -> Params:
+    policy = load_sft(run)
+    if policy is None:
+        raise SkillRLError(
+            f"{run.run.path}: the cold start is marked as finished but checkpoints/sft is gone; "
+            "delete phases.json's entry or start in a new --workdir"
+        )
+    return policy

@@ -1,0 +1,66 @@
+"""Trajectories as JSON lines, one episode a line: readable, appendable, exact."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from skillrl.errors import SkillRLError
+from skillrl.files import append_jsonl, atomic_write, read_jsonl
+from skillrl.types import Step, Task, Trajectory
+
+
+def to_json(trajectory: Trajectory) -> dict[str, Any]:
+    """Plain values; `from_json` gives an equal trajectory back."""
+    return {**dataclasses.asdict(trajectory), "id": trajectory.id}
+
+
+def from_json(data: Mapping[str, Any]) -> Trajectory:
+    """The trajectory of a line.
+
+    Raises:
+      SkillRLError: a field is missing or unknown.
+    """
+    try:
+        fields = {key: value for key, value in data.items() if key != "id"}
+        task = Task(**fields.pop("task"))
+        steps = tuple(
+            Step(**{k: tuple(v) if isinstance(v, list) else v for k, v in step.items()})
+            for step in fields.pop("steps")
+        )
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return Trajectory(task=task, steps=steps, **fields)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SkillRLError(
+            f"not a trajectory of this version ({type(error).__name__}: {error}); collect again"
+        ) from error
+
+
+def append(path: str | Path, trajectories: Iterable[Trajectory]) -> None:
+    """Adds lines at the end of `path`, all of them or none."""
+    append_jsonl(path, *map(to_json, trajectories))
+
+
+def write(path: str | Path, trajectories: Iterable[Trajectory]) -> None:
+    """Replaces `path`, atomically."""
+    import json
+
+    lines = [json.dumps(to_json(t), ensure_ascii=False) for t in trajectories]
+    atomic_write(path, "".join(line + "\n" for line in lines))
+
+
+def read(path: str | Path) -> Iterator[Trajectory]:
+    """The trajectories of `path`, in order.
+
+    Raises:
+      SkillRLError: the file is missing or a line is not a trajectory; names file and line.
+    """
+    if not Path(path).is_file():
+        raise SkillRLError(f"{path}: no such file of trajectories. Run collect first.")
+    for number, line in enumerate(read_jsonl(path), 1):
+        try:
+            yield from_json(line)
+        except SkillRLError as error:
+            raise SkillRLError(f"{path}, line {number}: {error}") from error

@@ -1,0 +1,282 @@
+"""What all phases of a run share, built once: devices, policy shapes, agent, engine, teacher."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from skillrl import presets
+from skillrl.agent.agent import Episode, SkillAgent
+from skillrl.agent.prompt import PromptConfig
+from skillrl.config import Config
+from skillrl.console import Progress
+from skillrl.envs import Suite, make_suite
+from skillrl.files import write_json
+from skillrl.inference.base import Engine, Sampling, ladder
+from skillrl.models import hub, weights
+from skillrl.models.parameters import axes_tree
+from skillrl.models.tokenizer import Tokenizer
+from skillrl.models.transformer import Params, init
+from skillrl.parallel import addresses
+from skillrl.parallel.mesh import make_mesh
+from skillrl.parallel.rules import tree_shardings
+from skillrl.parts import parts
+from skillrl.rollout.collector import Job, collect
+from skillrl.run import Metrics, RunDirectory
+from skillrl.skills.bank import SkillBank
+from skillrl.skills.retrieval import retrieve
+from skillrl.teacher.base import Embedder, Teacher
+from skillrl.teacher.registry import make_embedder, make_teacher
+from skillrl.training.batch import Shapes
+from skillrl.types import Skill, Task, Trajectory
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """One process working on one run directory.
+
+    Attributes:
+      config: settings.
+      run: the run directory, locked.
+      metrics: numbers on disk.
+      suite: tasks and environments.
+      seed: of every draw.
+    """
+
+    config: Config
+    run: RunDirectory
+    metrics: Metrics
+    suite: Suite
+    seed: int
+
+    @functools.cached_property
+    def mesh(self) -> jax.sharding.Mesh:
+        """The devices."""
+        mesh = self.config.mesh
+        return make_mesh(mesh.data, mesh.fsdp, mesh.tensor)
+
+    @functools.cached_property
+    def policy_dir(self) -> Path:
+        """Hugging Face directory of the base policy."""
+        model = self.config.model
+        path = presets.resolve_path(model.policy_path) if model.policy_path else None
+        return hub.resolve(path, model.policy_model_id)
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Of the base policy."""
+        return Tokenizer.load(self.policy_dir)
+
+    @functools.cached_property
+    def model(self) -> Any:
+        """Sizes of the policy."""
+        return dataclasses.replace(
+            weights.read_config(self.policy_dir), dtype=self.config.model.dtype
+        )
+
+    @functools.cached_property
+    def param_shardings(self) -> Any:
+        """How parameters lie on the mesh."""
+        shapes = jax.eval_shape(lambda: init(jax.random.key(0), self.model))
+        return tree_shardings(self.mesh, axes_tree(self.model), shapes)
+
+    def load_policy(self, directory: Path | None = None) -> Params:
+        """Parameters of a Hugging Face directory (the base policy's by default)."""
+        return weights.load(
+            directory or self.policy_dir,
+            self.model,
+            shardings=self.param_shardings,
+            dtype=self.config.model.param_dtype,
+        )
+
+    @functools.cached_property
+    def teacher(self) -> Teacher:
+        """Answers are kept in the run directory, so a resumed run asks nothing twice."""
+        return make_teacher(self.config.model, self.run.file("teacher"))
+
+    @functools.cached_property
+    def embedder(self) -> Embedder:
+        """Likewise."""
+        return make_embedder(self.config.model, self.run.file("teacher"))
+
+    @functools.cached_property
+    def _buckets(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        rollout = self.config.rollout
+        rungs = ladder(self.config.rl.max_prompt_length, growth=rollout.bucket_growth)
+        return rollout.prefix_buckets or rungs, rollout.suffix_buckets or rungs
+
+    @functools.cached_property
+    def engine(self) -> Any:
+        """The rollout engine; local ones need `publish` before they answer."""
+        rollout, model = self.config.rollout, self.config.model
+        if model.policy == "openai":
+            from skillrl.inference.openai import OpenAIEngine
+            from skillrl.inference.remote import RemoteEngine
+
+            server = OpenAIEngine(
+                model.policy_api_base,
+                model.policy_model_id,
+                model.policy_api_key,
+                concurrency=rollout.slots,
+            )
+            return RemoteEngine(server, slots=rollout.slots)
+        from skillrl.inference.local import Layout, LocalEngine
+
+        rows = rollout.slots // rollout.members
+        layout = Layout(
+            rows, rollout.members, *self._buckets, rollout.prefix_cache or max(2 * rows, 32)
+        )
+        stops = tuple(dict.fromkeys((self.tokenizer.im_end_id, self.tokenizer.eos_id)))
+        return LocalEngine(self.model, layout, seed=self.seed, stops=stops, mesh=self.mesh)
+
+    @functools.cached_property
+    def agent(self) -> SkillAgent:
+        """The one prompt builder and parser."""
+        agent, rl = self.config.agent, self.config.rl
+        local = self.config.model.policy == "local"
+        return SkillAgent(
+            self.tokenizer if local else None,
+            role=self.suite.role,
+            config=PromptConfig(
+                history_length=agent.history_length,
+                action_history=agent.action_history,
+                max_prompt_length=rl.max_prompt_length,
+                max_observation_tokens=agent.max_observation_tokens,
+            ),
+            think=agent.require_think,
+            suffix_limit=self._buckets[1][-1] if local else None,
+        )
+
+    def shapes(self, *, members: int) -> Shapes:
+        """Compiled shapes of training, with `members` rows per prefix."""
+        batch = self.config.train_batch
+        members = min(members, batch.micro_rows)
+        responses = batch.response_buckets or ladder(
+            self.config.rl.max_response_length, growth=self.config.rollout.bucket_growth
+        )
+        return Shapes(batch.micro_rows // members, members, *self._buckets, responses)
+
+    def skills(self, bank: SkillBank, task: Task) -> tuple[Skill, ...]:
+        """What is retrieved for a task, in prompt order."""
+        found = retrieve(
+            bank,
+            task,
+            embedder=self.embedder,
+            top_k=self.config.skill_retrieval.top_k,
+            similarity_threshold=self.config.skill_retrieval.similarity_threshold,
+            general_top_k=self.config.skill_retrieval.general_top_k,
+            mistakes_top_k=self.config.skill_retrieval.mistakes_top_k,
+        )
+        return (*found.general, *found.task_specific, *found.mistakes)
+
+    def job(
+        self,
+        task: Task,
+        bank: SkillBank,
+        *,
+        phase: int,
+        iteration: int = 0,
+        member: int = 0,
+        repeat: int = 0,
+    ) -> Job:
+        """An episode of `task` with skills from `bank`, every draw at its address."""
+        skills = self.skills(bank, task)
+        number = addresses.task_number(task.id)
+
+        def start() -> Episode:
+            return self.agent.episode(
+                task,
+                skills,
+                address=lambda step: (phase, iteration, number, member, repeat, step),
+                member=member,
+                repeat=repeat,
+                policy_version=self.engine.version,
+                bank_version=bank.version,
+            )
+
+        return Job(task, start, member, repeat)
+
+    def play(
+        self,
+        jobs: Iterable[Job],
+        *,
+        temperature: float,
+        on_done: Callable[[Trajectory], None] | None = None,
+        width: int = 0,
+        engine: Engine | None = None,
+    ) -> list[Trajectory]:
+        """Plays jobs with the published policy; trajectories in the order of the jobs."""
+        return collect(
+            jobs,
+            suite=self.suite,
+            engine=engine or self.engine,
+            sampling=Sampling(
+                temperature=temperature, max_tokens=self.config.rl.max_response_length
+            ),
+            workers=self.config.env.workers,
+            width=width,
+            on_done=on_done,
+        )
+
+    def publish(self, params: Params, version: int) -> None:
+        """Gives the engine parameters to act with; a remote engine has its own."""
+        if self.config.model.policy == "local":
+            self.engine.publish(params, version)
+
+    def progress(self, phase: str, total: int, *, unit: str, done: int = 0) -> Progress:
+        """A progress bar, if wanted."""
+        return Progress(
+            phase, total, unit=unit, done=done, enabled=self.config.logging.progress
+        )
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Adds the seconds spent to ``wall_seconds.json``, over all sessions of the run."""
+        from skillrl.files import read_json
+
+        path = self.run.file("wall_seconds.json")
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            spent = read_json(path) if path.exists() else {}
+            spent[phase] = round(spent.get(phase, 0.0) + time.monotonic() - start, 2)
+            write_json(path, spent)
+
+    @property
+    def simulated(self) -> list[str]:
+        """Parts of the run that are not the real thing."""
+        found = parts(self.config, self.suite.simulated)
+        return [f"{part.name}: {part.what}" for part in found if part.simulated]
+
+
+@contextmanager
+def open_session(config: Config, workdir: Path, *, seed: int, lock: bool = True) -> Iterator[Session]:
+    """A session on `workdir`: locked, its environment recorded; closed at the end."""
+    suite = make_suite(config.env.name, config.env)
+    with RunDirectory(workdir, config, lock=lock) as run:
+        if lock:
+            run.write_environment()
+        with Metrics(run, tensorboard=config.logging.tensorboard) as metrics:
+            yield Session(config, run, metrics, suite, seed)
+
+
+def outcome(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """Rates over episodes: success, score, steps, invalid actions, errors."""
+    usable = [t for t in trajectories if not t.error]
+    steps = [step for t in usable for step in t.steps]
+    return {
+        "episodes": len(usable),
+        "success": sum(t.won for t in usable) / max(1, len(usable)),
+        "score": sum(t.score for t in usable) / max(1, len(usable)),
+        "steps": len(steps) / max(1, len(usable)),
+        "invalid": sum(bool(s.invalid) for s in steps) / max(1, len(steps)),
+        "errored": len(trajectories) - len(usable),
+    }

@@ -1,0 +1,75 @@
+"""From a group's episodes to rows with advantages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from skillrl.config import RLConfig
+from skillrl.training.advantages import EpisodeBatch, get_estimator
+from skillrl.training.batch import Sample
+from skillrl.types import Task, Trajectory
+
+
+def choose_tasks(tasks: Sequence[Task], count: int, iteration: int, seed: int) -> list[Task]:
+    """The `count` tasks of an iteration: shuffled passes over all tasks, without repeats.
+
+    Pass e is the permutation that (seed, e) fixes, so any iteration can be computed on
+    its own and a resumed run needs no cursor but its number.
+    """
+    chosen = []
+    for position in range(iteration * count, (iteration + 1) * count):
+        epoch, index = divmod(position, len(tasks))
+        order = np.random.default_rng([seed, epoch]).permutation(len(tasks))
+        chosen.append(tasks[order[index]])
+    return chosen
+
+
+def episode_return(trajectory: Trajectory, reward: str) -> float:
+    """R: 1 on success else 0, or the environment's score with ``rl.reward=score``."""
+    return trajectory.score if reward == "score" else float(trajectory.won)
+
+
+def to_samples(
+    trajectories: Sequence[Trajectory], group_size: int, config: RLConfig
+) -> list[list[Sample]]:
+    """Rows with advantages, a list per group, in canonical order (task, member, step).
+
+    Args:
+      trajectories: whole groups one after the other; failed environments are left out.
+      group_size: G.
+      config: which estimator, which penalty.
+
+    Returns:
+      One list of samples per group.
+    """
+    usable = [(i // group_size, t) for i, t in enumerate(trajectories) if not t.error]
+    steps = [(e, step) for e, (_, t) in enumerate(usable) for step in t.steps]
+    anchors: dict[tuple[int, str], int] = {}
+    batch = EpisodeBatch(
+        returns=np.array([episode_return(t, config.reward) for _, t in usable]),
+        group=np.array([group for group, _ in usable], int),
+        step_episode=np.array([e for e, _ in steps], int),
+        invalid=np.array([bool(step.invalid) for _, step in steps], bool),
+        step_rewards=np.array([step.reward for _, step in steps], float),
+        anchor=np.array(
+            [anchors.setdefault((usable[e][0], s.observation), len(anchors)) for e, s in steps],
+            int,
+        ),
+    )
+    advantages = get_estimator(config.advantage)(batch, penalty=config.invalid_action_penalty)
+    groups: list[list[Sample]] = [[] for _ in range(-(-len(trajectories) // group_size))]
+    for (e, step), advantage in zip(steps, advantages, strict=True):
+        group, trajectory = usable[e]
+        groups[group].append(
+            Sample(
+                trajectory.prefix_ids,
+                step.suffix_ids,
+                step.response_ids,
+                step.logprobs,
+                float(advantage),
+                e,
+            )
+        )
+    return groups
