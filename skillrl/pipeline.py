@@ -9,6 +9,7 @@ is finished is read back, what is not goes on from its last checkpoint.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
 from skillrl.evaluation import stages
+from skillrl.files import read_json
 from skillrl.models.transformer import Params
 from skillrl.phases.collect import collect as collect_phase
 from skillrl.phases.distill import distill as distill_phase
@@ -30,21 +32,25 @@ from skillrl.skills.store import load_bank
 def train(config: Config, workdir: Path, *, seed: int) -> None:
     """All four phases and their evaluations."""
     with open_session(config, workdir, seed=seed) as run:
+        if _is_finished(run):
+            print(stages.report(run, read_json(run.run.file("summary.json"))))
+            return
         base = run.load_policy()
 
         # 1. The base policy plays; it has no skills yet.
         run.publish(base, 0)
         stages.evaluate_stage(run, "base", SkillBank(), config.evaluation.splits)
-        trajectories = _once(run, "collect", lambda: collect_phase(run))
+        trajectories = _once(run, "collect", collect_phase)
         trajectories = trajectories or _trajectories(run)
 
         # 2. The teacher distils skills from successes and failures.
-        bank = _once(run, "distill", lambda: distill_phase(run, trajectories))
+        bank = _once(run, "distill", distill_phase, trajectories)
         bank = bank or load_bank(run.run.file("distill", "bank.json"))
 
         # 3. Cold start: the policy learns to use skills. This policy is also pi_ref.
-        policy = _once(run, "sft", lambda: sft_phase(run, base, bank, trajectories))
+        policy = _once(run, "sft", sft_phase, base, bank, trajectories)
         policy = policy or _sft_policy(run)
+        del base  # its memory is wanted for RL
         run.publish(policy, 0)
         stages.evaluate_stage(run, "sft", bank, config.evaluation.splits)
 
@@ -53,6 +59,7 @@ def train(config: Config, workdir: Path, *, seed: int) -> None:
         run.publish(policy, config.rl.training_epochs * config.rl.minibatches)
         stages.evaluate_stage(run, "rl", bank, config.evaluation.final_splits)
         stages.finish(run, policy, bank)
+        run.run.finish("train", training_epochs=config.rl.training_epochs)
 
 
 def collect(
@@ -77,7 +84,9 @@ def distill(
         bank = distill_phase(run, path, output=Path(output) if output else None)
         if output is None:
             run.run.finish("distill")
-        print(f"skill bank: {len(bank)} entries in {output or run.run.file('distill', 'bank.json')}")
+        print(
+            f"skill bank: {len(bank)} entries in {output or run.run.file('distill', 'bank.json')}"
+        )
 
 
 def sft(
@@ -95,17 +104,15 @@ def sft(
 def rl(config: Config, workdir: Path, *, seed: int, skill_bank: str | None) -> None:
     """Phase 4 alone: from this run's cold start, or from ``model.policy_path``."""
     with open_session(config, workdir, seed=seed) as run:
+        own = config.model.policy_path
+        if run.run.finished("sft") is None and (not own or own.startswith("asset:")):
+            raise SkillRLError(
+                f"rl: {workdir} has no finished cold start. Run sft there first (or name its "
+                "directory with --workdir), or start from a policy of your own with "
+                "--set model.policy_path=DIR."
+            )
         bank = _bank(run, skill_bank)
-        policy = load_sft(run)
-        if policy is None:
-            chosen = config.model.policy_path
-            if not chosen or chosen.startswith("asset:"):
-                raise SkillRLError(
-                    f"rl: {workdir} has no finished cold start. Run sft there first (or name its "
-                    "directory with --workdir), or start from a policy of your own with "
-                    "--set model.policy_path=DIR."
-                )
-            policy = run.load_policy()
+        policy = run.load_policy() if run.run.finished("sft") is None else _sft_policy(run)
         policy, bank = rl_phase(run, policy, bank)
         stages.finish(run, policy, bank)
 
@@ -123,6 +130,10 @@ def evaluate(
     output: str | None = None,
 ) -> None:
     """Evaluates base, sft, rl or a directory on fixed manifests; changes nothing in the run."""
+    if checkpoint not in stages.STAGES and config.model.policy == "local":
+        # Sizes and tokenizer are the directory's own, not those of the run's base policy.
+        model = dataclasses.replace(config.model, policy_path=checkpoint)
+        config = dataclasses.replace(config, model=model)
     with open_session(config, workdir, seed=seed, lock=False) as run:
         policy, bank = stages.load_stage(run, checkpoint)
         if policy is not None:
@@ -140,11 +151,18 @@ def evaluate(
         )
 
 
-def _once(run: Session, phase: str, work: Callable[[], Any]) -> Any:
+def _is_finished(run: Session) -> bool:
+    """Whether `train` has nothing left to do here; more training_epochs make it go on."""
+    asked = {"training_epochs": run.config.rl.training_epochs}
+    left = [run.run.file("summary.json"), run.run.file("policy", "config.json")]
+    return run.run.finished("train") == asked and all(path.exists() for path in left)
+
+
+def _once(run: Session, phase: str, work: Callable[..., Any], *arguments: Any) -> Any:
     """Does a phase unless it is finished; None if it was."""
     if run.run.finished(phase) is not None:
         return None
-    result = work()
+    result = work(run, *arguments)
     run.run.finish(phase)
     return result
 

@@ -18,6 +18,7 @@ from skillrl.agent.prompt import PromptConfig
 from skillrl.config import Config
 from skillrl.console import Progress
 from skillrl.envs import Suite, make_suite
+from skillrl.errors import SkillRLError
 from skillrl.files import write_json
 from skillrl.inference.base import Engine, Sampling, ladder
 from skillrl.models import hub, weights
@@ -77,9 +78,14 @@ class Session:
     @functools.cached_property
     def model(self) -> Any:
         """Sizes of the policy."""
-        return dataclasses.replace(
-            weights.read_config(self.policy_dir), dtype=self.config.model.dtype
-        )
+        model = weights.read_config(self.policy_dir)
+        if self.tokenizer.vocab_size > model.vocab_size:
+            raise SkillRLError(
+                f"{self.policy_dir}: the tokenizer has {self.tokenizer.vocab_size} tokens, but "
+                f"vocab_size in config.json is {model.vocab_size}: some would have no embedding. "
+                "Use the tokenizer and config.json that came with the weights"
+            )
+        return dataclasses.replace(model, dtype=self.config.model.dtype)
 
     @functools.cached_property
     def param_shardings(self) -> Any:
@@ -232,9 +238,7 @@ class Session:
 
     def progress(self, phase: str, total: int, *, unit: str, done: int = 0) -> Progress:
         """A progress bar, if wanted."""
-        return Progress(
-            phase, total, unit=unit, done=done, enabled=self.config.logging.progress
-        )
+        return Progress(phase, total, unit=unit, done=done, enabled=self.config.logging.progress)
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -258,7 +262,9 @@ class Session:
 
 
 @contextmanager
-def open_session(config: Config, workdir: Path, *, seed: int, lock: bool = True) -> Iterator[Session]:
+def open_session(
+    config: Config, workdir: Path, *, seed: int, lock: bool = True
+) -> Iterator[Session]:
     """A session on `workdir`: locked, its environment recorded; closed at the end."""
     suite = make_suite(config.env.name, config.env)
     with RunDirectory(workdir, config, lock=lock) as run:

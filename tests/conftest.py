@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from absl import flags
 
 from skillrl.envs import base
+from skillrl.models.config import ModelConfig
 from skillrl.types import Observation, StepResult, Task
+
+if TYPE_CHECKING:
+    import jax
+
+    from skillrl.models.tokenizer import Tokenizer
 
 flags.FLAGS.mark_as_parsed()  # libraries read absl flags; pytest's arguments are not theirs
 
@@ -66,3 +74,66 @@ def toy_env(monkeypatch: pytest.MonkeyPatch) -> str:
     """Name of a registered environment that costs nothing."""
     monkeypatch.setitem(base._SUITES, "toy", ToySuite)
     return "toy"
+
+
+# --- one tiny policy for all tests that compile ---------------------------------------
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> ModelConfig:
+    """Sizes of a Qwen2 policy that compiles in a second."""
+    return ModelConfig(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=32,
+        num_layers=2,
+        num_heads=2,
+        num_kv_heads=1,
+        head_dim=8,
+        rope_theta=1000.0,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_params(tiny_config: ModelConfig) -> dict:
+    """Parameters with spread-out logits; biases and norms are not at their neutral values."""
+    return spread_params(tiny_config)
+
+
+def spread_params(config: ModelConfig, seed: int = 0) -> dict:
+    """Random parameters, far from initialisation, so that every part shows in the logits."""
+    import jax
+
+    from skillrl.models import transformer
+
+    leaves, tree = jax.tree.flatten(transformer.init(jax.random.key(seed), config))
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    noisy = [x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(tree, noisy)
+
+
+@pytest.fixture(scope="session")
+def one_device() -> jax.sharding.Mesh:
+    """The mesh 1 x 1 x 1."""
+    import jax
+
+    from skillrl.parallel.mesh import make_mesh
+
+    return make_mesh(devices=jax.devices()[:1])
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    """A byte-fallback tokeniser that knows the words of the prompts."""
+    from skillrl.models import tiny_tokenizer
+    from skillrl.models.tokenizer import Tokenizer
+
+    corpus = [
+        "You act in a household. Task: put a mug in the safe. General skills: Skills for this task:"
+        " Mistakes to avoid: Think briefly inside <think> </think>, then give one admissible action"
+        " inside <action> </action>. Observation 1: You are in a room. Admissible actions: go to"
+        " desk 1 look open safe 1 Done: take mug 2 from desk 1"
+    ]
+    path = tmp_path_factory.mktemp("tokenizer")
+    tiny_tokenizer.build(corpus, path, vocab_size=360)
+    return Tokenizer.load(path)

@@ -1,0 +1,1 @@
+"""The agent: prompts, reading of responses, and episodes as coroutines."""

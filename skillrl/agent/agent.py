@@ -105,7 +105,7 @@ class SkillAgent:
     def suffix(
         self, observation: Observation, past: Sequence[Past], *, prefix_length: int
     ) -> tuple[tuple[int, ...], str]:
-        """Token ids of a step's own part of the prompt (empty without a tokenizer), and its text."""
+        """Token ids of a step's own part of the prompt (none without a tokenizer), and its text."""
         if self._tokenizer is None:
             encode: Callable[[str], Any] = _estimate
             budget = self.config.max_prompt_length

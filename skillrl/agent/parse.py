@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 _SHAPE = re.compile(r"\A\s*<think>(.*?)</think>\s*<action>(.*?)</action>\s*\Z", re.DOTALL)
 _BARE = re.compile(r"\A\s*<action>(.*?)</action>\s*\Z", re.DOTALL)
-_LOOSE = re.compile(r"<action>(.*?)</action>", re.DOTALL)
+_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+_LOOSE = re.compile(r"<action>((?:(?!<action>).)*?)</action>", re.DOTALL)
+_TAG = re.compile(r"</?(?:think|action)>")
 
 UNFINISHED = "unfinished"
 MALFORMED = "malformed"
@@ -46,19 +48,18 @@ def parse(
       response is invalid. An invalid response still yields its action where one can
       be read: the environment answers it as it would answer any text.
     """
-    match = _SHAPE.match(response)
-    if match:
+    thought, action = "", ""
+    if match := _SHAPE.match(response):
         thought, action = match.group(1).strip(), match.group(2).strip()
-    else:
-        bare = None if think else _BARE.match(response)
-        loose = _LOOSE.findall(response)
-        action = (bare.group(1) if bare else loose[-1] if loose else "").strip()
-        thought = ""
-        if not bare:
-            return Parsed(thought, action, MALFORMED if finished else UNFINISHED)
+    elif not think and (match := _BARE.match(response)):
+        action = match.group(1).strip()
+    nested = _TAG.search(thought) or _TAG.search(action)
+    if nested or not match:
+        loose = _LOOSE.findall(_THOUGHT.sub("", response))
+        action = loose[-1].strip() if loose else ""
     if not finished:
         return Parsed(thought, action, UNFINISHED)
-    if "<action>" in thought or "<think>" in thought or "<" in action and "<action>" in action:
+    if nested or not match or not action:
         return Parsed(thought, action, MALFORMED)
     if admissible and not is_admissible(action, admissible):
         return Parsed(thought, action, INADMISSIBLE)

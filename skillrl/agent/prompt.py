@@ -12,7 +12,7 @@ from the first step on, and SFT and RL read the same text.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from skillrl.errors import SkillRLError
 from skillrl.types import Skill
@@ -88,8 +88,7 @@ def render_suffix(
       past: all earlier steps of the episode, oldest first.
       config: how much of it to show.
     """
-    recent = past[len(past) - config.history_length :] if config.history_length else []
-    recent = recent[-len(past) :] if past else []
+    recent = past[max(0, len(past) - config.history_length) :]
     earlier = past[: len(past) - len(recent)]
     earlier = earlier[max(0, len(earlier) - config.action_history) :]
     lines = []
@@ -124,20 +123,17 @@ def fit_suffix(
     Raises:
       SkillRLError: even an empty history and observation do not fit.
     """
+    past = past[max(0, len(past) - config.history_length - config.action_history) :]
     past = [dataclasses.replace(p, observation=_clip(p.observation, config, encode)) for p in past]
     observation = _clip(observation, config, encode)
-    past = past[max(0, len(past) - config.history_length - config.action_history) :]
     text = render_suffix(step, observation, admissible, past, config)
     ids = encode(text)
     while len(ids) > budget and past:
         past = past[1:]
         text = render_suffix(step, observation, admissible, past, config)
         ids = encode(text)
-    words = observation.split(" ")
-    keep = len(words)
-    while len(ids) > budget and keep > 1:
-        keep = keep * 3 // 4
-        clipped = " ".join(cut_middle(words, keep))
+    cuts = _cuts(observation)
+    while len(ids) > budget and (clipped := next(cuts, None)) is not None:
         text = render_suffix(step, clipped, admissible, past, config)
         ids = encode(text)
     if len(ids) > budget:
@@ -160,9 +156,30 @@ def cut_middle(words: list[str], keep: int) -> list[str]:
 
 def _clip(text: str, config: PromptConfig, encode: Callable[[str], Sequence[int]]) -> str:
     limit = config.max_observation_tokens
-    if len(text) <= limit:  # a token is at least one character
+    if len(text.encode("utf-8", "surrogatepass")) <= limit:  # a token is at least one byte
         return text
+    cuts = _cuts(text)
+    clipped = text
+    while len(encode(clipped)) > limit and (shorter := next(cuts, None)) is not None:
+        clipped = shorter
+    return clipped
+
+
+def _cuts(text: str) -> Iterator[str]:
+    """`text` with less and less of its middle, a quarter gone each time; at last ``...`` alone.
+
+    Whole words are cut first; then characters, since a single word may be long (an
+    address, a language without spaces).
+    """
     words = text.split(" ")
-    while len(words) > 2 and len(encode(" ".join(words))) > limit:
-        words = cut_middle(words, len(words) * 3 // 4)
-    return " ".join(words)
+    keep = len(words) * 3 // 4
+    shorter = text
+    while keep > 0:
+        shorter = " ".join(cut_middle(words, keep))
+        yield shorter
+        keep = keep * 3 // 4
+    keep = len(shorter) * 3 // 4
+    while keep > 0:
+        yield "".join(cut_middle(list(text), keep))
+        keep = keep * 3 // 4
+    yield "..."

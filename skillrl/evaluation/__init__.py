@@ -1,0 +1,1 @@
+"""Fixed manifests, success with confidence intervals, and the evaluations of a run."""

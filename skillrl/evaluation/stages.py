@@ -12,23 +12,28 @@ from skillrl.evaluation.intervals import difference
 from skillrl.files import read_json, read_jsonl, write_json
 from skillrl.models import weights
 from skillrl.models.transformer import Params
+from skillrl.rollout import store
 from skillrl.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank
-from skillrl.rollout import store
 
 STAGES = ("base", "sft", "rl")
 
 
 def evaluate_stage(session: Session, stage: str, bank: SkillBank, splits: Sequence[str]) -> None:
-    """Evaluates the published policy once per split; a result on disk is kept."""
+    """Evaluates the published policy once per split.
+
+    A result on disk is kept if it is of the same policy and bank: a run that was given
+    more training_epochs is evaluated again.
+    """
+    versions = {"policy_version": session.engine.version, "bank_version": bank.version}
     for split in splits:
         path = session.run.file("evaluation", f"{stage}-{split}.json")
-        if path.exists():
+        if path.exists() and versions.items() <= read_json(path).items():
             continue
         with session.timed(f"evaluate {stage}"):
             result, _ = evaluate(session, bank, split, label=f"evaluate {stage} {split}")
-        write_json(path, result)
+        write_json(path, result | versions)
 
 
 def load_stage(session: Session, checkpoint: str) -> tuple[Params | None, SkillBank]:
@@ -63,7 +68,7 @@ def load_stage(session: Session, checkpoint: str) -> tuple[Params | None, SkillB
                 f"--checkpoint={checkpoint}: neither base, sft or rl nor a Hugging Face directory "
                 "(no config.json in it)"
             )
-        return session.load_policy(directory), newest_bank(session)
+        return session.load_policy(), newest_bank(session)
     raise SkillRLError(
         f"--checkpoint={checkpoint}: {session.run.path} has no such checkpoint yet. Train there "
         "first, name the run with --workdir, or use --checkpoint=base."
@@ -153,8 +158,7 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
             "evolved_skills_used": sorted(used),
         },
         "curve": [
-            {key: row[key] for key in row if key in _CURVE}
-            for row in session.metrics.rows("rl")
+            {key: row[key] for key in row if key in _CURVE} for row in session.metrics.rows("rl")
         ],
         "wall_seconds": read_json(seconds) if seconds.exists() else {},
         "simulated": session.simulated,

@@ -1,0 +1,1 @@
+"""Rollout engines: the local one in JAX, and any OpenAI-compatible server."""

@@ -25,6 +25,18 @@ class Sampling:
     top_p: float = 1.0
     max_tokens: int = 1024
 
+    def __post_init__(self) -> None:
+        if not (
+            self.temperature >= 0
+            and self.top_k >= 0
+            and 0 < self.top_p <= 1
+            and self.max_tokens > 0
+        ):
+            raise SkillRLError(
+                f"{self}: temperature and top_k must be 0 or more, top_p above 0 and at most 1, "
+                "max_tokens at least 1"
+            )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Generate:
@@ -90,11 +102,23 @@ def ladder(longest: int, *, smallest: int = 32, growth: float = 1.25) -> tuple[i
 
 
 def bucket_of(length: int, rungs: Sequence[int], what: str) -> int:
-    """The smallest rung that holds `length`; depends on nothing else."""
+    """The smallest rung that holds `length`; depends on nothing else.
+
+    Args:
+      length: in tokens.
+      rungs: bucket sizes, rising.
+      what: ``prefix``, ``suffix`` or ``response``, for the message.
+
+    Raises:
+      SkillRLError: longer than the largest rung.
+    """
     for rung in rungs:
         if length <= rung:
             return rung
+    limit, room = "rl.max_prompt_length", "rollout"
+    if what == "response":
+        limit, room = "rl.max_response_length", "train_batch"
     raise SkillRLError(
         f"a {what} of {length} tokens does not fit the largest bucket of {rungs[-1]}: raise "
-        f"rl.max_prompt_length, or rollout.{what}_buckets if you set them"
+        f"{limit}, or {room}.{what}_buckets if you set them"
     )

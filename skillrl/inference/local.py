@@ -171,7 +171,7 @@ class LocalEngine:
         return [i for chunk in chunks[: self._layout.rows] for i in chunk]
 
     def _place(self, requests: Sequence[Generate]) -> list[tuple[int, int]]:
-        """Cells for requests that `_fill` ordered: a new row where the prefix changes or is full."""
+        """Cells for requests that `_fill` ordered: a new row where a prefix begins or is full."""
         cells: list[tuple[int, int]] = []
         row, member = -1, 0
         previous: tuple[int, ...] | None = None

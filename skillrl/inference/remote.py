@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
+from skillrl.errors import SkillRLError
 from skillrl.inference.base import Generate, Generated, Sampling
 from skillrl.inference.openai import ChatRequest, OpenAIEngine
 
@@ -27,7 +28,16 @@ class RemoteEngine:
         return list(range(min(len(waiting), self.slots)))
 
     def generate(self, requests: Sequence[Generate], sampling: Sampling) -> list[Generated]:
-        """Asks the server; a seed made from the address goes along with each request."""
+        """Asks the server; a seed made from the address goes along with each request.
+
+        Raises:
+          SkillRLError: `sampling` restricts tokens, or the server finally failed.
+        """
+        if sampling.top_k or sampling.top_p < 1.0:
+            raise SkillRLError(
+                f"top_k={sampling.top_k}, top_p={sampling.top_p}: the OpenAI-compatible engine "
+                "passes on temperature alone; leave them at 0 and 1, or set them at the server"
+            )
         asked = [
             ChatRequest(
                 messages=[

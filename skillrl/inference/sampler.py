@@ -208,7 +208,7 @@ def choose(
     """
     scaled = logits / jnp.maximum(temperature, 1e-6)
     if top_k:
-        floor = jax.lax.top_k(scaled, top_k)[0][..., -1:]
+        floor = jax.lax.top_k(scaled, min(top_k, scaled.shape[-1]))[0][..., -1:]
         scaled = jnp.where(scaled >= floor, scaled, -jnp.inf)
     if nucleus:
         order = jnp.sort(scaled, -1)[..., ::-1]
@@ -216,8 +216,8 @@ def choose(
         # A token stays if the mass before it is below top_p: the first always does.
         kept = jnp.where(mass - jax.nn.softmax(order, -1) < top_p, order, jnp.inf)
         scaled = jnp.where(scaled >= kept.min(-1, keepdims=True), scaled, -jnp.inf)
-    gumbel = jax.vmap(jax.vmap(lambda k: jax.random.gumbel(jax.random.fold_in(k, t), logits.shape[-1:])))(
-        keys
-    )
+    gumbel = jax.vmap(
+        jax.vmap(lambda k: jax.random.gumbel(jax.random.fold_in(k, t), logits.shape[-1:]))
+    )(keys)
     noisy = jnp.where(temperature > 0, scaled + gumbel, logits)
     return jnp.argmax(noisy, -1).astype(jnp.int32)

@@ -68,7 +68,8 @@ def build(
     if room < 0:
         raise SkillRLError(
             f"vocab_size={vocab_size} has no room for the 256 bytes and "
-            f"{len(CONTROL_TOKENS) + len(whole_strings)} added tokens: use at least {vocab_size - room}"
+            f"{len(CONTROL_TOKENS) + len(whole_strings)} added tokens: use at least "
+            f"{vocab_size - room}"
         )
     splitter = pre_tokenizers.Sequence(
         [

@@ -14,7 +14,7 @@ V vocabulary, L layers.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -47,14 +47,14 @@ class Segment(NamedTuple):
 
 
 class Append(NamedTuple):
-    """A cache that this pass writes to: ``kv [L, B, M, R, K, Q]``, new tokens at ``index``.
+    """A cache that this pass writes to: ``kv [L, B, M, R, K, Q]``, new tokens at ``slot``.
 
     All rows write at the same slot, so that a decode step is one contiguous update;
     slots up to and including a row's own token are attended to.
     """
 
     kv: KV
-    index: jax.Array
+    slot: jax.Array
 
 
 def rotary(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
@@ -79,12 +79,12 @@ def attend(q: jax.Array, parts: list[tuple[KV, jax.Array]]) -> jax.Array:
     Returns:
       ``[B, M, T, K, G, Q]``, softmax in float32.
     """
-    b, m, t, k_heads, g, width = q.shape
+    b, m, t, k_heads, g, _ = q.shape
     # Heads before tokens: plain batched matrix products, which CPUs like as well.
     q = jnp.transpose(q, (0, 1, 3, 4, 2, 5))  # [B, M, K, G, T, Q]
 
     def fold(x: jax.Array, *, shared: bool) -> jax.Array:
-        """``[B, M, K, G, T, X]`` -> ``[B, m, K, rows, X]``: all M rows meet a shared part at once."""
+        """``[B, M, K, G, T, X]`` -> ``[B, m, K, rows, X]``: M rows meet a shared part at once."""
         if shared:
             return jnp.moveaxis(x, 1, 2).reshape(b, 1, k_heads, m * g * t, -1)
         return x.reshape(b, m, k_heads, g * t, -1)
@@ -105,9 +105,10 @@ def attend(q: jax.Array, parts: list[tuple[KV, jax.Array]]) -> jax.Array:
         )
         scores.append(jnp.where(mask[:, :, None, None], unfold(s, shared=shared), _MASKED))
         values.append((kv.v, shared))
-    top = [jax.lax.stop_gradient(s).max(-1, keepdims=True) for s in scores]
-    top = functools.reduce(jnp.maximum, top)
-    total, mixed = 0.0, 0.0
+    top = functools.reduce(
+        jnp.maximum, [jax.lax.stop_gradient(s).max(-1, keepdims=True) for s in scores]
+    )
+    total, mixed = jnp.float32(0.0), jnp.float32(0.0)
     for s, (v, shared) in zip(scores, values, strict=True):
         weight = jnp.exp(s - top)
         total += weight.sum(-1, keepdims=True)
@@ -188,7 +189,7 @@ class Attention(nn.Module):
         if append is None:
             own = KV(k, v)
         else:
-            start = (0, 0, append.index, 0, 0)
+            start = (0, 0, append.slot, 0, 0)
             own = KV(
                 jax.lax.dynamic_update_slice(append.kv.k, k.astype(append.kv.k.dtype), start),
                 jax.lax.dynamic_update_slice(append.kv.v, v.astype(append.kv.v.dtype), start),
@@ -317,13 +318,13 @@ def forward(
       or the updated cache.
     """
     block = Block(config)
-    index = None if append is None else append.index
 
     def layer(x: jax.Array, xs: tuple, keep: jax.Array | None = None) -> tuple[jax.Array, KV]:
         weights, past, cache = xs
         parts = tuple(Segment(kv, s.mask) for kv, s in zip(past, segments, strict=True))
-        own = None if cache is None else Append(cache, index)
-        return block.apply({"params": weights}, x, positions, mask, parts, own, keep)
+        own = None if append is None else Append(cache, append.slot)
+        out: Any = block.apply({"params": weights}, x, positions, mask, parts, own, keep)
+        return out
 
     if remat != "none":
         layer = jax.checkpoint(layer, prevent_cse=False, policy=REMAT_POLICIES[remat])
@@ -338,7 +339,8 @@ def forward(
     x, kv_last = layer(x, last, keep)
     kv = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), kv, kv_last)
     norm = RMSNorm(config.rms_norm_eps)
-    return norm.apply({"params": params["final_norm"]}, x), kv
+    hidden: Any = norm.apply({"params": params["final_norm"]}, x)
+    return hidden, kv
 
 
 def unembed(params: Params, hidden: jax.Array) -> jax.Array:

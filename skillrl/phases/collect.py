@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from skillrl.agent.agent import render_response
 from skillrl.agent.parse import parse
 from skillrl.errors import SkillRLError
-from skillrl.files import read_jsonl, truncate_jsonl
+from skillrl.files import truncate_jsonl
 from skillrl.parallel import addresses
 from skillrl.rollout import store
 from skillrl.session import Session, outcome
@@ -31,9 +32,10 @@ def collect(session: Session, *, output: Path | None = None, episodes: int | Non
     count = episodes or config.episodes
     total = count + config.expert_episodes
     done = _whole_lines(path)
+    played, shown = done["policy"], done["expert"]
     with (
         session.timed("collect"),
-        session.progress("collect", total, unit="episode", done=done) as bar,
+        session.progress("collect", total, unit="episode", done=played + shown) as bar,
     ):
         won: list[bool] = []
 
@@ -41,23 +43,26 @@ def collect(session: Session, *, output: Path | None = None, episodes: int | Non
             won.append(trajectory.won)
             bar.update(success=sum(won) / len(won))
 
-        for start in range(done, count, _CHUNK):
+        for start in range(played, count, _CHUNK):
             jobs = [
                 session.job(
-                    tasks[i % len(tasks)], SkillBank(), phase=addresses.COLLECT, repeat=i // len(tasks)
+                    tasks[i % len(tasks)],
+                    SkillBank(),
+                    phase=addresses.COLLECT,
+                    repeat=i // len(tasks),
                 )
                 for i in range(start, min(start + _CHUNK, count))
             ]
-            played = session.play(jobs, temperature=config.temperature, on_done=on_done)
-            store.append(path, played)
-        for i in range(max(done, count), total):
+            found = session.play(jobs, temperature=config.temperature, on_done=on_done)
+            store.append(path, found)
+        for i in range(count + shown, total):
             task = tasks[i % len(tasks)]
             trajectory = expert_episode(session, task)
             store.append(path, [trajectory])
             on_done(trajectory)
     session.metrics.resume("collect", -1)
-    found = [t for t in store.read(path) if t.source == "policy"]
-    session.metrics.write("collect", 0, outcome(found))
+    own = [t for t in store.read(path) if t.source == "policy"]
+    session.metrics.write("collect", 0, outcome(own))
     return path
 
 
@@ -106,9 +111,9 @@ def load(path: Path) -> Sequence[Trajectory]:
     return [t for t in store.read(path) if not t.error]
 
 
-def _whole_lines(path: Path) -> int:
-    """Episodes already on disk; a torn last line is dropped."""
+def _whole_lines(path: Path) -> Counter[str]:
+    """Episodes already on disk by who acted; a torn last line is dropped."""
     if not path.exists():
-        return 0
+        return Counter()
     truncate_jsonl(path, lambda row: True)
-    return sum(1 for _ in read_jsonl(path))
+    return Counter(trajectory.source for trajectory in store.read(path))

@@ -29,6 +29,6 @@ def distill(session: Session, trajectories: Path, *, output: Path | None = None)
             max_per_category=session.config.distill.max_trajectories_per_category,
             progress=on_answer,
         )
-    write_json(path.with_name("report.json"), report.to_json())
+    write_json(path.with_name(f"{path.stem}-report.json"), report.to_json())
     save_bank(bank, path)
     return bank

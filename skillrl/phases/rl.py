@@ -38,7 +38,7 @@ from skillrl.types import Trajectory
 
 
 @dataclasses.dataclass
-class Progress:
+class Cursor:
     """What the host knows at the start of an iteration; saved with every checkpoint."""
 
     iteration: int
@@ -64,7 +64,8 @@ def rl(session: Session, reference: Params, bank: SkillBank) -> tuple[Params, Sk
                 trajectories = _rollouts(session, state, now)
                 state, metrics = _update(session, updater, shapes, state, reference, trajectories)
                 now.bank = now.bank.record_use(trajectories)
-                now.since_event += trajectories
+                if session.config.evolution.enabled:
+                    now.since_event += trajectories
                 now.iteration += 1
                 metrics |= outcome(trajectories) | _evolution(session, now)
                 metrics |= _quick_look(session, state, now)
@@ -74,7 +75,7 @@ def rl(session: Session, reference: Params, bank: SkillBank) -> tuple[Params, Sk
     return state.params, now.bank
 
 
-def _rollouts(session: Session, state: TrainState, now: Progress) -> list[Trajectory]:
+def _rollouts(session: Session, state: TrainState, now: Cursor) -> list[Trajectory]:
     """G episodes of each of the iteration's tasks, in canonical order; also on disk."""
     config = session.config.rl
     tasks = choose_tasks(
@@ -85,9 +86,7 @@ def _rollouts(session: Session, state: TrainState, now: Progress) -> list[Trajec
     )
     session.publish(state.params, now.iteration * config.minibatches)
     jobs = [
-        session.job(
-            task, now.bank, phase=addresses.RL, iteration=now.iteration, member=member
-        )
+        session.job(task, now.bank, phase=addresses.RL, iteration=now.iteration, member=member)
         for task in tasks
         for member in range(config.group_size)
     ]
@@ -109,10 +108,9 @@ def _update(
     """One pass over the iteration in minibatches of whole groups."""
     config = session.config.rl
     groups = to_samples(trajectories, config.group_size, config)
-    per_minibatch = -(-len(groups) // config.minibatches)
     minibatches = [
-        [sample for group in groups[at : at + per_minibatch] for sample in group]
-        for at in range(0, len(groups), per_minibatch)
+        [sample for index in part for sample in groups[index]]
+        for part in np.array_split(np.arange(len(groups)), config.minibatches)
     ]
     batches = [
         make_minibatch(samples, shapes, aggregation=config.loss_aggregation)
@@ -149,14 +147,12 @@ def _update(
 
 def _zero_variance(trajectories: Sequence[Trajectory], group_size: int) -> float:
     """Share of groups whose episodes all ended alike: they teach through the KL term alone."""
-    groups = [
-        trajectories[at : at + group_size] for at in range(0, len(trajectories), group_size)
-    ]
+    groups = [trajectories[at : at + group_size] for at in range(0, len(trajectories), group_size)]
     same = [len({t.won for t in group if not t.error}) <= 1 for group in groups]
     return sum(same) / max(1, len(same))
 
 
-def _evolution(session: Session, now: Progress) -> dict[str, float]:
+def _evolution(session: Session, now: Cursor) -> dict[str, float]:
     """Lets the bank evolve if this iteration ends an interval."""
     config = session.config.evolution
     if not config.enabled or now.iteration % config.validation_interval:
@@ -183,7 +179,7 @@ def _evolution(session: Session, now: Progress) -> dict[str, float]:
     }
 
 
-def _quick_look(session: Session, state: TrainState, now: Progress) -> dict[str, float]:
+def _quick_look(session: Session, state: TrainState, now: Cursor) -> dict[str, float]:
     """Greedy success on the first few held-out tasks; for the curve, never for a decision."""
     config = session.config.evaluation
     if not config.quick_tasks or now.iteration % config.quick_interval:
@@ -198,9 +194,7 @@ def _quick_look(session: Session, state: TrainState, now: Progress) -> dict[str,
     return values
 
 
-def _checkpoint(
-    session: Session, checkpoints: Checkpoints, state: TrainState, now: Progress
-) -> None:
+def _checkpoint(session: Session, checkpoints: Checkpoints, state: TrainState, now: Cursor) -> None:
     total = session.config.rl.training_epochs
     if now.iteration % session.config.checkpoint.interval and now.iteration != total:
         return
@@ -219,13 +213,13 @@ def _resume(
     updater: Updater,
     state: TrainState,
     bank: SkillBank,
-) -> tuple[TrainState, Progress]:
+) -> tuple[TrainState, Cursor]:
     """The latest checkpoint, with all files cut back to it; or the beginning."""
-    now = Progress(0, bank, [])
+    now = Cursor(0, bank, [])
     latest = checkpoints.latest()
     if latest is not None:
         state, extra = checkpoints.restore(latest, updater.abstract_state)
-        now = Progress(extra["iteration"], bank_from_json(extra["bank"]), [])
+        now = Cursor(extra["iteration"], bank_from_json(extra["bank"]), [])
         for iteration in range(now.iteration - extra["since_event"], now.iteration):
             path = session.run.file("rl", "trajectories", f"{iteration + 1:05d}.jsonl")
             now.since_event += store.read(path)

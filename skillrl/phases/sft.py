@@ -67,15 +67,16 @@ def sft(
         with Checkpoints(
             session.run.file("checkpoints", "sft"), keep=session.config.checkpoint.keep
         ) as checkpoints:
-            epoch = checkpoints.latest() or 0
-            if epoch:
-                state, _ = checkpoints.restore(epoch, updater.abstract_state)
-            session.metrics.resume("sft", epoch * per_epoch)
-            with session.progress("sft", total, unit="update", done=epoch * per_epoch) as bar:
-                for epoch in range(epoch, config.epochs):
-                    order = np.random.default_rng(
-                        [session.seed, addresses.SFT, epoch]
-                    ).permutation(len(data))
+            done = checkpoints.latest() or 0
+            if done:
+                state, extra = checkpoints.restore(done, updater.abstract_state)
+                _check_same_data(session, extra["examples"], len(data))
+            session.metrics.resume("sft", done * per_epoch)
+            with session.progress("sft", total, unit="update", done=done * per_epoch) as bar:
+                for epoch in range(done, config.epochs):
+                    order = np.random.default_rng([session.seed, addresses.SFT, epoch]).permutation(
+                        len(data)
+                    )
                     for at in range(per_epoch):
                         chosen = order[at * config.batch_size : (at + 1) * config.batch_size]
                         batch = make_minibatch(
@@ -87,6 +88,14 @@ def sft(
                         bar.update(loss=numbers["loss"])
                     checkpoints.save(epoch + 1, state, {"examples": len(data)})
     return state.params
+
+
+def _check_same_data(session: Session, before: int, now: int) -> None:
+    if before != now:
+        raise SkillRLError(
+            f"sft: {session.run.path} was cold-started on {before} examples, now there are {now}: "
+            "repeat --num_examples and --skill_bank as they were, or name another --workdir"
+        )
 
 
 def make_examples(

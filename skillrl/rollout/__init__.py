@@ -1,0 +1,1 @@
+"""Playing many episodes against one engine, and keeping what came of it."""

@@ -19,6 +19,9 @@ from skillrl.errors import SkillRLError
 from skillrl.inference.base import Engine, Generate, Sampling
 from skillrl.types import Task, Trajectory
 
+PATIENCE = 0.05
+"""Seconds that a grid less than half full waits for the next environment answer."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -40,20 +43,29 @@ class _Live:
 
 
 class _Handles:
-    """Environment handles, used again by later episodes."""
+    """Environment handles, used again by later episodes; `close` also closes those in use."""
 
     def __init__(self, suite: Suite):
         self._suite = suite
         self._idle: list[Environment] = []
+        self._open: dict[int, Environment] = {}
 
     def take(self) -> Environment:
-        return self._idle.pop() if self._idle else self._suite.make()
+        if self._idle:
+            return self._idle.pop()
+        handle = self._suite.make()
+        self._open[id(handle)] = handle
+        return handle
 
     def give(self, handle: Environment) -> None:
         self._idle.append(handle)
 
+    def drop(self, handle: Environment) -> None:
+        del self._open[id(handle)]
+        handle.close()
+
     def close(self) -> None:
-        for handle in self._idle:
+        for handle in self._open.values():
             handle.close()
 
 
@@ -94,7 +106,7 @@ def collect(
     def finish(live: _Live, trajectory: Trajectory) -> None:
         results[live.index] = trajectory
         if trajectory.error:
-            live.environment.close()
+            handles.drop(live.environment)
         else:
             handles.give(live.environment)
         if on_done:
@@ -152,10 +164,8 @@ def collect(
                 break
             if busy:
                 enough = 2 * len(waiting) >= engine.slots
-                timeout = 0 if enough else None
-                done, _ = concurrent.futures.wait(
-                    busy, timeout, concurrent.futures.FIRST_COMPLETED
-                )
+                timeout = 0.0 if enough else PATIENCE if waiting else None
+                done, _ = concurrent.futures.wait(busy, timeout, concurrent.futures.FIRST_COMPLETED)
                 for future in done:
                     live = busy.pop(future)
                     error = future.exception()
@@ -167,18 +177,18 @@ def collect(
                         raise error
                     else:
                         advance(live, future.result())
-                if busy and 2 * len(waiting) < engine.slots:
+                if done and busy and 2 * len(waiting) < engine.slots:
                     continue
             if not waiting:
                 continue
-            chosen = engine.choose([live.request for live in waiting])
+            chosen = engine.choose([request for live in waiting if (request := live.request)])
             served = [waiting[i] for i in chosen]
             taken = set(chosen)
             rest = [live for i, live in enumerate(waiting) if i not in taken]
             waiting.clear()
             waiting.extend(rest)
-            answers = engine.generate([live.request for live in served], sampling)
-            for live, answer in zip(served, answers, strict=True):
+            requests = [request for live in served if (request := live.request)]
+            for live, answer in zip(served, engine.generate(requests, sampling), strict=True):
                 live.request = None
                 advance(live, answer)
     finally:

@@ -26,16 +26,16 @@ def from_json(data: Mapping[str, Any]) -> Trajectory:
     try:
         fields = {key: value for key, value in data.items() if key != "id"}
         task = Task(**fields.pop("task"))
-        steps = tuple(
-            Step(**{k: tuple(v) if isinstance(v, list) else v for k, v in step.items()})
-            for step in fields.pop("steps")
-        )
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-        return Trajectory(task=task, steps=steps, **fields)
+        steps = tuple(Step(**_tuples(step)) for step in fields.pop("steps"))
+        return Trajectory(task=task, steps=steps, **_tuples(fields))
     except (KeyError, TypeError, AttributeError) as error:
         raise SkillRLError(
             f"not a trajectory of this version ({type(error).__name__}: {error}); collect again"
         ) from error
+
+
+def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
 
 
 def append(path: str | Path, trajectories: Iterable[Trajectory]) -> None:

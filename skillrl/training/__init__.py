@@ -1,0 +1,1 @@
+"""Pure functions of training: advantages, losses, batches, updates, checkpoints."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 
 from skillrl.inference.base import bucket_of
 from skillrl.training.losses import token_weights
+
+Rows = jax.Array | NDArray[Any]
+"""On the host as it is made, on the devices as it is used."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,14 +60,14 @@ class Micro:
       advantages: float32 [B, M].
     """
 
-    prefix: jax.Array
-    tokens: jax.Array
-    suffix_lengths: jax.Array
-    response_lengths: jax.Array
-    weights: jax.Array
-    old: jax.Array
-    ref: jax.Array
-    advantages: jax.Array
+    prefix: Rows
+    tokens: Rows
+    suffix_lengths: Rows
+    response_lengths: Rows
+    weights: Rows
+    old: Rows
+    ref: Rows
+    advantages: Rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +134,7 @@ def make_minibatch(
     mask = np.zeros((len(samples), longest), bool)
     for i, s in enumerate(samples):
         mask[i, : len(s.response_ids)] = True
-    weights = token_weights(mask, [s.trajectory for s in samples], aggregation)
+    weights = token_weights(mask, np.array([s.trajectory for s in samples]), aggregation)
 
     buckets: dict[tuple[int, int], dict[int, list[int]]] = {}
     for i, s in enumerate(samples):
@@ -140,7 +144,7 @@ def make_minibatch(
         )
         buckets.setdefault(shape, {}).setdefault(prefixes[s.prefix_ids], []).append(i)
 
-    micros, used, computed = [], 0, 0
+    micros, computed = [], 0
     for (s_width, r_width), by_prefix in sorted(buckets.items()):
         lines = [
             (prefix, same[at : at + shapes.members])

@@ -72,6 +72,4 @@ def examples(
 
 def sample_of(example: Example, index: int) -> Sample:
     """`example` as a row to train on."""
-    return Sample(
-        example.prefix_ids, example.suffix_ids, example.response_ids, trajectory=index
-    )
+    return Sample(example.prefix_ids, example.suffix_ids, example.response_ids, trajectory=index)

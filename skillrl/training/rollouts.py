@@ -15,15 +15,23 @@ from skillrl.types import Task, Trajectory
 def choose_tasks(tasks: Sequence[Task], count: int, iteration: int, seed: int) -> list[Task]:
     """The `count` tasks of an iteration: shuffled passes over all tasks, without repeats.
 
-    Pass e is the permutation that (seed, e) fixes, so any iteration can be computed on
-    its own and a resumed run needs no cursor but its number.
+    (seed, count) fix every pass, so any iteration can be computed on its own and a
+    resumed run needs no cursor but its number. No iteration holds a task twice, unless
+    there are fewer than `count`: where it takes the end of one pass and the beginning of
+    the next, the tasks of that end come later in the next.
     """
-    chosen = []
-    for position in range(iteration * count, (iteration + 1) * count):
-        epoch, index = divmod(position, len(tasks))
-        order = np.random.default_rng([seed, epoch]).permutation(len(tasks))
-        chosen.append(tasks[order[index]])
-    return chosen
+    size = len(tasks)
+    order: list[int] = []
+    passes: dict[int, list[int]] = {}
+    for epoch in range(((iteration + 1) * count - 1) // size + 1):
+        shuffled = np.random.default_rng([seed, epoch]).permutation(size).tolist()
+        taken = epoch * size % count
+        late = set(order[size - taken :]) if taken and count <= size else set()
+        first = [i for i in shuffled if i not in late][: count - taken] if late else []
+        order = first + [i for i in shuffled if i not in first]
+        passes[epoch] = order
+    spots = (divmod(at, size) for at in range(iteration * count, (iteration + 1) * count))
+    return [tasks[passes[epoch][index]] for epoch, index in spots]
 
 
 def episode_return(trajectory: Trajectory, reward: str) -> float:

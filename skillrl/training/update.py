@@ -120,7 +120,7 @@ def response_logprobs(
     before = jnp.broadcast_to(jnp.arange(s, s + r - 1), (*last.shape[:2], r - 1))
     hidden, _ = forward(
         params,
-        micro.tokens,
+        jnp.asarray(micro.tokens),
         position,
         config=config,
         mask=mask,
@@ -194,12 +194,12 @@ def make_updater(
         new = TrainState(
             jax.tree.map(keep, params, state.params),
             jax.tree.map(keep, moments, state.optimizer),
-            state.step + 1,
+            state.step + finite,
         )
         return new, {"grad_norm": norm, "skipped": 1.0 - finite}
 
     scalar = replicated(mesh)
-    shardings = TrainState(param_shardings, optimizer_shardings, scalar)
+    shardings = TrainState(param_shardings, optimizer_shardings, scalar)  # type: ignore[arg-type]
     prefix_backward = jax.jit(prefix_backward, out_shardings=param_shardings)
     apply = jax.jit(apply, donate_argnums=0, out_shardings=(shardings, scalar))
     zeros = jax.jit(

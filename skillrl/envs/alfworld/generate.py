@@ -160,7 +160,7 @@ def make_problem(spec: Spec) -> Problem:
     room = make_room(spec.scene, spec.room_seed)
     rng = random.Random(spec.task_seed)
     here = {r.kind for r in room.receptacles}
-    target, place = rng.choice(_choices(spec.category, room.kind, here))
+    target, place = rng.choice(choices(spec.category, room.kind, here))
     copies = rng.choice((2, 2, 2, 2, 3) if spec.category == TWO else (1, 1, 1, 1, 1, 2))
     treated = spec.category in _TREATABLE
     banned = set() if treated or spec.category == LOOK else {place}
@@ -170,9 +170,7 @@ def make_problem(spec: Spec) -> Problem:
     others = [o for o in rooms.THINGS[room.kind] if o != target and _has_place(o, room)]
     bag = rng.sample(others * 2, min(len(others) * 2, rng.randint(10, 18) - len(things)))
     things += [_put(other, room, set(), rng) for other in bag]
-    goal = rng.choice(_goals()[spec.category]["templates"]).format(
-        obj=target.lower(), recep=place.lower(), toggle=place.lower()
-    )
+    goal = goal_sentence(spec.category, target, place, rng)
     return Problem(room, target, place, goal, tuple(things))
 
 
@@ -227,7 +225,14 @@ def write_game(game: Mapping[str, Any], spec: Spec, directory: str | Path) -> Pa
     return path
 
 
-def _choices(category: str, kind: str, here: set[str]) -> Sequence[tuple[str, str]]:
+def goal_sentence(category: str, thing: str, place: str, rng: random.Random) -> str:
+    """One of ALFRED's template sentences for an object and its destination (or lamp)."""
+    return rng.choice(_goals()[category]["templates"]).format(
+        obj=thing.lower(), recep=place.lower(), toggle=place.lower()
+    )
+
+
+def choices(category: str, kind: str, here: set[str]) -> Sequence[tuple[str, str]]:
     """All (object class, destination or lamp) of `category` that make sense in a room."""
     if category not in CATEGORIES:
         raise SkillRLError(f"category {category!r}: use one of {', '.join(CATEGORIES)}")

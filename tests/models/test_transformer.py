@@ -1,0 +1,228 @@
+"""One definition, several ways through it: whole rows, segments, kept tokens, a cache."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from skillrl.models.transformer import (
+    KV,
+    Append,
+    Segment,
+    attend,
+    causal_mask,
+    forward,
+    init,
+    logits,
+    rotary,
+    unembed,
+)
+from tests.conftest import spread_params
+
+P, S, M = 7, 6, 3  # padded prefix, padded suffix, rows per prefix
+PREFIXES = np.array([7, 4])
+SUFFIXES = np.array([[6, 1, 3], [2, 5, 6]])
+
+
+@pytest.fixture(scope="module", params=["qwen2", "qwen3"])
+def model(request, tiny_config, tiny_params):
+    if request.param == "qwen2":
+        return tiny_config, tiny_params
+    # Untied head and a head width that is not hidden / heads, as Qwen3 may have.
+    config = dataclasses.replace(
+        tiny_config, model_type="qwen3", tie_embeddings=False, head_dim=6
+    )
+    return config, spread_params(config, seed=3)
+
+
+@pytest.fixture(scope="module")
+def rows(model):
+    """Right-padded prefixes [2, P] and suffixes [2, M, S], and their logits by whole rows."""
+    config, params = model
+    rng = np.random.default_rng(0)
+    prefix = rng.integers(0, config.vocab_size, (2, P))
+    suffix = rng.integers(0, config.vocab_size, (2, M, S))
+    whole = np.zeros((2, M, P + S), int)
+    for b in range(2):
+        for m in range(M):
+            n = PREFIXES[b]
+            whole[b, m, :n] = prefix[b, :n]
+            whole[b, m, n : n + S] = suffix[b, m]
+    lengths = PREFIXES[:, None] + SUFFIXES
+    plain = jax.jit(functools.partial(logits, config=config))
+    found = plain(params, jnp.asarray(whole.reshape(2 * M, -1)), lengths=lengths.reshape(-1))
+    found = np.asarray(found).reshape(2, M, P + S, -1)
+    expected = np.stack(
+        [[found[b, m, PREFIXES[b] : PREFIXES[b] + S] for m in range(M)] for b in range(2)]
+    )
+    return prefix, suffix, expected
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def run_prefix(params, tokens, *, config):
+    positions = jnp.broadcast_to(jnp.arange(P), (2, 1, P))
+    mask = causal_mask(PREFIXES[:, None], P)
+    _, kv = forward(params, tokens[:, None], positions, config=config, mask=mask)
+    return Segment(kv, (jnp.arange(P) < PREFIXES[:, None])[:, None])
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def run_suffix(params, prefix, tokens, lengths, keep=None, *, config):
+    positions = PREFIXES[:, None, None] + jnp.arange(tokens.shape[-1])
+    mask = causal_mask(lengths, tokens.shape[-1])
+    hidden, kv = forward(
+        params, tokens, positions, config=config, mask=mask, segments=(prefix,), keep=keep
+    )
+    return unembed(params, hidden), kv
+
+
+def test_a_shared_prefix_and_suffixes_equal_whole_rows(model, rows):
+    config, params = model
+    prefix, suffix, expected = rows
+    segment = run_prefix(params, prefix, config=config)
+    assert segment.kv.k.shape == (2, 2, 1, P, 1, config.head_dim)
+    found, kv = run_suffix(params, segment, suffix, SUFFIXES, config=config)
+    assert kv.v.shape == (2, 2, M, S, 1, config.head_dim)
+    real = np.arange(S) < SUFFIXES[..., None]
+    assert np.abs(expected[real]).max() > 1  # the comparison is of something
+    np.testing.assert_allclose(found[real], expected[real], atol=1e-5)
+
+
+def test_padding_of_the_prefix_is_never_read(model, rows):
+    config, params = model
+    prefix, suffix, _ = rows
+    other = np.where(np.arange(P) < PREFIXES[:, None], prefix, 1)
+    found = [
+        run_suffix(
+            params, run_prefix(params, p, config=config), suffix, SUFFIXES, config=config
+        )[0]
+        for p in (prefix, other)
+    ]
+    real = np.arange(S) < SUFFIXES[..., None]
+    np.testing.assert_array_equal(found[0][real], found[1][real])
+
+
+def test_keep_gives_the_hidden_states_of_these_tokens_and_all_keys(model, rows):
+    config, params = model
+    prefix, suffix, _ = rows
+    segment = run_prefix(params, prefix, config=config)
+    every, kv = run_suffix(params, segment, suffix, SUFFIXES, config=config)
+    keep = np.stack([SUFFIXES - 1, np.zeros_like(SUFFIXES)], -1)
+    some, kv_kept = run_suffix(params, segment, suffix, SUFFIXES, keep, config=config)
+    np.testing.assert_allclose(some, np.take_along_axis(every, keep[..., None], 2), atol=1e-5)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), kv_kept, kv)
+
+
+def test_decoding_into_a_cache_equals_whole_rows(model, rows):
+    config, params = model
+    prefix, suffix, expected = rows
+    segment = run_prefix(params, prefix, config=config)
+    shape = (2, 2, M, S, 1, config.head_dim)
+    cache = KV(jnp.zeros(shape), jnp.zeros(shape))
+
+    @jax.jit
+    def step(cache, token, t):
+        positions = jnp.broadcast_to(PREFIXES[:, None, None] + t, (2, M, 1))
+        mask = jnp.broadcast_to(jnp.arange(S) <= t, (2, M, 1, S))
+        hidden, cache = forward(
+            params,
+            token,
+            positions,
+            config=config,
+            mask=mask,
+            segments=(segment,),
+            append=Append(cache, t),
+        )
+        return unembed(params, hidden)[:, :, 0], cache
+
+    found = []
+    for t in range(S):
+        now, cache = step(cache, suffix[:, :, t : t + 1], t)
+        found.append(now)
+    real = np.arange(S) < SUFFIXES[..., None]
+    np.testing.assert_allclose(np.stack(found, 2)[real], expected[real], atol=1e-5)
+
+
+def test_attention_over_parts_equals_plain_softmax_attention():
+    rng = np.random.default_rng(1)
+    q = rng.normal(size=(2, 3, 4, 2, 2, 5)).astype(np.float32)
+    shared, own = (rng.normal(size=(2, 2, m, c, 2, 5)).astype(np.float32) for m, c in ((1, 6), (3, 4)))
+    seen = rng.random((2, 1, 1, 6)) < 0.5
+    causal = np.broadcast_to(np.tril(np.ones((4, 4), bool)), (2, 3, 4, 4))
+    found = attend(q, [(KV(*shared), seen), (KV(*own), causal)])
+
+    k, v = (np.concatenate([np.repeat(a, 3, 1), b], 2) for a, b in zip(shared, own, strict=True))
+    mask = np.concatenate([np.broadcast_to(seen, (2, 3, 4, 6)), causal], -1)
+    score = np.einsum("bmtkgq,bmckq->bmkgtc", q, k)
+    weight = np.where(mask[:, :, None, None], np.exp(score), 0)
+    weight /= weight.sum(-1, keepdims=True)
+    np.testing.assert_allclose(found, np.einsum("bmkgtc,bmckq->bmtkgq", weight, v), atol=1e-5)
+
+
+def test_rotary_by_hand_and_by_distance():
+    x = np.array([1.0, 2.0, 3.0, 4.0], np.float32).reshape(1, 1, 1, 1, 4)
+    turned = rotary(x, np.full((1, 1, 1), 2), 100.0).reshape(4)
+    a, b = 2.0, 0.2  # angles: position / theta^(i / half)
+    np.testing.assert_allclose(
+        turned,
+        [
+            np.cos(a) - 3 * np.sin(a),
+            2 * np.cos(b) - 4 * np.sin(b),
+            3 * np.cos(a) + np.sin(a),
+            4 * np.cos(b) + 2 * np.sin(b),
+        ],
+        rtol=1e-5,
+    )
+    product = [
+        jnp.sum(rotary(x, np.full((1, 1, 1), p), 100.0) * rotary(x, np.full((1, 1, 1), q), 100.0))
+        for p, q in ((5, 3), (12, 10))
+    ]
+    np.testing.assert_allclose(*product, rtol=1e-5)  # only the distance counts
+
+
+@functools.partial(jax.jit, static_argnames=("config", "remat"))
+def gradient(params, tokens, lengths, *, config, remat):
+    def loss(params):
+        positions = jnp.broadcast_to(jnp.arange(S), tokens.shape)
+        mask = causal_mask(lengths, S)
+        hidden, kv = forward(params, tokens, positions, config=config, mask=mask, remat=remat)
+        real = (jnp.arange(S) < lengths[..., None])[..., None]
+        return jnp.sum(jnp.where(real, unembed(params, hidden), 0.0) ** 2) + jnp.sum(kv.v[0, 0] ** 2)
+
+    return jax.grad(loss)(params)
+
+
+def test_remat_changes_no_gradient(tiny_config, tiny_params):
+    tokens = np.random.default_rng(2).integers(0, 64, (2, M, S))
+    plain = gradient(tiny_params, tokens, SUFFIXES, config=tiny_config, remat="none")
+    assert all(jnp.abs(g).max() > 0 for g in jax.tree.leaves(plain))
+    for remat in ("full", "dots"):
+        other = gradient(tiny_params, tokens, SUFFIXES, config=tiny_config, remat=remat)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), other, plain)
+
+
+def test_gradients_are_finite_with_fully_padded_rows(tiny_config, tiny_params):
+    tokens = np.zeros((2, M, S), int)
+    for lengths in (np.zeros((2, M), int), SUFFIXES * (np.arange(M) > 0)):
+        found = gradient(tiny_params, tokens, lengths, config=tiny_config, remat="none")
+        assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(found))
+
+
+def test_a_single_layer_works(tiny_config):
+    config = dataclasses.replace(tiny_config, num_layers=1)
+    shapes = jax.eval_shape(lambda: init(jax.random.key(0), config))
+    out = jax.eval_shape(
+        functools.partial(logits, config=config), shapes, jax.ShapeDtypeStruct((2, 5), jnp.int32)
+    )
+    assert (out.shape, out.dtype) == ((2, 5, 64), jnp.float32)
+
+
+def test_causal_mask_by_hand():
+    found = causal_mask(jnp.array([[2, 0]]), 3)[0].astype(int).tolist()
+    assert found == [
+        [[1, 0, 0], [1, 1, 0], [1, 1, 1]],  # padding sees itself
+        [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    ]

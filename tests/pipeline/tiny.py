@@ -1,0 +1,116 @@
+"""A whole run in miniature: a policy made on the fly, few episodes, one compiled shape each."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from skillrl import cli
+from skillrl.agent.agent import render_response
+from skillrl.agent.prompt import PromptConfig, render_prefix, render_suffix
+from skillrl.config import Config
+from skillrl.envs import make_suite
+from skillrl.models import tiny_tokenizer, weights
+from skillrl.models.config import ModelConfig
+from skillrl.models.tokenizer import Tokenizer
+from skillrl.models.transformer import init
+from skillrl.teacher.simulated import vocabulary
+from skillrl.types import Observation
+
+ROOT = Path(__file__).resolve().parents[2]
+SEED = 5  # its first iterations share a category, so that an evolved skill is seen again
+
+SETTINGS: dict[str, Any] = {
+    "env": {"max_steps": 8},
+    "collect": {"episodes": 6, "expert_episodes": 12},
+    "distill": {"max_trajectories_per_category": 2},
+    "sft": {"batch_size": 12, "epochs": 2, "learning_rate": 3e-3, "num_examples": 36},
+    "rl": {
+        "batch_size": 4,
+        "group_size": 2,
+        "minibatches": 2,
+        "training_epochs": 2,
+        "learning_rate": 1e-3,
+        "max_prompt_length": 704,
+        "max_response_length": 24,
+    },
+    "skill_retrieval": {"top_k": 6, "similarity_threshold": -1, "general_top_k": 1},
+    "agent": {"history_length": 1, "action_history": 8, "max_observation_tokens": 128},
+    "rollout": {"slots": 4, "prefix_buckets": [320], "suffix_buckets": [384]},
+    "train_batch": {"micro_rows": 8, "members": 2, "response_buckets": [40]},
+    "evolution": {"validation_interval": 1, "min_episodes": 1},
+    "evaluation": {"max_tasks": 3, "quick_tasks": 2, "quick_interval": 1},
+    "checkpoint": {"interval": 1},
+}
+
+MODEL = ModelConfig(
+    hidden_size=16, intermediate_size=32, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=8
+)
+
+
+def corpus() -> Iterator[str]:
+    """Prompts and responses of some training tasks, and the teacher's words."""
+    suite = make_suite("alfworld", Config().env)
+    environment = suite.make()
+    for task in suite.tasks("train")[:12]:
+        role, user = render_prefix(suite.role, task.goal, ())
+        now: Observation = environment.reset(task)
+        yield f"{role}\n{user}" + render_suffix(1, now.text, now.admissible, (), PromptConfig())
+        yield from (render_response("I go on", action) for action in now.admissible)
+    yield from vocabulary()
+
+
+def make_policy(directory: Path, config: ModelConfig = MODEL) -> Path:
+    """A Hugging Face directory with random weights and a tokenizer that knows the words."""
+    size = tiny_tokenizer.build(corpus(), directory, vocab_size=576)
+    import dataclasses
+
+    config = dataclasses.replace(config, vocab_size=size)
+    params = init(jax.random.key(0), config)
+    weights.save(directory / "model", params, config, tokenizer_dir=directory)
+    return directory / "model"
+
+
+def merged(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Two levels of settings, `other` on top."""
+    return {name: {**base.get(name, {}), **other.get(name, {})} for name in {**base, **other}}
+
+
+def run(*arguments: str | Path) -> tuple[int, str, str]:
+    """Status, stdout and stderr of a command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = cli.main([str(argument) for argument in arguments])
+    return status, out.getvalue(), err.getvalue()
+
+
+def start(*arguments: str | Path, cache: Path) -> subprocess.Popen[str]:
+    """A command in a process of its own, which finds compiled functions in `cache`."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "skillrl", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a JSON lines file."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
