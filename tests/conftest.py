@@ -103,13 +103,18 @@ def tiny_params(tiny_config: ModelConfig) -> dict:
 def spread_params(config: ModelConfig, seed: int = 0) -> dict:
     """Random parameters, far from initialisation, so that every part shows in the logits."""
     import jax
+    import numpy as np
 
-    from skillrl.models import transformer
+    from skillrl.models.transformer import init
 
-    leaves, tree = jax.tree.flatten(transformer.init(jax.random.key(seed), config))
-    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-    noisy = [x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, noisy)
+    rng = np.random.default_rng(seed)
+
+    def make(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        centre = 1.0 if path[-1].key == "scale" else 0.0
+        return jax.device_put((centre + 0.3 * rng.normal(size=leaf.shape)).astype(np.float32))
+
+    shapes = jax.eval_shape(lambda: init(jax.random.key(0), config))
+    return jax.tree_util.tree_map_with_path(make, shapes)
 
 
 @pytest.fixture(scope="session")

@@ -120,18 +120,19 @@ def _update(
     if config.old_logprobs == "recomputed":
         batches = [with_old(batch, updater.score(state.params, batch)) for batch in batches]
     totals: dict[str, float] = {}
+    fresh: dict[str, float] = {}  # the gap before any update of this iteration
     for batch in batches:
         batch = with_reference(batch, updater.score(reference, batch))
         state, metrics = updater.update(state, batch)
         numbers = host_metrics(metrics)
-        first_gap = {"sampler_gap_fresh": numbers["sampler_gap"]} if not totals else {}
+        fresh = fresh or {"sampler_gap_fresh": numbers["sampler_gap"]}
         totals = combine_metrics(totals, numbers) if totals else numbers
-        totals |= first_gap
     count = max(1, len(batches))
     means = {
-        name: value if name.endswith(("_max", "_fresh", "skipped")) else value / count
+        name: value if name.endswith(("_max", "skipped")) else value / count
         for name, value in totals.items()
     }
+    means |= fresh
     flat: list[Sample] = [sample for group in groups for sample in group]
     means |= {
         "padding": float(np.mean([batch.padding for batch in batches])) if batches else 0.0,

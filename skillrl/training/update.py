@@ -185,7 +185,7 @@ def make_updater(
         return jax.tree.map(jnp.add, grads, pull(kv_grads)[0])
 
     def apply(state: TrainState, grads: Params) -> tuple[TrainState, dict[str, jax.Array]]:
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         finite = jnp.isfinite(norm)
         updates, moments = optimizer.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)

@@ -53,9 +53,7 @@ def walk(agent):
 def test_an_episode_from_reset_to_trajectory(tiny_tokenizer):
     agent = make_agent(tiny_tokenizer)
     replies = walk(agent)
-    trajectory, asked = play(
-        agent, replies, member=2, repeat=1, policy_version=5, bank_version=3
-    )
+    trajectory, asked = play(agent, replies, member=2, repeat=1, policy_version=5, bank_version=3)
     kinds = [type(wants) for wants in asked]
     assert kinds == [Reset, Generate, Act, Generate, Act, Generate, Act]
     assert asked[0].task is TASK

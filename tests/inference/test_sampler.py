@@ -1,6 +1,7 @@
 """The sampler against one that computes every row anew, and `choose` by hand and by count."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -140,7 +141,7 @@ def test_ladders_rise_to_the_longest(longest, growth):
     rungs = ladder(longest, growth=growth)
     assert rungs[-1] == longest
     assert list(rungs) == sorted(set(rungs))
-    assert all(b <= max(a * growth, a + 1) for a, b in zip(rungs, rungs[1:], strict=False))
+    assert all(b <= max(a * growth, a + 1) for a, b in itertools.pairwise(rungs))
 
 
 def test_a_bucket_is_the_smallest_that_holds_the_length():

@@ -32,9 +32,7 @@ def model(request, tiny_config, tiny_params):
     if request.param == "qwen2":
         return tiny_config, tiny_params
     # Untied head and a head width that is not hidden / heads, as Qwen3 may have.
-    config = dataclasses.replace(
-        tiny_config, model_type="qwen3", tie_embeddings=False, head_dim=6
-    )
+    config = dataclasses.replace(tiny_config, model_type="qwen3", tie_embeddings=False, head_dim=6)
     return config, spread_params(config, seed=3)
 
 
@@ -96,9 +94,7 @@ def test_padding_of_the_prefix_is_never_read(model, rows):
     prefix, suffix, _ = rows
     other = np.where(np.arange(P) < PREFIXES[:, None], prefix, 1)
     found = [
-        run_suffix(
-            params, run_prefix(params, p, config=config), suffix, SUFFIXES, config=config
-        )[0]
+        run_suffix(params, run_prefix(params, p, config=config), suffix, SUFFIXES, config=config)[0]
         for p in (prefix, other)
     ]
     real = np.arange(S) < SUFFIXES[..., None]
@@ -149,7 +145,9 @@ def test_decoding_into_a_cache_equals_whole_rows(model, rows):
 def test_attention_over_parts_equals_plain_softmax_attention():
     rng = np.random.default_rng(1)
     q = rng.normal(size=(2, 3, 4, 2, 2, 5)).astype(np.float32)
-    shared, own = (rng.normal(size=(2, 2, m, c, 2, 5)).astype(np.float32) for m, c in ((1, 6), (3, 4)))
+    shared, own = (
+        rng.normal(size=(2, 2, m, c, 2, 5)).astype(np.float32) for m, c in ((1, 6), (3, 4))
+    )
     seen = rng.random((2, 1, 1, 6)) < 0.5
     causal = np.broadcast_to(np.tril(np.ones((4, 4), bool)), (2, 3, 4, 4))
     found = attend(q, [(KV(*shared), seen), (KV(*own), causal)])
@@ -190,7 +188,9 @@ def gradient(params, tokens, lengths, *, config, remat):
         mask = causal_mask(lengths, S)
         hidden, kv = forward(params, tokens, positions, config=config, mask=mask, remat=remat)
         real = (jnp.arange(S) < lengths[..., None])[..., None]
-        return jnp.sum(jnp.where(real, unembed(params, hidden), 0.0) ** 2) + jnp.sum(kv.v[0, 0] ** 2)
+        return jnp.sum(jnp.where(real, unembed(params, hidden), 0.0) ** 2) + jnp.sum(
+            kv.v[0, 0] ** 2
+        )
 
     return jax.grad(loss)(params)
 
@@ -201,7 +201,9 @@ def test_remat_changes_no_gradient(tiny_config, tiny_params):
     assert all(jnp.abs(g).max() > 0 for g in jax.tree.leaves(plain))
     for remat in ("full", "dots"):
         other = gradient(tiny_params, tokens, SUFFIXES, config=tiny_config, remat=remat)
-        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), other, plain)
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), other, plain
+        )
 
 
 def test_gradients_are_finite_with_fully_padded_rows(tiny_config, tiny_params):

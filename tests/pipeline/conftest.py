@@ -1,4 +1,4 @@
-"""One tiny run per session, shared by the tests of the pipeline."""
+"""One tiny run, shared by the tests of the pipeline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from tests.pipeline import tiny
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Directory in which this and other processes keep what they compiled."""
     directory = tmp_path_factory.mktemp("compiled")
@@ -34,13 +34,13 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     compilation_cache.reset_cache()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny base policy."""
     return tiny.make_policy(tmp_path_factory.mktemp("policy"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def flags(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
     """Makes the flags of a tiny run in `workdir`; keywords replace settings of a section."""
     folder = tmp_path_factory.mktemp("settings")
@@ -64,7 +64,7 @@ class Whole:
     err: str
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def whole(
     compiled: Path,
     flags: Callable[..., list[str]],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -38,18 +39,18 @@ SETTINGS: dict[str, Any] = {
         "batch_size": 4,
         "group_size": 2,
         "minibatches": 2,
-        "training_epochs": 2,
+        "training_epochs": 4,
         "learning_rate": 1e-3,
-        "max_prompt_length": 704,
+        "max_prompt_length": 1024,
         "max_response_length": 24,
     },
-    "skill_retrieval": {"top_k": 6, "similarity_threshold": -1, "general_top_k": 1},
+    "skill_retrieval": {"top_k": 6, "similarity_threshold": -1, "general_top_k": 8},
     "agent": {"history_length": 1, "action_history": 8, "max_observation_tokens": 128},
-    "rollout": {"slots": 4, "prefix_buckets": [320], "suffix_buckets": [384]},
+    "rollout": {"slots": 4, "prefix_buckets": [640], "suffix_buckets": [384]},
     "train_batch": {"micro_rows": 8, "members": 2, "response_buckets": [40]},
-    "evolution": {"validation_interval": 1, "min_episodes": 1},
-    "evaluation": {"max_tasks": 3, "quick_tasks": 2, "quick_interval": 1},
-    "checkpoint": {"interval": 1},
+    "evolution": {"validation_interval": 2, "min_episodes": 1},
+    "evaluation": {"max_tasks": 3, "quick_tasks": 2, "quick_interval": 2},
+    "checkpoint": {"interval": 3},  # between two evolutions, so that a resume reads rollouts again
 }
 
 MODEL = ModelConfig(
@@ -69,11 +70,9 @@ def corpus() -> Iterator[str]:
     yield from vocabulary()
 
 
-def make_policy(directory: Path, config: ModelConfig = MODEL) -> Path:
+def make_policy(directory: Path, config: ModelConfig = MODEL, *, vocab_size: int = 768) -> Path:
     """A Hugging Face directory with random weights and a tokenizer that knows the words."""
-    size = tiny_tokenizer.build(corpus(), directory, vocab_size=576)
-    import dataclasses
-
+    size = tiny_tokenizer.build(corpus(), directory, vocab_size=vocab_size)
     config = dataclasses.replace(config, vocab_size=size)
     params = init(jax.random.key(0), config)
     weights.save(directory / "model", params, config, tokenizer_dir=directory)
@@ -93,8 +92,28 @@ def run(*arguments: str | Path) -> tuple[int, str, str]:
     return status, out.getvalue(), err.getvalue()
 
 
-def start(*arguments: str | Path, cache: Path) -> subprocess.Popen[str]:
-    """A command in a process of its own, which finds compiled functions in `cache`."""
+STOPPING = """
+import os, sys
+from skillrl import cli
+from skillrl.run import Metrics
+
+phase, step, signal, *arguments = sys.argv[1:]
+write = Metrics.write
+
+def write_and_stop(self, *row):
+    write(self, *row)
+    if row[:2] == (phase, int(step)):
+        os.kill(os.getpid(), int(signal))
+
+Metrics.write = write_and_stop
+sys.exit(cli.main(arguments))
+"""
+
+
+def run_until(
+    phase: str, step: int, signal: int, *arguments: str | Path, cache: Path
+) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own that gets `signal` right after a row of metrics."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -102,13 +121,16 @@ def start(*arguments: str | Path, cache: Path) -> subprocess.Popen[str]:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    return subprocess.Popen(
-        [sys.executable, "-m", "skillrl", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
+    command = [sys.executable, "-c", STOPPING, phase, step, signal, *arguments]
+    return subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, env=environment, timeout=300
     )
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Every file below a directory."""
+    files = (path for path in sorted(directory.rglob("*")) if path.is_file())
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

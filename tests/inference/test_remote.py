@@ -1,0 +1,41 @@
+import pytest
+
+from skillrl.errors import SkillRLError
+from skillrl.inference.base import Generate, Sampling
+from skillrl.inference.openai import OpenAIEngine
+from skillrl.inference.remote import RemoteEngine
+from tests.loopback import Server, chat
+
+
+def asks(*steps):
+    return [
+        Generate((), (), (1, 0, 7, 0, 0, s), ("You act.", "Task. ", f"Step {s}.")) for s in steps
+    ]
+
+
+def test_texts_go_out_and_come_back():
+    with (
+        Server(lambda _, body: chat(body["messages"][1]["content"])) as server,
+        OpenAIEngine(server.url, "m") as client,
+    ):
+        engine = RemoteEngine(client, slots=2)
+        assert engine.choose(asks(0, 1, 2)) == [0, 1]
+        found = engine.generate(asks(0, 1), Sampling(temperature=0.5, max_tokens=9))
+        assert [a.text for a in found] == ["Task. Step 0.", "Task. Step 1."]
+        assert all(a.ids == () and a.logprobs == () and a.finished for a in found)
+        engine.generate(asks(1), Sampling())
+    bodies = {b["messages"][1]["content"]: b for _, b, _ in server.requests[:2]}
+    one, other = bodies["Task. Step 0."], bodies["Task. Step 1."]
+    assert one["messages"][0] == {"role": "system", "content": "You act."}
+    assert (one["temperature"], one["max_tokens"]) == (0.5, 9)
+    assert one["seed"] != other["seed"]  # an address of its own
+    assert server.requests[2][1]["seed"] == other["seed"]  # the same whenever it is asked
+
+
+@pytest.mark.parametrize("sampling", [Sampling(top_k=5), Sampling(top_p=0.9)])
+def test_restricted_sampling_is_refused_not_ignored(sampling):
+    with (
+        OpenAIEngine("http://127.0.0.1:9", "m") as client,
+        pytest.raises(SkillRLError, match="top_k"),
+    ):
+        RemoteEngine(client, slots=1).generate(asks(0), sampling)

@@ -1,0 +1,239 @@
+"""Evaluation: fixed manifests, the same numbers at any concurrency, nothing fed back."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+
+from skillrl.config import Config
+from skillrl.evaluation import stages
+from skillrl.evaluation.evaluate import evaluate, summarise
+from skillrl.evaluation.intervals import wilson
+from skillrl.evaluation.stages import load_stage
+from skillrl.files import read_json
+from skillrl.models.config import ModelConfig
+from skillrl.rollout import store
+from skillrl.session import open_session
+from tests import loopback
+from tests.pipeline import tiny
+
+TASKS = tiny.SETTINGS["evaluation"]["max_tasks"]
+
+
+@pytest.fixture(scope="module")
+def trained(whole):
+    """A session on the finished run, with its final policy published."""
+    config = Config.from_dict(read_json(whole.path / "config.json"))
+    with open_session(config, whole.path, seed=tiny.SEED, lock=False) as run:
+        policy, bank = load_stage(run, "rl")
+        run.publish(policy, 0)
+        yield run, bank
+
+
+@pytest.fixture
+def evaluated(trained):
+    run, bank = trained
+
+    def play(**how):
+        return evaluate(run, bank, "valid_unseen", label="test", **how)
+
+    return play
+
+
+def test_concurrency_changes_nothing(evaluated):
+    result, played = evaluated(concurrency=1)
+    for concurrency in (3, 8):
+        assert evaluated(concurrency=concurrency) == (result, played)
+
+
+def test_each_task_once_in_manifest_order(trained, evaluated):
+    run, _ = trained
+    _, played = evaluated()
+    assert [t.task for t in played] == list(run.suite.tasks("valid_unseen")[:TASKS])
+
+
+def test_repeats_are_other_draws_of_the_same_tasks(evaluated):
+    _, once = evaluated(temperature=1.0)
+    result, twice = evaluated(temperature=1.0, repeats=2, concurrency=3)
+    assert result["n"] == 2 * TASKS
+    assert [(t.task.id, t.repeat) for t in twice] == [
+        (t.task.id, repeat) for t in once for repeat in (0, 1)
+    ]
+    assert twice[::2] == once
+    for first, second in zip(twice[::2], twice[1::2], strict=True):
+        assert first.steps[0].response_ids != second.steps[0].response_ids
+
+
+def test_greedy_repeats_are_equal(evaluated):
+    _, twice = evaluated(repeats=2)
+    for first, second in zip(twice[::2], twice[1::2], strict=True):
+        assert first.steps == second.steps
+
+
+def test_a_limit_takes_the_first_tasks(evaluated):
+    _, all_ = evaluated()
+    _, two = evaluated(limit=2)
+    assert two == all_[:2]
+
+
+def test_numbers_are_hand_countable(evaluated):
+    _, played = evaluated(temperature=1.0, repeats=2)
+    broken = dataclasses.replace(played[5], steps=(), error="RuntimeError: gone")
+    played = [dataclasses.replace(t, won=i < 2) for i, t in enumerate(played[:5])] + [broken]
+    first = played[0].task.category
+    categories = dict.fromkeys(["empty", *(t.task.category for t in played)], "x")
+    result = summarise(played, categories)
+    assert (result["n"], result["errored"], result["success"]) == (5, 1, 0.4)
+    assert (result["low"], result["high"]) == wilson(2, 5)
+    assert result["by_category"][first] == dict(
+        zip(("success", "n", "low", "high"), (1.0, 2, *wilson(2, 2)), strict=True)
+    )
+    assert result["by_category"]["empty"] == {"success": 0.0, "n": 0, "low": 0.0, "high": 1.0}
+
+
+def test_evaluation_leaves_the_run_and_the_bank_alone(whole, trained, evaluated):
+    run, bank = trained
+    before, skills = tiny.contents(whole.path), bank.skills
+    evaluated()
+    assert bank.skills is skills
+    assert load_stage(run, "rl")[1] == bank
+    assert tiny.contents(whole.path) == before
+
+
+@pytest.mark.parametrize("stage", ["base", "sft", "rl"])
+def test_a_stage_evaluated_alone_gives_the_number_of_the_run(whole, stage, tmp_path):
+    before = tiny.contents(whole.path)
+    output = tmp_path / "result.json"
+    status, out, err = tiny.run(
+        "evaluate",
+        f"--workdir={whole.path}",
+        f"--checkpoint={stage}",
+        "--concurrency=2",
+        f"--output={output}",
+    )
+    assert status == 0, err
+    assert f"{stage} valid_unseen" in out
+    found = read_json(output)["eval"]["valid_unseen"]
+    recorded = read_json(whole.path / "evaluation" / f"{stage}-valid_unseen.json")
+    assert found.items() <= recorded.items()
+    assert found["skills"] == 0 if stage == "base" else found["skills"] > 0
+    played = list(store.read(output.with_suffix(".valid_unseen.jsonl")))
+    assert [bool(t.skills) for t in played] == [stage != "base"] * TASKS
+    assert tiny.contents(whole.path) == before
+
+
+def test_a_directory_is_evaluated_with_the_newest_bank(whole, evaluated, tmp_path):
+    output = tmp_path / "result.json"
+    arguments = [f"--checkpoint={whole.path / 'policy'}", f"--output={output}"]
+    status, out, err = tiny.run("evaluate", f"--workdir={whole.path}", *arguments)
+    assert status == 0, err
+    assert list(store.read(output.with_suffix(".valid_unseen.jsonl"))) == evaluated()[1]
+
+
+def test_a_directory_brings_its_own_sizes_and_tokenizer(whole, tmp_path, monkeypatch):
+    sizes = ModelConfig(
+        hidden_size=24, intermediate_size=48, num_layers=2, num_heads=2, num_kv_heads=2, head_dim=12
+    )
+    other = tiny.make_policy(tmp_path / "other", sizes, vocab_size=512)
+    seen = []
+
+    def look(run, checkpoint, bank, splits, **how):  # compiling the other sizes takes long
+        seen.append((run.model.hidden_size, run.tokenizer.vocab_size, len(bank) > 0))
+
+    monkeypatch.setattr(stages, "evaluate_command", look)
+    status, out, err = tiny.run("evaluate", f"--workdir={whole.path}", f"--checkpoint={other}")
+    assert status == 0, err
+    assert seen == [(24, 512, True)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--checkpoint=rl"], ["--checkpoint=rl", "no such checkpoint yet", "--checkpoint=base"]),
+        (["--checkpoint=sft"], ["--checkpoint=sft", "no such checkpoint yet", "--workdir"]),
+        (["--checkpoint=nowhere"], ["nowhere", "neither base, sft or rl nor"]),
+        (["--checkpoint=base", "--split=test"], ["'test'", "valid_unseen"]),
+    ],
+)
+def test_what_is_not_there_is_said(flags, tmp_path, arguments, words):
+    status, out, err = tiny.run("evaluate", *flags(tmp_path / "new"), *arguments)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert all(word in err for word in words), err
+    assert not (tmp_path / "new").exists()
+
+
+# ---------------------------------------------------------------- a policy behind a server
+
+
+def obedient(path: str, body: dict) -> dict:
+    """Takes the first admissible action of the prompt; one in three answers is malformed."""
+    prompt = body["messages"][-1]["content"]
+    action = re.search(r"Admissible actions:\n(.+)", prompt)[1]
+    if "go to" not in action:
+        return loopback.chat(f"just {action}")
+    return loopback.chat(f"<think>why not</think><action>{action}</action>")
+
+
+@pytest.fixture
+def server():
+    with loopback.Server(obedient) as server:
+        yield server
+
+
+@pytest.fixture
+def remote(server, flags):
+    def make(workdir):
+        model = {"policy": "openai", "policy_api_base": f"{server.url}/v1", "policy_path": ""}
+        return flags(workdir, model={**model, "policy_api_key": "sk-of-the-policy"})
+
+    return make
+
+
+def test_a_server_is_evaluated_like_a_local_policy(server, remote, tmp_path):
+    output = tmp_path / "result.json"
+    status, out, err = tiny.run("evaluate", *remote(tmp_path / "run"), f"--output={output}")
+    assert status == 0, err
+    assert "policy (Qwen/Qwen2.5-7B-Instruct at http://127.0.0.1" in out.splitlines()[0]
+    result = read_json(output)["eval"]["valid_unseen"]
+    assert result["n"] == TASKS
+    played = list(store.read(output.with_suffix(".valid_unseen.jsonl")))
+    assert [t.task.id for t in played] == [f"valid_unseen/{i:04d}" for i in range(TASKS)]
+    steps = [step for t in played for step in t.steps]
+    assert len(steps) == len(server.requests) == TASKS * tiny.SETTINGS["env"]["max_steps"]
+    assert all(step.action in step.admissible for step in steps if not step.invalid)
+    assert any(not step.invalid for step in steps)
+    path, body, headers = server.requests[0]
+    assert path == "/v1/chat/completions"
+    assert [message["role"] for message in body["messages"]] == ["system", "user"]
+    assert "Task: " in body["messages"][1]["content"]
+    assert body["temperature"] == 0
+    assert headers["Authorization"] == "Bearer sk-of-the-policy"
+    assert len({body["seed"] for _, body, _ in server.requests}) == len(server.requests)
+    assert "sk-of" not in out + err
+
+
+def test_a_server_can_collect_and_what_it_did_can_be_distilled(server, remote, tmp_path):
+    run = tmp_path / "run"
+    status, out, err = tiny.run("collect", *remote(run), "--episodes=4")
+    assert status == 0, err
+    played = list(store.read(run / "collect" / "trajectories.jsonl"))
+    assert [t.source for t in played].count("policy") == 4
+    for trajectory in played[:4]:
+        assert trajectory.task.split == "train"
+        assert all(step.response and not step.response_ids for step in trajectory.steps)
+    status, out, err = tiny.run("distill", *remote(run))
+    assert status == 0, err
+    assert not any(b"sk-of" in content for content in tiny.contents(run).values())
+
+
+@pytest.mark.parametrize("command", ["train", "sft", "rl"])
+def test_a_server_cannot_be_trained(remote, tmp_path, command):
+    status, out, err = tiny.run(command, *remote(tmp_path / "run"))
+    assert status == 2
+    assert "weights behind http://127.0.0.1" in err
+    assert "model.policy=local" in err
+    assert not (tmp_path / "run").exists()
+

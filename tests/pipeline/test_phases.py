@@ -1,0 +1,304 @@
+"""The phases as separate commands, and what may and may not reach the teacher."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+
+from skillrl.agent.agent import Act
+from skillrl.config import Config
+from skillrl.envs import make_suite
+from skillrl.files import read_json
+from skillrl.inference.base import Generated
+from skillrl.parallel import addresses
+from skillrl.phases.sft import make_examples
+from skillrl.rollout import store
+from skillrl.session import open_session
+from skillrl.skills.store import load_bank
+from skillrl.teacher import registry
+from skillrl.teacher.base import TeacherError
+from skillrl.teacher.simulated import SimulatedTeacher
+from skillrl.types import GENERAL
+from tests.pipeline import tiny
+
+REQUESTS: list[tuple[str, str]] = []
+"""(purpose, text) of all that the recording teacher was asked."""
+
+
+class Recording(SimulatedTeacher):
+    """Keeps what it is asked."""
+
+    def complete(self, messages, *, purpose):
+        REQUESTS.append((purpose, "\n".join(message["content"] for message in messages)))
+        return super().complete(messages, purpose=purpose)
+
+
+class Unreliable(SimulatedTeacher):
+    """Fails at the first evolution, and teaches something new at the later ones."""
+
+    asked = 0
+
+    def complete(self, messages, *, purpose):
+        if purpose != "evolve":
+            return super().complete(messages, purpose=purpose)
+        Unreliable.asked += 1
+        if Unreliable.asked == 1:
+            raise TeacherError("the teacher is on holiday; come back later")
+        new = {
+            "title": "Breathe",
+            "principle": "Count to ten before each action.",
+            "when_to_apply": "always",
+            "category": GENERAL,
+            "sources": re.findall(r"train/\d+#\S+?\.r\d+", messages[-1]["content"])[:1],
+            "cause": "haste",
+        }
+        return json.dumps({"add": [new], "refine": []})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def teachers():
+    """Both teachers, by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, kind in (("recording", Recording), ("unreliable", Unreliable)):
+            patch.setitem(registry._TEACHERS, name, lambda config, cache, kind=kind: kind())
+        yield
+
+
+@pytest.fixture(scope="module")
+def stepwise(compiled, flags, tmp_path_factory):
+    """The phases one by one on one work directory."""
+    path = tmp_path_factory.mktemp("stepwise") / "run"
+    for command in ("collect", "distill", "sft", "rl"):
+        status, out, err = tiny.run(command, *flags(path, model={"teacher": "recording"}))
+        assert status == 0, err
+        assert str(path) in out
+    return path
+
+
+def test_the_phases_one_by_one_are_the_whole(stepwise, whole):
+    found, wanted = tiny.contents(stepwise), tiny.contents(whole.path)
+    same = ("collect/", "distill/", "sft/examples", "rl/", "banks/", "policy/")
+    for name in sorted({n for n in found | wanted if n.startswith(same)}):
+        assert found.get(name) == wanted.get(name), name
+    assert not any(name.startswith("evaluation/") for name in found)
+    assert read_json(stepwise / "summary.json")["eval"] == {}
+
+
+def test_the_cold_started_policy_is_exported_by_its_own_command(stepwise, whole, flags, tmp_path):
+    files = tiny.contents(stepwise / "sft" / "policy")
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(files)
+    trained = (whole.path / "policy" / "model.safetensors").read_bytes()
+    assert files["model.safetensors"] != trained
+
+
+def test_held_out_tasks_never_reach_the_teacher(stepwise):
+    purposes = {purpose for purpose, _ in REQUESTS}
+    assert {"distill_general", "distill_success", "distill_failure", "evolve"} <= purposes
+    text = "\n".join(text for _, text in REQUESTS)
+    assert re.search(r"\btrain/\d{4}\b", text)  # whole trajectories are named, so this would show
+    assert not re.search(r"valid_(un)?seen", text)
+    suite = make_suite("alfworld", Config().env)
+    environment = suite.make()
+    first = {split: [] for split in ("train", "valid_unseen")}
+    for split, found in first.items():
+        for task in suite.tasks(split)[:24]:
+            found.append(environment.reset(task).text)
+    assert any(observation in text for observation in first["train"])
+    assert not any(observation in text for observation in first["valid_unseen"])
+
+
+def test_held_out_games_were_played_meanwhile(stepwise):
+    rows = [r for r in tiny.rows(stepwise / "metrics.jsonl") if "quick_valid_unseen" in r]
+    assert rows  # else the test above would show nothing
+    for bank in (load_bank(path) for path in (stepwise / "banks").glob("*.json")):
+        for skill in bank.skills:
+            assert all(source.startswith("train/") for source in skill.provenance.sources)
+    for event in tiny.rows(stepwise / "rl" / "evolution.jsonl"):
+        assert event["analysed"]
+        assert all(name.startswith("train/") for name in event["analysed"])
+
+
+def test_collect_goes_on_where_it_was_cut(flags, whole, compiled, tmp_path):
+    wanted = (whole.path / "collect" / "trajectories.jsonl").read_bytes()
+    lines = wanted.splitlines(keepends=True)
+    file = tmp_path / "run" / "collect" / "trajectories.jsonl"
+    arguments = ["collect", *flags(tmp_path / "run")]
+    assert tiny.run(*arguments)[0] == 0
+    assert file.read_bytes() == wanted
+    for left in (3, 6, 10):  # in the policy's episodes, between, in the expert's
+        file.write_bytes(b"".join(lines[:left]) + lines[left][:100])
+        status, out, err = tiny.run(*arguments)
+        assert status == 0, err
+        assert file.read_bytes() == wanted
+    rows = tiny.rows(tmp_path / "run" / "metrics.jsonl")
+    assert [row["episodes"] for row in rows] == [6]  # one row, whatever was repeated
+
+
+def test_more_episodes_are_added_to_those_there_are(flags, compiled, tmp_path):
+    file = tmp_path / "run" / "collect" / "trajectories.jsonl"
+    for count in (2, 5):
+        status, out, err = tiny.run("collect", *flags(tmp_path / "run"), f"--episodes={count}")
+        assert status == 0, err
+        sources = [t.source for t in store.read(file)]
+        assert (sources.count("policy"), sources.count("expert")) == (count, 12)
+    own = [t.task.id for t in store.read(file) if t.source == "policy"]
+    assert own == [f"train/{i:04d}" for i in range(5)]
+
+
+def test_output_elsewhere_leaves_the_run_as_it_is(flags, whole, tmp_path):
+    (tmp_path / "report.json").write_text("mine")
+    before = tiny.contents(whole.path)
+    arguments = [*whole.flags, f"--output={tmp_path / 'bank.json'}"]
+    status, out, err = tiny.run("distill", *arguments)
+    assert status == 0, err
+    assert load_bank(tmp_path / "bank.json") == load_bank(whole.path / "distill" / "bank.json")
+    assert (tmp_path / "report.json").read_text() == "mine"
+    after = tiny.contents(whole.path)
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert changed <= {".lock", "environment.json", "wall_seconds.json"}
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("distill", ["no collected trajectories", "--workdir"]),
+        ("sft", ["no collected trajectories", "--workdir"]),
+        ("rl", ["no finished cold start", "--workdir", "model.policy_path"]),
+    ],
+)
+def test_without_its_predecessor_a_phase_refuses(flags, tmp_path, command, words):
+    arguments = [*flags(tmp_path / "run"), "--set=model.policy_path="]
+    status, out, err = tiny.run(command, *arguments)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert all(word in err for word in words), err
+
+
+def test_sft_without_a_bank_and_rl_from_a_policy_without_one(flags, whole, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole.path / "collect", run / "collect")
+    shutil.copyfile(whole.path / "config.json", run / "config.json")
+    for command in ("sft", "rl"):
+        status, out, err = tiny.run(command, *flags(run))
+        assert status == 2
+        assert all(w in err for w in ("no skill bank", "--workdir", "--skill_bank")), err
+
+
+def test_another_number_of_examples_does_not_pass_for_the_same(whole, flags, stepwise):
+    before = tiny.contents(stepwise / "checkpoints")
+    arguments = flags(stepwise, model={"teacher": "recording"})
+    status, out, err = tiny.run("sft", *arguments, "--num_examples=7")
+    assert status == 2
+    assert "36 examples, now there are 7" in err
+    assert "--num_examples" in err
+    assert tiny.contents(stepwise / "checkpoints") == before
+
+
+def test_rl_starts_from_any_policy_and_bank(flags, whole, compiled, tmp_path):
+    bank = whole.path / "distill" / "bank.json"
+    arguments = [*flags(tmp_path / "run"), f"--skill_bank={bank}", "--set=rl.training_epochs=0"]
+    arguments += [f"--set=model.policy_path={whole.path / 'policy'}"]
+    status, out, err = tiny.run("rl", *arguments)
+    assert status == 0, err
+    found, wanted = ((d / "policy" / "model.safetensors").read_bytes()
+                     for d in (tmp_path / "run", whole.path))  # fmt: skip
+    assert found == wanted  # no iteration, no change
+    assert load_bank(tmp_path / "run" / "banks" / "1.json") == load_bank(bank)
+
+
+def test_a_teacher_that_fails_stops_nothing_and_is_counted(flags, whole, compiled, tmp_path):
+    run, bank = tmp_path / "run", whole.path / "distill" / "bank.json"
+    arguments = flags(
+        run,
+        model={"teacher": "unreliable", "policy_path": str(whole.path / "policy")},
+        rl={"training_epochs": 3},
+        evolution={"validation_interval": 1},
+        evaluation={"quick_tasks": 0},
+    )
+    status, out, err = tiny.run("rl", *arguments, f"--skill_bank={bank}")
+    assert status == 0, err
+    failed, second, third = tiny.rows(run / "rl" / "evolution.jsonl")
+    assert (failed["teacher_failures"], failed["bank_after"]) == (1, failed["bank_before"])
+    assert "on holiday" in failed["teacher_error"]
+    assert failed["analysed"]
+    # What the second event teaches is in the bank and in the prompts of the next iteration.
+    assert second["added"] == ["dyn_001"]
+    new = load_bank(run / "banks" / f"{second['bank_after']}.json").get("dyn_001")
+    assert (new.title, new.provenance.step) == ("Breathe", 2)
+    played = list(store.read(run / "rl" / "trajectories" / "00003.jsonl"))
+    assert all("dyn_001" in t.skills for t in played)
+    assert third["added"] == []  # said before
+    assert third["refused"][0]["title"] == "Breathe"
+    summary = read_json(run / "summary.json")
+    assert summary["bank"]["evolved_skills_used"] == ["dyn_001"]
+    assert [event["teacher_failures"] for event in summary["bank"]["events"]] == [1, 0, 0]
+
+
+class Imitator:
+    """An engine that says what it was told to say."""
+
+    version, slots = 0, 1
+
+    def __init__(self, answers):
+        self.answers = iter(answers)
+
+    def choose(self, waiting):
+        return [0]
+
+    def generate(self, requests, sampling):
+        ids = next(self.answers)
+        return [Generated(ids, (0.0,) * len(ids), finished=True) for _ in requests]
+
+
+def test_demonstrations_have_the_prompts_of_rl(whole):
+    config = Config.from_dict(read_json(whole.path / "config.json"))
+    collected = store.read(whole.path / "collect" / "trajectories.jsonl")
+    won = [t for t in collected if t.won][:3]
+    bank = load_bank(whole.path / "distill" / "bank.json")
+    with open_session(config, whole.path, seed=tiny.SEED, lock=False) as run:
+        for demonstration in won:
+            examples = make_examples(run, bank, [demonstration])
+            assert len(examples) == len(demonstration.steps)
+            job = run.job(demonstration.task, bank, phase=addresses.RL, iteration=1, member=1)
+            engine = Imitator([example.response_ids for example in examples])
+            (played,) = run.play([job], temperature=1.0, engine=engine)
+            assert played.won
+            assert [step.action for step in played.steps] == [
+                step.action for step in demonstration.steps
+            ]
+            for example, step in zip(examples, played.steps, strict=True):
+                assert example.prefix_ids == played.prefix_ids
+                assert example.suffix_ids == step.suffix_ids
+                assert example.response_ids == step.response_ids
+
+
+def test_addresses_of_a_run_are_all_different(whole):
+    """No two draws of one run share their randomness, across phases, members and repeats."""
+    config = Config.from_dict(read_json(whole.path / "config.json"))
+    bank = load_bank(whole.path / "distill" / "bank.json")
+    seen = set()
+    with open_session(config, whole.path, seed=tiny.SEED, lock=False) as run:
+        task, other = run.suite.tasks("train")[:2]
+        jobs = [
+            run.job(task, bank, phase=addresses.COLLECT),
+            run.job(task, bank, phase=addresses.COLLECT, repeat=1),
+            run.job(task, bank, phase=addresses.EVAL),
+            run.job(task, bank, phase=addresses.RL, iteration=0),
+            run.job(task, bank, phase=addresses.RL, iteration=1),
+            run.job(task, bank, phase=addresses.RL, iteration=0, member=1),
+            run.job(other, bank, phase=addresses.RL, iteration=0),
+        ]
+        for job in jobs:
+            episode, environment = job.start(), run.suite.make()
+            wants = episode.send(None)
+            wants = episode.send(environment.reset(wants.task))
+            for _ in range(2):
+                seen.add(wants.address)
+                wants = episode.send(Generated((), (), finished=True, text="look"))
+                assert isinstance(wants, Act)
+                wants = episode.send(environment.step("look"))
+            episode.close()
+    assert len(seen) == 2 * len(jobs)

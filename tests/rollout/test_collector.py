@@ -1,0 +1,256 @@
+"""Many episodes against one engine: same results whatever the order, and no episode waits in vain."""
+
+import threading
+import zlib
+
+import pytest
+
+from skillrl.agent.agent import SkillAgent, render_response
+from skillrl.agent.prompt import PromptConfig
+from skillrl.errors import SkillRLError
+from skillrl.inference.base import Generated, Sampling
+from skillrl.rollout.collector import Job, collect
+from skillrl.types import Observation, StepResult, Task
+
+AGENT = SkillAgent(None, role="You act.", config=PromptConfig())
+SAMPLING = Sampling(max_tokens=8)
+
+
+class Environment:
+    """``payload["steps"]`` steps; what `suite.at` names for (task, step) happens there."""
+
+    def __init__(self, suite):
+        self.suite, self.closed, self.log = suite, 0, []
+
+    def reset(self, task):
+        self.task, self.step_number = task, 0
+        self.suite.happen(task.id, 0)
+        return self._see("start")
+
+    def step(self, action):
+        self.step_number += 1
+        self.suite.happen(self.task.id, self.step_number)
+        self.log.append(action)
+        done = self.step_number == self.task.payload["steps"]
+        return StepResult(self._see(action), done, done and action == "left", 0.0, 0.5)
+
+    def _see(self, what):
+        return Observation(f"{self.task.id} after {what}", ("left", "right"))
+
+    def close(self):
+        self.closed += 1
+
+
+class Suite:
+    """Makes environments and remembers them; `at` maps (task id, step) to a function."""
+
+    def __init__(self, at=None):
+        self.at, self.made = at or {}, []
+
+    def make(self):
+        self.made.append(Environment(self))
+        return self.made[-1]
+
+    def happen(self, task, step):
+        if (task, step) in self.at:
+            self.at[task, step]()
+
+
+class Engine:
+    """A fake that answers from the request alone, serving at most `slots` from the back."""
+
+    version = 0
+
+    def __init__(self, slots=4):
+        self.slots, self.calls = slots, []
+
+    def choose(self, waiting):
+        assert waiting
+        return list(range(len(waiting)))[-self.slots :]
+
+    def generate(self, requests, sampling):
+        assert sampling is SAMPLING
+        assert 0 < len(requests) <= self.slots
+        self.calls.append(len(requests))
+        return [self._answer(r) for r in requests]
+
+    def _answer(self, request):
+        number = zlib.crc32(repr((request.address, request.text)).encode())
+        text = render_response(f"because {number}", ("left", "right", "up")[number % 3])
+        return Generated((number % 50,), (-0.5,), True, text)
+
+
+def jobs(count, *, members=1):
+    for number in range(count):
+        task = Task(f"t{number}", "train", "pick", "win", {"steps": 1 + number % 4})
+        for member in range(members):
+
+            def start(task=task, number=number, member=member):
+                return AGENT.episode(
+                    task, (), address=lambda s: (3, 0, number, member, 0, s), member=member
+                )
+
+            yield Job(task, start, member)
+
+
+def play(count=7, *, at=None, slots=4, members=1, **options):
+    """Trajectories, and the suite and engine that made them."""
+    suite, engine = Suite(at), Engine(slots)
+    found = collect(
+        jobs(count, members=members), suite=suite, engine=engine, sampling=SAMPLING, **options
+    )
+    return found, suite, engine
+
+
+@pytest.mark.parametrize("workers", [0, 4])
+def test_trajectories_come_in_the_order_of_the_jobs(workers):
+    done = []
+    found, _, _ = play(9, members=2, workers=workers, on_done=done.append)
+    assert [(t.task.id, t.member) for t in found] == [
+        (f"t{i}", m) for i in range(9) for m in (0, 1)
+    ]
+    assert [len(t.steps) for t in found[::2]] == [1 + i % 4 for i in range(9)]
+    assert len(done) == len(found)
+    assert {id(t) for t in done} == {id(t) for t in found}
+    for trajectory in found:
+        last = trajectory.steps[-1].action
+        assert trajectory.won is (last == "left")
+        assert trajectory.final == f"{trajectory.task.id} after {last}"
+
+
+def test_workers_slots_and_width_change_no_trajectory():
+    expected, _, _ = play(11, members=2)
+    assert {s.invalid for t in expected for s in t.steps} > {""}  # some actions are not offered
+    for options in (
+        {"workers": 4},
+        {"workers": 1, "slots": 2},
+        {"slots": 1},
+        {"slots": 64},
+        {"width": 1},
+        {"width": 3, "workers": 4},
+    ):
+        assert play(11, members=2, **options)[0] == expected, options
+
+
+def test_no_jobs():
+    found, suite, engine = play(0)
+    assert found == suite.made == engine.calls == []
+
+
+def test_jobs_start_lazily_and_at_most_width_are_alive():
+    started, ended, most = [], [], 0
+
+    def counted():
+        for job in jobs(10):
+
+            def start(job=job):
+                started.append(job)
+                nonlocal most
+                most = max(most, len(started) - len(ended))
+                return job.start()
+
+            yield Job(job.task, start)
+
+    collect(
+        counted(), suite=Suite(), engine=Engine(), sampling=SAMPLING, width=3, on_done=ended.append
+    )
+    assert len(ended) == 10
+    assert most == 3
+
+
+def test_a_grid_is_kept_full_while_there_are_episodes():
+    _, _, engine = play(40, slots=4)
+    assert engine.calls[: len(engine.calls) // 2] == [4] * (len(engine.calls) // 2)
+
+
+# --- failures -------------------------------------------------------------------------
+
+
+def fails():
+    raise ConnectionError("the server is gone")
+
+
+@pytest.mark.parametrize("workers", [0, 4])
+@pytest.mark.parametrize("step", [0, 2])
+def test_an_environment_that_raises_ends_its_episode_alone(workers, step):
+    expected, _, _ = play(7)
+    found, suite, _ = play(7, at={("t2", step): fails}, workers=workers)
+    assert [t.error for t in found] == [
+        "ConnectionError: the server is gone" if i == 2 else "" for i in range(7)
+    ]
+    broken = found.pop(2)
+    assert (broken.task.id, broken.won, broken.steps) == ("t2", False, ())
+    del expected[2]
+    assert found == expected
+    assert all(handle.closed for handle in suite.made)
+
+
+@pytest.mark.parametrize("workers", [0, 4])
+def test_a_broken_handle_is_not_used_again(workers):
+    _, suite, _ = play(6, at={("t0", 1): fails}, width=1, workers=workers)
+    first, second = suite.made
+    assert first.log == []
+    assert first.closed == 1
+    assert len(second.log) == sum(1 + i % 4 for i in range(1, 6))  # all other episodes
+
+
+@pytest.mark.parametrize("workers", [0, 4])
+@pytest.mark.parametrize("error", [SkillRLError("buy more disk"), KeyboardInterrupt()])
+def test_what_is_not_the_episodes_own_fault_ends_the_run(workers, error):
+    def stop():
+        raise error
+
+    suite = Suite({("t3", 1): stop})
+    with pytest.raises(type(error)):
+        collect(jobs(8), suite=suite, engine=Engine(), sampling=SAMPLING, workers=workers, width=4)
+    assert len(suite.made) >= 4
+    assert all(handle.closed for handle in suite.made)  # those in use as well
+
+
+def test_a_prompt_that_cannot_be_built_ends_the_run():
+    def start():
+        raise SkillRLError("task t0 needs a longer prompt")
+        yield
+
+    task = Task("t0", "train", "pick", "win")
+    suite = Suite()
+    with pytest.raises(SkillRLError, match="longer prompt"):
+        collect([Job(task, start)], suite=suite, engine=Engine(), sampling=SAMPLING)
+    assert all(handle.closed for handle in suite.made)
+
+
+@pytest.mark.parametrize("workers", [0, 4])
+def test_handles_are_shared_and_closed(workers):
+    _, suite, _ = play(20, width=3, workers=workers)
+    assert 1 <= len(suite.made) <= 3
+    assert all(handle.closed for handle in suite.made)
+
+
+# --- slow environments ----------------------------------------------------------------
+
+
+def test_a_slow_environment_holds_nobody_up():
+    """One episode's environment answers only when all others have ended."""
+    others_done, ended, in_time = threading.Event(), [], []
+
+    def wait():
+        in_time.append(others_done.wait(timeout=20))
+
+    def on_done(trajectory):
+        ended.append(trajectory.task.id)
+        if len(ended) == 5:
+            others_done.set()
+
+    expected, _, _ = play(6, slots=8)
+    found, _, engine = play(6, at={("t3", 1): wait}, slots=8, workers=4, on_done=on_done)
+    assert in_time == [True]
+    assert ended[-1] == "t3"
+    assert found == expected
+    assert engine.calls
+
+
+def test_environments_of_several_workers_run_at_the_same_time():
+    together = threading.Barrier(3, timeout=20)  # breaks unless three wait at once
+    at = {(f"t{i}", 0): together.wait for i in range(3)}
+    found, _, _ = play(3, at=at, workers=3)
+    assert [t.error for t in found] == [""] * 3

@@ -1,0 +1,243 @@
+"""The two-pass update against the plain computation over whole prompts."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from skillrl.inference.base import Sampling
+from skillrl.inference.local import Layout, LocalEngine
+from skillrl.training.batch import Sample, Shapes, make_minibatch
+from skillrl.training.optimizer import make_optimizer
+from skillrl.training.update import host_metrics, with_old, with_reference
+from tests.inference.engines import PREFIX_BUCKETS, REQUESTS, SEED, STOPS, SUFFIX_BUCKETS, serve
+from tests.training.plain import RESPONSE, build, distance, grpo, keep_gradient, plain, samples, sft
+
+SAMPLES = samples()
+ONE = Shapes(4, 1, PREFIX_BUCKETS, SUFFIX_BUCKETS[:1], (RESPONSE,))
+SHARED = Shapes(2, 3, PREFIX_BUCKETS, SUFFIX_BUCKETS[:1], (RESPONSE,))
+STEPS = 4
+REF = np.random.default_rng(9).normal(-4.0, 0.5, (len(SAMPLES), RESPONSE)).astype(np.float32)
+
+
+def cells(batch):
+    """(micro-batch, cell, suffix ids, response ids) of every row."""
+    for i, micro in enumerate(batch.micros):
+        width = micro.tokens.shape[-1] - micro.weights.shape[-1]
+        for cell in zip(*np.nonzero(micro.suffix_lengths), strict=True):
+            s, r = micro.suffix_lengths[cell], micro.response_lengths[cell]
+            ids = micro.tokens[cell].tolist()
+            yield i, cell, tuple(ids[:s]), tuple(ids[width : width + r])
+
+
+def rows_of(batch, values):
+    """Values [B, M, R] per micro-batch, by the (suffix, response) of the row they stand at."""
+    return {(s, r): np.asarray(values[i])[cell][: len(r)] for i, cell, s, r in cells(batch)}
+
+
+def with_ref(batch):
+    """REF put where each sample's row is."""
+    mine = {(s.suffix_ids, s.response_ids): ref for s, ref in zip(SAMPLES, REF, strict=True)}
+    found = [np.zeros_like(micro.old) for micro in batch.micros]
+    for i, cell, suffix, response in cells(batch):
+        found[i][cell] = mine[suffix, response]
+    return with_reference(batch, found)
+
+
+@pytest.fixture(scope="module")
+def updaters(tiny_config, tiny_params, one_device):
+    """Updaters that show their gradient, by name of the loss, and the placed parameters."""
+    optimizer = keep_gradient(make_optimizer(0.05, schedule="linear", total_steps=STEPS))
+    made = {
+        loss.__name__: build(tiny_config, tiny_params, one_device, loss, optimizer)
+        for loss in (sft, grpo)
+    }
+    return {name: updater for name, (updater, _) in made.items()}, made["sft"][1]
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_config, tiny_params):
+    """The plain computation, by name of the loss."""
+    return {
+        "sft": plain(tiny_params, tiny_config, sft, SAMPLES),
+        "grpo": plain(tiny_params, tiny_config, grpo, SAMPLES, ref=REF),
+    }
+
+
+def run(updaters, name, batch):
+    """Metrics and gradient of one update."""
+    made, params = updaters
+    state, metrics = made[name].update(made[name].init(params), batch)
+    return host_metrics(metrics), state.optimizer.gradient
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [("sft", SHARED), ("grpo", ONE), ("grpo", SHARED)],
+    ids=["sft-members=3", "grpo-members=1", "grpo-members=3"],
+)
+def test_two_passes_equal_the_plain_gradient(updaters, expected, name, shapes):
+    batch = with_ref(make_minibatch(SAMPLES, shapes))
+    assert len(batch.micros) > 1
+    metrics, grads = run(updaters, name, batch)
+    want = expected[name]
+    assert distance(grads, want.grads) < 1e-5
+    for key, value in want.metrics.items():
+        assert metrics[key] == pytest.approx(float(value), rel=1e-5, abs=1e-6), key
+    norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(want.grads)))
+    assert metrics["grad_norm"] == pytest.approx(float(norm), rel=1e-5)
+    assert metrics["skipped"] == 0.0
+
+
+def test_the_comparison_covers_every_part_of_the_loss(expected):
+    """Clipping, KL and every parameter take part, or the test above would prove little."""
+    metrics = expected["grpo"].metrics
+    assert 0 < metrics["clip_fraction"] < 1
+    assert metrics["kl"] > 0.01
+    for want in expected.values():
+        live = jax.tree.map(lambda g: float(np.abs(g).max()), want.grads)
+        # A bias on all keys shifts every score alike under softmax, but for the rotation.
+        assert min(jax.tree.leaves(live)) > 0
+
+
+def test_the_order_and_cut_of_micro_batches_change_rounding_only(updaters):
+    batch = with_ref(make_minibatch(SAMPLES, ONE))
+    _, grads = run(updaters, "grpo", batch)
+    turned = dataclasses.replace(batch, micros=batch.micros[::-1])
+    assert distance(run(updaters, "grpo", turned)[1], grads) < 1e-6
+    # The same rows, two to a micro-batch of four: the other cells are empty.
+    halves = []
+    for micro in batch.micros:
+        for keep in (slice(0, 2), slice(2, 4)):
+            mask = np.zeros(4, bool)
+            mask[keep] = True
+            halves.append(
+                jax.tree.map(
+                    lambda x, m=mask: np.where(m.reshape(-1, *[1] * (x.ndim - 1)), x, 0), micro
+                )
+            )
+    cut = dataclasses.replace(batch, micros=tuple(halves))
+    assert distance(run(updaters, "grpo", cut)[1], grads) < 1e-6
+
+
+@pytest.mark.parametrize("shapes", [ONE, SHARED], ids=["members=1", "members=3"])
+def test_scores_are_the_log_probabilities_of_the_responses(updaters, expected, shapes):
+    made, params = updaters
+    batch = make_minibatch(SAMPLES, shapes)
+    scores = rows_of(batch, made["grpo"].score(params, batch))
+    for s, want in zip(SAMPLES, expected["grpo"].logprobs, strict=True):
+        got = scores[s.suffix_ids, s.response_ids]
+        np.testing.assert_allclose(got, want[: len(s.response_ids)], atol=1e-5)
+
+
+def test_recomputed_log_probabilities_make_every_ratio_one(updaters):
+    made, params = updaters
+    batch = make_minibatch(SAMPLES, ONE)
+    scores = made["grpo"].score(params, batch)
+    metrics, _ = run(updaters, "grpo", with_reference(with_old(batch, scores), scores))
+    assert metrics["ratio"] == pytest.approx(1, abs=1e-6)
+    assert metrics["clip_fraction"] == 0
+    assert metrics["kl"] == pytest.approx(0, abs=1e-9)
+    assert metrics["sampler_gap_max"] < 1e-5
+
+
+def test_the_sampler_and_the_trainer_agree(updaters, tiny_config, tiny_params, one_device):
+    engine = LocalEngine(
+        tiny_config,
+        Layout(3, 1, PREFIX_BUCKETS, SUFFIX_BUCKETS, 4),
+        seed=SEED,
+        stops=STOPS,
+        mesh=one_device,
+    )
+    engine.publish(tiny_params, 0)
+    requests = [r for r in REQUESTS if len(r.suffix_ids) <= SUFFIX_BUCKETS[0]]
+    answers = serve(engine, requests, Sampling(temperature=1.0, max_tokens=RESPONSE))
+    sampled = [
+        Sample(r.prefix_ids, r.suffix_ids, a.ids, a.logprobs)
+        for r, a in zip(requests, answers, strict=True)
+    ]
+    assert {len(s.response_ids) for s in sampled} > {RESPONSE}  # lengths differ
+    batch = make_minibatch(sampled, ONE)
+    made, params = updaters
+    scores = rows_of(batch, made["grpo"].score(params, batch))
+    gaps = [np.abs(scores[s.suffix_ids, s.response_ids] - s.old_logprobs).max() for s in sampled]
+    assert max(gaps) < 1e-4
+
+
+# --- the optimiser's part -------------------------------------------------------------
+
+
+def same_bits(tree, other):
+    return all(
+        np.asarray(a).tobytes() == np.asarray(b).tobytes()
+        for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(other), strict=True)
+    )
+
+
+@pytest.fixture
+def adam(updaters):
+    return updaters[0]["grpo"], updaters[1]
+
+
+def test_a_step_lowers_the_loss_and_leaves_the_given_parameters_alone(adam, tiny_params):
+    updater, params = adam
+    batch = make_minibatch(SAMPLES, ONE)
+    batch = with_reference(batch, updater.score(params, batch))
+    state, first = updater.update(updater.init(params), batch)
+    assert int(state.step) == 1
+    state, second = updater.update(state, batch)
+    assert int(state.step) == 2
+    assert second["policy_loss"] < first["policy_loss"]
+    assert same_bits(params, tiny_params)  # init copied them, though states are donated
+    assert not same_bits(state.params, tiny_params)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted(adam):
+    updater, params = adam
+    good = make_minibatch(SAMPLES, ONE)
+    state, _ = updater.update(updater.init(params), good)  # moments are not 0 any more
+    before = jax.device_get(state)
+    for wrong in (np.nan, np.inf):
+        broken = dataclasses.replace(SAMPLES[0], advantage=wrong)
+        state, metrics = updater.update(state, make_minibatch([broken, *SAMPLES[1:]], ONE))
+        assert host_metrics(metrics)["skipped"] == 1.0
+        assert same_bits(state, before)
+    state, metrics = updater.update(state, good)
+    assert host_metrics(metrics)["skipped"] == 0.0
+    assert int(state.step) == 2
+    assert not same_bits(state.params, before.params)
+
+
+def test_the_same_batch_gives_the_same_bits(adam):
+    updater, params = adam
+    batch = make_minibatch(SAMPLES, ONE)
+    one, _ = updater.update(updater.init(params), batch)
+    other, _ = updater.update(updater.init(params), batch)
+    assert same_bits(one, other)
+
+
+def test_learning_rate_zero_leaves_every_bit(adam):
+    """At the end of a linear schedule the rate is 0, as it is throughout for a frozen policy."""
+    updater, params = adam
+    batch = make_minibatch(SAMPLES, ONE)
+    state = updater.init(params)
+    for _ in range(STEPS):
+        state, _ = updater.update(state, batch)
+    before = jax.device_get(state)
+    state, metrics = updater.update(state, batch)
+    assert host_metrics(metrics)["grad_norm"] > 0
+    assert int(state.step) == STEPS + 1
+    assert same_bits(state.params, before.params)
+    assert not same_bits(state.optimizer, before.optimizer)
+
+
+def test_the_abstract_state_describes_the_state(adam):
+    updater, params = adam
+    state = updater.init(params)
+    assert jax.tree.structure(state) == jax.tree.structure(updater.abstract_state)
+    for leaf, spec in zip(
+        jax.tree.leaves(state), jax.tree.leaves(updater.abstract_state), strict=True
+    ):
+        assert (leaf.shape, leaf.dtype) == (spec.shape, spec.dtype)
+        assert leaf.sharding.is_equivalent_to(spec.sharding, leaf.ndim)
