@@ -8,6 +8,7 @@ from pathlib import Path
 
 from skillrl.agent.agent import render_response
 from skillrl.agent.parse import parse
+from skillrl.envs.base import Expert
 from skillrl.errors import SkillRLError
 from skillrl.files import truncate_jsonl
 from skillrl.parallel import addresses
@@ -33,6 +34,9 @@ def collect(session: Session, *, output: Path | None = None, episodes: int | Non
     total = count + config.expert_episodes
     done = _whole_lines(path)
     played, shown = done["policy"], done["expert"]
+    to_show = [tasks[i % len(tasks)] for i in range(count + shown, total)]
+    for task in to_show:
+        _expert(session, task)  # a task without one is found before hours of play
     with (
         session.timed("collect"),
         session.progress("collect", total, unit="episode", done=played + shown) as bar,
@@ -55,8 +59,7 @@ def collect(session: Session, *, output: Path | None = None, episodes: int | Non
             ]
             found = session.play(jobs, temperature=config.temperature, on_done=on_done)
             store.append(path, found)
-        for i in range(count + shown, total):
-            task = tasks[i % len(tasks)]
+        for task in to_show:
             trajectory = expert_episode(session, task)
             store.append(path, [trajectory])
             on_done(trajectory)
@@ -68,12 +71,7 @@ def collect(session: Session, *, output: Path | None = None, episodes: int | Non
 
 def expert_episode(session: Session, task: Task) -> Trajectory:
     """One demonstration by the environment's expert, marked as such."""
-    expert = session.suite.expert(task)
-    if expert is None:
-        raise SkillRLError(
-            f"task {task.id} has no expert for collect.expert_episodes="
-            f"{session.config.collect.expert_episodes}: set it to 0, or use tasks with an expert"
-        )
+    expert = _expert(session, task)
     environment = session.suite.make()
     steps: list[Step] = []
     try:
@@ -104,6 +102,16 @@ def expert_episode(session: Session, task: Task) -> Trajectory:
     return Trajectory(
         task, (), tuple(steps), result.won, result.score, observation.text, source="expert"
     )
+
+
+def _expert(session: Session, task: Task) -> Expert:
+    expert = session.suite.expert(task)
+    if expert is None:
+        raise SkillRLError(
+            f"task {task.id} has no expert for collect.expert_episodes="
+            f"{session.config.collect.expert_episodes}: set it to 0, or use tasks with an expert"
+        )
+    return expert
 
 
 def load(path: Path) -> Sequence[Trajectory]:

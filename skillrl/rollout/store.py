@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,7 @@ def append(path: str | Path, trajectories: Iterable[Trajectory]) -> None:
 
 def write(path: str | Path, trajectories: Iterable[Trajectory]) -> None:
     """Replaces `path`, atomically."""
-    import json
-
-    lines = [json.dumps(to_json(t), ensure_ascii=False) for t in trajectories]
+    lines = [json.dumps(to_json(t), ensure_ascii=False, allow_nan=False) for t in trajectories]
     atomic_write(path, "".join(line + "\n" for line in lines))
 
 

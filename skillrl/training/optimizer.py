@@ -78,7 +78,7 @@ def make_optimizer(
 
     The state is float32 whatever the parameters are, and its tree does not
     depend on the numbers given here. Gradients that are not finite make
-    parameters that are not: check ``optax.global_norm(gradients)`` in the step.
+    parameters that are not: check ``optax.tree.norm(gradients)`` in the step.
 
     Args:
       learning_rate: see `learning_rate_schedule`; 0 leaves parameters bit for

@@ -41,8 +41,7 @@ def engine(tiny_config, tiny_params, one_device):
         Sampling(temperature=0.0, max_tokens=LIMIT),
         Sampling(temperature=0.6, max_tokens=LIMIT),
         Sampling(temperature=1.7, max_tokens=LIMIT),
-        Sampling(top_k=3, max_tokens=LIMIT),
-        Sampling(temperature=1.3, top_p=0.7, max_tokens=LIMIT),
+        Sampling(temperature=1.3, top_k=5, top_p=0.7, max_tokens=LIMIT),
     ],
     ids=str,
 )

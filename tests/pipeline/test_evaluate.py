@@ -127,7 +127,7 @@ def test_a_stage_evaluated_alone_gives_the_number_of_the_run(whole, stage, tmp_p
 def test_a_directory_is_evaluated_with_the_newest_bank(whole, evaluated, tmp_path):
     output = tmp_path / "result.json"
     arguments = [f"--checkpoint={whole.path / 'policy'}", f"--output={output}"]
-    status, out, err = tiny.run("evaluate", f"--workdir={whole.path}", *arguments)
+    status, _, err = tiny.run("evaluate", f"--workdir={whole.path}", *arguments)
     assert status == 0, err
     assert list(store.read(output.with_suffix(".valid_unseen.jsonl"))) == evaluated()[1]
 
@@ -143,7 +143,7 @@ def test_a_directory_brings_its_own_sizes_and_tokenizer(whole, tmp_path, monkeyp
         seen.append((run.model.hidden_size, run.tokenizer.vocab_size, len(bank) > 0))
 
     monkeypatch.setattr(stages, "evaluate_command", look)
-    status, out, err = tiny.run("evaluate", f"--workdir={whole.path}", f"--checkpoint={other}")
+    status, _, err = tiny.run("evaluate", f"--workdir={whole.path}", f"--checkpoint={other}")
     assert status == 0, err
     assert seen == [(24, 512, True)]
 
@@ -158,7 +158,7 @@ def test_a_directory_brings_its_own_sizes_and_tokenizer(whole, tmp_path, monkeyp
     ],
 )
 def test_what_is_not_there_is_said(flags, tmp_path, arguments, words):
-    status, out, err = tiny.run("evaluate", *flags(tmp_path / "new"), *arguments)
+    status, _, err = tiny.run("evaluate", *flags(tmp_path / "new"), *arguments)
     assert status == 2
     assert err.count("\n") == 1
     assert all(word in err for word in words), err
@@ -217,23 +217,22 @@ def test_a_server_is_evaluated_like_a_local_policy(server, remote, tmp_path):
 
 def test_a_server_can_collect_and_what_it_did_can_be_distilled(server, remote, tmp_path):
     run = tmp_path / "run"
-    status, out, err = tiny.run("collect", *remote(run), "--episodes=4")
+    status, _, err = tiny.run("collect", *remote(run), "--episodes=4")
     assert status == 0, err
     played = list(store.read(run / "collect" / "trajectories.jsonl"))
     assert [t.source for t in played].count("policy") == 4
     for trajectory in played[:4]:
         assert trajectory.task.split == "train"
         assert all(step.response and not step.response_ids for step in trajectory.steps)
-    status, out, err = tiny.run("distill", *remote(run))
+    status, _, err = tiny.run("distill", *remote(run))
     assert status == 0, err
     assert not any(b"sk-of" in content for content in tiny.contents(run).values())
 
 
 @pytest.mark.parametrize("command", ["train", "sft", "rl"])
 def test_a_server_cannot_be_trained(remote, tmp_path, command):
-    status, out, err = tiny.run(command, *remote(tmp_path / "run"))
+    status, _, err = tiny.run(command, *remote(tmp_path / "run"))
     assert status == 2
     assert "weights behind http://127.0.0.1" in err
     assert "model.policy=local" in err
     assert not (tmp_path / "run").exists()
-

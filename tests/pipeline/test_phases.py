@@ -130,7 +130,7 @@ def test_collect_goes_on_where_it_was_cut(flags, whole, compiled, tmp_path):
     assert file.read_bytes() == wanted
     for left in (3, 6, 10):  # in the policy's episodes, between, in the expert's
         file.write_bytes(b"".join(lines[:left]) + lines[left][:100])
-        status, out, err = tiny.run(*arguments)
+        status, _, err = tiny.run(*arguments)
         assert status == 0, err
         assert file.read_bytes() == wanted
     rows = tiny.rows(tmp_path / "run" / "metrics.jsonl")
@@ -140,7 +140,7 @@ def test_collect_goes_on_where_it_was_cut(flags, whole, compiled, tmp_path):
 def test_more_episodes_are_added_to_those_there_are(flags, compiled, tmp_path):
     file = tmp_path / "run" / "collect" / "trajectories.jsonl"
     for count in (2, 5):
-        status, out, err = tiny.run("collect", *flags(tmp_path / "run"), f"--episodes={count}")
+        status, _, err = tiny.run("collect", *flags(tmp_path / "run"), f"--episodes={count}")
         assert status == 0, err
         sources = [t.source for t in store.read(file)]
         assert (sources.count("policy"), sources.count("expert")) == (count, 12)
@@ -152,7 +152,7 @@ def test_output_elsewhere_leaves_the_run_as_it_is(flags, whole, tmp_path):
     (tmp_path / "report.json").write_text("mine")
     before = tiny.contents(whole.path)
     arguments = [*whole.flags, f"--output={tmp_path / 'bank.json'}"]
-    status, out, err = tiny.run("distill", *arguments)
+    status, _, err = tiny.run("distill", *arguments)
     assert status == 0, err
     assert load_bank(tmp_path / "bank.json") == load_bank(whole.path / "distill" / "bank.json")
     assert (tmp_path / "report.json").read_text() == "mine"
@@ -171,7 +171,7 @@ def test_output_elsewhere_leaves_the_run_as_it_is(flags, whole, tmp_path):
 )
 def test_without_its_predecessor_a_phase_refuses(flags, tmp_path, command, words):
     arguments = [*flags(tmp_path / "run"), "--set=model.policy_path="]
-    status, out, err = tiny.run(command, *arguments)
+    status, _, err = tiny.run(command, *arguments)
     assert status == 2
     assert err.count("\n") == 1
     assert all(word in err for word in words), err
@@ -182,7 +182,7 @@ def test_sft_without_a_bank_and_rl_from_a_policy_without_one(flags, whole, tmp_p
     shutil.copytree(whole.path / "collect", run / "collect")
     shutil.copyfile(whole.path / "config.json", run / "config.json")
     for command in ("sft", "rl"):
-        status, out, err = tiny.run(command, *flags(run))
+        status, _, err = tiny.run(command, *flags(run))
         assert status == 2
         assert all(w in err for w in ("no skill bank", "--workdir", "--skill_bank")), err
 
@@ -190,7 +190,7 @@ def test_sft_without_a_bank_and_rl_from_a_policy_without_one(flags, whole, tmp_p
 def test_another_number_of_examples_does_not_pass_for_the_same(whole, flags, stepwise):
     before = tiny.contents(stepwise / "checkpoints")
     arguments = flags(stepwise, model={"teacher": "recording"})
-    status, out, err = tiny.run("sft", *arguments, "--num_examples=7")
+    status, _, err = tiny.run("sft", *arguments, "--num_examples=7")
     assert status == 2
     assert "36 examples, now there are 7" in err
     assert "--num_examples" in err
@@ -201,7 +201,7 @@ def test_rl_starts_from_any_policy_and_bank(flags, whole, compiled, tmp_path):
     bank = whole.path / "distill" / "bank.json"
     arguments = [*flags(tmp_path / "run"), f"--skill_bank={bank}", "--set=rl.training_epochs=0"]
     arguments += [f"--set=model.policy_path={whole.path / 'policy'}"]
-    status, out, err = tiny.run("rl", *arguments)
+    status, _, err = tiny.run("rl", *arguments)
     assert status == 0, err
     found, wanted = ((d / "policy" / "model.safetensors").read_bytes()
                      for d in (tmp_path / "run", whole.path))  # fmt: skip
@@ -218,7 +218,7 @@ def test_a_teacher_that_fails_stops_nothing_and_is_counted(flags, whole, compile
         evolution={"validation_interval": 1},
         evaluation={"quick_tasks": 0},
     )
-    status, out, err = tiny.run("rl", *arguments, f"--skill_bank={bank}")
+    status, _, err = tiny.run("rl", *arguments, f"--skill_bank={bank}")
     assert status == 0, err
     failed, second, third = tiny.rows(run / "rl" / "evolution.jsonl")
     assert (failed["teacher_failures"], failed["bank_after"]) == (1, failed["bank_before"])

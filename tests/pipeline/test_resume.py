@@ -79,7 +79,7 @@ def test_settings_that_may_not_change_are_refused_by_name(whole, flags):
     before = tiny.contents(whole.path)
     other = flags(whole.path, rl={**tiny.SETTINGS["rl"], "kl_coeff": 0.5}, seed=6)
     for command in ("train", "rl", "collect"):
-        status, out, err = tiny.run(command, *other)
+        status, _, err = tiny.run(command, *other)
         assert status == 2
         assert "rl.kl_coeff was 0.01, now 0.5" in err
         assert "seed was 5, now 6" in err
@@ -91,7 +91,7 @@ def test_more_iterations_go_on_from_the_end(whole, flags, tmp_path):
     path = tmp_path / "longer"
     shutil.copytree(whole.path, path)
     longer = flags(path, rl={"training_epochs": 5})
-    status, out, err = tiny.run("train", *longer, "--set=logging.tensorboard=false")
+    status, _, err = tiny.run("train", *longer, "--set=logging.tensorboard=false")
     assert status == 0, err
     rows = [
         [row for row in tiny.rows(run / "metrics.jsonl") if row["phase"] == "rl"]
@@ -99,11 +99,13 @@ def test_more_iterations_go_on_from_the_end(whole, flags, tmp_path):
     ]
     assert rows[0][:4] == rows[1]
     assert [row["step"] for row in rows[0]] == [1, 2, 3, 4, 5]
-    old, new = (read_json(run / "evaluation" / "rl-valid_unseen.json") for run in (whole.path, path))
+    old, new = (
+        read_json(run / "evaluation" / "rl-valid_unseen.json") for run in (whole.path, path)
+    )
     assert (old["policy_version"], new["policy_version"]) == (8, 10)  # evaluated again
     before, after = (tiny.contents(run) for run in (whole.path, path))
     assert before["policy/model.safetensors"] != after["policy/model.safetensors"]
     assert before["evaluation/sft-valid_unseen.json"] == after["evaluation/sft-valid_unseen.json"]
-    status, out, err = tiny.run("train", *flags(path))
+    status, _, err = tiny.run("train", *flags(path))
     assert status == 2
     assert "rl.training_epochs was 5, now 4 (it may only grow)" in err

@@ -13,17 +13,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
+import jax.numpy as jnp
+import numpy as np
 
 from skillrl import cli
 from skillrl.agent.agent import render_response
 from skillrl.agent.prompt import PromptConfig, render_prefix, render_suffix
 from skillrl.config import Config
 from skillrl.envs import make_suite
-from skillrl.models import tiny_tokenizer, weights
+from skillrl.models import parameters, tiny_tokenizer, weights
 from skillrl.models.config import ModelConfig
-from skillrl.models.tokenizer import Tokenizer
-from skillrl.models.transformer import init
 from skillrl.teacher.simulated import vocabulary
 from skillrl.types import Observation
 
@@ -74,7 +73,13 @@ def make_policy(directory: Path, config: ModelConfig = MODEL, *, vocab_size: int
     """A Hugging Face directory with random weights and a tokenizer that knows the words."""
     size = tiny_tokenizer.build(corpus(), directory, vocab_size=vocab_size)
     config = dataclasses.replace(config, vocab_size=size)
-    params = init(jax.random.key(0), config)
+    random = np.random.default_rng(0)
+    params = parameters.unflatten(
+        {
+            path: jnp.asarray((path[-1] == "scale") + 0.1 * random.normal(size=spec.shape), "f4")
+            for path, spec in parameters.specs(config).items()
+        }
+    )
     weights.save(directory / "model", params, config, tokenizer_dir=directory)
     return directory / "model"
 

@@ -1,4 +1,4 @@
-"""Many episodes against one engine: same results whatever the order, and no episode waits in vain."""
+"""Many episodes against one engine: the order changes no result, and nobody waits in vain."""
 
 import threading
 import zlib

@@ -48,6 +48,12 @@ def grpo(logprobs, rows):
     )
 
 
+def either(logprobs, rows):
+    """`sft` where `ref` is positive, which no log-probability is, else `grpo`: compiled once."""
+    (one, sft_metrics), (other, grpo_metrics) = sft(logprobs, rows), grpo(logprobs, rows)
+    return jnp.where(rows.ref.max() > 0, one, other), sft_metrics | grpo_metrics
+
+
 class Kept(NamedTuple):
     """State of an optimiser that also remembers the gradient it was given."""
 
@@ -143,13 +149,19 @@ def plain(params, config, loss, rows, *, ref=None, aggregation="token_mean") -> 
         np.array([s.advantage for s in rows], np.float32),
     )
 
+    where = (tokens, lengths, starts)
+    (value, (metrics, found)), grads = _gradient(params, where, fields, config=config, loss=loss)
+    return Plain(float(value), jax.device_get(metrics), grads, np.where(mask, found, 0.0))
+
+
+@functools.partial(jax.jit, static_argnames=("config", "loss"))
+def _gradient(params, where, fields, *, config, loss):
     def whole(params):
-        found = logprobs(params, tokens, lengths, starts, config=config)
+        found = logprobs(params, *where, config=config)
         value, metrics = loss(found, fields)
         return value, (metrics, found)
 
-    (value, (metrics, found)), grads = jax.jit(jax.value_and_grad(whole, has_aux=True))(params)
-    return Plain(float(value), jax.device_get(metrics), grads, np.where(mask, found, 0.0))
+    return jax.value_and_grad(whole, has_aux=True)(params)
 
 
 def distance(tree, other) -> float:
