@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from skillrl.config import Config
 
 
+ALWAYS_REAL = "game rules, transformer, sampling, training, skill bank, checkpoints, evaluation"
+"""What no preset simulates."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
     """One part of a run.
@@ -55,6 +59,8 @@ def describe(found: Sequence[Part]) -> str:
     lines = []
     for label, simulated in (("real", False), ("simulated", True)):
         those = [f"{part.name} ({part.what})" for part in found if part.simulated == simulated]
+        if not simulated:
+            those.append(ALWAYS_REAL)
         lines.append(f"{label + ':':<11}{'; '.join(those) or 'nothing'}")
     return "\n".join(lines)
 

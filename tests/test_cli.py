@@ -14,6 +14,7 @@ from skillrl import cli
 from skillrl._flags import COMMANDS
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
+from skillrl.parts import ALWAYS_REAL
 from skillrl.run import RunDirectory
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import save_bank
@@ -57,7 +58,7 @@ def test_train_is_called_with_the_resolved_config(here, calls, capsys):
     assert (config.seed, config.rl.training_epochs, config.env.name) == (3, 2, "toy")
     assert config.model.teacher == "simulated"  # --mock is the default
     out = capsys.readouterr().out
-    assert out.splitlines()[0] == "real:      policy (policy)"
+    assert out.splitlines()[0] == f"real:      policy (policy); {ALWAYS_REAL}"
     assert out.splitlines()[1].startswith("simulated: environment (toy, toy tasks); teacher")
 
 
