@@ -7,7 +7,7 @@ how households work, but seldom does what it is told. It imitates a demonstrator
 mostly pursues an errand of its own instead of the task in the prompt, and whose moves
 are sometimes replaced by random or impossible ones, so that it has seen what happens
 after a mistake. Half of its prompts carry skills (distilled by the simulated teacher
-from expert and noisy episodes of the train split). Fixed seeds; two cores, about 40 minutes.
+from expert and noisy episodes of the train split). Fixed seeds; two cores, about 70 minutes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ class Stage:
 
 STAGES = (
     Stage(410, 5, 0.02, 0.02, 0.20, 0.30, 0.25, 0.0),
-    Stage(420, 7, 0.015, 0.0012, 0.25, 0.35, 0.30, 0.4),
+    Stage(124, 7, 0.015, 0.0110, 0.25, 0.35, 0.30, 0.4),
+    Stage(180, 7, 0.015, 0.0042, 0.50, 0.60, 0.35, 0.5),
+    Stage(175, 6, 0.015, 0.0030, 0.90, 0.95, 0.30, 0.5),
+    Stage(375, 6, 0.012, 0.0010, 0.95, 1.00, 0.30, 0.5),
 )
 
 
