@@ -10,18 +10,22 @@ from skillrl.teacher.reading import Aim, Recording, kind_of, read_aim, read_fact
 _SHORTEST, _LONGEST = 4, 9
 
 THOUGHT_FORMS = (
-    "I need a {thing}, look in {place}.",
-    "I need another {thing}, look in {place}.",
-    "Found the {thing}, take it.",
-    "Open {place} and look inside it.",
-    "Look around to see what is here.",
-    "I have the {thing}, go to {place}.",
+    "I need a {thing}, check {place}.",
+    "I need another {thing}, check {place}.",
+    "Found {thing}, take it.",
     "Now clean the {thing} with {place}.",
     "Put the {thing} in {place}.",
-    "Turn on {place} to see the {thing}.",
+    "Look at the {thing} under {place}.",
+    "Look around to see what is here.",
     "Next do this: ",
-    "Close {place} and go on.",
 )
+"""The forms in which the environment's expert thinks too: one style to learn, not two."""
+
+_TAKE = re.compile(r"take (.+) from (.+)")
+_PUT = re.compile(r"(?:move|put) (.+) (?:to|in/on|in|on) (.+)")
+_TREAT = re.compile(r"(clean|heat|cool) (.+) with (.+)")
+_USE = re.compile(r"(?:use|toggle|turn on) (.+)")
+_TRAVEL = re.compile(r"(?:go to|open|close|examine) (.+)")
 
 
 def think(recording: Recording) -> list[str]:
@@ -32,8 +36,9 @@ def think(recording: Recording) -> list[str]:
         aim = dataclasses.replace(aim, thing=taken[-1])
     held, delivered = "", 0
     thoughts = []
-    for move in recording.moves:
-        words = _thought(move.action, aim, held, delivered).split()
+    for at, move in enumerate(recording.moves):
+        ahead = [m.action for m in recording.moves[at:] if not m.wasted]
+        words = _thought(move.action, ahead, aim, held, delivered).split()
         if len(words) > _LONGEST:
             words = [*words[: _LONGEST - 1], words[_LONGEST - 1].rstrip(",.") + "."]
         thoughts.append(" ".join(words))
@@ -46,25 +51,24 @@ def think(recording: Recording) -> list[str]:
     return thoughts
 
 
-def _thought(action: str, aim: Aim, held: str, delivered: int) -> str:
+def _thought(action: str, ahead: list[str], aim: Aim, held: str, delivered: int) -> str:
+    """The reason for `action`; on the way with something in hand, it is what comes next."""
     thing = aim.thing or "thing"
-    if match := re.fullmatch(r"go to (.+)", action):
-        if held:
-            return f"I have the {kind_of(held)}, go to {match[1]}."
-        article = "another" if delivered else "an" if thing[0] in "aeiou" else "a"
-        return f"I need {article} {thing}, look in {match[1]}."
-    if match := re.fullmatch(r"open (.+)", action):
-        return f"Open {match[1]} and look inside it."
-    if match := re.fullmatch(r"close (.+)", action):
-        return f"Close {match[1]} and go on."
-    if match := re.fullmatch(r"take (.+) from (.+)", action):
-        return f"Found the {kind_of(match[1])}, take it."
-    if match := re.fullmatch(r"(?:move|put) (.+) (?:to|in/on|in|on) (.+)", action):
+    if travel := _TRAVEL.fullmatch(action):
+        purpose = next((a for a in ahead if not _TRAVEL.fullmatch(a) and a != "look"), "")
+        if held and not _TAKE.fullmatch(purpose):
+            action = purpose or action
+        else:
+            article = "another" if delivered else "an" if thing[0] in "aeiou" else "a"
+            return f"I need {article} {thing}, check {travel[1]}."
+    if match := _TAKE.fullmatch(action):
+        return f"Found {match[1]}, take it."
+    if match := _PUT.fullmatch(action):
         return f"Put the {kind_of(match[1])} in {match[2]}."
-    if match := re.fullmatch(r"(clean|heat|cool) (.+) with (.+)", action):
+    if match := _TREAT.fullmatch(action):
         return f"Now {match[1]} the {kind_of(match[2])} with {match[3]}."
-    if match := re.fullmatch(r"(?:use|toggle|turn on) (.+)", action):
-        return f"Turn on {match[1]} to see the {thing}."
+    if match := _USE.fullmatch(action):
+        return f"Look at the {thing} under {match[1]}."
     if action in ("look", "inventory"):
         return "Look around to see what is here."
     words = re.sub(r"\W+", " ", action).split()
