@@ -1,6 +1,6 @@
 """The mock training run: what it learns, how long it takes, and what the controls say.
 
-    python benchmarks/mock_run.py --seeds 0,1,2 --workdir runs/mock_run --json benchmarks/results/mock_run.json
+    python benchmarks/mock_run.py --seeds 0,1,2 --json benchmarks/results/mock_run.json
 
 Per seed: `launchers/train.py --env=alfworld --mock --seed=N` in a process of its own, wall
 time with compilation and peak memory included. Controls continue from a copy of the
@@ -39,7 +39,9 @@ def train(workdir: Path, seed: int, extra: list[str]) -> dict:
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise SystemExit(f"{' '.join(command)} ended with status {os.waitstatus_to_exitcode(status)}")
+        raise SystemExit(
+            f"{' '.join(command)} ended with status {os.waitstatus_to_exitcode(status)}"
+        )
     summary = json.loads((workdir / "summary.json").read_text())
     return {
         **summary,
@@ -65,7 +67,9 @@ def fork(source: Path, target: Path, changes: dict[str, dict], *, parts: tuple[s
 
 
 def as_flags(changes: dict[str, dict]) -> list[str]:
-    return [f"--set={s}.{k}={json.dumps(v)}" for s, values in changes.items() for k, v in values.items()]
+    return [
+        f"--set={s}.{k}={json.dumps(v)}" for s, values in changes.items() for k, v in values.items()
+    ]
 
 
 def control(name: str, source: Path, seed: int, changes: dict, parts: tuple[str, ...]) -> dict:
@@ -85,7 +89,9 @@ def pooled(runs: list[dict], stage: str, split: str = "valid_unseen") -> tuple[i
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--control_seeds", default="0")
     parser.add_argument("--workdir", default="runs/mock_run")
@@ -121,7 +127,9 @@ def main() -> None:
             continue
         won, n = pooled(group, stage)
         low, high = wilson(won, n)
-        each = " ".join(f"{100 * run['eval'][stage]['valid_unseen']['success']:.0f}" for run in group)
+        each = " ".join(
+            f"{100 * run['eval'][stage]['valid_unseen']['success']:.0f}" for run in group
+        )
         rows.append([label, n, f"{100 * won / n:.1f}", f"{100 * low:.1f}-{100 * high:.1f}", each])
     gain = difference(*pooled(runs, "rl"), *pooled(runs, "sft"))
     text = table(rows, ["greedy success % on valid_unseen", "n", "pooled", "95 %", "per seed"])
@@ -136,7 +144,10 @@ def main() -> None:
         f"({len(r['bank']['evolved_skills_used'])} evolved ones used)"
         for r in runs
     )
-    curve = [[p["step"], *(run["curve"][i]["success"] for run in runs)] for i, p in enumerate(runs[0]["curve"])]
+    curve = [
+        [p["step"], *(run["curve"][i]["success"] for run in runs)]
+        for i, p in enumerate(runs[0]["curve"])
+    ]
     text += "\n\n" + table(curve, ["RL iteration: training success", *(f"seed {s}" for s in seeds)])
     print(text)
     if args.json:

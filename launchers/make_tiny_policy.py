@@ -161,7 +161,10 @@ def main(_: Sequence[str]) -> None:
         )
         updater = make_updater(
             config=config,
-            loss=lambda logprobs, m: (sft_loss(logprobs, m.weights), {"loss": sft_loss(logprobs, m.weights)}),
+            loss=lambda logprobs, m: (
+                sft_loss(logprobs, m.weights),
+                {"loss": sft_loss(logprobs, m.weights)},
+            ),
             optimizer=optimizer,
             mesh=mesh,
             param_shapes=jax.eval_shape(lambda p=params: p),
@@ -259,8 +262,10 @@ def _errands(suite, *, seed: int, count: int, aligned: float, noise: float, bad:
             action = move.action
             if rng.random() < noise:
                 slip = rng.random() < bad
-                action = _impossible(action, observation, rng) if slip else rng.choice(
-                    observation.admissible
+                action = (
+                    _impossible(action, observation, rng)
+                    if slip
+                    else rng.choice(observation.admissible)
                 )
             past.append(Past(observation.text, action))
             result = environment.step(action)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from skillrl.config import Config
 
-
 ALWAYS_REAL = "game rules, transformer, sampling, training, skill bank, checkpoints, evaluation"
 """What no preset simulates."""
 
