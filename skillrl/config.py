@@ -180,6 +180,8 @@ class CollectConfig:
     temperature: float = option(1.0, low=0)
     expert_episodes: int = option(0, low=0)
     """Episodes of the environment's expert added to them (always reported)."""
+    expert_slips: float = option(0.0, low=0, high=1)
+    """Share of expert steps replaced by a mistake that it then recovers from."""
 
 
 @dataclasses.dataclass(frozen=True)

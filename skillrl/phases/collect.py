@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from skillrl.agent.agent import render_response
 from skillrl.agent.parse import parse
 from skillrl.envs.base import Expert
@@ -70,17 +72,29 @@ def collect(session: Session, *, output: Path | None = None, episodes: int | Non
 
 
 def expert_episode(session: Session, task: Task) -> Trajectory:
-    """One demonstration by the environment's expert, marked as such."""
+    """One demonstration by the environment's expert, marked as such.
+
+    With ``collect.expert_slips`` some of its steps are replaced by its last action once
+    more. Where that is not admissible, the step is recorded as invalid (so that it is
+    never imitated) and the expert goes on from there: the demonstration then shows what
+    to do after a mistake.
+    """
     expert = _expert(session, task)
     environment = session.suite.make()
+    rng = np.random.default_rng([session.seed, addresses.COLLECT, addresses.task_number(task.id)])
     steps: list[Step] = []
     try:
         observation = environment.reset(task)
         while True:
             move = expert.act(observation)
-            response = render_response(move.thought, move.action)
+            action = move.action
+            if steps and rng.random() < session.config.collect.expert_slips:
+                action = steps[-1].action  # said twice: most often not admissible any more
+            response = render_response(move.thought, action)
             invalid = parse(response, observation.admissible).invalid
-            result = environment.step(move.action)
+            if action != move.action and not invalid:
+                action, response = move.action, render_response(move.thought, move.action)
+            result = environment.step(action)
             steps.append(
                 Step(
                     observation.text,
@@ -89,7 +103,7 @@ def expert_episode(session: Session, task: Task) -> Trajectory:
                     (),
                     (),
                     response,
-                    move.action,
+                    action,
                     invalid,
                     result.reward,
                 )
