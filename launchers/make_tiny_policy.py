@@ -7,7 +7,8 @@ how households work, but seldom does what it is told. It imitates a demonstrator
 mostly pursues an errand of its own instead of the task in the prompt, and whose moves
 are sometimes replaced by random or impossible ones, so that it has seen what happens
 after a mistake. Half of its prompts carry skills (distilled by the simulated teacher
-from expert and noisy episodes of the train split). Fixed seeds; two cores, about 70 minutes (an estimate; see the asset's README).
+from expert and noisy episodes of the train split). Fixed seeds; two cores, an estimated
+70 minutes. The weights that ship now come from a prototype of it: see their README.
 """
 
 from __future__ import annotations
