@@ -14,6 +14,7 @@ from expert and noisy episodes of the train split). Fixed seeds; two cores, an e
 from __future__ import annotations
 
 import dataclasses
+import functools
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,13 +26,18 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 _OUTPUT = flags.DEFINE_string("output", None, "Directory of the policy.", required=True)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "runs/tiny_policy", "Keeps the weights after each stage, where a rerun goes on."
+)
 _SCALE = flags.DEFINE_float("scale", 1.0, "Share of the updates, for a quick try.")
 _SEED = flags.DEFINE_integer("seed", 7, "Of weights and episodes.")
 
 MAX_STEPS = 25
 HELD_BACK = 48  # last tasks of the train split, for looking at the result
 VOCABULARY = 768
-BUCKETS = (104, 120, 136, 156, 180, 212, 288)
+BUCKETS = (104, 120, 136, 156, 180, 212, 288, 416)
+PLAY_BUCKETS = (128, 168, 224, 416)
+ROUND = 16  # updates between two plays of the policy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,21 +45,20 @@ class Stage:
     """Updates with one setting; the learning rate goes from `rate` to `last_rate`."""
 
     updates: int
-    episodes: int
+    episodes: int  # per update, played by the demonstrator
+    own: int  # per update, played by the policy itself and answered by the demonstrator
     rate: float
     last_rate: float
     aligned: float  # share of episodes that pursue the stated task, without skills
     aligned_with_skills: float
     noise: float  # share of moves that are replaced
-    impossible: float  # share of these that are not admissible
+    impossible: float  # share of these that are not admissible, and then often repeated
 
 
 STAGES = (
-    Stage(410, 5, 0.02, 0.02, 0.20, 0.30, 0.25, 0.0),
-    Stage(124, 7, 0.015, 0.0110, 0.25, 0.35, 0.30, 0.4),
-    Stage(180, 7, 0.015, 0.0042, 0.50, 0.60, 0.35, 0.5),
-    Stage(175, 6, 0.015, 0.0030, 0.90, 0.95, 0.30, 0.5),
-    Stage(375, 6, 0.012, 0.0010, 0.95, 1.00, 0.30, 0.5),
+    Stage(500, 6, 0, 0.020, 0.0100, 0.95, 1.00, 0.30, 0.5),
+    Stage(450, 6, 0, 0.010, 0.0008, 0.95, 1.00, 0.30, 0.5),
+    Stage(320, 2, 4, 0.008, 0.0008, 0.95, 1.00, 0.30, 0.5),
 )
 
 
@@ -68,6 +73,10 @@ def main(_: Sequence[str]) -> None:
     from skillrl.agent.prompt import PromptConfig, render_prefix, render_suffix
     from skillrl.config import EnvConfig
     from skillrl.envs import make_suite
+    from skillrl.envs.alfworld.errands import other_goal
+    from skillrl.envs.alfworld.expert import TemplateExpert
+    from skillrl.inference.base import Sampling
+    from skillrl.inference.local import Layout, LocalEngine
     from skillrl.models import tiny_tokenizer, weights
     from skillrl.models.config import ModelConfig
     from skillrl.models.parameters import axes_tree
@@ -75,14 +84,15 @@ def main(_: Sequence[str]) -> None:
     from skillrl.models.transformer import init
     from skillrl.parallel import mesh as meshes
     from skillrl.parallel import rules
+    from skillrl.rollout.collector import Job, collect
     from skillrl.skills.retrieval import retrieve
     from skillrl.teacher.offline import HashingEmbedder
     from skillrl.teacher.simulated import vocabulary
     from skillrl.training.batch import Sample, Shapes, make_minibatch
     from skillrl.training.losses import sft_loss
     from skillrl.training.update import make_updater
+    from skillrl.types import Observation
 
-    output = Path(_OUTPUT.value)
     suite = make_suite("alfworld", EnvConfig(max_steps=MAX_STEPS))
     prompts = PromptConfig(history_length=0, action_history=MAX_STEPS, max_prompt_length=1024)
     bank, embedder = _bank(suite), HashingEmbedder()
@@ -100,18 +110,21 @@ def main(_: Sequence[str]) -> None:
         return [*found.general, *found.task_specific, *found.mistakes]
 
     def corpus() -> Iterator[str]:
-        for task, rows in _errands(suite, seed=99, count=700, aligned=0.3, noise=0.25, bad=0.0):
+        rng = random.Random(99)
+        for task in rng.choices(suite.tasks("train")[:-HELD_BACK], k=700):
             yield suite.role + "\n" + render_prefix(suite.role, task.goal, skills_for(task))[1]
-            for observation, past, thought, action in rows:
+            for observation, past, move in _demonstration(suite, task, task.goal, STAGES[0], rng):
                 for shown in (prompts, PromptConfig(history_length=2)):
                     yield render_suffix(
                         len(past) + 1, observation.text, observation.admissible, past, shown
                     )
-                yield f"<think>{thought}</think><action>{action}</action>"
+                yield f"<think>{move.thought}</think><action>{move.action}</action>"
         yield from vocabulary()
 
-    tiny_tokenizer.build(corpus(), output, vocab_size=VOCABULARY, phrases=("go to",))
-    tokenizer = Tokenizer.load(output)
+    workdir, output = Path(_WORKDIR.value), Path(_OUTPUT.value)
+    words = workdir / "tokenizer"
+    tiny_tokenizer.build(corpus(), words, vocab_size=VOCABULARY, phrases=("go to",))
+    tokenizer = Tokenizer.load(words)
     agent = SkillAgent(tokenizer, role=suite.role, config=prompts)
     config = ModelConfig(
         vocab_size=tokenizer.vocab_size,
@@ -141,8 +154,58 @@ def main(_: Sequence[str]) -> None:
 
     mesh = meshes.make_mesh()
     shapes = Shapes(16, 1, (216,), BUCKETS, (20,))
-    seed = _SEED.value * 1_000_000
-    for number, stage in enumerate(STAGES):
+    layout = Layout(32, 1, (216,), PLAY_BUCKETS, 64)
+    engine = LocalEngine(config, layout, seed=_SEED.value, stops=(tokenizer.im_end_id,), mesh=mesh)
+    tasks = suite.tasks("train")[:-HELD_BACK]
+
+    def errand(stage, draw):
+        """(task, skills, goal to pursue, generator) of one episode."""
+        rng = random.Random(draw)
+        task, with_skills = rng.choice(tasks), rng.random() < 0.5
+        aligned = stage.aligned_with_skills if with_skills else stage.aligned
+        goal = task.goal if rng.random() < aligned else other_goal(task, rng)
+        return task, skills_for(task) if with_skills else (), goal, rng
+
+    def show(stage, draw):
+        """An episode of the demonstrator, slips and all; the answers are what it meant to do."""
+        task, skills, goal, rng = errand(stage, draw)
+        prefix, _, _ = agent.prefix(task, skills)
+        samples = []
+        for observation, past, move in _demonstration(suite, task, goal, stage, rng):
+            suffix, _ = agent.suffix(observation, past, prefix_length=len(prefix))
+            samples.append(Sample(prefix, suffix, agent.response_ids(move.thought, move.action)))
+        return samples
+
+    def play(stage, draw, *, greedy):
+        """Episodes of the policy; the answers are what the demonstrator would have done
+        (DAgger, Ross et al. 2011)."""
+        errands = [errand(stage, draw + i) for i in range(ROUND * stage.own)]
+        jobs = []
+        for i, (task, skills, _, _) in enumerate(errands):
+            start = functools.partial(
+                agent.episode,
+                task,
+                skills,
+                address=lambda step, at=draw + i: (0, at, 0, 0, 0, step),
+            )
+            jobs.append(Job(task, start))
+        sampling = Sampling(temperature=0.0 if greedy else 1.0, max_tokens=20)
+        played = collect(jobs, suite=suite, engine=engine, sampling=sampling)
+        found = []
+        for (_, _, goal, _), trajectory in zip(errands, played, strict=True):
+            expert, samples = TemplateExpert(goal), []
+            for step in trajectory.steps:
+                move = expert.act(Observation(step.observation, step.admissible))
+                answer = agent.response_ids(move.thought, move.action)
+                samples.append(Sample(trajectory.prefix_ids, step.suffix_ids, answer))
+            found.append(samples)
+        return found, sum(trajectory.won for trajectory in played) / len(played)
+
+    for number, stage in enumerate(STAGES, start=1):
+        kept = workdir / f"stage{number}"
+        if (kept / "config.json").exists():
+            params = weights.load(kept, config, dtype="float32")
+            continue
         updates = max(1, round(stage.updates * _SCALE.value))
         rate = optax.join_schedules(
             [
@@ -175,33 +238,28 @@ def main(_: Sequence[str]) -> None:
                 jax.eval_shape(optimizer.init, params),
             ),
         )
-        state, losses = updater.init(params), []
-        for update in (bar := tqdm(range(updates), desc=f"stage {number + 1}")):
-            samples = []
-            for i in range(stage.episodes):
-                draw = seed + update * 1000 + i
-                with_skills = random.Random(draw).random() < 0.5
-                aligned = stage.aligned_with_skills if with_skills else stage.aligned
-                episodes = _errands(
-                    suite,
-                    seed=draw,
-                    count=1,
-                    aligned=aligned,
-                    noise=stage.noise,
-                    bad=stage.impossible,
-                )
-                for task, rows in episodes:
-                    prefix, _, _ = agent.prefix(task, skills_for(task) if with_skills else ())
-                    for observation, past, thought, action in rows:
-                        suffix, _ = agent.suffix(observation, past, prefix_length=len(prefix))
-                        answer = agent.response_ids(thought, action)
-                        samples.append(Sample(prefix, suffix, answer, trajectory=i))
+        state, losses, own = updater.init(params), [], []
+        for update in (bar := tqdm(range(updates), desc=f"stage {number}")):
+            first = ((_SEED.value * 10 + number) * 10_000 + update) * 1000
+            if stage.own and update % ROUND == 0:
+                engine.publish(state.params, update)
+                own, won = play(stage, first + 500, greedy=update // ROUND % 2 == 0)
+                tqdm.write(f"stage {number}, update {update}: it wins {100 * won:.0f} %")
+            at = update % ROUND * stage.own
+            episodes = [show(stage, first + i) for i in range(stage.episodes)]
+            episodes += own[at : at + stage.own]
+            samples = [
+                dataclasses.replace(sample, trajectory=i)
+                for i, episode in enumerate(episodes)
+                for sample in episode
+            ]
             state, metrics = updater.update(state, make_minibatch(samples, shapes))
             losses.append(metrics["loss"])
             if update % 10 == 9:
                 bar.set_postfix(loss=f"{np.mean([float(x) for x in losses[-10:]]):.3f}")
-        params, seed = state.params, seed + 500_000
-    weights.save(output, params, config, tokenizer_dir=output, dtype="float32")
+        params = state.params
+        weights.save(kept, params, config, tokenizer_dir=words, dtype="float32")
+    weights.save(output, params, config, tokenizer_dir=words, dtype="float32")
     print(f"written: {output}")
 
 
@@ -239,51 +297,51 @@ def _bank(suite):
     return bank
 
 
-def _errands(suite, *, seed: int, count: int, aligned: float, noise: float, bad: float):
-    """Episodes of a demonstrator: (task, [(observation, past, thought, action)]).
+def _demonstration(suite, task, goal: str, stage: Stage, rng: random.Random):
+    """One episode of a demonstrator that makes mistakes: [(observation, past, move)].
 
-    The recorded move is always the demonstrator's; the one played may be another.
+    The move is always the demonstrator's; the one played may be another.
     """
     from skillrl.agent.prompt import Past
-    from skillrl.envs.alfworld.errands import other_goal
     from skillrl.envs.alfworld.expert import TemplateExpert
 
-    rng = random.Random(seed)
-    tasks = suite.tasks("train")
     environment = suite.make()
-    for _ in range(count):
-        task = tasks[rng.randrange(len(tasks) - HELD_BACK)]
-        goal = task.goal if rng.random() < aligned else other_goal(task, rng)
-        expert, observation = TemplateExpert(goal), environment.reset(task)
-        past: list[Past] = []
-        rows = []
-        for _ in range(MAX_STEPS):
-            move = expert.act(observation)
-            rows.append((observation, list(past), move.thought, move.action))
-            action = move.action
-            if rng.random() < noise:
-                slip = rng.random() < bad
-                action = (
-                    _impossible(action, observation, rng)
-                    if slip
-                    else rng.choice(observation.admissible)
-                )
-            past.append(Past(observation.text, action))
-            result = environment.step(action)
-            observation = result.observation
-            if result.done:
-                break
-        yield task, rows
+    expert, observation = TemplateExpert(goal), environment.reset(task)
+    past: list[Past] = []
+    rows, stuck = [], False
+    for _ in range(MAX_STEPS):
+        move = expert.act(observation)
+        rows.append((observation, list(past), move))
+        action = move.action
+        if stuck and rng.random() < 0.5:
+            action = past[-1].action  # a failed action tends to be tried again
+        elif rng.random() < stage.noise:
+            if rng.random() < stage.impossible:
+                action = _impossible(move.action, past, expert.goal.thing, observation, rng)
+            else:
+                action = rng.choice(observation.admissible)
+        stuck = action not in observation.admissible
+        past.append(Past(observation.text, action))
+        result = environment.step(action)
+        observation = result.observation
+        if result.done:
+            break
+    return rows
 
 
-def _impossible(action: str, observation, rng: random.Random) -> str:
+def _impossible(action: str, past, thing: str, observation, rng: random.Random) -> str:
     """A likely slip: a wrong number, a mixture of two actions, or something out of place."""
-    words, kind = action.split(), rng.random()
-    if kind < 0.4:
-        return " ".join(str(rng.randint(1, 4)) if w.isdigit() else w for w in words)
-    if kind < 0.7:
-        return " ".join(words[:2] + rng.choice(observation.admissible).split()[-2:])
-    return rng.choice(["go to cabinet 4", "take mug 1 from countertop 1", "open fridge 1", ""])
+    words, other = action.split(), rng.choice(observation.admissible).split()
+    return rng.choice(
+        [
+            " ".join(str(rng.randint(1, 4)) if w.isdigit() else w for w in words),
+            " ".join(words[:2] + other[-2:]),
+            " ".join(other[:2] + words[-2:]),
+            past[-1].action if past else "go to cabinet 4",
+            f"take {thing} {rng.randint(1, 2)} from {' '.join(other[-2:])}",
+            rng.choice(["take mug 1 from countertop 1", "open fridge 1", ""]),
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from skillrl.skills.bank import SkillBank
 from skillrl.types import Step, Task, Trajectory
 
 _CHUNK = 128  # episodes between two appends: what a kill can cost
+_STUCK = 0.5  # chance of repeating a slip, where there are slips
 
 
 def collect(session: Session, *, output: Path | None = None, episodes: int | None = None) -> Path:
@@ -76,11 +77,12 @@ def expert_episode(session: Session, task: Task) -> Trajectory:
 
     With ``collect.expert_slips`` some of its steps are replaced by its last action once
     more. Where that is not admissible, the step is recorded as invalid (so that it is
-    never imitated) and the expert goes on from there: the demonstration then shows what
-    to do after a mistake.
+    never imitated) and the expert goes on from there, at times only after more of the
+    same: the demonstration then shows what to do after a mistake, repeated or not.
     """
     expert = _expert(session, task)
     environment = session.suite.make()
+    slips = session.config.collect.expert_slips
     rng = np.random.default_rng([session.seed, addresses.COLLECT, addresses.task_number(task.id)])
     steps: list[Step] = []
     try:
@@ -88,7 +90,7 @@ def expert_episode(session: Session, task: Task) -> Trajectory:
         while True:
             move = expert.act(observation)
             action = move.action
-            if steps and rng.random() < session.config.collect.expert_slips:
+            if steps and rng.random() < (_STUCK if steps[-1].invalid else slips):
                 action = steps[-1].action  # said twice: most often not admissible any more
             response = render_response(move.thought, action)
             invalid = parse(response, observation.admissible).invalid

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from skillrl.errors import SkillRLError
 from skillrl.evaluation.evaluate import evaluate
 from skillrl.files import append_jsonl, truncate_jsonl
 from skillrl.models.transformer import Params
@@ -21,7 +22,7 @@ from skillrl.rollout import store
 from skillrl.session import Session, outcome
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.evolve import evolve
-from skillrl.skills.store import bank_from_json, bank_to_json, save_bank
+from skillrl.skills.store import bank_from_json, bank_to_json, load_bank, save_bank
 from skillrl.training.batch import Sample, Shapes, make_minibatch
 from skillrl.training.checkpoint import Checkpoints
 from skillrl.training.losses import combine_metrics, grpo_loss
@@ -219,6 +220,7 @@ def _resume(
     now = Cursor(0, bank, [])
     latest = checkpoints.latest()
     if latest is not None:
+        _check_start(session, bank)
         state, extra = checkpoints.restore(latest, updater.abstract_state)
         now = Cursor(extra["iteration"], bank_from_json(extra["bank"]), [])
         for iteration in range(now.iteration - extra["since_event"], now.iteration):
@@ -237,6 +239,23 @@ def _resume(
         if int(path.stem) > now.bank.version:
             path.unlink()
     return state, now
+
+
+def _check_start(session: Session, bank: SkillBank) -> None:
+    """Refuses another initial bank than the one that the phase began with."""
+    path = session.run.file("banks", f"{bank.version}.json")
+
+    def words(bank: SkillBank) -> list[tuple[str, ...]]:
+        return [
+            (s.id, s.category, s.kind, s.title, s.principle, s.when_to_apply) for s in bank.skills
+        ]
+
+    if not path.exists() or words(load_bank(path)) != words(bank):
+        raise SkillRLError(
+            f"{session.run.path}: RL began here with another skill bank than the one given now, "
+            "and a checkpoint carries its evolved successor. Continue without --skill_bank (or "
+            "with the same one), or start in a new --workdir."
+        )
 
 
 def load_rl(session: Session) -> tuple[Params, SkillBank] | None:

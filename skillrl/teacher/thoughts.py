@@ -12,7 +12,7 @@ _SHORTEST, _LONGEST = 4, 9
 THOUGHT_FORMS = (
     "I need a {thing}, check {place}.",
     "I need another {thing}, check {place}.",
-    "Found {thing}, take it.",
+    "I need a {thing}, take it.",
     "Now clean the {thing} with {place}.",
     "Put the {thing} in {place}.",
     "Look at the {thing} under {place}.",
@@ -54,15 +54,15 @@ def think(recording: Recording) -> list[str]:
 def _thought(action: str, ahead: list[str], aim: Aim, held: str, delivered: int) -> str:
     """The reason for `action`; on the way with something in hand, it is what comes next."""
     thing = aim.thing or "thing"
+    article = "another" if delivered else "an" if thing[0] in "aeiou" else "a"
     if travel := _TRAVEL.fullmatch(action):
         purpose = next((a for a in ahead if not _TRAVEL.fullmatch(a) and a != "look"), "")
         if held and not _TAKE.fullmatch(purpose):
             action = purpose or action
         else:
-            article = "another" if delivered else "an" if thing[0] in "aeiou" else "a"
             return f"I need {article} {thing}, check {travel[1]}."
-    if match := _TAKE.fullmatch(action):
-        return f"Found {match[1]}, take it."
+    if _TAKE.fullmatch(action):
+        return f"I need {article} {thing}, take it."
     if match := _PUT.fullmatch(action):
         return f"Put the {kind_of(match[1])} in {match[2]}."
     if match := _TREAT.fullmatch(action):

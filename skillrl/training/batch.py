@@ -2,8 +2,9 @@
 
 A minibatch holds its distinct prefixes ``[U, P]`` and a list of micro-batches. A row
 of a micro-batch is a suffix, right-padded to S, followed by a response, right-padded
-to R, and names the prefix it continues. Rows go to the bucket of their own length, in
-the canonical order of the samples, so the same samples always give the same arrays.
+to R, and names the prefix it continues. Rows go to the bucket of their own length (or
+fill up a wider one), in the canonical order of the samples, so the same samples always
+give the same arrays.
 """
 
 from __future__ import annotations
@@ -144,27 +145,54 @@ def make_minibatch(
         )
         buckets.setdefault(shape, {}).setdefault(prefixes[s.prefix_ids], []).append(i)
 
-    micros, computed = [], 0
-    for (s_width, r_width), by_prefix in sorted(buckets.items()):
-        lines = [
+    lines_by_shape = {
+        shape: [
             (prefix, same[at : at + shapes.members])
             for prefix, same in by_prefix.items()
             for at in range(0, len(same), shapes.members)
         ]
-        for at in range(0, len(lines), shapes.rows):
-            grid = lines[at : at + shapes.rows]
-            micros.append(_micro(samples, weights, grid, shapes, s_width, r_width))
-            computed += shapes.rows * shapes.members * (s_width + r_width)
+        for shape, by_prefix in buckets.items()
+    }
+    micros, computed = [], 0
+    for (s_width, r_width), grid in _grids(lines_by_shape, shapes.rows):
+        micros.append(_micro(samples, weights, grid, shapes, s_width, r_width))
+        computed += shapes.rows * shapes.members * (s_width + r_width)
     used = sum(len(s.suffix_ids) + len(s.response_ids) for s in samples)
     return Minibatch(
         prefix_tokens, prefix_lengths, tuple(micros), len(samples), 1.0 - used / computed
     )
 
 
+_Line = tuple[int, list[int]]  # a prefix and the samples of one grid row
+
+
+def _grids(
+    lines_by_shape: dict[tuple[int, int], list[_Line]], rows: int
+) -> list[tuple[tuple[int, int], list[_Line]]]:
+    """Lines in grids of at most `rows`, each with its (suffix, response) shape.
+
+    Lines that do not fill a grid of their own bucket ride in the unfilled grid of a wider
+    one where there is room: a grid costs the same however many of its rows are empty.
+    """
+    grids: list[tuple[tuple[int, int], list[_Line]]] = []
+    unfilled: list[tuple[tuple[int, int], list[_Line]]] = []
+    for shape, lines in sorted(lines_by_shape.items(), reverse=True):
+        full = len(lines) - len(lines) % rows
+        grids += [(shape, lines[at : at + rows]) for at in range(0, full, rows)]
+        if rest := lines[full:]:
+            for (wide, long), waiting in unfilled:
+                if wide >= shape[0] and long >= shape[1] and len(waiting) + len(rest) <= rows:
+                    waiting += rest
+                    break
+            else:
+                unfilled.append((shape, rest))
+    return sorted([*grids, *unfilled], key=lambda grid: grid[0])
+
+
 def _micro(
     samples: Sequence[Sample],
     weights: NDArray[np.float32],
-    grid: list[tuple[int, list[int]]],
+    grid: list[_Line],
     shapes: Shapes,
     s_width: int,
     r_width: int,

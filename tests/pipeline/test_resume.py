@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import shutil
 import signal
@@ -9,6 +10,7 @@ import signal
 import pytest
 
 from skillrl.files import read_json
+from skillrl.skills.store import load_bank, save_bank
 from skillrl.training.checkpoint import Checkpoints
 from tests.pipeline import tiny
 
@@ -85,6 +87,20 @@ def test_settings_that_may_not_change_are_refused_by_name(whole, flags):
         assert "seed was 5, now 6" in err
         assert "--workdir" in err
     assert tiny.contents(whole.path) == before
+
+
+def test_another_skill_bank_is_refused_once_rl_has_begun(whole, flags, tmp_path):
+    path = tmp_path / "again"
+    shutil.copytree(whole.path, path)
+    other = tmp_path / "bank.json"
+    bank = load_bank(path / "distill" / "bank.json")
+    save_bank(dataclasses.replace(bank, skills=bank.skills[1:]), other)
+    status, _, err = tiny.run("rl", *flags(path), f"--skill_bank={other}")
+    assert status == 2
+    assert "began here with another skill bank" in err
+    assert "--skill_bank" in err
+    same = path / "distill" / "bank.json"
+    assert tiny.run("rl", *flags(path), f"--skill_bank={same}")[0] == 0
 
 
 def test_more_iterations_go_on_from_the_end(whole, flags, tmp_path):

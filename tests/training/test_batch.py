@@ -70,13 +70,27 @@ def test_arrays_by_hand():
     assert batch.padding == pytest.approx(1 - 11 / 20)  # 6 suffix and 5 response tokens of 2*2*5
 
 
+MIXED = [sample(A, 4, 1), sample(A, 1, 5), sample(A, 3, 2), sample(A, 6, 3)]
+
+
+def widths(batch):
+    return [(m.tokens.shape[-1] - m.weights.shape[-1], m.weights.shape[-1]) for m in batch.micros]
+
+
 def test_buckets_depend_on_a_rows_own_lengths():
-    samples = [sample(A, 4, 1), sample(A, 1, 5), sample(A, 3, 2), sample(A, 6, 3)]
-    batch = make_minibatch(samples, SHAPES)
-    widths = [(m.tokens.shape[-1] - m.weights.shape[-1], m.weights.shape[-1]) for m in batch.micros]
-    assert widths == [(3, 2), (3, 5), (6, 2), (6, 5)]
+    batch = make_minibatch(MIXED, dataclasses.replace(SHAPES, rows=1))
+    assert widths(batch) == [(3, 2), (3, 5), (6, 2), (6, 5)]
     assert all(m.suffix_lengths.astype(bool).sum() == 1 for m in batch.micros)
     assert make_minibatch([sample((1, 5), 1, 1)], SHAPES).prefix_tokens.shape == (1, 8)
+
+
+def test_rows_left_over_fill_up_a_wider_grid():
+    batch = make_minibatch(MIXED, SHAPES)  # two rows a grid
+    assert widths(batch) == [(3, 5), (6, 5)]
+    lengths = [m.suffix_lengths[:, 0].tolist() for m in batch.micros]
+    assert lengths == [[1, 3], [6, 4]]
+    full = make_minibatch([MIXED[2]] * 4 + [MIXED[0]], SHAPES)  # two members: four fill a grid
+    assert widths(full) == [(3, 2), (6, 2)]
 
 
 @pytest.mark.parametrize(("prefixes", "padded"), [(1, 1), (2, 2), (3, 4), (5, 8)])

@@ -1,7 +1,8 @@
 """An expert that reads only what an agent reads: the goal sentence, texts, admissible actions.
 
-It searches receptacles in an order of commonsense likelihood (`rooms.LIKELY`), takes the object,
-treats it if the task says so, and delivers it. Everything it believes comes from observation
+It searches receptacles in an order of commonsense likelihood (`rooms.LIKELY`, then by number),
+takes the object, treats it if the task says so, and delivers it. What it needs comes first in its
+thoughts, what it does about that follows from it. Everything it believes comes from observation
 texts, never from its own past choices, so it stays right when somebody else acts in between.
 """
 
@@ -96,6 +97,12 @@ def kind_of(name: str) -> str:
     return name.rsplit(" ", 1)[0]
 
 
+def _number(name: str) -> int:
+    """The number in a name, 0 if there is none: ``mug 2`` -> 2."""
+    last = name.rsplit(" ", 1)[-1]
+    return int(last) if last.isdigit() else 0
+
+
 class TemplateExpert:
     """Solves one episode; make a new one for the next.
 
@@ -163,7 +170,8 @@ class TemplateExpert:
     def _fetch(self, actions: frozenset[str]) -> Move:
         thing = self.goal.thing
         target = self._target()
-        first = self.goal.category == TWO and self._filled(target)
+        one_is_there = self.goal.category == TWO and self._filled(target)
+        need = f"I need {'another' if one_is_there else _article(thing)} {thing},"
         for place in sorted(self.seen, key=lambda p: f"go to {p}" in actions):  # here first
             if place == target and self.goal.category == TWO:
                 continue
@@ -174,13 +182,12 @@ class TemplateExpert:
                     continue
                 take = f"take {name} from {place}"
                 if take in actions:
-                    return Move(f"Found {name}, take it.", take)
-                move = self._approach(place, f"Get {name} from {place}.", actions)
+                    return Move(f"{need} take it.", take)
+                move = self._approach(place, f"{need} get it from {place}.", actions)
                 if move.action.startswith(("examine", "look")):
                     self.stuck.add((name, place))
                 return move
-        need = f"another {thing}" if first else f"{_article(thing)} {thing}"
-        return self._search(thing, f"I need {need}, check", actions)
+        return self._search(thing, f"{need} check", actions)
 
     def _light(self, actions: frozenset[str]) -> Move:
         for place, names in self.seen.items():
@@ -250,7 +257,9 @@ class TemplateExpert:
         if not unseen:  # somebody moved it: look everywhere again
             self.seen.clear()
             unseen = self.places
-        place = min(unseen, key=lambda p: ranks.get(kind_of(p), len(ranks)), default="")
+        place = min(
+            unseen, key=lambda p: (ranks.get(kind_of(p), len(ranks)), _number(p)), default=""
+        )
         return self._approach(place, f"{thought} {place}.", actions)
 
     def _approach(self, place: str, thought: str, actions: frozenset[str]) -> Move:
