@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from skillrl.envs.base import SPLITS, register
 from skillrl.errors import SkillRLError
 from skillrl.types import Observation, StepResult, Task
 
+_LOG = logging.getLogger(__name__)
 _CACHED_GAMES = 1024
 _SPEC_KEYS = ("scene", "room_seed", "task_seed")
 
@@ -120,6 +122,10 @@ def _generated_tasks(split: str) -> tuple[Task, ...]:
 
 
 def _file_tasks(data_dir: str) -> dict[str, tuple[Task, ...]]:
+    index = index_games(data_dir)
+    if index.skipped:
+        reasons = ", ".join(f"{count} ({why})" for why, count in sorted(index.skipped.items()))
+        _LOG.warning("%s: games left out: %s", data_dir, reasons)
     return {
         split: tuple(
             Task(
@@ -131,7 +137,7 @@ def _file_tasks(data_dir: str) -> dict[str, tuple[Task, ...]]:
             )
             for game in games
         )
-        for split, games in index_games(data_dir).items()
+        for split, games in index.items()
     }
 
 

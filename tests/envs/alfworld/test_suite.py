@@ -116,3 +116,13 @@ def test_official_directory():
             )
             assert played.won, task.id
             assert played.admissible, task.id
+
+
+def test_games_left_out_of_a_directory_are_counted(tmp_path, caplog):
+    games = sorted(FIXTURES.rglob("game.tw-pddl"))[:2]
+    for number, (game, solvable) in enumerate(zip(games, (True, False), strict=True)):
+        place = tmp_path / f"trial_{number}" / "game.tw-pddl"
+        place.parent.mkdir()
+        place.write_text(json.dumps(json.loads(game.read_text()) | {"solvable": solvable}))
+    assert len(_suite(tmp_path).tasks("train")) == 1
+    assert "games left out: 1 (not solvable)" in caplog.text
