@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SEED = 5  # its first iterations share a category, so that an evolved skill is seen again
 
 SETTINGS: dict[str, Any] = {
-    "env": {"max_steps": 8},
+    "env": {"max_steps": 9},
     "collect": {"episodes": 6, "expert_episodes": 12, "expert_slips": 0.0},
     "distill": {"max_trajectories_per_category": 2},
     "sft": {"batch_size": 12, "epochs": 2, "learning_rate": 3e-3, "num_examples": 36},
