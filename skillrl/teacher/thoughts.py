@@ -10,9 +10,9 @@ from skillrl.teacher.reading import Aim, Recording, kind_of, read_aim, read_fact
 _SHORTEST, _LONGEST = 4, 9
 
 THOUGHT_FORMS = (
-    "I need a {thing}, check {place}.",
-    "I need another {thing}, check {place}.",
-    "I need a {thing}, take it.",
+    "I seek a {thing} at {place}.",
+    "I seek another {thing} at {place}.",
+    "I seek a {thing} right here.",
     "Now clean the {thing} with {place}.",
     "Put the {thing} in {place}.",
     "Look at the {thing} under {place}.",
@@ -60,9 +60,9 @@ def _thought(action: str, ahead: list[str], aim: Aim, held: str, delivered: int)
         if held and not _TAKE.fullmatch(purpose):
             action = purpose or action
         else:
-            return f"I need {article} {thing}, check {travel[1]}."
+            return f"I seek {article} {thing} at {travel[1]}."
     if _TAKE.fullmatch(action):
-        return f"I need {article} {thing}, take it."
+        return f"I seek {article} {thing} right here."
     if match := _PUT.fullmatch(action):
         return f"Put the {kind_of(match[1])} in {match[2]}."
     if match := _TREAT.fullmatch(action):

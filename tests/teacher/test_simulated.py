@@ -150,8 +150,8 @@ def test_thoughts_are_short_and_one_per_step(script, category):
     assert len(thoughts) == len(script)
     assert all(4 <= len(text.split()) <= 9 for text in thoughts)
     if category == CLEAN:
-        assert thoughts[0] == "I need a mug, check cabinet 1."
-        assert thoughts[2] == "I need a mug, take it."
+        assert thoughts[0] == "I seek a mug at cabinet 1."
+        assert thoughts[2] == "I seek a mug right here."
         assert thoughts[4] == "Now clean the mug with sinkbasin 1."
         assert thoughts[6] == "Put the mug in cabinet 1."
 

@@ -1,8 +1,8 @@
 """An expert that reads only what an agent reads: the goal sentence, texts, admissible actions.
 
 It searches receptacles in an order of commonsense likelihood (`rooms.LIKELY`, then by number),
-takes the object, treats it if the task says so, and delivers it. What it needs comes first in its
-thoughts, what it does about that follows from it. Everything it believes comes from observation
+takes the object, treats it if the task says so, and delivers it. What it seeks comes first in its
+thoughts, where it is follows from that. Everything it believes comes from observation
 texts, never from its own past choices, so it stays right when somebody else acts in between.
 """
 
@@ -171,7 +171,7 @@ class TemplateExpert:
         thing = self.goal.thing
         target = self._target()
         one_is_there = self.goal.category == TWO and self._filled(target)
-        need = f"I need {'another' if one_is_there else _article(thing)} {thing},"
+        need = f"I seek {'another' if one_is_there else _article(thing)} {thing}"
         for place in sorted(self.seen, key=lambda p: f"go to {p}" in actions):  # here first
             if place == target and self.goal.category == TWO:
                 continue
@@ -182,12 +182,12 @@ class TemplateExpert:
                     continue
                 take = f"take {name} from {place}"
                 if take in actions:
-                    return Move(f"{need} take it.", take)
-                move = self._approach(place, f"{need} get it from {place}.", actions)
+                    return Move(f"{need} right here.", take)
+                move = self._approach(place, f"{need} at {place}.", actions)
                 if move.action.startswith(("examine", "look")):
                     self.stuck.add((name, place))
                 return move
-        return self._search(thing, f"{need} check", actions)
+        return self._search(thing, f"{need} at", actions)
 
     def _light(self, actions: frozenset[str]) -> Move:
         for place, names in self.seen.items():
@@ -198,7 +198,7 @@ class TemplateExpert:
                         return Move(thought, f"use {lamp}")
                     return self._approach(place, thought, actions)
         lamp = self.goal.place
-        return self._search(lamp, f"I need {_article(lamp)} {lamp}, check", actions)
+        return self._search(lamp, f"I seek {_article(lamp)} {lamp} at", actions)
 
     def _treat(self, actions: frozenset[str]) -> Move:
         verb, appliance = TREATMENTS[self.goal.category]
@@ -209,13 +209,13 @@ class TemplateExpert:
                 if act in actions:
                     return Move(thought, act)
                 return self._approach(place, thought, actions)
-        return self._search(appliance, f"I need {_article(appliance)} {appliance}, check", actions)
+        return self._search(appliance, f"I seek {_article(appliance)} {appliance} at", actions)
 
     def _deliver(self, actions: frozenset[str]) -> Move:
         place = self._target()
         if not place:  # the overview was never shown: look around for one
             wanted = self.goal.place
-            return self._search(wanted, f"I need {_article(wanted)} {wanted}, check", actions)
+            return self._search(wanted, f"I seek {_article(wanted)} {wanted} at", actions)
         thought = f"Put the {self.goal.thing} in {place}."
         for act in (f"move {self.held} to {place}", f"put {self.held} in/on {place}"):
             if act in actions:
