@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ from skillrl.teacher.base import Embedder, Teacher
 from skillrl.teacher.registry import make_embedder, make_teacher
 from skillrl.training.batch import Shapes
 from skillrl.types import Skill, Task, Trajectory
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +88,16 @@ class Session:
                 f"vocab_size in config.json is {model.vocab_size}: some would have no embedding. "
                 "Use the tokenizer and config.json that came with the weights"
             )
+        rl = self.config.rl
+        if rl.max_prompt_length + rl.max_response_length > model.max_positions:
+            _LOG.warning(
+                "%s was made for %d positions; rl.max_prompt_length=%d and "
+                "rl.max_response_length=%d allow longer ones, which it has not learned",
+                self.policy_dir.name,
+                model.max_positions,
+                rl.max_prompt_length,
+                rl.max_response_length,
+            )
         return dataclasses.replace(model, dtype=self.config.model.dtype)
 
     @functools.cached_property
@@ -132,7 +145,7 @@ class Session:
                 model.policy_api_key,
                 concurrency=rollout.slots,
             )
-            return RemoteEngine(server, slots=rollout.slots)
+            return RemoteEngine(server, slots=rollout.slots, seed=self.seed)
         from skillrl.inference.local import Layout, LocalEngine
 
         rows = rollout.slots // rollout.members

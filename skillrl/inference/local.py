@@ -1,7 +1,7 @@
 """The rollout engine in JAX: prefix cache, fixed grid, bucket ladder.
 
-`LocalEngine.choose` puts together requests that share compiled shapes, the fullest
-bucket first; `generate` runs them as one call. Shapes come from the `Layout` alone,
+`LocalEngine.choose` puts together requests that share compiled shapes, the oldest
+request's first; `generate` runs them as one call. Shapes come from the `Layout` alone,
 so the same request gives the same tokens bit for bit whatever else is going on.
 """
 
@@ -102,13 +102,18 @@ class LocalEngine:
         self._pools.clear()
 
     def choose(self, waiting: Sequence[Generate]) -> list[int]:
-        """The requests of the fullest bucket, at most one grid, in order of arrival."""
-        buckets: dict[tuple[int, int], dict[tuple[int, ...], list[int]]] = {}
+        """Those that share the oldest request's bucket, at most one grid.
+
+        The fullest bucket would give fuller grids for a while and a long tail after it:
+        the others wait until its episodes are over. Served in turn, episodes stay at
+        about the same step, hence at about the same length and in the same bucket.
+        """
+        shape = self._shape(waiting[0])
+        rows: dict[tuple[int, ...], list[int]] = {}
         for i, request in enumerate(waiting):
-            rows = buckets.setdefault(self._shape(request), {})
-            rows.setdefault(request.prefix_ids, []).append(i)
-        grids = {shape: self._fill(rows) for shape, rows in buckets.items()}
-        return max(grids.items(), key=lambda item: (len(item[1]), item[0]))[1]
+            if self._shape(request) == shape:
+                rows.setdefault(request.prefix_ids, []).append(i)
+        return self._fill(rows)
 
     def generate(self, requests: Sequence[Generate], sampling: Sampling) -> list[Generated]:
         """Answers requests of one bucket as one compiled call."""
@@ -116,9 +121,9 @@ class LocalEngine:
             raise RuntimeError("publish parameters before generating")
         layout = self._layout
         prefix_width, suffix_width = self._shape(requests[0])
-        pool = self._pools.setdefault(
-            prefix_width, _Pool(self._config, layout.prefix_cache, prefix_width)
-        )
+        if prefix_width not in self._pools:
+            self._pools[prefix_width] = _Pool(self._config, layout.prefix_cache, prefix_width)
+        pool = self._pools[prefix_width]
         tokens = np.zeros((layout.rows, layout.members, suffix_width), np.int32)
         lengths = np.zeros((layout.rows, layout.members), np.int32)
         slots = np.zeros(layout.rows, np.int32)

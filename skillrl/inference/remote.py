@@ -20,15 +20,15 @@ class RemoteEngine:
 
     version = 0
 
-    def __init__(self, server: OpenAIEngine, *, slots: int):
-        self._server, self.slots = server, slots
+    def __init__(self, server: OpenAIEngine, *, slots: int, seed: int = 0):
+        self._server, self.slots, self._seed = server, slots, seed
 
     def choose(self, waiting: Sequence[Generate]) -> list[int]:
         """The oldest requests."""
         return list(range(min(len(waiting), self.slots)))
 
     def generate(self, requests: Sequence[Generate], sampling: Sampling) -> list[Generated]:
-        """Asks the server; a seed made from the address goes along with each request.
+        """Asks the server; a seed made from ours and the address goes along with each request.
 
         Raises:
           SkillRLError: `sampling` restricts tokens, or the server finally failed.
@@ -46,7 +46,7 @@ class RemoteEngine:
                 ],
                 max_tokens=sampling.max_tokens,
                 temperature=sampling.temperature,
-                seed=zlib.crc32(repr(request.address).encode()) & 0x7FFFFFFF,
+                seed=zlib.crc32(repr((self._seed, request.address)).encode()) & 0x7FFFFFFF,
             )
             for request in requests
         ]

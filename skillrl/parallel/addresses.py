@@ -46,7 +46,7 @@ def address_rows(
       iteration: of training; 0 elsewhere.
       task: see `task_number`.
       member: index within the group.
-      repeat: of an evaluation.
+      repeat: of an evaluation; in RL, of a task drawn twice in an iteration.
       step: of the episode.
 
     Returns:

@@ -87,8 +87,15 @@ def _rollouts(session: Session, state: TrainState, now: Cursor) -> list[Trajecto
     )
     session.publish(state.params, now.iteration * config.minibatches)
     jobs = [
-        session.job(task, now.bank, phase=addresses.RL, iteration=now.iteration, member=member)
-        for task in tasks
+        session.job(
+            task,
+            now.bank,
+            phase=addresses.RL,
+            iteration=now.iteration,
+            member=member,
+            repeat=tasks[:at].count(task),  # above 0 only where tasks are fewer than groups
+        )
+        for at, task in enumerate(tasks)
         for member in range(config.group_size)
     ]
     trajectories = session.play(jobs, temperature=config.temperature)

@@ -155,10 +155,11 @@ def test_the_least_recently_used_prefix_goes_first(engine):
 # --- choosing, and bad input ----------------------------------------------------------
 
 
-def test_choose_takes_the_fullest_bucket_and_at_most_one_grid(engine):
+def test_choose_takes_the_oldest_requests_bucket_and_at_most_one_grid(engine):
     long = [request(0, 9, m) for m in range(2)]
     short = [request(p, 4, 0) for p in range(5)]
-    assert engine.choose([*long, *short]) == [2, 3, 4]  # three cells, by arrival
+    assert engine.choose([*long, *short]) == [0, 1]  # nobody waits for a fuller bucket
+    assert engine.choose([*short, *long]) == [0, 1, 2]  # three cells, by arrival
     assert engine.choose([long[0], *short[:1], long[1]]) == [0, 2]
     assert engine.choose(long[:1]) == [0]
 

@@ -24,12 +24,14 @@ def test_texts_go_out_and_come_back():
         assert [a.text for a in found] == ["Task. Step 0.", "Task. Step 1."]
         assert all(a.ids == () and a.logprobs == () and a.finished for a in found)
         engine.generate(asks(1), Sampling())
+        RemoteEngine(client, slots=2, seed=1).generate(asks(1), Sampling())
     bodies = {b["messages"][1]["content"]: b for _, b, _ in server.requests[:2]}
     one, other = bodies["Task. Step 0."], bodies["Task. Step 1."]
     assert one["messages"][0] == {"role": "system", "content": "You act."}
     assert (one["temperature"], one["max_tokens"]) == (0.5, 9)
     assert one["seed"] != other["seed"]  # an address of its own
     assert server.requests[2][1]["seed"] == other["seed"]  # the same whenever it is asked
+    assert server.requests[3][1]["seed"] != other["seed"]  # and another run draws otherwise
 
 
 @pytest.mark.parametrize("sampling", [Sampling(top_k=5), Sampling(top_p=0.9)])
