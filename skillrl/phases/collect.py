@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ def collect(session: Session, *, output: Path | None = None, episodes: int | Non
         raise SkillRLError(f"the train split of {session.suite.name} has no tasks to collect on")
     count = episodes or config.episodes
     total = count + config.expert_episodes
+    if output is not None:
+        _check_ours(output)
     done = _whole_lines(path)
     played, shown = done["policy"], done["expert"]
     to_show = [tasks[i % len(tasks)] for i in range(count + shown, total)]
@@ -133,6 +136,21 @@ def _expert(session: Session, task: Task) -> Expert:
 def load(path: Path) -> Sequence[Trajectory]:
     """The collected trajectories, without those whose environment failed."""
     return [t for t in store.read(path) if not t.error]
+
+
+def _check_ours(path: Path) -> None:
+    """Refuses a file that holds something else, before anything in it is dropped as torn."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("rb") as file:
+        first = file.readline()
+    try:
+        store.from_json(json.loads(first))
+    except (ValueError, SkillRLError):
+        raise SkillRLError(
+            f"--output={path}: does not begin with a trajectory and is left as it is. Name a "
+            "new file, or one that collect has written."
+        ) from None
 
 
 def _whole_lines(path: Path) -> Counter[str]:

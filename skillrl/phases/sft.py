@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,8 +47,8 @@ def sft(
                 f"{trajectories} holds no success to imitate: collect more episodes "
                 "(collect.episodes), or add expert ones (collect.expert_episodes)"
             )
-        lines = [_line(example) for example in data]
-        atomic_write(session.run.file("sft", "examples.jsonl"), "".join(lines))
+        lines = "".join(_line(example) for example in data)
+        taught = {"examples": len(data), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
 
         per_epoch = math.ceil(len(data) / config.batch_size)
         total = per_epoch * config.epochs
@@ -70,7 +73,8 @@ def sft(
             done = checkpoints.latest() or 0
             if done:
                 state, extra = checkpoints.restore(done, updater.abstract_state)
-                _check_same_data(session, extra["examples"], len(data))
+                _check_same_data(session, extra, taught)
+            atomic_write(session.run.file("sft", "examples.jsonl"), lines)
             session.metrics.resume("sft", done * per_epoch)
             with session.progress("sft", total, unit="update", done=done * per_epoch) as bar:
                 for epoch in range(done, config.epochs):
@@ -86,15 +90,17 @@ def sft(
                         numbers = host_metrics(metrics) | {"padding": batch.padding}
                         session.metrics.write("sft", epoch * per_epoch + at + 1, numbers)
                         bar.update(loss=numbers["loss"])
-                    checkpoints.save(epoch + 1, state, {"examples": len(data)})
+                    checkpoints.save(epoch + 1, state, taught)
     return state.params
 
 
-def _check_same_data(session: Session, before: int, now: int) -> None:
-    if before != now:
+def _check_same_data(session: Session, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    if before["sha256"] != now["sha256"]:
+        count, other = before["examples"], now["examples"]
         raise SkillRLError(
-            f"sft: {session.run.path} was cold-started on {before} examples, now there are {now}: "
-            "repeat --num_examples and --skill_bank as they were, or name another --workdir"
+            f"sft: {session.run.path} was cold-started on {count} examples, now there are "
+            + (f"{other}" if other != count else "as many others")
+            + ": repeat --num_examples and --skill_bank as they were, or name another --workdir"
         )
 
 
@@ -133,6 +139,4 @@ def load_sft(session: Session) -> Params | None:
 
 
 def _line(example: Example) -> str:
-    import json
-
     return json.dumps(example.to_json(), ensure_ascii=False) + "\n"

@@ -220,20 +220,21 @@ def evolve(
         count=max_new_skills,
     )
     check = _Proposals(event.analysed, {skill.id for skill in existing}, allowed, teacher, step)
+    counts, problem, grown = Counts(), "", bank
     try:
         answer, counts = ask_json(teacher, chat, check, purpose="evolve", max_tries=max_tries)
-    except TeacherError as error:
+        if answer is None:
+            problem = "every answer was malformed"
+        else:
+            grown = _apply(bank, answer, step=step, embedder=embedder, limit=max_new_skills)
+    except TeacherError as error:  # or the embedder's, which finds near-duplicates
         _LOG.warning("step %d: the bank does not evolve, the teacher failed: %s", step, error)
-        answer, counts, problem = None, Counts(), str(error)
-    else:
-        problem = "" if answer is not None else "every answer was malformed"
-    if answer is None:
+        problem = str(error)
+    if problem:
         return bank, dataclasses.replace(
             event, teacher_failures=1, teacher_error=problem, requests=counts.asked
         )
-    known = len(bank.history)
-    bank = _apply(bank, answer, step=step, embedder=embedder, limit=max_new_skills)
-    new = bank.history[known:]
+    bank, new = grown, grown.history[len(bank.history) :]
     return bank, dataclasses.replace(
         event,
         bank_after=bank.version,

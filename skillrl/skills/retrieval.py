@@ -65,6 +65,8 @@ def retrieve(
       general_top_k: largest number of general skills.
       mistakes_top_k: largest number of mistakes.
     """
+    if not bank.skills:
+        return Retrieved()  # without asking the embedder, which the base policy never needs
     query = _embed(embedder, [query_text(task)])[0]
     specific = _rank(bank.select(category=task.category, kind="skill"), query, embedder)
     chosen = [skill for skill, similarity in specific if similarity > similarity_threshold]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -17,7 +18,7 @@ from skillrl.parallel import addresses
 from skillrl.phases.sft import make_examples
 from skillrl.rollout import store
 from skillrl.session import open_session
-from skillrl.skills.store import load_bank
+from skillrl.skills.store import load_bank, save_bank
 from skillrl.teacher import registry
 from skillrl.teacher.base import TeacherError
 from skillrl.teacher.simulated import SimulatedTeacher
@@ -195,6 +196,28 @@ def test_another_number_of_examples_does_not_pass_for_the_same(whole, flags, ste
     assert "36 examples, now there are 7" in err
     assert "--num_examples" in err
     assert tiny.contents(stepwise / "checkpoints") == before
+
+
+def test_another_bank_does_not_pass_for_the_same(whole, flags, stepwise, tmp_path):
+    before = tiny.contents(stepwise)
+    bank = load_bank(stepwise / "distill" / "bank.json")
+    other = tmp_path / "bank.json"
+    save_bank(dataclasses.replace(bank, skills=bank.skills[:2]), other)
+    arguments = flags(stepwise, model={"teacher": "recording"})
+    status, _, err = tiny.run("sft", *arguments, f"--skill_bank={other}")
+    assert status == 2
+    assert "cold-started on 36 examples, now there are as many others" in err
+    for name in ("sft/examples.jsonl", "metrics.jsonl"):
+        assert tiny.contents(stepwise)[name] == before[name]
+
+
+def test_collect_leaves_a_file_that_is_not_its_own_alone(whole, flags, compiled, tmp_path):
+    foreign = tmp_path / "notes.json"
+    foreign.write_text('{"my": "notes"}')  # without a newline: as if torn
+    status, _, err = tiny.run("collect", *flags(tmp_path / "run"), f"--output={foreign}")
+    assert status == 2
+    assert "does not begin with a trajectory" in err
+    assert foreign.read_text() == '{"my": "notes"}'
 
 
 def test_rl_starts_from_any_policy_and_bank(flags, whole, compiled, tmp_path):

@@ -152,6 +152,25 @@ def test_general_is_allowed_and_nothing_is_asked_without_failures():
     assert teacher.chats == []
 
 
+class NoEmbedder:
+    model_id = "none"
+
+    def embed(self, texts):
+        raise TeacherError("no embeddings today")
+
+
+def test_an_embedder_that_fails_costs_the_event_and_not_the_run():
+    bank = SkillBank().add([Skill("", "Old", "Old it.", category=CLEAN)])
+    answer = json.dumps({"add": [proposal("New")]})
+    same, event = evolve(
+        bank, group(CLEAN, 0, 4), teacher=Recorder(evolve=answer), embedder=NoEmbedder(), step=5
+    )
+    assert same is bank
+    assert (event.teacher_failures, event.added, event.bank_after) == (1, (), bank.version)
+    assert "no embeddings today" in event.teacher_error
+    assert event.requests == 1
+
+
 @pytest.mark.parametrize("split", ["valid_seen", "valid_unseen", "test"])
 def test_held_out_episodes_are_refused_whatever_their_outcome(split):
     teacher = Recorder()

@@ -126,6 +126,11 @@ def _file_tasks(data_dir: str) -> dict[str, tuple[Task, ...]]:
     if index.skipped:
         reasons = ", ".join(f"{count} ({why})" for why, count in sorted(index.skipped.items()))
         _LOG.warning("%s: games left out: %s", data_dir, reasons)
+    if len({tuple(games) for games in index.values()}) == 1:
+        _LOG.warning(
+            "%s: has no split folders, so train and the held-out splits are the same games",
+            data_dir,
+        )
     return {
         split: tuple(
             Task(

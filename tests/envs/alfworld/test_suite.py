@@ -126,3 +126,4 @@ def test_games_left_out_of_a_directory_are_counted(tmp_path, caplog):
         place.write_text(json.dumps(json.loads(game.read_text()) | {"solvable": solvable}))
     assert len(_suite(tmp_path).tasks("train")) == 1
     assert "games left out: 1 (not solvable)" in caplog.text
+    assert "the same games" in caplog.text  # no split folders: nothing is held out
