@@ -310,6 +310,15 @@ def test_the_7b_preset_is_the_papers_run():
     )
 
 
+def test_a_policy_of_ones_own_is_not_measured_in_the_tiny_ones_tokens():
+    config = resolve(config_path="own_policy", overrides=["model.policy_path=here"]).config
+    assert config.model.policy_path == "here"
+    assert config.model.teacher == "simulated"
+    assert config.rl.max_response_length >= 256
+    assert config.rollout.prefix_buckets == config.rollout.suffix_buckets == ()
+    assert config.train_batch.response_buckets == ()
+
+
 def test_mock_simulates_every_outside_part():
     model = resolve().config.model
     assert (model.teacher, model.embedder) == ("simulated", "hashing")
