@@ -87,8 +87,8 @@ def _phase(name: str, parsed: Parsed) -> None:
     values = parsed.values
     resolved, workdir = _settings(name, parsed)
     config = resolved.config
-    found = _check(name, config, workdir)
     chosen = {flag: values[flag] for flag in _PHASES[name]}
+    found = _check(name, config, workdir, chosen)
     print(found, flush=True)
     if values["dry_run"]:
         print(_dry_run(name, resolved, workdir, chosen))
@@ -125,7 +125,7 @@ def _settings(name: str, parsed: Parsed) -> tuple[presets.Resolved, Path]:
     return resolved, workdir
 
 
-def _check(name: str, config: Config, workdir: Path) -> str:
+def _check(name: str, config: Config, workdir: Path, chosen: dict[str, Any]) -> str:
     """Checks what can be checked before anything starts; returns real and simulated parts."""
     from skillrl.envs import make_suite
 
@@ -143,6 +143,9 @@ def _check(name: str, config: Config, workdir: Path) -> str:
         presets.resolve_path(config.model.policy_path)
     suite = make_suite(config.env.name, config.env)
     _check_names(name, config)
+    from skillrl import predecessors
+
+    predecessors.check(name, run.RunDirectory(workdir, config, lock=False), chosen)
     return describe(parts(config, suite.simulated))
 
 

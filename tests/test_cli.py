@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from skillrl import cli
+from skillrl import cli, presets
 from skillrl._flags import COMMANDS
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
 from skillrl.parts import ALWAYS_REAL
-from skillrl.run import RunDirectory
+from skillrl.run import RunDirectory, atomic_write
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import save_bank
 from skillrl.types import Skill
@@ -41,6 +41,21 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list:
     monkeypatch.setitem(sys.modules, "skillrl.pipeline", pipeline)
     monkeypatch.setattr("skillrl.pipeline", pipeline, raising=False)
     return made
+
+
+def bank_file(path: Path = Path("b.json")) -> Path:
+    """A skill bank on disk."""
+    save_bank(SkillBank(skills=(Skill("gen_001", "Look around", "Look first."),)), path)
+    return path
+
+
+def earlier(*, trajectories: bool = True) -> str:
+    """A run with the settings of `here` that holds trajectories; the flag that names it."""
+    config = presets.resolve("toy", overrides=["model.policy_path=policy"]).config
+    with RunDirectory("w", config) as run:
+        if trajectories:
+            atomic_write(run.file("collect", "trajectories.jsonl"), "")
+    return "--workdir=w"
 
 
 @pytest.fixture
@@ -71,11 +86,13 @@ def test_nomock_is_the_papers_run(here, calls):
 
 @pytest.mark.parametrize("spelling", ["--skill-bank=b.json", "--skill_bank=b.json"])
 def test_dashes_and_underscores(here, calls, spelling):
-    assert cli.main(["sft", *here, spelling, "--num-examples", "7"]) == 0
+    bank_file()
+    assert cli.main(["sft", *here, spelling, "--num-examples", "7", earlier()]) == 0
     assert calls[0][3] == {"seed": 0, "skill_bank": "b.json", "num_examples": 7}
 
 
 def test_dashes_of_values_stay(here, calls):
+    bank_file(Path("my-bank.json"))
     assert cli.main(["rl", *here, "--skill-bank", "my-bank.json", "--workdir=a-b"]) == 0
     assert calls[0][3]["skill_bank"] == "my-bank.json"
     assert calls[0][2] == Path("a-b")
@@ -83,7 +100,7 @@ def test_dashes_of_values_stay(here, calls):
 
 def test_phase_flags_that_are_not_given_are_none(here, calls):
     for name in ("collect", "distill", "evaluate"):
-        assert cli.main([name, *here]) == 0
+        assert cli.main([name, *here, earlier()]) == 0
     assert calls[0][3] == {"seed": 0, "episodes": None, "output": None}
     assert calls[1][3] == {"seed": 0, "trajectories": None, "output": None}
     assert calls[2][3] == {
@@ -140,18 +157,18 @@ def test_errors_of_the_pipeline_are_one_paragraph(here, calls, capsys, monkeypat
     def fail(*arguments, **named):
         raise SkillRLError("the disk\n   is full; free some")
 
-    monkeypatch.setattr(sys.modules["skillrl.pipeline"], "rl", fail)
-    assert cli.main(["rl", *here]) == 2
-    assert capsys.readouterr().err == "skillrl rl: error: the disk is full; free some\n"
+    monkeypatch.setattr(sys.modules["skillrl.pipeline"], "train", fail)
+    assert cli.main(["train", *here]) == 2
+    assert capsys.readouterr().err == "skillrl train: error: the disk is full; free some\n"
 
 
 def test_bugs_keep_their_traceback(here, calls, monkeypatch):
     def bug(*arguments, **named):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(sys.modules["skillrl.pipeline"], "rl", bug)
+    monkeypatch.setattr(sys.modules["skillrl.pipeline"], "train", bug)
     with pytest.raises(ZeroDivisionError):
-        cli.main(["rl", *here])
+        cli.main(["train", *here])
 
 
 def test_ctrl_c_says_how_to_continue_without_the_key(here, calls, capsys, monkeypatch):
@@ -182,10 +199,34 @@ def test_dry_run_prints_and_leaves_nothing(here, calls, capsys):
 
 def test_a_workdir_from_another_config_is_refused(here, calls, capsys):
     assert cli.main(["train", *here, "--dry_run"]) == 0
-    RunDirectory(Path("w"), Config.from_dict({"seed": 9})).close()
-    assert cli.main(["train", *here, "--workdir=w"]) == 2
-    assert "seed was 9, now 0" in capsys.readouterr().err
+    assert cli.main(["train", *here, earlier(), "--seed=9"]) == 2
+    assert "seed was 0, now 9" in capsys.readouterr().err
     assert calls == []
+
+
+@pytest.mark.parametrize("more", [[], ["--dry_run"]])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["distill"], ["no collected trajectories", "Run collect there first"]),
+        (["distill", "--trajectories=x.jsonl"], ["--trajectories=x.jsonl", "no such file"]),
+        (["sft"], ["no collected trajectories", "Run collect there first"]),
+        (["rl"], ["no skill bank", "--skill_bank"]),
+        (["rl", "--skill_bank=none.json"], ["none.json", "no such file"]),
+        (["rl", "--set=model.policy_path="], ["no finished cold start", "model.policy_path=DIR"]),
+    ],
+)
+def test_a_phase_without_its_predecessor_creates_nothing(here, capsys, arguments, words, more):
+    assert cli.main([arguments[0], *here, *arguments[1:], *more]) == 2
+    error = capsys.readouterr().err
+    assert all(word in error for word in words), error
+    assert not Path("runs").exists()
+
+
+def test_the_advice_of_a_refusal_can_be_followed_in_the_same_directory(here, calls):
+    workdir = earlier(trajectories=False)
+    assert cli.main(["rl", *here, workdir, "--set=model.policy_path="]) == 2
+    assert cli.main(["rl", *here, workdir, f"--skill_bank={bank_file()}"]) == 0
 
 
 def test_evaluate_takes_the_settings_of_the_run(here, calls):
