@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from skillrl import presets, run
 from skillrl._flags import COMMANDS, Parsed, asks_for_help, help_text, parse
 from skillrl.config import Config, public_dict
+from skillrl.envs import SPLITS, Suite, make_suite
 from skillrl.errors import SkillRLError
 from skillrl.parts import describe, parts
 
@@ -127,8 +128,6 @@ def _settings(name: str, parsed: Parsed) -> tuple[presets.Resolved, Path]:
 
 def _check(name: str, config: Config, workdir: Path, chosen: dict[str, Any]) -> str:
     """Checks what can be checked before anything starts; returns real and simulated parts."""
-    from skillrl.envs import make_suite
-
     if config.model.policy == "openai" and name in ("train", "sft", "rl"):
         raise SkillRLError(
             f"model.policy=openai cannot be used with {name}: the weights behind "
@@ -143,6 +142,7 @@ def _check(name: str, config: Config, workdir: Path, chosen: dict[str, Any]) -> 
         presets.resolve_path(config.model.policy_path)
     suite = make_suite(config.env.name, config.env)
     _check_names(name, config)
+    _check_splits(name, config, suite, chosen)
     from skillrl import predecessors
 
     predecessors.check(name, run.RunDirectory(workdir, config, lock=False), chosen)
@@ -165,6 +165,37 @@ def _check_names(name: str, config: Config) -> None:
                 f"rl.kl_estimator is {config.rl.kl_estimator!r}; choose one of: "
                 f"{', '.join(sorted(KL_ESTIMATORS))}."
             )
+
+
+def _check_splits(name: str, config: Config, suite: Suite, chosen: dict[str, Any]) -> None:
+    """Refuses splits without tasks, which would otherwise show after hours of training."""
+    there = [split for split in SPLITS if _has_tasks(suite, split)]
+    for label, splits in _splits(name, config, chosen).items():
+        for split in splits:
+            if not _has_tasks(suite, split):
+                one = (there or SPLITS)[-1]
+                fit = one if label == "--split" else f"'{json.dumps([one])}'"
+                raise SkillRLError(
+                    f"{label}: {suite.name} has no tasks in the split {split!r}; there are: "
+                    f"{', '.join(there) or 'none'}. Use {label}={fit}, for example."
+                )
+
+
+def _splits(name: str, config: Config, chosen: dict[str, Any]) -> dict[str, Sequence[str]]:
+    """Where splits are named -> the splits. They are settings of a run, so of each phase."""
+    if name == "evaluate" and chosen["split"]:
+        return {"--split": chosen["split"].split(",")}
+    named: dict[str, Sequence[str]] = {"--set evaluation.splits": config.evaluation.splits}
+    if name != "evaluate":
+        named["--set evaluation.final_splits"] = config.evaluation.final_splits
+    return named
+
+
+def _has_tasks(suite: Suite, split: str) -> bool:
+    try:
+        return bool(suite.tasks(split))
+    except SkillRLError:
+        return False  # a suite's answer for a split that it does not know
 
 
 def _dry_run(name: str, resolved: presets.Resolved, workdir: Path, chosen: dict[str, Any]) -> str:

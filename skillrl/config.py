@@ -315,6 +315,12 @@ def check(config: Config) -> None:
             "softmax at temperature 1, so it must sample there. Use 1.0 (evaluation.temperature "
             "and collect.temperature are free)."
         )
+    if rl.lr_schedule != "constant" and 0 < rl.training_epochs <= rl.warmup_iterations:
+        raise SkillRLError(
+            f"rl.warmup_iterations is {rl.warmup_iterations}, but rl.training_epochs is "
+            f"{rl.training_epochs}: with rl.lr_schedule={rl.lr_schedule} nothing would be left to "
+            f"decay over. Use at most {rl.training_epochs - 1}, or rl.lr_schedule=constant."
+        )
     if rollout.slots % rollout.members:
         raise SkillRLError(
             f"rollout.slots is {rollout.slots}, which is not a multiple of rollout.members "

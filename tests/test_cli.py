@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import types
@@ -135,6 +136,13 @@ def test_phase_flags_that_are_not_given_are_none(here, calls):
         (["rl", "--set=rl.advantage=gripo"], ["gripo", "grpo"]),
         (["rl", "--set=rl.kl_estimator=k9"], ["k9", "k3"]),
         (["rl", "--set=model.policy=openai"], ["model.policy=openai", "model.policy=local"]),
+        (
+            ["train", "--env=alfworld", '--set=evaluation.final_splits=["valid_sen"]'],
+            ["evaluation.final_splits", "'valid_sen'", "train, valid_seen, valid_unseen", "--set"],
+        ),
+        (["collect", "--env=alfworld", '--set=evaluation.splits=["x"]'], ["evaluation.splits"]),
+        (["evaluate", "--env=alfworld", "--split=x"], ["--split", "'x'", "--split=valid_unseen"]),
+        (["train", "--set=rl.warmup_iterations=14"], ["rl.warmup_iterations is 14", "at most 13"]),
         (["inspect"], ["PATH"]),
         (["inspect", "none.json"], ["none.json"]),
         (["inspect", "policy"], ["no skill bank"]),
@@ -221,6 +229,16 @@ def test_a_phase_without_its_predecessor_creates_nothing(here, capsys, arguments
     error = capsys.readouterr().err
     assert all(word in error for word in words), error
     assert not Path("runs").exists()
+
+
+def test_a_split_without_games_is_refused_before_anything_is_played(here, capsys):
+    for folder in sorted((ROOT / "tests/fixtures/alfworld").glob("look_at_obj*"))[:1]:
+        shutil.copytree(folder, Path("games/train") / folder.name)
+    arguments = ["--env=alfworld", "--set=env.data_dir=games"]
+    assert cli.main(["train", *here, *arguments]) == 2
+    assert "'valid_unseen'; there are: train." in capsys.readouterr().err
+    arguments += [f'--set=evaluation.{name}=["train"]' for name in ("splits", "final_splits")]
+    assert cli.main(["train", *here, *arguments, "--dry_run"]) == 0
 
 
 def test_the_advice_of_a_refusal_can_be_followed_in_the_same_directory(here, calls):
