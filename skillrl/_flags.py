@@ -195,13 +195,13 @@ COMMANDS = {
                     "split",
                     "text",
                     "NAME",
-                    "valid_unseen, valid_seen, ... Default: evaluation.final_splits.",
+                    "valid_unseen, valid_seen, ... Default: evaluation.splits.",
                 ),
                 Flag(
                     "concurrency",
                     "int",
                     "N",
-                    "Episodes in flight; never changes a result. Default: rollout.slots.",
+                    "Episodes in flight; never changes a result. Default: twice rollout.slots.",
                     low=1,
                 ),
                 Flag(

@@ -119,11 +119,29 @@ def _settings(name: str, parsed: Parsed) -> tuple[presets.Resolved, Path]:
 
     resolved = resolve(None)
     workdir = place(resolved.config)
-    if name == "evaluate" and not parsed.present & {"mock", "config"}:
-        record = workdir / "config.json"
-        if run.recorded_config(workdir) is not None:
-            return resolve(record), workdir
-    return resolved, workdir
+    if name != "evaluate":
+        return resolved, workdir
+    if not parsed.present & {"mock", "config"} and run.recorded_config(workdir) is not None:
+        resolved = resolve(workdir / "config.json")
+    return _with_checkpoint(resolved, parsed), workdir
+
+
+def _with_checkpoint(resolved: presets.Resolved, parsed: Parsed) -> presets.Resolved:
+    """What `evaluate` plays: the policy of a directory, if ``--checkpoint`` names one."""
+    from skillrl import predecessors
+
+    checkpoint, model = parsed.values["checkpoint"], resolved.config.model
+    if "checkpoint" in parsed.present and model.policy == "openai":
+        raise SkillRLError(
+            f"--checkpoint={checkpoint}: model.policy=openai evaluates {model.policy_model_id} as "
+            f"{model.policy_api_base} serves it, and no checkpoint. Leave the flag out, or use "
+            "--set model.policy=local."
+        )
+    config = predecessors.evaluated(resolved.config, checkpoint)
+    if config == resolved.config:
+        return resolved
+    sources = {**resolved.sources, "model.policy_path": "--checkpoint"}
+    return presets.Resolved(config, sources)
 
 
 def _check(name: str, config: Config, workdir: Path, chosen: dict[str, Any]) -> str:
@@ -205,27 +223,32 @@ def _dry_run(name: str, resolved: presets.Resolved, workdir: Path, chosen: dict[
     lines = [json.dumps(public_dict(config), indent=2), "", "set by:"]
     lines += [f"  {field}: {source}" for field, source in sorted(resolved.sources.items())]
     lines += ["", f"would run in {workdir}:"]
-    lines += [f"  {line}" for line in _plan(name, config)]
+    lines += [f"  {line}" for line in _plan(name, config, chosen)]
     if given:
         lines.append("  with " + ", ".join(f"--{k}={v}" for k, v in given.items()))
     return "\n".join(lines)
 
 
-def _plan(name: str, config: Config) -> list[str]:
-    """What a command does, one line per phase."""
+def _plan(name: str, config: Config, chosen: dict[str, Any]) -> list[str]:
+    """What a command does, one line per phase; its flags win over the config."""
     rl, evolution, evaluation = config.rl, config.evolution, config.evaluation
+    flags = {flag: value for flag, value in chosen.items() if value is not None}
+    splits = evaluation.final_splits if name == "train" else evaluation.splits
     every = f"evolving the bank every {evolution.validation_interval}"
     phases = {
-        "collect": f"collect: {config.collect.episodes} episodes with the base policy",
+        "collect": f"collect: {flags.get('episodes', config.collect.episodes)} episodes "
+        "with the base policy",
         "distill": "distill: skills from at most "
         f"{config.distill.max_trajectories_per_category} trajectories per category",
         "sft": f"sft: {config.sft.epochs} epochs of at most "
-        f"{config.sft.num_examples or 'all'} examples",
+        f"{flags.get('num_examples', config.sft.num_examples) or 'all'} examples",
         "rl": f"rl: {rl.training_epochs} iterations of {rl.batch_size} episodes "
         f"({rl.batch_size // rl.group_size} tasks x {rl.group_size}), "
         + (every if evolution.enabled else "the bank fixed"),
-        "evaluate": f"evaluate: {', '.join(evaluation.final_splits)}, temperature "
-        f"{evaluation.temperature:g}, {evaluation.repeats} x each task",
+        "evaluate": f"evaluate: {flags.get('split') or ', '.join(splits)}, temperature "
+        f"{flags.get('temperature', evaluation.temperature):g}, "
+        f"{flags.get('repeats', evaluation.repeats)} x "
+        + (f"the first {evaluation.max_tasks} tasks" if evaluation.max_tasks else "each task"),
     }
     return list(phases.values()) if name == "train" else [phases[name]]
 

@@ -9,7 +9,6 @@ is finished is read back, what is not goes on from its last checkpoint.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,10 +125,7 @@ def evaluate(
     output: str | None = None,
 ) -> None:
     """Evaluates base, sft, rl or a directory on fixed manifests; changes nothing in the run."""
-    if checkpoint not in stages.STAGES and config.model.policy == "local":
-        # Sizes and tokenizer are the directory's own, not those of the run's base policy.
-        model = dataclasses.replace(config.model, policy_path=checkpoint)
-        config = dataclasses.replace(config, model=model)
+    config = predecessors.evaluated(config, checkpoint)
     with open_session(config, workdir, seed=seed, lock=False) as run:
         policy, bank = stages.load_stage(run, checkpoint)
         if policy is not None:

@@ -1,18 +1,23 @@
-"""What a phase alone takes from those before it: asked before anything is created, and again.
+"""What a command takes from those before it: asked before anything is created, and again.
 
 Nothing here imports JAX, so that ``--dry_run`` reports it as well.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from skillrl.config import Config
 from skillrl.errors import SkillRLError
 from skillrl.run import RunDirectory
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank
+
+STAGES = ("base", "sft", "rl")
+"""Policies of a run, as ``evaluate --checkpoint`` names them."""
 
 
 def check(name: str, run: RunDirectory, chosen: Mapping[str, Any]) -> None:
@@ -74,3 +79,20 @@ def cold_started(run: RunDirectory) -> bool:
             "--set model.policy_path=DIR."
         )
     return False
+
+
+def evaluated(config: Config, checkpoint: str) -> Config:
+    """`config` with the policy of ``--checkpoint``, if that is a Hugging Face directory.
+
+    Sizes and tokenizer are then the directory's own, not those of the run's base policy.
+    """
+    if checkpoint in STAGES or config.model.policy != "local":
+        return config
+    if not (Path(checkpoint).expanduser() / "config.json").is_file():
+        raise SkillRLError(
+            f"--checkpoint={checkpoint}: neither base, sft or rl nor a Hugging Face directory "
+            "(no config.json in it)"
+        )
+    return dataclasses.replace(
+        config, model=dataclasses.replace(config.model, policy_path=checkpoint)
+    )

@@ -231,6 +231,37 @@ def test_a_phase_without_its_predecessor_creates_nothing(here, capsys, arguments
     assert not Path("runs").exists()
 
 
+def test_the_plan_of_an_evaluation_is_what_it_plays(here, capsys):
+    splits = ['--set=evaluation.splits=["valid_seen"]', '--set=evaluation.final_splits=["train"]']
+    assert cli.main(["evaluate", *here, "--dry_run", *splits]) == 0
+    out = capsys.readouterr().out
+    assert "evaluate: valid_seen, temperature 0, 1 x each task" in out
+    flags = ["--split=valid_unseen", "--temperature=0.5", "--repeats=3"]
+    more = "--set=evaluation.max_tasks=7"
+    assert cli.main(["evaluate", *here, "--dry_run", *splits, *flags, more]) == 0
+    out = capsys.readouterr().out
+    assert "evaluate: valid_unseen, temperature 0.5, 3 x the first 7 tasks" in out
+    assert cli.main(["train", *here, "--dry_run", *splits]) == 0
+    assert "evaluate: train, temperature 0" in capsys.readouterr().out
+
+
+def test_a_checkpoint_directory_is_the_policy_that_is_named(here, calls, capsys):
+    Path("mine").mkdir()
+    Path("mine/config.json").write_text("{}")
+    here[-1] = "model.policy_path=asset:tiny_qwen2_alfworld"
+    assert cli.main(["evaluate", *here, "--checkpoint=mine", "--dry_run"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("real:      policy (mine); ")
+    assert "model.policy_path: --checkpoint" in out
+    assert cli.main(["evaluate", *here, "--checkpoint=yours"]) == 2
+    assert "neither base, sft or rl nor" in capsys.readouterr().err
+    remote = "--set=model.policy=openai"
+    assert cli.main(["evaluate", *here, remote, "--checkpoint=mine"]) == 2
+    assert "--checkpoint=mine: model.policy=openai" in capsys.readouterr().err
+    assert cli.main(["evaluate", *here, remote]) == 0
+    assert len(calls) == 1
+
+
 def test_a_split_without_games_is_refused_before_anything_is_played(here, capsys):
     for folder in sorted((ROOT / "tests/fixtures/alfworld").glob("look_at_obj*"))[:1]:
         shutil.copytree(folder, Path("games/train") / folder.name)
