@@ -174,7 +174,8 @@ def test_json_files(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"x": float("nan")})
     (tmp_path / "b.json").write_text('{"half')
-    for name in ("b.json", "none.json"):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for name in ("b.json", "none.json", "deep.json"):
         with pytest.raises(SkillRLError, match=name):
             read_json(tmp_path / name)
 
