@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -263,15 +264,16 @@ def parse(command: Command, arguments: Sequence[str]) -> Parsed:
     try:
         rest = holder(["skillrl", *(_underscored(a, command) for a in arguments)])[1:]
     except flags.Error as error:
-        raise SkillRLError(
-            f"{str(error).strip().rstrip('.')}. See --help for the flags there are."
-        ) from None
+        words = re.sub(r"(_key\b)[^\s']+", r"\1...", str(error).strip().rstrip("."))
+        raise SkillRLError(f"{words}. See --help for the flags there are.") from None
     wanted = 1 if command.positional else 0
     if len(rest) != wanted:
         if len(rest) < wanted:
             raise SkillRLError(f"{command.name} needs {command.positional}. See --help.")
+        secret = any("key" in argument.lower() for argument in arguments)
+        shown = "a word that is not shown" if secret else repr(rest[wanted])
         raise SkillRLError(
-            f"{rest[wanted]!r} is one argument too many: {command.name} takes "
+            f"{shown} is one argument too many: {command.name} takes "
             f"{command.positional or 'flags only, written --name=value'}."
         )
     return Parsed(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -300,9 +301,8 @@ def _replay(parsed: Parsed) -> None:
 
 
 def _without_key(argument: str) -> str:
-    """An argument as it may be shown: the value of an API key is left out."""
-    name, equals, _ = argument.rpartition("_key=")
-    return f"{name}{equals}..." if equals else argument
+    """An argument as it may be shown: what follows the name of an API key is left out."""
+    return re.sub(r"""(_key["']?\s*[=:]).*""", r"\1...", argument, flags=re.DOTALL)
 
 
 def _show(text: str) -> None:

@@ -292,7 +292,7 @@ def check(config: Config) -> None:
     """
     rl, rollout = config.rl, config.rollout
     if rl.batch_size % rl.group_size:
-        fit = max(1, round(rl.batch_size / rl.group_size)) * rl.group_size
+        fit = max(1, (rl.batch_size + rl.group_size // 2) // rl.group_size) * rl.group_size
         raise SkillRLError(
             f"rl.batch_size is {rl.batch_size}, which is not a multiple of rl.group_size "
             f"({rl.group_size}): an iteration plays whole groups. Use {fit}, for example."

@@ -191,6 +191,35 @@ def test_ctrl_c_says_how_to_continue_without_the_key(here, calls, capsys, monkey
     assert "sk-secret" not in error
 
 
+@pytest.mark.parametrize(
+    "argument",
+    [
+        '--set=model={"teacher_api_key":"sk-secret"}',
+        "--set=model.teacher_api_key = sk-secret",
+        "--set=model.teacher_api_key=sk-a_key=sk-secret",
+    ],
+)
+def test_ctrl_c_shows_no_key_however_it_was_written(argument):
+    shown = cli._without_key(argument)
+    assert "sk-" not in shown
+    assert shown.startswith("--set=model")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["model.teacher_api_key=sk-secret"],
+        ["--set", "model.teacher_api_key", "sk-secret"],
+        ["--model.teacher_api_key:sk-secret"],
+        ["--teacher_api_key=sk-secret"],
+        ["--set", '{"model": {"teacher_api_key": "sk-secret"}}'],
+    ],
+)
+def test_misplaced_keys_are_not_shown(here, capsys, arguments):
+    assert cli.main(["train", *here, *arguments]) == 2
+    assert "secret" not in capsys.readouterr().err
+
+
 def test_dry_run_prints_and_leaves_nothing(here, calls, capsys):
     secret = "--set=model.teacher_api_key=sk-secret"
     assert cli.main(["train", *here, "--dry-run", "--set=rl.training_epochs=7", secret]) == 0

@@ -39,8 +39,8 @@ def load_stage(session: Session, checkpoint: str) -> tuple[Params | None, SkillB
     """Policy and bank of a stage of this run, or of a Hugging Face directory.
 
     A directory (by now the session's base policy, see `predecessors.evaluated`) is evaluated
-    with this run's newest bank, or without skills if it has none. The base policy has an empty bank, as in training. A remote policy has no
-    parameters here: None.
+    with this run's newest bank, or without skills if it has none. The base policy has an
+    empty bank, as in training. A remote policy has no parameters here: None.
 
     Raises:
       SkillRLError: the run has not come that far.
