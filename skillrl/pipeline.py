@@ -70,9 +70,17 @@ def collect(
         if config.model.policy == "local":
             run.publish(run.load_policy(), 0)
         path = collect_phase(run, episodes=episodes, output=Path(output) if output else None)
-        if output is None:
-            run.run.finish("collect")
         print(f"trajectories: {path}")
+        if output is not None:
+            return
+        wanted = config.collect.episodes
+        if episodes is None or episodes >= wanted:
+            run.run.finish("collect")
+        else:
+            print(
+                f"--episodes={episodes} is fewer than collect.episodes={wanted}: train, or collect "
+                "without --episodes, will add the rest to this file"
+            )
 
 
 def distill(
