@@ -61,9 +61,6 @@ def resolve(
       SkillRLError: an unreadable file, or what `Config.from_dict` refuses; the message
         says which of the sources it was in.
     """
-    given = dict(flags or {})
-    if env is not None:
-        given["env.name"] = env
     layers: list[tuple[str, Mapping[str, Any]]] = []
     if recorded is not None:
         layers.append((str(recorded), read_config(recorded)))
@@ -72,7 +69,9 @@ def resolve(
     if config_path is not None:
         path = find_config(config_path)
         layers.append((str(config_path), read_config(path)))
-    for name, value in given.items():
+    if env is not None:
+        layers.append(("--env", {"env": {"name": env}}))
+    for name, value in (flags or {}).items():
         if value is not None:
             layers.append((f"--{name.rpartition('.')[2]}", _nest(name, value)))
     layers.extend(("--set", parse_set(text)) for text in overrides)

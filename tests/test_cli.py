@@ -129,6 +129,7 @@ def test_phase_flags_that_are_not_given_are_none(here, calls):
         (["train", "--config=none.json"], ["none.json", "no such file"]),
         (["train", "alfworld"], ["alfworld", "too many"]),
         (["train", "--env=nowhere"], ["--env=nowhere", "toy"]),
+        (["train", "--env="], ["--env: env.name", "must not be empty"]),
         (["train", "--env=webshop"], ["webshop", "not built yet"]),
         (["train", "--set=model.policy_path=nope"], ["nope", "no such directory"]),
         (["train", "--set=model.teacher=o4"], ["teacher='o4'", "simulated"]),
