@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import textwrap
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from skillrl.errors import SkillRLError
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    """One flag. `kind` is text, int, float, bool or list (may be repeated).
+    """One flag. `kind` is text, path (``~`` expanded), int, float, bool or list.
 
     Attributes:
       name: as typed, with underscores.
@@ -109,7 +110,7 @@ COMMON = (
 )
 
 _BANK = Flag(
-    "skill_bank", "text", "FILE", "Skill bank to use. Default: the one distilled in the workdir."
+    "skill_bank", "path", "FILE", "Skill bank to use. Default: the one distilled in the workdir."
 )
 
 COMMANDS = {
@@ -130,7 +131,7 @@ COMMANDS = {
                 Flag("episodes", "int", "N", "How many. Default: collect.episodes.", low=1),
                 Flag(
                     "output",
-                    "text",
+                    "path",
                     "FILE",
                     "Trajectories (JSON lines). Default: collect/trajectories.jsonl in the "
                     "workdir.",
@@ -144,13 +145,13 @@ COMMANDS = {
             (
                 Flag(
                     "trajectories",
-                    "text",
+                    "path",
                     "FILE",
                     "Trajectories to distil. Default: those collected in the workdir.",
                 ),
                 Flag(
                     "output",
-                    "text",
+                    "path",
                     "FILE",
                     "The skill bank (JSON). Default: distill/bank.json in the workdir.",
                 ),
@@ -219,7 +220,7 @@ COMMANDS = {
                     "0 is greedy. Default: evaluation.temperature.",
                     low=0,
                 ),
-                Flag("output", "text", "FILE", "Also writes the result there (JSON)."),
+                Flag("output", "path", "FILE", "Also writes the result there (JSON)."),
             ),
         ),
         Command(
@@ -235,11 +236,11 @@ COMMANDS = {
             "Plays a list of actions in one game, without a step limit, and writes every answer.",
             (
                 Flag("env", "text", "NAME", "Environment. Default: alfworld.", "alfworld"),
-                Flag("game", "text", "FILE", "The game, e.g. a game.tw-pddl of ALFWorld."),
-                Flag("actions", "text", "FILE.json", "A JSON list of action strings."),
+                Flag("game", "path", "FILE", "The game, e.g. a game.tw-pddl of ALFWorld."),
+                Flag("actions", "path", "FILE.json", "A JSON list of action strings."),
                 Flag(
                     "output",
-                    "text",
+                    "path",
                     "FILE.json",
                     "A JSON list of {observation, admissible, reward, done, won}, entry 0 being "
                     "the reset.",
@@ -277,10 +278,14 @@ def parse(command: Command, arguments: Sequence[str]) -> Parsed:
             f"{command.positional or 'flags only, written --name=value'}."
         )
     return Parsed(
-        values={flag.name: holder[flag.name].value for flag in command.flags},
+        values={flag.name: _value(flag, holder[flag.name].value) for flag in command.flags},
         present=frozenset(f.name for f in command.flags if holder[f.name].present),
         positional=rest[0] if rest else "",
     )
+
+
+def _value(flag: Flag, value: Any) -> Any:
+    return os.path.expanduser(value) if flag.kind == "path" and value else value
 
 
 def asks_for_help(arguments: Sequence[str]) -> bool:

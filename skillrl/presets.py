@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -134,7 +135,7 @@ def find_config(path: str | Path) -> Path:
     Raises:
       SkillRLError: neither is there.
     """
-    asked = Path(path).expanduser()
+    asked = Path(os.path.expanduser(path))
     if asked.is_file():
         return asked
     if asked.parent in (Path("."), Path("configs")):
@@ -193,7 +194,7 @@ def resolve_path(value: str) -> Path:
                 f"{value}: no such asset in the package; there are: {', '.join(there) or 'none'}."
             )
         return path
-    path = Path(value).expanduser()
+    path = Path(os.path.expanduser(value))
     if not path.is_dir():
         raise SkillRLError(
             f"{value}: no such directory. Give a directory, or asset:NAME for one that ships "

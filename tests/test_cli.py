@@ -333,6 +333,30 @@ def test_replay_writes_every_answer(here, capsys):
     assert "JSON list" in capsys.readouterr().err
 
 
+def test_tilde_is_the_home_directory(here, calls, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    bank_file(tmp_path / "home" / "b.json")
+    assert cli.main(["rl", *here, "--skill_bank=~/b.json"]) == 0
+    assert calls[0][3]["skill_bank"] == str(tmp_path / "home" / "b.json")
+    assert cli.main(["distill", *here, "--trajectories=~/b.json", "--output=~/c.json"]) == 0
+    assert calls[1][3]["output"] == str(tmp_path / "home" / "c.json")
+    fixture_game = next((ROOT / "tests/fixtures/alfworld").glob("*/*/game.tw-pddl"))
+    shutil.copyfile(fixture_game, tmp_path / "home" / "game.tw-pddl")
+    Path("home/in.json").write_text('["look"]')
+    arguments = ["--game=~/game.tw-pddl", "--actions=~/in.json", "--output=~/out.json"]
+    assert cli.main(["replay", *arguments]) == 0
+    assert Path("home/out.json").is_file()
+    split = tmp_path / "home" / "games" / fixture_game.parent.name
+    shutil.copytree(fixture_game.parent, split)
+    assert cli.main(["train", *here, "--env=alfworld", "--set=env.data_dir=~/games"]) == 0
+
+
+@pytest.mark.parametrize("flag", ["--workdir", "--config", "--set=model.policy_path"])
+def test_the_home_of_nobody_is_a_missing_path(here, calls, flag):
+    status = cli.main(["train", *here, f"{flag}=~nobody-here/x"])
+    assert status == (0 if flag == "--workdir" else 2)
+
+
 def test_inspect_shows_a_file_or_the_newest_bank_of_a_run(tmp_path, capsys):
     first = SkillBank(skills=(Skill("gen_001", "Look around", "Look before you go."),))
     save_bank(first, tmp_path / "distill" / "bank.json")
