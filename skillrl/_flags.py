@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +16,7 @@ from skillrl.errors import SkillRLError
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    """One flag. `kind` is text, int, float, bool or list (may be repeated).
+    """One flag. `kind` is text, path (``~`` expanded), int, float, bool or list.
 
     Attributes:
       name: as typed, with underscores.
@@ -108,7 +110,7 @@ COMMON = (
 )
 
 _BANK = Flag(
-    "skill_bank", "text", "FILE", "Skill bank to use. Default: the one distilled in the workdir."
+    "skill_bank", "path", "FILE", "Skill bank to use. Default: the one distilled in the workdir."
 )
 
 COMMANDS = {
@@ -129,7 +131,7 @@ COMMANDS = {
                 Flag("episodes", "int", "N", "How many. Default: collect.episodes.", low=1),
                 Flag(
                     "output",
-                    "text",
+                    "path",
                     "FILE",
                     "Trajectories (JSON lines). Default: collect/trajectories.jsonl in the "
                     "workdir.",
@@ -143,13 +145,13 @@ COMMANDS = {
             (
                 Flag(
                     "trajectories",
-                    "text",
+                    "path",
                     "FILE",
                     "Trajectories to distil. Default: those collected in the workdir.",
                 ),
                 Flag(
                     "output",
-                    "text",
+                    "path",
                     "FILE",
                     "The skill bank (JSON). Default: distill/bank.json in the workdir.",
                 ),
@@ -195,13 +197,13 @@ COMMANDS = {
                     "split",
                     "text",
                     "NAME",
-                    "valid_unseen, valid_seen, ... Default: evaluation.final_splits.",
+                    "valid_unseen, valid_seen, ... Default: evaluation.splits.",
                 ),
                 Flag(
                     "concurrency",
                     "int",
                     "N",
-                    "Episodes in flight; never changes a result. Default: rollout.slots.",
+                    "Episodes in flight; never changes a result. Default: twice rollout.slots.",
                     low=1,
                 ),
                 Flag(
@@ -218,7 +220,7 @@ COMMANDS = {
                     "0 is greedy. Default: evaluation.temperature.",
                     low=0,
                 ),
-                Flag("output", "text", "FILE", "Also writes the result there (JSON)."),
+                Flag("output", "path", "FILE", "Also writes the result there (JSON)."),
             ),
         ),
         Command(
@@ -234,11 +236,11 @@ COMMANDS = {
             "Plays a list of actions in one game, without a step limit, and writes every answer.",
             (
                 Flag("env", "text", "NAME", "Environment. Default: alfworld.", "alfworld"),
-                Flag("game", "text", "FILE", "The game, e.g. a game.tw-pddl of ALFWorld."),
-                Flag("actions", "text", "FILE.json", "A JSON list of action strings."),
+                Flag("game", "path", "FILE", "The game, e.g. a game.tw-pddl of ALFWorld."),
+                Flag("actions", "path", "FILE.json", "A JSON list of action strings."),
                 Flag(
                     "output",
-                    "text",
+                    "path",
                     "FILE.json",
                     "A JSON list of {observation, admissible, reward, done, won}, entry 0 being "
                     "the reset.",
@@ -263,22 +265,27 @@ def parse(command: Command, arguments: Sequence[str]) -> Parsed:
     try:
         rest = holder(["skillrl", *(_underscored(a, command) for a in arguments)])[1:]
     except flags.Error as error:
-        raise SkillRLError(
-            f"{str(error).strip().rstrip('.')}. See --help for the flags there are."
-        ) from None
+        words = re.sub(r"(_key\b)[^\s']+", r"\1...", str(error).strip().rstrip("."))
+        raise SkillRLError(f"{words}. See --help for the flags there are.") from None
     wanted = 1 if command.positional else 0
     if len(rest) != wanted:
         if len(rest) < wanted:
             raise SkillRLError(f"{command.name} needs {command.positional}. See --help.")
+        secret = any("key" in argument.lower() for argument in arguments)
+        shown = "a word that is not shown" if secret else repr(rest[wanted])
         raise SkillRLError(
-            f"{rest[wanted]!r} is one argument too many: {command.name} takes "
+            f"{shown} is one argument too many: {command.name} takes "
             f"{command.positional or 'flags only, written --name=value'}."
         )
     return Parsed(
-        values={flag.name: holder[flag.name].value for flag in command.flags},
+        values={flag.name: _value(flag, holder[flag.name].value) for flag in command.flags},
         present=frozenset(f.name for f in command.flags if holder[f.name].present),
         positional=rest[0] if rest else "",
     )
+
+
+def _value(flag: Flag, value: Any) -> Any:
+    return os.path.expanduser(value) if flag.kind == "path" and value else value
 
 
 def asks_for_help(arguments: Sequence[str]) -> bool:

@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from skillrl.errors import SkillRLError
 
 T = TypeVar("T")
 
+_SECRET = re.compile("key|token$|secret|password|_api$", re.IGNORECASE)
 _EXPLAINED: dict[str, str] = {}
 
 
@@ -77,7 +79,7 @@ def merge(config: T, mapping: Mapping[str, Any], *, path: str = "") -> T:
     """
     if not isinstance(mapping, Mapping):
         raise SkillRLError(
-            f"{path or 'the config'} is {show(mapping)}; it takes a JSON object of settings."
+            f"{path or 'the config'} is {kind(mapping)}; it takes a JSON object of settings."
         )
     hints = typing.get_type_hints(type(config))
     fields = {f.name: f for f in dataclasses.fields(config)}  # type: ignore[arg-type]
@@ -135,6 +137,13 @@ def show(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def kind(value: Any) -> str:
+    """A value that stands where settings belong: what is not a number may hold a secret."""
+    if value is None or isinstance(value, bool | int | float):
+        return show(value)
+    return "a text" if isinstance(value, str) else f"a {type(value).__name__}"
+
+
 def _read(name: str, value: Any, kind: Any, spec: Mapping[str, Any]) -> Any:
     """`value` as the field's type, or the error that says what it should be."""
     shown = "a hidden value" if spec.get("secret") else show(value)
@@ -142,8 +151,8 @@ def _read(name: str, value: Any, kind: Any, spec: Mapping[str, Any]) -> Any:
     if wanted:
         raise SkillRLError(f"{name} is {shown} ({type(value).__name__}); it takes {wanted}.")
     problem = _bounds(result, spec)
-    if spec.get("url") and "@" in result:
-        shown = "an address with credentials in it"
+    if spec.get("url") and ("@" in result or "?" in result):
+        shown = "an address with credentials or a query in it"
     if problem:
         raise SkillRLError(f"{name} is {shown}; it {problem}.")
     return result
@@ -172,7 +181,11 @@ def _convert(value: Any, kind: Any) -> tuple[str, Any]:
         return ("", value) if good else ("a whole number", None)
     if kind is float:
         good = isinstance(value, int | float) and not isinstance(value, bool)
-        return ("", float(value)) if good and math.isfinite(value) else ("a finite number", None)
+        try:
+            number = float(value) if good else math.nan
+        except OverflowError:
+            number = math.inf
+        return ("", number) if math.isfinite(number) else ("a finite number", None)
     if kind is str:
         return ("", value) if isinstance(value, str) else ("a string", None)
     raise TypeError(f"config fields of type {kind} are not supported")
@@ -197,10 +210,15 @@ def _bounds(value: Any, spec: Mapping[str, Any]) -> str:
     if spec.get("ladder") and any(a >= b for a, b in zip((0, *value), value, strict=False)):
         return "must be positive and strictly rising"
     if spec.get("url") and value:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        try:
+            parts = urlsplit(value)
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname)
+            _ = parts.port  # raises where it is none
+        except ValueError:
+            valid = False
+        if not valid:
             return "must be an http:// or https:// address"
-        if "@" in parts.netloc:
+        if "@" in parts.netloc or "?" in value:
             return "must have none (use the api_key field or the environment)"
     return ""
 
@@ -208,7 +226,7 @@ def _bounds(value: Any, spec: Mapping[str, Any]) -> str:
 def _unknown(name: str, value: Any, path: str, siblings: list[str]) -> str:
     """The message for a key that does not exist, with the nearest one that does."""
     near = _nearest(name, path, siblings)
-    hidden = near.endswith("_key") or "key" in name.lower()  # a mistyped secret stays one
+    hidden = near.endswith("_key") or _SECRET.search(name)  # a mistyped secret stays one
     start = f"{name}: unknown config key (value {'hidden' if hidden else show(value)})"
     if name in _EXPLAINED:
         return f"{start}: {_EXPLAINED[name]}."

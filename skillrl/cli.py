@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from typing import Any, NoReturn
 from skillrl import presets, run
 from skillrl._flags import COMMANDS, Parsed, asks_for_help, help_text, parse
 from skillrl.config import Config, public_dict
+from skillrl.envs import SPLITS, Suite, make_suite
 from skillrl.errors import SkillRLError
 from skillrl.parts import describe, parts
 
@@ -87,8 +89,8 @@ def _phase(name: str, parsed: Parsed) -> None:
     values = parsed.values
     resolved, workdir = _settings(name, parsed)
     config = resolved.config
-    found = _check(name, config, workdir)
     chosen = {flag: values[flag] for flag in _PHASES[name]}
+    found = _check(name, config, workdir, chosen)
     print(found, flush=True)
     if values["dry_run"]:
         print(_dry_run(name, resolved, workdir, chosen))
@@ -114,21 +116,37 @@ def _settings(name: str, parsed: Parsed) -> tuple[presets.Resolved, Path]:
 
     def place(config: Config) -> Path:
         default = f"runs/{config.env.name}-seed{config.seed}"
-        return Path(values["workdir"] or default).expanduser()
+        return Path(os.path.expanduser(values["workdir"] or default))
 
     resolved = resolve(None)
     workdir = place(resolved.config)
-    if name == "evaluate" and not parsed.present & {"mock", "config"}:
-        record = workdir / "config.json"
-        if run.recorded_config(workdir) is not None:
-            return resolve(record), workdir
-    return resolved, workdir
+    if name != "evaluate":
+        return resolved, workdir
+    if not parsed.present & {"mock", "config"} and run.recorded_config(workdir) is not None:
+        resolved = resolve(workdir / "config.json")
+    return _with_checkpoint(resolved, parsed), workdir
 
 
-def _check(name: str, config: Config, workdir: Path) -> str:
+def _with_checkpoint(resolved: presets.Resolved, parsed: Parsed) -> presets.Resolved:
+    """What `evaluate` plays: the policy of a directory, if ``--checkpoint`` names one."""
+    from skillrl import predecessors
+
+    checkpoint, model = parsed.values["checkpoint"], resolved.config.model
+    if "checkpoint" in parsed.present and model.policy == "openai":
+        raise SkillRLError(
+            f"--checkpoint={checkpoint}: model.policy=openai evaluates {model.policy_model_id} as "
+            f"{model.policy_api_base} serves it, and no checkpoint. Leave the flag out, or use "
+            "--set model.policy=local."
+        )
+    config = predecessors.evaluated(resolved.config, checkpoint)
+    if config == resolved.config:
+        return resolved
+    sources = {**resolved.sources, "model.policy_path": "--checkpoint"}
+    return presets.Resolved(config, sources)
+
+
+def _check(name: str, config: Config, workdir: Path, chosen: dict[str, Any]) -> str:
     """Checks what can be checked before anything starts; returns real and simulated parts."""
-    from skillrl.envs import make_suite
-
     if config.model.policy == "openai" and name in ("train", "sft", "rl"):
         raise SkillRLError(
             f"model.policy=openai cannot be used with {name}: the weights behind "
@@ -143,6 +161,10 @@ def _check(name: str, config: Config, workdir: Path) -> str:
         presets.resolve_path(config.model.policy_path)
     suite = make_suite(config.env.name, config.env)
     _check_names(name, config)
+    _check_splits(name, config, suite, chosen)
+    from skillrl import predecessors
+
+    predecessors.check(name, run.RunDirectory(workdir, config, lock=False), chosen)
     return describe(parts(config, suite.simulated))
 
 
@@ -164,6 +186,37 @@ def _check_names(name: str, config: Config) -> None:
             )
 
 
+def _check_splits(name: str, config: Config, suite: Suite, chosen: dict[str, Any]) -> None:
+    """Refuses splits without tasks, which would otherwise show after hours of training."""
+    there = [split for split in SPLITS if _has_tasks(suite, split)]
+    for label, splits in _splits(name, config, chosen).items():
+        for split in splits:
+            if not _has_tasks(suite, split):
+                one = (there or SPLITS)[-1]
+                fit = one if label == "--split" else f"'{json.dumps([one])}'"
+                raise SkillRLError(
+                    f"{label}: {suite.name} has no tasks in the split {split!r}; there are: "
+                    f"{', '.join(there) or 'none'}. Use {label}={fit}, for example."
+                )
+
+
+def _splits(name: str, config: Config, chosen: dict[str, Any]) -> dict[str, Sequence[str]]:
+    """Where splits are named -> the splits. They are settings of a run, so of each phase."""
+    if name == "evaluate" and chosen["split"]:
+        return {"--split": chosen["split"].split(",")}
+    named: dict[str, Sequence[str]] = {"--set evaluation.splits": config.evaluation.splits}
+    if name != "evaluate":
+        named["--set evaluation.final_splits"] = config.evaluation.final_splits
+    return named
+
+
+def _has_tasks(suite: Suite, split: str) -> bool:
+    try:
+        return bool(suite.tasks(split))
+    except SkillRLError:
+        return False  # a suite's answer for a split that it does not know
+
+
 def _dry_run(name: str, resolved: presets.Resolved, workdir: Path, chosen: dict[str, Any]) -> str:
     """The resolved config, where its values came from, and what would run."""
     config = resolved.config
@@ -171,27 +224,32 @@ def _dry_run(name: str, resolved: presets.Resolved, workdir: Path, chosen: dict[
     lines = [json.dumps(public_dict(config), indent=2), "", "set by:"]
     lines += [f"  {field}: {source}" for field, source in sorted(resolved.sources.items())]
     lines += ["", f"would run in {workdir}:"]
-    lines += [f"  {line}" for line in _plan(name, config)]
+    lines += [f"  {line}" for line in _plan(name, config, chosen)]
     if given:
         lines.append("  with " + ", ".join(f"--{k}={v}" for k, v in given.items()))
     return "\n".join(lines)
 
 
-def _plan(name: str, config: Config) -> list[str]:
-    """What a command does, one line per phase."""
+def _plan(name: str, config: Config, chosen: dict[str, Any]) -> list[str]:
+    """What a command does, one line per phase; its flags win over the config."""
     rl, evolution, evaluation = config.rl, config.evolution, config.evaluation
+    flags = {flag: value for flag, value in chosen.items() if value is not None}
+    splits = evaluation.final_splits if name == "train" else evaluation.splits
     every = f"evolving the bank every {evolution.validation_interval}"
     phases = {
-        "collect": f"collect: {config.collect.episodes} episodes with the base policy",
+        "collect": f"collect: {flags.get('episodes', config.collect.episodes)} episodes "
+        "with the base policy",
         "distill": "distill: skills from at most "
         f"{config.distill.max_trajectories_per_category} trajectories per category",
         "sft": f"sft: {config.sft.epochs} epochs of at most "
-        f"{config.sft.num_examples or 'all'} examples",
+        f"{flags.get('num_examples', config.sft.num_examples) or 'all'} examples",
         "rl": f"rl: {rl.training_epochs} iterations of {rl.batch_size} episodes "
         f"({rl.batch_size // rl.group_size} tasks x {rl.group_size}), "
         + (every if evolution.enabled else "the bank fixed"),
-        "evaluate": f"evaluate: {', '.join(evaluation.final_splits)}, temperature "
-        f"{evaluation.temperature:g}, {evaluation.repeats} x each task",
+        "evaluate": f"evaluate: {flags.get('split') or ', '.join(splits)}, temperature "
+        f"{flags.get('temperature', evaluation.temperature):g}, "
+        f"{flags.get('repeats', evaluation.repeats)} x "
+        + (f"the first {evaluation.max_tasks} tasks" if evaluation.max_tasks else "each task"),
     }
     return list(phases.values()) if name == "train" else [phases[name]]
 
@@ -201,7 +259,7 @@ def _inspect(parsed: Parsed) -> None:
     from skillrl.skills.describe import describe_bank
     from skillrl.skills.store import load_bank
 
-    path = Path(parsed.positional).expanduser()
+    path = Path(os.path.expanduser(parsed.positional))
     if path.is_dir():
         versions = [p for p in path.glob("banks/*.json") if p.stem.isdecimal()]
         first = path / "distill" / "bank.json"
@@ -243,9 +301,8 @@ def _replay(parsed: Parsed) -> None:
 
 
 def _without_key(argument: str) -> str:
-    """An argument as it may be shown: the value of an API key is left out."""
-    name, equals, _ = argument.rpartition("_key=")
-    return f"{name}{equals}..." if equals else argument
+    """An argument as it may be shown: what follows the name of an API key is left out."""
+    return re.sub(r"""(_key["']?\s*[=:]).*""", r"\1...", argument, flags=re.DOTALL)
 
 
 def _show(text: str) -> None:

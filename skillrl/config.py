@@ -292,7 +292,7 @@ def check(config: Config) -> None:
     """
     rl, rollout = config.rl, config.rollout
     if rl.batch_size % rl.group_size:
-        fit = max(1, round(rl.batch_size / rl.group_size)) * rl.group_size
+        fit = max(1, (rl.batch_size + rl.group_size // 2) // rl.group_size) * rl.group_size
         raise SkillRLError(
             f"rl.batch_size is {rl.batch_size}, which is not a multiple of rl.group_size "
             f"({rl.group_size}): an iteration plays whole groups. Use {fit}, for example."
@@ -314,6 +314,12 @@ def check(config: Config) -> None:
             f"rl.temperature is {rl.temperature}: RL trains on the log-probabilities of the full "
             "softmax at temperature 1, so it must sample there. Use 1.0 (evaluation.temperature "
             "and collect.temperature are free)."
+        )
+    if rl.lr_schedule != "constant" and 0 < rl.training_epochs <= rl.warmup_iterations:
+        raise SkillRLError(
+            f"rl.warmup_iterations is {rl.warmup_iterations}, but rl.training_epochs is "
+            f"{rl.training_epochs}: with rl.lr_schedule={rl.lr_schedule} nothing would be left to "
+            f"decay over. Use at most {rl.training_epochs - 1}, or rl.lr_schedule=constant."
         )
     if rollout.slots % rollout.members:
         raise SkillRLError(

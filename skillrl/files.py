@@ -91,7 +91,7 @@ def read_json(path: str | Path) -> Any:
         raise SkillRLError(f"{path}: no such file.") from None
     except OSError as error:
         raise SkillRLError(f"{path}: cannot be read ({error.strerror}).") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SkillRLError(
             f"{path}: is not valid JSON ({error}). If it is from a run, delete it and repeat the "
             "phase that wrote it."
@@ -129,7 +129,7 @@ def read_jsonl(path: str | Path) -> Iterator[Any]:
                 return
             try:
                 yield json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise SkillRLError(f"{path}: line {number} is not JSON ({error}).") from None
 
 

@@ -9,11 +9,11 @@ is finished is read back, what is not goes on from its last checkpoint.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from skillrl import predecessors
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
 from skillrl.evaluation import stages
@@ -41,7 +41,7 @@ def train(config: Config, workdir: Path, *, seed: int) -> None:
         run.publish(base, 0)
         stages.evaluate_stage(run, "base", SkillBank(), config.evaluation.splits)
         trajectories = _once(run, "collect", collect_phase)
-        trajectories = trajectories or _trajectories(run)
+        trajectories = trajectories or predecessors.trajectories(run.run)
 
         # 2. The teacher distils skills from successes and failures.
         bank = _once(run, "distill", distill_phase, trajectories)
@@ -70,9 +70,17 @@ def collect(
         if config.model.policy == "local":
             run.publish(run.load_policy(), 0)
         path = collect_phase(run, episodes=episodes, output=Path(output) if output else None)
-        if output is None:
-            run.run.finish("collect")
         print(f"trajectories: {path}")
+        if output is not None:
+            return
+        wanted = config.collect.episodes
+        if episodes is None or episodes >= wanted:
+            run.run.finish("collect")
+        else:
+            print(
+                f"--episodes={episodes} is fewer than collect.episodes={wanted}: train, or collect "
+                "without --episodes, will add the rest to this file"
+            )
 
 
 def distill(
@@ -80,7 +88,7 @@ def distill(
 ) -> None:
     """Phase 2 alone, on this run's trajectories or on a file."""
     with open_session(config, workdir, seed=seed) as run:
-        path = Path(trajectories) if trajectories else _trajectories(run)
+        path = predecessors.trajectories(run.run, trajectories)
         bank = distill_phase(run, path, output=Path(output) if output else None)
         if output is None:
             run.run.finish("distill")
@@ -94,7 +102,8 @@ def sft(
 ) -> None:
     """Phase 3 alone, after collect and distill in the same work directory."""
     with open_session(config, workdir, seed=seed) as run:
-        trajectories, bank = _trajectories(run), _bank(run, skill_bank)
+        trajectories = predecessors.trajectories(run.run)
+        bank = predecessors.bank(run.run, skill_bank)
         policy = sft_phase(run, run.load_policy(), bank, trajectories, num_examples=num_examples)
         run.run.finish("sft")
         stages.export(run, policy, run.run.file("sft", "policy"))
@@ -104,15 +113,9 @@ def sft(
 def rl(config: Config, workdir: Path, *, seed: int, skill_bank: str | None) -> None:
     """Phase 4 alone: from this run's cold start, or from ``model.policy_path``."""
     with open_session(config, workdir, seed=seed) as run:
-        own = config.model.policy_path
-        if run.run.finished("sft") is None and (not own or own.startswith("asset:")):
-            raise SkillRLError(
-                f"rl: {workdir} has no finished cold start. Run sft there first (or name its "
-                "directory with --workdir), or start from a policy of your own with "
-                "--set model.policy_path=DIR."
-            )
-        bank = _bank(run, skill_bank)
-        policy = run.load_policy() if run.run.finished("sft") is None else _sft_policy(run)
+        cold_started = predecessors.cold_started(run.run)
+        bank = predecessors.bank(run.run, skill_bank)
+        policy = _sft_policy(run) if cold_started else run.load_policy()
         policy, bank = rl_phase(run, policy, bank)
         stages.finish(run, policy, bank)
 
@@ -130,10 +133,7 @@ def evaluate(
     output: str | None = None,
 ) -> None:
     """Evaluates base, sft, rl or a directory on fixed manifests; changes nothing in the run."""
-    if checkpoint not in stages.STAGES and config.model.policy == "local":
-        # Sizes and tokenizer are the directory's own, not those of the run's base policy.
-        model = dataclasses.replace(config.model, policy_path=checkpoint)
-        config = dataclasses.replace(config, model=model)
+    config = predecessors.evaluated(config, checkpoint)
     with open_session(config, workdir, seed=seed, lock=False) as run:
         policy, bank = stages.load_stage(run, checkpoint)
         if policy is not None:
@@ -165,28 +165,6 @@ def _once(run: Session, phase: str, work: Callable[..., Any], *arguments: Any) -
     result = work(run, *arguments)
     run.run.finish(phase)
     return result
-
-
-def _trajectories(run: Session) -> Path:
-    path = run.run.file("collect", "trajectories.jsonl")
-    if not path.exists():
-        raise SkillRLError(
-            f"{run.run.path} has no collected trajectories. Run collect there first, or name the "
-            "directory of a run that has them with --workdir."
-        )
-    return path
-
-
-def _bank(run: Session, path: str | None) -> SkillBank:
-    if path:
-        return load_bank(path)
-    own = run.run.file("distill", "bank.json")
-    if not own.exists():
-        raise SkillRLError(
-            f"{run.run.path} has no skill bank. Run distill there first, name the directory of a "
-            "run that has one with --workdir, or a bank with --skill_bank."
-        )
-    return load_bank(own)
 
 
 def _sft_policy(run: Session) -> Params:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from skillrl import _strict, config
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
 
+_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
+_START = re.compile(r"[A-Za-z_.]*")
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -58,9 +62,6 @@ def resolve(
       SkillRLError: an unreadable file, or what `Config.from_dict` refuses; the message
         says which of the sources it was in.
     """
-    given = dict(flags or {})
-    if env is not None:
-        given["env.name"] = env
     layers: list[tuple[str, Mapping[str, Any]]] = []
     if recorded is not None:
         layers.append((str(recorded), read_config(recorded)))
@@ -69,7 +70,9 @@ def resolve(
     if config_path is not None:
         path = find_config(config_path)
         layers.append((str(config_path), read_config(path)))
-    for name, value in given.items():
+    if env is not None:
+        layers.append(("--env", {"env": {"name": env}}))
+    for name, value in (flags or {}).items():
         if value is not None:
             layers.append((f"--{name.rpartition('.')[2]}", _nest(name, value)))
     layers.extend(("--set", parse_set(text)) for text in overrides)
@@ -89,18 +92,20 @@ def parse_set(text: str) -> dict[str, Any]:
     """``a.b=c`` as ``{"a": {"b": c}}``; c is a JSON literal, else (or for a text field) a string.
 
     Raises:
-      SkillRLError: no ``=``, or an empty name.
+      SkillRLError: no ``=``, or something else than names and dots before it. Only the
+        beginning of the text is shown, since an API key may follow it.
     """
     name, equals, value = text.partition("=")
     name = name.strip()
-    if not equals or not all(name.split(".")):
-        shown = text if not equals and "key" not in text.lower() else name
+    if not equals or not _NAME.fullmatch(name):
+        shown = _START.match(text.strip())[0]  # type: ignore[index]
+        shown += "" if shown == text.strip() else "..."
         raise SkillRLError(
             f"--set {shown!r}: write it as section.field=value, e.g. --set rl.group_size=8."
         )
     try:
         literal = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         literal = value
     if _strict.leaf_type(Config(), name) is str and not isinstance(literal, str):
         literal = value
@@ -130,7 +135,7 @@ def find_config(path: str | Path) -> Path:
     Raises:
       SkillRLError: neither is there.
     """
-    asked = Path(path).expanduser()
+    asked = Path(os.path.expanduser(path))
     if asked.is_file():
         return asked
     if asked.parent in (Path("."), Path("configs")):
@@ -167,8 +172,10 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise SkillRLError(
             f"{path}: is not valid JSON: {error.msg}, line {error.lineno} column {error.colno}."
         ) from None
+    except (ValueError, RecursionError) as error:  # thousands of digits or of brackets
+        raise SkillRLError(f"{path}: is not a config ({error}); write plain settings.") from None
     if not isinstance(value, dict):
-        raise SkillRLError(f"{path}: holds {_strict.show(value)}; a config is a JSON object.")
+        raise SkillRLError(f"{path}: holds {_strict.kind(value)}; a config is a JSON object.")
     return value
 
 
@@ -187,7 +194,7 @@ def resolve_path(value: str) -> Path:
                 f"{value}: no such asset in the package; there are: {', '.join(there) or 'none'}."
             )
         return path
-    path = Path(value).expanduser()
+    path = Path(os.path.expanduser(value))
     if not path.is_dir():
         raise SkillRLError(
             f"{value}: no such directory. Give a directory, or asset:NAME for one that ships "

@@ -1,6 +1,6 @@
 """The run directory: one place that is the whole run, and one owner at a time.
 
-config.json        settings without API keys; a resume is compared with it
+config.json        settings without API keys; a resume is compared with it, once a phase wrote
 environment.json   versions, devices and commit of the latest session
 metrics.jsonl      one row per (phase, step); tensorboard/<phase>/ beside it
 phases.json        which phases are finished, and what each had to say
@@ -23,6 +23,7 @@ from typing import Any
 from skillrl.config import Config, diff, public_dict
 from skillrl.errors import SkillRLError
 from skillrl.files import (
+    TEMPORARY,
     append_jsonl,
     atomic_write,
     critical_section,
@@ -49,6 +50,7 @@ __all__ = [
 ]
 
 _LOCK = ".lock"
+_BOOKKEEPING = ("config.json", "environment.json", "wall_seconds.json", _LOCK)
 _PACKAGES = ("skillrl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -197,6 +199,9 @@ class Metrics:
 def check_workdir(path: str | Path, config: Config) -> None:
     """Whether a run of `config` may live at `path`; creates nothing.
 
+    Settings are compared once a phase has written something: before that, whoever was
+    refused may follow the advice and start again with other ones.
+
     Raises:
       SkillRLError: a file, a foreign directory, or a run with other settings.
     """
@@ -204,7 +209,7 @@ def check_workdir(path: str | Path, config: Config) -> None:
     if path.exists() and not path.is_dir():
         raise SkillRLError(f"--workdir={path}: is a file. Name a directory, new or of a run.")
     old = recorded_config(path)
-    if old is None:
+    if old is None or not _has_output(path):
         return
     changed = diff(old, config)
     if changed:
@@ -242,6 +247,16 @@ def recorded_config(path: str | Path) -> Config | None:
             f"--workdir={path}: its config.json is not one that this version of skillrl wrote "
             f"({error}); nothing was touched. Name a new or an empty directory."
         ) from None
+
+
+def _has_output(path: Path) -> bool:
+    """Whether there is any file besides those that every session writes at its start."""
+    return any(
+        file.relative_to(path).parts[0] not in _BOOKKEEPING
+        and not file.name.startswith(TEMPORARY)
+        and file.is_file()
+        for file in path.rglob("*")
+    )
 
 
 def describe_environment() -> dict[str, Any]:

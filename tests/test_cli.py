@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import types
@@ -10,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from skillrl import cli
+from skillrl import cli, presets
 from skillrl._flags import COMMANDS
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
 from skillrl.parts import ALWAYS_REAL
-from skillrl.run import RunDirectory
+from skillrl.run import RunDirectory, atomic_write
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import save_bank
 from skillrl.types import Skill
@@ -41,6 +42,21 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list:
     monkeypatch.setitem(sys.modules, "skillrl.pipeline", pipeline)
     monkeypatch.setattr("skillrl.pipeline", pipeline, raising=False)
     return made
+
+
+def bank_file(path: Path = Path("b.json")) -> Path:
+    """A skill bank on disk."""
+    save_bank(SkillBank(skills=(Skill("gen_001", "Look around", "Look first."),)), path)
+    return path
+
+
+def earlier(*, trajectories: bool = True) -> str:
+    """A run with the settings of `here` that holds trajectories; the flag that names it."""
+    config = presets.resolve("toy", overrides=["model.policy_path=policy"]).config
+    with RunDirectory("w", config) as run:
+        if trajectories:
+            atomic_write(run.file("collect", "trajectories.jsonl"), "")
+    return "--workdir=w"
 
 
 @pytest.fixture
@@ -71,11 +87,13 @@ def test_nomock_is_the_papers_run(here, calls):
 
 @pytest.mark.parametrize("spelling", ["--skill-bank=b.json", "--skill_bank=b.json"])
 def test_dashes_and_underscores(here, calls, spelling):
-    assert cli.main(["sft", *here, spelling, "--num-examples", "7"]) == 0
+    bank_file()
+    assert cli.main(["sft", *here, spelling, "--num-examples", "7", earlier()]) == 0
     assert calls[0][3] == {"seed": 0, "skill_bank": "b.json", "num_examples": 7}
 
 
 def test_dashes_of_values_stay(here, calls):
+    bank_file(Path("my-bank.json"))
     assert cli.main(["rl", *here, "--skill-bank", "my-bank.json", "--workdir=a-b"]) == 0
     assert calls[0][3]["skill_bank"] == "my-bank.json"
     assert calls[0][2] == Path("a-b")
@@ -83,7 +101,7 @@ def test_dashes_of_values_stay(here, calls):
 
 def test_phase_flags_that_are_not_given_are_none(here, calls):
     for name in ("collect", "distill", "evaluate"):
-        assert cli.main([name, *here]) == 0
+        assert cli.main([name, *here, earlier()]) == 0
     assert calls[0][3] == {"seed": 0, "episodes": None, "output": None}
     assert calls[1][3] == {"seed": 0, "trajectories": None, "output": None}
     assert calls[2][3] == {
@@ -111,6 +129,7 @@ def test_phase_flags_that_are_not_given_are_none(here, calls):
         (["train", "--config=none.json"], ["none.json", "no such file"]),
         (["train", "alfworld"], ["alfworld", "too many"]),
         (["train", "--env=nowhere"], ["--env=nowhere", "toy"]),
+        (["train", "--env="], ["--env: env.name", "must not be empty"]),
         (["train", "--env=webshop"], ["webshop", "not built yet"]),
         (["train", "--set=model.policy_path=nope"], ["nope", "no such directory"]),
         (["train", "--set=model.teacher=o4"], ["teacher='o4'", "simulated"]),
@@ -118,6 +137,13 @@ def test_phase_flags_that_are_not_given_are_none(here, calls):
         (["rl", "--set=rl.advantage=gripo"], ["gripo", "grpo"]),
         (["rl", "--set=rl.kl_estimator=k9"], ["k9", "k3"]),
         (["rl", "--set=model.policy=openai"], ["model.policy=openai", "model.policy=local"]),
+        (
+            ["train", "--env=alfworld", '--set=evaluation.final_splits=["valid_sen"]'],
+            ["evaluation.final_splits", "'valid_sen'", "train, valid_seen, valid_unseen", "--set"],
+        ),
+        (["collect", "--env=alfworld", '--set=evaluation.splits=["x"]'], ["evaluation.splits"]),
+        (["evaluate", "--env=alfworld", "--split=x"], ["--split", "'x'", "--split=valid_unseen"]),
+        (["train", "--set=rl.warmup_iterations=14"], ["rl.warmup_iterations is 14", "at most 13"]),
         (["inspect"], ["PATH"]),
         (["inspect", "none.json"], ["none.json"]),
         (["inspect", "policy"], ["no skill bank"]),
@@ -140,18 +166,18 @@ def test_errors_of_the_pipeline_are_one_paragraph(here, calls, capsys, monkeypat
     def fail(*arguments, **named):
         raise SkillRLError("the disk\n   is full; free some")
 
-    monkeypatch.setattr(sys.modules["skillrl.pipeline"], "rl", fail)
-    assert cli.main(["rl", *here]) == 2
-    assert capsys.readouterr().err == "skillrl rl: error: the disk is full; free some\n"
+    monkeypatch.setattr(sys.modules["skillrl.pipeline"], "train", fail)
+    assert cli.main(["train", *here]) == 2
+    assert capsys.readouterr().err == "skillrl train: error: the disk is full; free some\n"
 
 
 def test_bugs_keep_their_traceback(here, calls, monkeypatch):
     def bug(*arguments, **named):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(sys.modules["skillrl.pipeline"], "rl", bug)
+    monkeypatch.setattr(sys.modules["skillrl.pipeline"], "train", bug)
     with pytest.raises(ZeroDivisionError):
-        cli.main(["rl", *here])
+        cli.main(["train", *here])
 
 
 def test_ctrl_c_says_how_to_continue_without_the_key(here, calls, capsys, monkeypatch):
@@ -164,6 +190,35 @@ def test_ctrl_c_says_how_to_continue_without_the_key(here, calls, capsys, monkey
     error = capsys.readouterr().err
     assert "skillrl train --env=toy --set model.policy_path=policy '--workdir=my run'" in error
     assert "sk-secret" not in error
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        '--set=model={"teacher_api_key":"sk-secret"}',
+        "--set=model.teacher_api_key = sk-secret",
+        "--set=model.teacher_api_key=sk-a_key=sk-secret",
+    ],
+)
+def test_ctrl_c_shows_no_key_however_it_was_written(argument):
+    shown = cli._without_key(argument)
+    assert "sk-" not in shown
+    assert shown.startswith("--set=model")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["model.teacher_api_key=sk-secret"],
+        ["--set", "model.teacher_api_key", "sk-secret"],
+        ["--model.teacher_api_key:sk-secret"],
+        ["--teacher_api_key=sk-secret"],
+        ["--set", '{"model": {"teacher_api_key": "sk-secret"}}'],
+    ],
+)
+def test_misplaced_keys_are_not_shown(here, capsys, arguments):
+    assert cli.main(["train", *here, *arguments]) == 2
+    assert "secret" not in capsys.readouterr().err
 
 
 def test_dry_run_prints_and_leaves_nothing(here, calls, capsys):
@@ -182,10 +237,75 @@ def test_dry_run_prints_and_leaves_nothing(here, calls, capsys):
 
 def test_a_workdir_from_another_config_is_refused(here, calls, capsys):
     assert cli.main(["train", *here, "--dry_run"]) == 0
-    RunDirectory(Path("w"), Config.from_dict({"seed": 9})).close()
-    assert cli.main(["train", *here, "--workdir=w"]) == 2
-    assert "seed was 9, now 0" in capsys.readouterr().err
+    assert cli.main(["train", *here, earlier(), "--seed=9"]) == 2
+    assert "seed was 0, now 9" in capsys.readouterr().err
     assert calls == []
+
+
+@pytest.mark.parametrize("more", [[], ["--dry_run"]])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["distill"], ["no collected trajectories", "Run collect there first"]),
+        (["distill", "--trajectories=x.jsonl"], ["--trajectories=x.jsonl", "no such file"]),
+        (["sft"], ["no collected trajectories", "Run collect there first"]),
+        (["rl"], ["no skill bank", "--skill_bank"]),
+        (["rl", "--skill_bank=none.json"], ["none.json", "no such file"]),
+        (["rl", "--set=model.policy_path="], ["no finished cold start", "model.policy_path=DIR"]),
+    ],
+)
+def test_a_phase_without_its_predecessor_creates_nothing(here, capsys, arguments, words, more):
+    assert cli.main([arguments[0], *here, *arguments[1:], *more]) == 2
+    error = capsys.readouterr().err
+    assert all(word in error for word in words), error
+    assert not Path("runs").exists()
+
+
+def test_the_plan_of_an_evaluation_is_what_it_plays(here, capsys):
+    splits = ['--set=evaluation.splits=["valid_seen"]', '--set=evaluation.final_splits=["train"]']
+    assert cli.main(["evaluate", *here, "--dry_run", *splits]) == 0
+    out = capsys.readouterr().out
+    assert "evaluate: valid_seen, temperature 0, 1 x each task" in out
+    flags = ["--split=valid_unseen", "--temperature=0.5", "--repeats=3"]
+    more = "--set=evaluation.max_tasks=7"
+    assert cli.main(["evaluate", *here, "--dry_run", *splits, *flags, more]) == 0
+    out = capsys.readouterr().out
+    assert "evaluate: valid_unseen, temperature 0.5, 3 x the first 7 tasks" in out
+    assert cli.main(["train", *here, "--dry_run", *splits]) == 0
+    assert "evaluate: train, temperature 0" in capsys.readouterr().out
+
+
+def test_a_checkpoint_directory_is_the_policy_that_is_named(here, calls, capsys):
+    Path("mine").mkdir()
+    Path("mine/config.json").write_text("{}")
+    here[-1] = "model.policy_path=asset:tiny_qwen2_alfworld"
+    assert cli.main(["evaluate", *here, "--checkpoint=mine", "--dry_run"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("real:      policy (mine); ")
+    assert "model.policy_path: --checkpoint" in out
+    assert cli.main(["evaluate", *here, "--checkpoint=yours"]) == 2
+    assert "neither base, sft or rl nor" in capsys.readouterr().err
+    remote = "--set=model.policy=openai"
+    assert cli.main(["evaluate", *here, remote, "--checkpoint=mine"]) == 2
+    assert "--checkpoint=mine: model.policy=openai" in capsys.readouterr().err
+    assert cli.main(["evaluate", *here, remote]) == 0
+    assert len(calls) == 1
+
+
+def test_a_split_without_games_is_refused_before_anything_is_played(here, capsys):
+    for folder in sorted((ROOT / "tests/fixtures/alfworld").glob("look_at_obj*"))[:1]:
+        shutil.copytree(folder, Path("games/train") / folder.name)
+    arguments = ["--env=alfworld", "--set=env.data_dir=games"]
+    assert cli.main(["train", *here, *arguments]) == 2
+    assert "'valid_unseen'; there are: train." in capsys.readouterr().err
+    arguments += [f'--set=evaluation.{name}=["train"]' for name in ("splits", "final_splits")]
+    assert cli.main(["train", *here, *arguments, "--dry_run"]) == 0
+
+
+def test_the_advice_of_a_refusal_can_be_followed_in_the_same_directory(here, calls):
+    workdir = earlier(trajectories=False)
+    assert cli.main(["rl", *here, workdir, "--set=model.policy_path="]) == 2
+    assert cli.main(["rl", *here, workdir, f"--skill_bank={bank_file()}"]) == 0
 
 
 def test_evaluate_takes_the_settings_of_the_run(here, calls):
@@ -211,6 +331,30 @@ def test_replay_writes_every_answer(here, capsys):
     Path("in.json").write_text('{"actions": []}')
     assert cli.main(["replay", *arguments]) == 2
     assert "JSON list" in capsys.readouterr().err
+
+
+def test_tilde_is_the_home_directory(here, calls, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    bank_file(tmp_path / "home" / "b.json")
+    assert cli.main(["rl", *here, "--skill_bank=~/b.json"]) == 0
+    assert calls[0][3]["skill_bank"] == str(tmp_path / "home" / "b.json")
+    assert cli.main(["distill", *here, "--trajectories=~/b.json", "--output=~/c.json"]) == 0
+    assert calls[1][3]["output"] == str(tmp_path / "home" / "c.json")
+    fixture_game = next((ROOT / "tests/fixtures/alfworld").glob("*/*/game.tw-pddl"))
+    shutil.copyfile(fixture_game, tmp_path / "home" / "game.tw-pddl")
+    Path("home/in.json").write_text('["look"]')
+    arguments = ["--game=~/game.tw-pddl", "--actions=~/in.json", "--output=~/out.json"]
+    assert cli.main(["replay", *arguments]) == 0
+    assert Path("home/out.json").is_file()
+    split = tmp_path / "home" / "games" / fixture_game.parent.name
+    shutil.copytree(fixture_game.parent, split)
+    assert cli.main(["train", *here, "--env=alfworld", "--set=env.data_dir=~/games"]) == 0
+
+
+@pytest.mark.parametrize("flag", ["--workdir", "--config", "--set=model.policy_path"])
+def test_the_home_of_nobody_is_a_missing_path(here, calls, flag):
+    status = cli.main(["train", *here, f"{flag}=~nobody-here/x"])
+    assert status == (0 if flag == "--workdir" else 2)
 
 
 def test_inspect_shows_a_file_or_the_newest_bank_of_a_run(tmp_path, capsys):

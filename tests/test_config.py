@@ -167,6 +167,11 @@ def test_keys_are_never_shown():
         {"model": {"OPENAI_API_KEY": "sk-secret"}},
         {"modl": {"teacher_api_key": "sk-secret"}},
         {"model": {"teacher_api_base": "https://me:sk-secret@host/v1"}},
+        {"model": {"teacher_api_base": "https://host/v1?key=sk-secret"}},
+        {"model": {"teacher_api": "sk-secret"}},
+        {"model": {"teacher_token": "sk-secret"}},
+        {"model": ["sk-secret"]},
+        {"model": "sk-secret"},
     ],
 )
 def test_errors_do_not_show_keys(mapping: dict):
@@ -217,6 +222,48 @@ def test_the_seed_is_part_of_the_run():
 )
 def test_parse_set(text: str, expected: dict):
     assert parse_set(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model.teacher_api_key:sk-secret",
+        "model.teacher_api_key:sk-secret=",
+        "model.teacher_api_key sk-secret",
+        "model.teacher_api_key: sk-secret=x",
+        "sk-secret",
+    ],
+)
+def test_a_malformed_set_does_not_show_a_key(text: str):
+    with pytest.raises(SkillRLError, match=r"section\.field=value") as caught:
+        parse_set(text)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"rl": {"batch_size": ' + "9" * 5000 + "}}", ["digits", "plain settings"]),
+        ('{"rl": {"learning_rate": ' + "9" * 400 + "}}", ["rl.learning_rate", "finite number"]),
+        ('{"rl": ' + "[" * 100_000 + "]" * 100_000 + "}", ["recursion", "plain settings"]),
+        ('{"model": {"policy_api_base": "http://[bad"}}', ["policy_api_base", "http://"]),
+        ('{"model": {"policy_api_base": "http://host:port"}}', ["policy_api_base", "http://"]),
+        ('{"rl": {"batch_size": ' + "9" * 400 + ', "group_size": 8}}', ["multiple"]),
+        ('["sk-secret"]', ["a list", "JSON object"]),
+    ],
+)
+def test_values_beyond_reason_are_refused(tmp_path, text: str, words: list[str]):
+    file = tmp_path / "config.json"
+    file.write_text(text)
+    with pytest.raises(SkillRLError) as caught:
+        resolve(config_path=file)
+    assert all(word in str(caught.value) for word in words)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_deep_value_of_set_is_a_string():
+    deep = "[" * 100_000
+    assert parse_set(f"rl.batch_size={deep}") == {"rl": {"batch_size": deep}}
 
 
 @pytest.mark.parametrize("text", ["rl.group_size", "=3", "rl.=3", ".x=3"])

@@ -54,7 +54,8 @@ def test_the_same_settings_continue(tmp_path):
 
 
 def test_other_settings_are_refused_and_nothing_changes(tmp_path):
-    RunDirectory(tmp_path, Config()).close()
+    with RunDirectory(tmp_path, Config()) as run:
+        run.finish("collect")
     before = (tmp_path / "config.json").read_bytes()
     other = Config.from_dict({"rl": {"kl_coeff": 0.5}, "sft": {"epochs": 9}})
     with pytest.raises(SkillRLError) as caught:
@@ -63,6 +64,20 @@ def test_other_settings_are_refused_and_nothing_changes(tmp_path):
     assert "sft.epochs was 3, now 9" in str(caught.value)
     assert (tmp_path / "config.json").read_bytes() == before
     RunDirectory(tmp_path, Config()).close()  # and the lock was given back
+
+
+def test_a_run_without_output_takes_other_settings(tmp_path):
+    """So that the advice of a refusal can be followed in the same directory."""
+    with RunDirectory(tmp_path, Config()) as run:
+        write_json(run.file("environment.json"), {})
+        write_json(run.file("wall_seconds.json"), {"collect": 0.1})
+        run.file("checkpoints", "sft").mkdir(parents=True)
+    other = Config.from_dict({"rl": {"kl_coeff": 0.5}})
+    with RunDirectory(tmp_path, other) as run:
+        assert recorded_config(tmp_path) == other
+        append_jsonl(run.file("collect", "trajectories.jsonl"), {})
+    with pytest.raises(SkillRLError, match=r"rl\.kl_coeff was 0\.5, now 0\.01"):
+        RunDirectory(tmp_path, Config())
 
 
 @pytest.mark.parametrize("content", [None, '{"architectures": ["Qwen2ForCausalLM"]}', "{"])
@@ -159,7 +174,8 @@ def test_json_files(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"x": float("nan")})
     (tmp_path / "b.json").write_text('{"half')
-    for name in ("b.json", "none.json"):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for name in ("b.json", "none.json", "deep.json"):
         with pytest.raises(SkillRLError, match=name):
             read_json(tmp_path / name)
 

@@ -108,13 +108,14 @@ class SkillAgent:
         """Token ids of a step's own part of the prompt (none without a tokenizer), and its text."""
         if self._tokenizer is None:
             encode: Callable[[str], Any] = _estimate
-            budget = self.config.max_prompt_length
+            room = budget = self.config.max_prompt_length
         else:
             from skillrl.models import chat
 
             tokenizer = self._tokenizer
             encode = lambda text: chat.prompt_suffix(tokenizer, text)  # noqa: E731
-            budget = min(self.config.max_prompt_length - prefix_length, self._suffix_limit)
+            room = self.config.max_prompt_length - prefix_length
+            budget = min(room, self._suffix_limit)
         ids, text = fit_suffix(
             len(past) + 1,
             observation.text,
@@ -123,6 +124,7 @@ class SkillAgent:
             self.config,
             encode,
             budget,
+            bucket=budget < room,
         )
         return (tuple(ids) if self._tokenizer is not None else ()), text
 

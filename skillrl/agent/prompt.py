@@ -114,11 +114,24 @@ def fit_suffix(
     config: PromptConfig,
     encode: Callable[[str], Sequence[int]],
     budget: int,
+    *,
+    bucket: bool = False,
 ) -> tuple[Sequence[int], str]:
     """Token ids of the suffix within `budget`, and its text.
 
     A prompt over the limit loses its oldest history first, then the middle of the
     observation; never the task, the skills or the admissible actions.
+
+    Args:
+      step: number of this step, from 1.
+      observation: what the agent sees now.
+      admissible: actions on offer.
+      past: all earlier steps of the episode, oldest first.
+      config: how much of it to show.
+      encode: text to token ids.
+      budget: tokens that may be used.
+      bucket: the budget is the longest of ``rollout.suffix_buckets``, rather than what the
+        prefix leaves of ``rl.max_prompt_length``; for the error alone.
 
     Raises:
       SkillRLError: even an empty history and observation do not fit.
@@ -137,10 +150,17 @@ def fit_suffix(
         text = render_suffix(step, clipped, admissible, past, config)
         ids = encode(text)
     if len(ids) > budget:
+        if bucket:
+            raise SkillRLError(
+                f"a prompt needs {len(ids)} tokens after its prefix, but the longest of "
+                f"rollout.suffix_buckets is {budget}: {len(admissible)} admissible actions alone "
+                "are too long for it. Add a longer one, or leave the list empty."
+            )
         raise SkillRLError(
-            f"a prompt needs {len(ids)} tokens after its prefix but only {budget} are left: task, "
-            f"skills and {len(admissible)} admissible actions alone are too long. Raise "
-            "rl.max_prompt_length or lower skill_retrieval.top_k / general_top_k."
+            f"a prompt needs {len(ids)} tokens after its prefix, but that leaves only {budget} of "
+            f"rl.max_prompt_length ({config.max_prompt_length}): task, skills and "
+            f"{len(admissible)} admissible actions alone are too long. Raise it, or lower "
+            "skill_retrieval.top_k / general_top_k."
         )
     return ids, text
 

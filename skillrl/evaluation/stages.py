@@ -12,12 +12,11 @@ from skillrl.evaluation.intervals import difference
 from skillrl.files import read_json, read_jsonl, write_json
 from skillrl.models import weights
 from skillrl.models.transformer import Params
+from skillrl.predecessors import STAGES
 from skillrl.rollout import store
 from skillrl.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank
-
-STAGES = ("base", "sft", "rl")
 
 
 def evaluate_stage(session: Session, stage: str, bank: SkillBank, splits: Sequence[str]) -> None:
@@ -39,12 +38,12 @@ def evaluate_stage(session: Session, stage: str, bank: SkillBank, splits: Sequen
 def load_stage(session: Session, checkpoint: str) -> tuple[Params | None, SkillBank]:
     """Policy and bank of a stage of this run, or of a Hugging Face directory.
 
-    A directory is evaluated with this run's newest bank, or without skills if it has
-    none. The base policy has an empty bank, as in training. A remote policy has no
-    parameters here: None.
+    A directory (by now the session's base policy, see `predecessors.evaluated`) is evaluated
+    with this run's newest bank, or without skills if it has none. The base policy has an
+    empty bank, as in training. A remote policy has no parameters here: None.
 
     Raises:
-      SkillRLError: the run has not come that far, or there is no such directory.
+      SkillRLError: the run has not come that far.
     """
     from skillrl.phases.rl import load_rl
     from skillrl.phases.sft import load_sft
@@ -62,12 +61,6 @@ def load_stage(session: Session, checkpoint: str) -> tuple[Params | None, SkillB
         if found is not None:
             return found
     else:
-        directory = Path(checkpoint).expanduser()
-        if not (directory / "config.json").is_file():
-            raise SkillRLError(
-                f"--checkpoint={checkpoint}: neither base, sft or rl nor a Hugging Face directory "
-                "(no config.json in it)"
-            )
         return session.load_policy(), newest_bank(session)
     raise SkillRLError(
         f"--checkpoint={checkpoint}: {session.run.path} has no such checkpoint yet. Train there "

@@ -8,7 +8,8 @@ failures of weak categories since the last event go to the teacher.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -239,13 +240,16 @@ def _resume(
     events = session.run.file("rl", "evolution.jsonl")
     if events.exists():
         truncate_jsonl(events, lambda row: row["step"] <= now.iteration)
-    for path in session.run.file("rl", "trajectories").glob("*.jsonl"):
-        if int(path.stem) > now.iteration:
-            path.unlink()
-    for path in session.run.file("banks").glob("*.json"):
-        if int(path.stem) > now.bank.version:
-            path.unlink()
+    _unlink_later(session.run.file("rl", "trajectories").glob("*.jsonl"), now.iteration)
+    _unlink_later(session.run.file("banks").glob("*.json"), now.bank.version)
     return state, now
+
+
+def _unlink_later(paths: Iterable[Path], last: int) -> None:
+    """Removes files numbered above `last`; one with another name is not ours."""
+    for path in paths:
+        if path.stem.isdecimal() and int(path.stem) > last:
+            path.unlink()
 
 
 def _check_start(session: Session, bank: SkillBank) -> None:

@@ -207,3 +207,13 @@ def test_prefix_and_suffix_together_stay_within_the_limit(tiny_tokenizer):
     assert text.endswith("Admissible actions:\nlook")
     short = SkillAgent(tiny_tokenizer, role="r", config=PromptConfig(), suffix_limit=50)
     assert len(short.suffix(long, [], prefix_length=0)[0]) <= 50
+
+
+def test_what_does_not_fit_names_the_limit_that_is_too_small(tiny_tokenizer):
+    many = Observation("You see a mug 2.", tuple(f"go to cabinet {i}" for i in range(30)))
+    agent = make_agent(tiny_tokenizer, max_prompt_length=80)
+    with pytest.raises(SkillRLError, match=r"leaves only 60 of rl\.max_prompt_length \(80\)"):
+        agent.suffix(many, [], prefix_length=20)
+    short = SkillAgent(tiny_tokenizer, role="r", config=PromptConfig(), suffix_limit=50)
+    with pytest.raises(SkillRLError, match=r"longest of rollout\.suffix_buckets is 50"):
+        short.suffix(many, [], prefix_length=20)

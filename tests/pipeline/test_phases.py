@@ -141,12 +141,18 @@ def test_collect_goes_on_where_it_was_cut(flags, whole, compiled, tmp_path):
 def test_more_episodes_are_added_to_those_there_are(flags, compiled, tmp_path):
     file = tmp_path / "run" / "collect" / "trajectories.jsonl"
     for count in (2, 5):
-        status, _, err = tiny.run("collect", *flags(tmp_path / "run"), f"--episodes={count}")
+        status, out, err = tiny.run("collect", *flags(tmp_path / "run"), f"--episodes={count}")
         assert status == 0, err
+        assert f"--episodes={count} is fewer than collect.episodes=6" in out
+        assert not (tmp_path / "run" / "phases.json").exists()  # train adds the sixth
         sources = [t.source for t in store.read(file)]
         assert (sources.count("policy"), sources.count("expert")) == (count, 12)
     own = [t.task.id for t in store.read(file) if t.source == "policy"]
     assert own == [f"train/{i:04d}" for i in range(5)]
+    for more, count in (([], 6), (["--episodes=7"], 7)):
+        assert tiny.run("collect", *flags(tmp_path / "run"), *more)[0] == 0
+        assert "collect" in read_json(tmp_path / "run" / "phases.json")
+        assert [t.source for t in store.read(file)].count("policy") == count
 
 
 def test_output_elsewhere_leaves_the_run_as_it_is(flags, whole, tmp_path):

@@ -10,6 +10,7 @@ import signal
 import pytest
 
 from skillrl.files import read_json
+from skillrl.phases.rl import _unlink_later
 from skillrl.skills.store import load_bank, save_bank
 from skillrl.training.checkpoint import Checkpoints
 from tests.pipeline import tiny
@@ -75,6 +76,13 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(interrupted, whole):
     summaries = [read_json(path / "summary.json") for path in (interrupted["path"], whole.path)]
     for key in ("eval", "bank", "curve"):
         assert summaries[0][key] == summaries[1][key]
+
+
+def test_files_of_ones_own_beside_numbered_ones_stay(tmp_path):
+    for name in ("1", "2", "10", "final"):
+        (tmp_path / f"{name}.json").touch()
+    _unlink_later(tmp_path.glob("*.json"), 1)
+    assert set(tiny.contents(tmp_path)) == {"1.json", "final.json"}
 
 
 def test_settings_that_may_not_change_are_refused_by_name(whole, flags):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -87,7 +88,7 @@ def index_games(directory: str | pathlib.Path) -> GameIndex:
     Raises:
       SkillRLError: no playable game below `directory`, or a broken file, which is named.
     """
-    root = pathlib.Path(directory)
+    root = pathlib.Path(os.path.expanduser(directory))
     if not root.is_dir():
         raise SkillRLError(
             f"{root}: no such directory. Give the directory that holds train, valid_seen and "

@@ -238,7 +238,7 @@ def _build(problem: pddl.Problem, grammar: Grammar, game: Mapping[str, Any], nam
         task=grammar.task,
         task_line=grammar.task_line,
         solvable=game.get("solvable") is True,
-        walkthrough=tuple(game.get("walkthrough") or ()),
+        walkthrough=_walkthrough(game, name),
         receptacles=receptacles,
         objects=objects,
         receptacle_number={r: n for n, r in enumerate(receptacles)},
@@ -262,6 +262,14 @@ def _build(problem: pddl.Problem, grammar: Grammar, game: Mapping[str, Any], nam
         goal=goal,
         start=start,
     )
+
+
+def _walkthrough(game: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """The actions that solve a game; a file need not have them."""
+    actions = game.get("walkthrough") or []
+    if not isinstance(actions, list) or not all(isinstance(action, str) for action in actions):
+        raise SkillRLError(f"{name}: 'walkthrough' should be a list of actions. {REMEDY}")
+    return tuple(actions)
 
 
 def _well_typed(problem: pddl.Problem, name: str) -> pddl.Problem:

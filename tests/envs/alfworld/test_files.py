@@ -188,6 +188,12 @@ def test_solvable_is_what_the_file_says():
     assert not World.from_game({**SIMPLE, "solvable": False}).solvable
 
 
+@pytest.mark.parametrize("walkthrough", [5, "look", [5]])
+def test_a_walkthrough_that_is_no_list_of_actions_is_refused(walkthrough):
+    with pytest.raises(SkillRLError, match="'walkthrough' should be a list of actions"):
+        World.from_game({**SIMPLE, "walkthrough": walkthrough})
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(SkillRLError, match=r"gone\.tw-pddl: cannot be read"):
         load_game(tmp_path / "gone.tw-pddl")
