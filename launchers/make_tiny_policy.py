@@ -62,7 +62,7 @@ STAGES = (
     Stage(400, 6, 0.0, 0.020, 0.0120, 0.95, 1.00, 0.30, 0.5),
     Stage(250, 6, 0.5, 0.012, 0.0030, 0.95, 1.00, 0.30, 0.5),
     Stage(500, 6, 0.5, 0.008, 0.0004, 0.95, 1.00, 0.30, 0.5),
-    Stage(40, 6, 0.5, 0.003, 0.0003, 0.05, 0.05, 0.30, 0.5),
+    Stage(60, 6, 0.5, 0.004, 0.0004, 0.04, 0.04, 0.30, 0.5),
 )
 
 
@@ -303,7 +303,7 @@ def _demonstration(suite, task, goal: str, stage: Stage, rng: random.Random):
             else:
                 action = rng.choice(observation.admissible)
         stuck = action not in observation.admissible
-        past.append(Past(observation.text, action))
+        past.append(Past(observation.text, action, stuck))
         result = environment.step(action)
         observation = result.observation
         if result.done:

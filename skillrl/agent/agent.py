@@ -220,7 +220,7 @@ class SkillAgent:
                     result.reward,
                 )
             )
-            past.append(Past(observation.text, parsed.action))
+            past.append(Past(observation.text, parsed.action, bool(parsed.invalid)))
             observation = result.observation
             if result.done:
                 break

@@ -29,7 +29,8 @@ class PromptConfig:
 
     Attributes:
       history_length: recent steps shown with observation and action.
-      action_history: earlier steps shown by their action alone.
+      action_history: earlier steps shown by their action alone: each action once, where it
+        was last used, and apart from them those that failed since anything changed.
       max_prompt_length: tokens of prefix and suffix together.
       max_observation_tokens: longer observations lose their middle.
     """
@@ -46,6 +47,8 @@ class Past:
 
     observation: str
     action: str
+    failed: bool = False
+    """The action was invalid, so nothing changed."""
 
 
 def render_prefix(role: str, goal: str, skills: Sequence[Skill]) -> tuple[str, str]:
@@ -92,8 +95,8 @@ def render_suffix(
     earlier = past[: len(past) - len(recent)]
     earlier = earlier[max(0, len(earlier) - config.action_history) :]
     lines = []
-    if earlier and config.action_history:
-        lines += ["Done:", *(p.action for p in earlier)]
+    if config.action_history:
+        lines += _without_repeats(earlier, stuck=all(p.failed for p in recent))
     first = step - len(recent)
     lines += [
         f"[Observation {first + i}: '{p.observation}', Action {first + i}: '{p.action}']"
@@ -104,6 +107,20 @@ def render_suffix(
         lines.append("Admissible actions:")
         lines += admissible
     return "\n".join(lines)
+
+
+def _without_repeats(past: Sequence[Past], *, stuck: bool) -> list[str]:
+    """Actions alone; the last failures too if nothing has changed since (`stuck`).
+
+    Whoever tries again what just failed sees the same text again: a policy that is stuck
+    is not in a state that grows ever stranger to it, and what it has learned about one
+    failure holds for the tenth.
+    """
+    worked = max((i + 1 for i, p in enumerate(past) if not p.failed), default=0)
+    done = dict.fromkeys(p.action for p in reversed(past[:worked]) if not p.failed)
+    failed = dict.fromkeys(p.action for p in reversed(past[worked:]) if p.action)
+    lines = ["Done:", *reversed(done)] if done else []
+    return lines + (["Not possible now:", *reversed(failed)] if failed and stuck else [])
 
 
 def fit_suffix(

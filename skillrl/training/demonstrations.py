@@ -66,7 +66,7 @@ def examples(
                     response,
                 )
             )
-        past.append(Past(step.observation, step.action))
+        past.append(Past(step.observation, step.action, bool(step.invalid)))
     return found
 
 

@@ -88,6 +88,33 @@ def test_the_action_history_holds_what_came_before_the_window(length):
     assert lines[:3] == ["Done:", *(f"go {i}" for i in (earlier - 1, earlier))]
 
 
+def test_actions_alone_stand_there_once_and_the_last_failures_apart():
+    config = PromptConfig(history_length=0, action_history=9)
+
+    def shown(*past):
+        steps = [Past("room", action.strip("!"), action.endswith("!")) for action in past]
+        text = render_suffix(len(past) + 1, "now", (), steps, config)
+        return text.split("\n")[:-1]
+
+    assert shown("a", "b", "a") == ["Done:", "b", "a"]  # where it was last used
+    assert shown("a", "x!", "b") == ["Done:", "a", "b"]  # that failure is over
+    assert shown("a", "x!", "y!") == ["Done:", "a", "Not possible now:", "x", "y"]
+    assert shown("a", "x!", "x!", "x!") == shown("a", "x!")  # stuck: the same text again
+    assert shown("x!") == ["Not possible now:", "x"]
+    assert shown("a", "!") == ["Done:", "a"]  # nothing that could be named
+    assert shown("a", "a!") == ["Done:", "a", "Not possible now:", "a"]
+    assert shown() == []
+
+
+def test_a_failure_before_a_window_that_worked_is_over():
+    config = PromptConfig(history_length=1, action_history=9)
+    failed, worked = Past("room", "x", True), Past("room", "a")
+    text = render_suffix(3, "now", (), [failed, worked], config)
+    assert "Not possible" not in text
+    text = render_suffix(3, "now", (), [failed, failed], config)
+    assert text.startswith("Not possible now:\nx\n[Observation 2: 'room', Action 2: 'x']")
+
+
 # --- over the limit -------------------------------------------------------------------
 
 
