@@ -143,7 +143,10 @@ def test_phase_flags_that_are_not_given_are_none(here, calls):
         ),
         (["collect", "--env=alfworld", '--set=evaluation.splits=["x"]'], ["evaluation.splits"]),
         (["evaluate", "--env=alfworld", "--split=x"], ["--split", "'x'", "--split=valid_unseen"]),
-        (["train", "--set=rl.warmup_iterations=14"], ["rl.warmup_iterations is 14", "at most 13"]),
+        (
+            ["train", "--set=rl.training_epochs=9", "--set=rl.warmup_iterations=9"],
+            ["rl.warmup_iterations is 9", "at most 8"],
+        ),
         (["inspect"], ["PATH"]),
         (["inspect", "none.json"], ["none.json"]),
         (["inspect", "policy"], ["no skill bank"]),

@@ -213,6 +213,15 @@ def test_truncate_keeps_lines_as_they_are(tmp_path):
     assert truncate_jsonl(tmp_path / "none.jsonl", lambda row: False) == 0
 
 
+@pytest.fixture
+def _interruptible():
+    """A shell's background job begins with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_ctrl_c_waits_for_the_write_in_hand():
     done = []
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012

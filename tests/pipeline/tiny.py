@@ -98,17 +98,18 @@ def run(*arguments: str | Path) -> tuple[int, str, str]:
 
 
 STOPPING = """
-import os, sys
+import os, signal, sys
 from skillrl import cli
 from skillrl.run import Metrics
 
-phase, step, signal, *arguments = sys.argv[1:]
+phase, step, number, *arguments = sys.argv[1:]
 write = Metrics.write
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 
 def write_and_stop(self, *row):
     write(self, *row)
     if row[:2] == (phase, int(step)):
-        os.kill(os.getpid(), int(signal))
+        os.kill(os.getpid(), int(number))
 
 Metrics.write = write_and_stop
 sys.exit(cli.main(arguments))
