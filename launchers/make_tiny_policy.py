@@ -312,8 +312,18 @@ def _demonstration(suite, task, goal: str, stage: Stage, rng: random.Random):
 
 
 def _impossible(action: str, past, thing: str, observation, rng: random.Random) -> str:
-    """A likely slip: a wrong number, a mixture of two actions, or something out of place."""
+    """A likely slip: a wrong number, a mixture of two actions, or something out of place.
+
+    Half of them are what a policy does that counts on without looking: the same place again,
+    or the next number of its kind. It learns to give up what just failed only if it has seen
+    its own favourites fail.
+    """
     words, other = action.split(), rng.choice(observation.admissible).split()
+    visited = [p.action for p in past if p.action.startswith("go to ")]
+    if visited and rng.random() < 0.5:
+        place, number = visited[-1].rsplit(" ", 1)
+        following = f"{place} {int(number) + 1}" if number.isdecimal() else visited[-1]
+        return rng.choice([following, following, visited[-1]])
     return rng.choice(
         [
             " ".join(str(rng.randint(1, 4)) if w.isdigit() else w for w in words),

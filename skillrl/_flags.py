@@ -236,7 +236,13 @@ COMMANDS = {
             "Plays a list of actions in one game, without a step limit, and writes every answer.",
             (
                 Flag("env", "text", "NAME", "Environment. Default: alfworld.", "alfworld"),
-                Flag("game", "path", "FILE", "The game, e.g. a game.tw-pddl of ALFWorld."),
+                Flag(
+                    "game",
+                    "path",
+                    "FILE",
+                    "A game.tw-pddl of ALFWorld, or the id of a generated task as trajectories "
+                    "have it (valid_unseen/0007).",
+                ),
                 Flag("actions", "path", "FILE.json", "A JSON list of action strings."),
                 Flag(
                     "output",

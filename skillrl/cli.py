@@ -282,8 +282,7 @@ def _replay(parsed: Parsed) -> None:
         raise SkillRLError(f"replay needs {', '.join(missing)}. See --help.")
     if values["env"] != "alfworld":
         raise SkillRLError(f"--env={values['env']}: replay is there for alfworld only.")
-    from skillrl.envs.alfworld.replay import replay
-    from skillrl.envs.alfworld.world import load_game
+    from skillrl.envs.alfworld.replay import find_game, replay
 
     actions = run.read_json(values["actions"])
     if not isinstance(actions, list) or not all(isinstance(a, str) for a in actions):
@@ -291,7 +290,7 @@ def _replay(parsed: Parsed) -> None:
             f"--actions={values['actions']}: must hold a JSON list of action strings, like "
             '["look", "go to desk 1"].'
         )
-    entries = replay(load_game(values["game"]), actions)
+    entries = replay(find_game(values["game"]), actions)
     run.write_json(values["output"], entries)
     last = entries[-1]
     print(

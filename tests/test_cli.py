@@ -14,6 +14,7 @@ import pytest
 from skillrl import cli, presets
 from skillrl._flags import COMMANDS
 from skillrl.config import Config
+from skillrl.envs.alfworld.manifest import load_manifest
 from skillrl.errors import SkillRLError
 from skillrl.parts import ALWAYS_REAL
 from skillrl.run import RunDirectory, atomic_write
@@ -334,6 +335,18 @@ def test_replay_writes_every_answer(here, capsys):
     Path("in.json").write_text('{"actions": []}')
     assert cli.main(["replay", *arguments]) == 2
     assert "JSON list" in capsys.readouterr().err
+
+
+def test_replay_plays_a_generated_task_by_its_id(here, capsys):
+    Path("in.json").write_text('["look"]')
+    arguments = ["--actions=in.json", "--output=out.json"]
+    assert cli.main(["replay", "--game=valid_unseen/0007", *arguments]) == 0
+    goal = load_manifest()["valid_unseen"][7]["goal"]
+    assert f"Your task is to: {goal}." in json.loads(Path("out.json").read_text())[0]["observation"]
+    assert cli.main(["replay", "--game=valid_unseen/7", *arguments]) == 2
+    assert "valid_unseen/0000 to valid_unseen/0119" in capsys.readouterr().err
+    assert cli.main(["replay", "--game=nowhere.tw-pddl", *arguments]) == 2
+    assert "nowhere.tw-pddl" in capsys.readouterr().err
 
 
 def test_tilde_is_the_home_directory(here, calls, monkeypatch, tmp_path):

@@ -1,9 +1,11 @@
-"""The fixed lists of generated games: 720 to train on, 120 seen and 120 unseen to validate.
+"""The fixed lists of generated games: 2160 to train on, 120 seen and 120 unseen to validate.
 
-Each list is interleaved by category, so that every prefix of it is balanced. ``valid_seen`` is
-played in rooms of ``train``; ``valid_unseen`` in rooms that train never shows, and no two rooms
-are furnished alike. The shipped manifest is the output of `build_manifest`, kept as a file so
-that a change of the generator cannot silently change what was measured.
+Each list is interleaved by category, so that every prefix of it is balanced. Every game of
+``train`` is furnished anew, so that a policy has to read what a room holds: with a few dozen
+rooms it learns them by heart instead. ``valid_seen`` is played in rooms of ``train``;
+``valid_unseen`` in rooms that are furnished unlike any of train's. The shipped manifest is
+the output of `build_manifest`, kept as a file so that a change of the generator cannot
+silently change what was measured.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ from skillrl.envs.alfworld.play import solve
 from skillrl.envs.base import SPLITS
 from skillrl.errors import SkillRLError
 
-SIZES = {"train": 720, "valid_seen": 120, "valid_unseen": 120}
-_FIRST_SEED = {"train": 0, "valid_seen": 100_000, "valid_unseen": 200_000}
+SIZES = {"train": 2160, "valid_seen": 120, "valid_unseen": 120}
+_FIRST_SEED = {"train": 0, "valid_seen": 300_000, "valid_unseen": 200_000}
 _TRIES = 64  # task seeds per entry
 _SEEN_ROOMS = 24  # of each kind, out of ALFRED's 30 floor plans
 
@@ -51,7 +53,10 @@ def spec_of(entry: Entry) -> Spec:
 
 @functools.lru_cache(maxsize=1)
 def room_seeds() -> dict[int, int]:
-    """Scene -> the smallest room seed that furnishes it unlike every scene before."""
+    """Scene -> the smallest room seed that furnishes it unlike every scene before.
+
+    The last six scenes of each kind, with these seeds, are the rooms of ``valid_unseen``.
+    """
     seeds: dict[int, int] = {}
     layouts = set()
     for kind in rooms.KINDS:
@@ -62,6 +67,21 @@ def room_seeds() -> dict[int, int]:
             layouts.add(make_room(scene, seed).layout)
             seeds[scene] = seed
     return seeds
+
+
+@functools.lru_cache(maxsize=1)
+def _held_out() -> frozenset[tuple[tuple[str, int], ...]]:
+    """What the rooms of ``valid_unseen`` are furnished with."""
+    scenes = [first + i for first in rooms.FIRST_SCENE.values() for i in range(_SEEN_ROOMS, 30)]
+    return frozenset(make_room(scene, room_seeds()[scene]).layout for scene in scenes)
+
+
+def _train_room(scene: int, index: int) -> int:
+    """Room seed of entry `index` of ``train``: one of its own that is not held out."""
+    seed = index * _TRIES
+    while make_room(scene, seed).layout in _held_out():
+        seed += 1
+    return seed
 
 
 def build_entry(split: str, index: int) -> Entry:
@@ -75,13 +95,14 @@ def build_entry(split: str, index: int) -> Entry:
     kinds = ROOMS_FOR[category]
     kind, turn = kinds[turn % len(kinds)], turn // len(kinds)
     if split == "valid_unseen":
-        offset = _SEEN_ROOMS + turn % (30 - _SEEN_ROOMS)
-    else:
-        offset = (turn + 5 * index) % _SEEN_ROOMS
-    scene = rooms.FIRST_SCENE[kind] + offset
+        scene = rooms.FIRST_SCENE[kind] + _SEEN_ROOMS + turn % (30 - _SEEN_ROOMS)
+        room_seed = room_seeds()[scene]
+    else:  # entry i of valid_seen is another task in the room of entry i of train
+        scene = rooms.FIRST_SCENE[kind] + (turn + 5 * index) % _SEEN_ROOMS
+        room_seed = _train_room(scene, index)
     first = _FIRST_SEED[split] + index * _TRIES
     for task_seed in range(first, first + _TRIES):
-        spec = Spec(scene, room_seeds()[scene], category, task_seed)
+        spec = Spec(scene, room_seed, category, task_seed)
         try:
             solve(make_game(spec))
         except SkillRLError:
@@ -89,7 +110,7 @@ def build_entry(split: str, index: int) -> Entry:
         return {
             "id": f"{split}/{index:04d}",
             "scene": scene,
-            "room_seed": spec.room_seed,
+            "room_seed": room_seed,
             "task_seed": task_seed,
             "category": category,
             "goal": make_problem(spec).goal,

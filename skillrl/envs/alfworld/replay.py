@@ -3,10 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from skillrl.envs.alfworld.engine import Engine, Reply
-from skillrl.envs.alfworld.world import World
+from skillrl.envs.alfworld.generate import generate_game
+from skillrl.envs.alfworld.manifest import load_manifest, spec_of
+from skillrl.envs.alfworld.world import World, load_game
+from skillrl.errors import SkillRLError
+
+
+def find_game(name: str | Path) -> World:
+    """The game of a file or, where there is none, of a generated task's id.
+
+    Args:
+      name: a ``game.tw-pddl``, or an id as trajectories have it, like ``valid_unseen/0007``.
+
+    Raises:
+      SkillRLError: it is neither; the message names it.
+    """
+    split = str(name).partition("/")[0]
+    if Path(name).exists() or split not in load_manifest():
+        return load_game(name)
+    entries = {entry["id"]: entry for entry in load_manifest()[split]}
+    if str(name) not in entries:
+        raise SkillRLError(
+            f"{name}: no such file, and no generated task: those of {split} go from "
+            f"{min(entries)} to {max(entries)}"
+        )
+    return World.from_game(generate_game(spec_of(entries[str(name)])), name=str(name))
 
 
 def replay(world: World, actions: Sequence[str]) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
 import types
 
 import pytest
@@ -44,7 +43,7 @@ def _game(entry):
 
 def test_counts_and_balance(entries):
     assert {split: len(rows) for split, rows in entries.items()} == {
-        "train": 720,
+        "train": 2160,
         "valid_seen": 120,
         "valid_unseen": 120,
     }
@@ -74,7 +73,11 @@ def test_rooms_of_valid_unseen_never_occur_in_train(entries):
         return {make_room(row["scene"], row["room_seed"]).layout for row in entries[split]}
 
     assert not layouts("train") & layouts("valid_unseen")
-    assert layouts("valid_seen") <= layouts("train")
+    assert len(layouts("train")) > 500  # few rooms would be learned by heart
+    for seen, train in zip(entries["valid_seen"], entries["train"], strict=False):
+        assert [seen[k] for k in ("scene", "room_seed")] == [
+            train[k] for k in ("scene", "room_seed")
+        ]
     scenes = {split: {row["scene"] for row in rows} for split, rows in entries.items()}
     assert not scenes["train"] & scenes["valid_unseen"]
 
@@ -193,14 +196,14 @@ def test_written_game_plays_the_same(entries, tmp_path, index):
     assert reply.won
 
 
-def test_loading_the_manifest_is_instant():
-    best = 1.0
-    for _ in range(3):
-        manifest.load_manifest.cache_clear()
-        begin = time.perf_counter()
-        manifest.load_manifest()
-        best = min(best, time.perf_counter() - begin)
-    assert best < 0.05
+def test_loading_the_manifest_generates_nothing(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a game was generated")
+
+    for name in ("make_game", "make_problem", "make_room"):
+        monkeypatch.setattr(manifest, name, refuse)
+    manifest.load_manifest.cache_clear()
+    assert manifest.load_manifest()["train"]
 
 
 @pytest.mark.parametrize("name", CONTROLS)
