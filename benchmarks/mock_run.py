@@ -8,6 +8,9 @@ seed's cold start, so that only one thing differs:
 
 - frozen: the same RL phase with learning rate 0 (the bank still evolves);
 - sft x4: four times the expert demonstrations, no RL.
+
+What is finished in ``--workdir`` is not run again, so seeds may also be run one by one, or
+side by side on cores of their own (``taskset -c 0 ... --seeds 1``), and then put together.
 """
 
 from __future__ import annotations
@@ -32,7 +35,10 @@ COLD_START = ("collect", "distill", "sft", "evaluation", "checkpoints/sft", "tea
 
 
 def train(workdir: Path, seed: int, extra: list[str]) -> dict:
-    """Runs the training command; its summary with seconds and peak memory of this process."""
+    """Runs the training command; its summary with seconds and peak memory of that process."""
+    measured = workdir / "measured.json"
+    if measured.exists():
+        return json.loads(measured.read_text())
     command = [sys.executable, str(ROOT / "launchers/train.py"), "--env=alfworld", "--mock"]
     command += [f"--seed={seed}", f"--workdir={workdir}", "--set=logging.progress=false", *extra]
     start = time.monotonic()
@@ -43,11 +49,14 @@ def train(workdir: Path, seed: int, extra: list[str]) -> dict:
             f"{' '.join(command)} ended with status {os.waitstatus_to_exitcode(status)}"
         )
     summary = json.loads((workdir / "summary.json").read_text())
-    return {
+    result = {
         **summary,
         "seconds": time.monotonic() - start,
         "peak_gb": usage.ru_maxrss / 2**20,
+        "cores": len(os.sched_getaffinity(0)),
     }
+    measured.write_text(json.dumps(result))
+    return result
 
 
 def fork(source: Path, target: Path, changes: dict[str, dict], *, parts: tuple[str, ...]) -> None:
@@ -137,7 +146,9 @@ def main() -> None:
     text += "\nRL on valid_seen: " + ", ".join(
         f"{100 * run['eval']['rl']['valid_seen']['success']:.1f}" for run in runs
     )
-    text += "\nseconds in all: " + ", ".join(f"{run['seconds']:.0f}" for run in runs)
+    text += "\nseconds in all: " + ", ".join(
+        f"{run['seconds']:.0f} ({run['cores']} cores)" for run in runs
+    )
     text += "\npeak memory (GB): " + ", ".join(f"{run['peak_gb']:.2f}" for run in runs)
     text += "\nskills: " + ", ".join(
         f"{r['bank']['initial']} -> {r['bank']['final']} "
