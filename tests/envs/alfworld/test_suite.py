@@ -26,7 +26,7 @@ def test_follows_the_protocol():
     assert suite.simulated == "generated games"
     assert list(suite.categories.values()) == ["Pick", "Look", "Clean", "Heat", "Cool", "PickTwo"]
     ids = [task.id for split in SPLITS for task in suite.tasks(split)]
-    assert len(set(ids)) == 960
+    assert len(set(ids)) == len(ids) == 2400
     assert "valid_seen/0007" in ids
     for task in suite.tasks("valid_seen"):
         assert json.loads(json.dumps(task.payload)) == task.payload
