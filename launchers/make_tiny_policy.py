@@ -9,7 +9,7 @@ of whose moves are replaced by random or impossible ones, so that it has seen wh
 after a mistake; from the second stage on with skills in half of the prompts (distilled by
 the simulated teacher from expert and noisy episodes of the train split). In the last
 stage the demonstrator mostly runs an errand of its own instead of the task in the prompt:
-that is what makes the policy weak. Fixed seeds; about 25 minutes on two cores.
+that is what makes the policy weak. Fixed seeds; about 30 minutes on two cores.
 """
 
 from __future__ import annotations
