@@ -139,7 +139,7 @@ class AgentConfig:
     history_length: int = option(2, low=0)
     """Recent (observation, action) pairs."""
     action_history: int = option(0, low=0)
-    """Earlier actions listed without their observations."""
+    """Earlier actions listed without their observations; admissible ones among them apart."""
     max_observation_tokens: int = option(2048, low=1)
     require_think: bool = option(True)
     """A response without ``<think>`` is an invalid action."""

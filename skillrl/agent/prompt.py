@@ -30,7 +30,8 @@ class PromptConfig:
     Attributes:
       history_length: recent steps shown with observation and action.
       action_history: earlier steps shown by their action alone: each action once, where it
-        was last used, and apart from them those that failed since anything changed.
+        was last used, and apart from them those that failed since anything changed. The
+        admissible actions that are among them are listed apart from the others.
       max_prompt_length: tokens of prefix and suffix together.
       max_observation_tokens: longer observations lose their middle.
     """
@@ -103,9 +104,12 @@ def render_suffix(
         for i, p in enumerate(recent)
     ]
     lines.append(f"Observation {step}: {observation}")
-    if admissible:
-        lines.append("Admissible actions:")
-        lines += admissible
+    tried = {p.action for p in earlier if not p.failed} if config.action_history else set()
+    for heading, actions in (
+        ("Admissible actions tried before:", [a for a in admissible if a in tried]),
+        ("Admissible actions:", [a for a in admissible if a not in tried]),
+    ):
+        lines += [heading, *actions] if actions else []
     return "\n".join(lines)
 
 

@@ -64,8 +64,8 @@ ADVICE = {
         "The same places were searched again and again.",
     ),
     "slow": Advice(
-        "Search likely places first",
-        "Go first to the places where the object is often found.",
+        "Search in order",
+        "Go to the first place on the list where you did not look.",
         "Do not waste steps, look at one new place after the other.",
         "you search the object",
         "Searched too long",

@@ -149,7 +149,7 @@ def test_a_game_whose_problem_is_broken_is_named_when_it_is_played(play, games, 
 def test_games_without_an_expert_are_named_before_anything_is_played(flags, compiled, tmp_path):
     free = next(GAMES.glob("look_at_obj_in_light-Bowl*"))  # its goal is a person's sentence
     arguments = flags(tmp_path / "run", env={"data_dir": str(free)})
-    refused("collect", *arguments, words=["no expert", "collect.expert_episodes=12", "set it to 0"])
+    refused("collect", *arguments, words=["no expert", "collect.expert_episodes=36", "set it to 0"])
     assert not (tmp_path / "run" / "collect").exists()
 
 

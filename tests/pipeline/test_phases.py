@@ -146,7 +146,8 @@ def test_more_episodes_are_added_to_those_there_are(flags, compiled, tmp_path):
         assert f"--episodes={count} is fewer than collect.episodes=6" in out
         assert not (tmp_path / "run" / "phases.json").exists()  # train adds the sixth
         sources = [t.source for t in store.read(file)]
-        assert (sources.count("policy"), sources.count("expert")) == (count, 12)
+        expert = tiny.SETTINGS["collect"]["expert_episodes"]
+        assert (sources.count("policy"), sources.count("expert")) == (count, expert)
     own = [t.task.id for t in store.read(file) if t.source == "policy"]
     assert own == [f"train/{i:04d}" for i in range(5)]
     for more, count in (([], 6), (["--episodes=7"], 7)):

@@ -31,7 +31,7 @@ SEED = 5  # its first iterations share a category, so that an evolved skill is s
 
 SETTINGS: dict[str, Any] = {
     "env": {"max_steps": 9},
-    "collect": {"episodes": 6, "expert_episodes": 12, "expert_slips": 0.0},
+    "collect": {"episodes": 6, "expert_episodes": 36, "expert_slips": 0.0},
     "distill": {"max_trajectories_per_category": 2},
     "sft": {"batch_size": 12, "epochs": 2, "learning_rate": 3e-3, "num_examples": 36},
     "rl": {

@@ -1,9 +1,11 @@
 """An expert that reads only what an agent reads: the goal sentence, texts, admissible actions.
 
-It searches receptacles in an order of commonsense likelihood (`rooms.LIKELY`, then by number),
-takes the object, treats it if the task says so, and delivers it. What it seeks comes first in its
-thoughts, where it is follows from that. Everything it believes comes from observation
-texts, never from its own past choices, so it stays right when somebody else acts in between.
+It searches receptacles in the order of the admissible list, takes the object, treats it if the
+task says so, and delivers it. (An order by likelihood finds things two or three steps earlier,
+but a pupil would have to know by heart which places each room has; what is next on a list, it
+can read.) What it seeks comes first in its thoughts, where it is follows from that. Everything it
+believes comes from observation texts, never from its own past choices, so it stays right when
+somebody else acts in between.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from skillrl.envs.alfworld.rooms import LIKELY
 from skillrl.envs.base import Move
 from skillrl.errors import SkillRLError
 from skillrl.types import Observation
@@ -45,11 +46,6 @@ TREATMENTS = {
     COOL: ("cool", "fridge"),
 }
 """Category -> the verb of the treatment and the class of the appliance that does it."""
-
-_LIKELY = {
-    thing.lower(): {place.lower(): rank for rank, place in enumerate(places)}
-    for thing, places in LIKELY.items()
-}
 
 _ROOM = re.compile(r"Looking quickly around you, you see ([^.]*)\.")
 _NAME = re.compile(r"[a-z]+ \d+")
@@ -97,12 +93,6 @@ def kind_of(name: str) -> str:
     return name.rsplit(" ", 1)[0]
 
 
-def _number(name: str) -> int:
-    """The number in a name, 0 if there is none: ``mug 2`` -> 2."""
-    last = name.rsplit(" ", 1)[-1]
-    return int(last) if last.isdigit() else 0
-
-
 class TemplateExpert:
     """Solves one episode; make a new one for the next.
 
@@ -116,6 +106,7 @@ class TemplateExpert:
     def __init__(self, goal: str):
         self.goal = parse_goal(goal)
         self.places: list[str] = []  # in the order of the room's overview
+        self.listed: list[str] = []  # where one can go now, in the order of the admissible list
         self.seen: dict[str, list[str]] = {}  # place -> what was last seen there
         self.held = ""
         self.treated: set[str] = set()
@@ -143,7 +134,8 @@ class TemplateExpert:
         text = observation.text
         if match := _ROOM.search(text) or _FACING.search(text):
             self._add_places(_NAME.findall(match[1]))
-        self._add_places(a[6:] for a in observation.admissible if a.startswith("go to "))
+        self.listed = [a[6:] for a in observation.admissible if a.startswith("go to ")]
+        self._add_places(self.listed)
         if match := _ARRIVE.search(text):
             self._add_places([match[1]])
         for match in _CONTENT.finditer(text):
@@ -187,7 +179,7 @@ class TemplateExpert:
                 if move.action.startswith(("examine", "look")):
                     self.stuck.add((name, place))
                 return move
-        return self._search(thing, f"{need} at", actions)
+        return self._search(f"{need} at", actions)
 
     def _light(self, actions: frozenset[str]) -> Move:
         for place, names in self.seen.items():
@@ -198,7 +190,7 @@ class TemplateExpert:
                         return Move(thought, f"use {lamp}")
                     return self._approach(place, thought, actions)
         lamp = self.goal.place
-        return self._search(lamp, f"I seek {_article(lamp)} {lamp} at", actions)
+        return self._search(f"I seek {_article(lamp)} {lamp} at", actions)
 
     def _treat(self, actions: frozenset[str]) -> Move:
         verb, appliance = TREATMENTS[self.goal.category]
@@ -209,13 +201,13 @@ class TemplateExpert:
                 if act in actions:
                     return Move(thought, act)
                 return self._approach(place, thought, actions)
-        return self._search(appliance, f"I seek {_article(appliance)} {appliance} at", actions)
+        return self._search(f"I seek {_article(appliance)} {appliance} at", actions)
 
     def _deliver(self, actions: frozenset[str]) -> Move:
         place = self._target()
         if not place:  # the overview was never shown: look around for one
             wanted = self.goal.place
-            return self._search(wanted, f"I seek {_article(wanted)} {wanted} at", actions)
+            return self._search(f"I seek {_article(wanted)} {wanted} at", actions)
         thought = f"Put the {self.goal.thing} in {place}."
         for act in (f"move {self.held} to {place}", f"put {self.held} in/on {place}"):
             if act in actions:
@@ -233,9 +225,7 @@ class TemplateExpert:
         for act in sorted(actions):
             if act.startswith("open "):
                 return Move(thought, act)
-        ranks = _LIKELY.get(kind_of(self.held), {})
-        far = [p for p in self.places if f"go to {p}" in actions and p not in self.avoided]
-        place = min(far, key=lambda p: ranks.get(kind_of(p), len(ranks)), default="")
+        place = next((p for p in self.listed if p not in self.avoided), "")
         self.avoided.add(place)
         return self._approach(place, thought, actions)
 
@@ -251,15 +241,12 @@ class TemplateExpert:
     def _filled(self, place: str) -> bool:
         return any(kind_of(name) == self.goal.thing for name in self.seen.get(place, ()))
 
-    def _search(self, thing: str, thought: str, actions: frozenset[str]) -> Move:
-        ranks = _LIKELY.get(thing, {})
-        unseen = [p for p in self.places if p not in self.seen]
-        if not unseen:  # somebody moved it: look everywhere again
+    def _search(self, thought: str, actions: frozenset[str]) -> Move:
+        closed = [p for p in self.places if f"open {p}" in actions]  # here, but not seen yet
+        places = [*closed, *self.listed]
+        if all(place in self.seen for place in places):  # somebody moved it: look everywhere again
             self.seen.clear()
-            unseen = self.places
-        place = min(
-            unseen, key=lambda p: (ranks.get(kind_of(p), len(ranks)), _number(p)), default=""
-        )
+        place = next((p for p in places if p not in self.seen), "")
         return self._approach(place, f"{thought} {place}.", actions)
 
     def _approach(self, place: str, thought: str, actions: frozenset[str]) -> Move:

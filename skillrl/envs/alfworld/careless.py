@@ -1,0 +1,25 @@
+"""What a careless agent makes of a task: it carries one object to a place, and no more."""
+
+from __future__ import annotations
+
+import random
+
+from skillrl.envs.alfworld.expert import LOOK, parse_goal
+from skillrl.envs.alfworld.generate import make_problem
+from skillrl.envs.alfworld.manifest import spec_of
+from skillrl.types import Task
+
+
+def careless_goal(task: Task, rng: random.Random) -> str:
+    """`task` without the treatment, the second object or the lamp, as a goal sentence.
+
+    Args:
+      task: of the generated world.
+      rng: chooses where the object goes if it should be looked at.
+    """
+    goal = parse_goal(task.goal)
+    place = goal.place
+    if goal.category == LOOK:
+        spec = spec_of({"category": task.category, **task.payload["game"]})
+        place = rng.choice(make_problem(spec).room.receptacles).kind.lower()
+    return f"put some {goal.thing} on {place}"
