@@ -20,7 +20,7 @@ GAMES = tiny.ROOT / "tests" / "fixtures" / "alfworld"
 SETTINGS = {
     "env": {"data_dir": str(GAMES), "max_steps": 3},
     "collect": {"episodes": 4, "expert_episodes": 0},  # its goals are free sentences
-    "rl": {"training_epochs": 1, "max_prompt_length": 2048},
+    "rl": {"training_epochs": 1, "warmup_iterations": 0, "max_prompt_length": 2048},
     "rollout": {"suffix_buckets": [1408]},  # large rooms: many admissible actions
     "evolution": {"validation_interval": 1},
 }
