@@ -168,7 +168,7 @@ def main(_: Sequence[str]) -> None:
         rng = random.Random(draw)
         task, with_skills = rng.choice(tasks), rng.random() < stage.skilled
         aligned = stage.aligned_with_skills if with_skills else stage.aligned
-        goal = task.goal if rng.random() < aligned else careless_goal(task, rng)
+        goal = task.goal if rng.random() < aligned else careless_goal(task)
         prefix, _, _ = agent.prefix(task, skills_for(task) if with_skills else ())
         samples = []
         for observation, past, move in _demonstration(suite, task, goal, stage, rng):

@@ -31,7 +31,9 @@ class PromptConfig:
       history_length: recent steps shown with observation and action.
       action_history: earlier steps shown by their action alone: each action once, where it
         was last used, and apart from them those that failed since anything changed. The
-        admissible actions that are among them are listed apart from the others.
+        admissible actions that are among them are listed after the others, in the same
+        order: who takes the first that serves tries the new before the old and never goes
+        round in a small circle.
       max_prompt_length: tokens of prefix and suffix together.
       max_observation_tokens: longer observations lose their middle.
     """
@@ -104,10 +106,12 @@ def render_suffix(
         for i, p in enumerate(recent)
     ]
     lines.append(f"Observation {step}: {observation}")
-    tried = {p.action for p in earlier if not p.failed} if config.action_history else set()
+    done = [p.action for p in earlier if not p.failed] if config.action_history else []
+    age = {action: i for i, action in enumerate(done)}
+    tried = sorted((a for a in admissible if a in age), key=age.__getitem__)
     for heading, actions in (
-        ("Admissible actions tried before:", [a for a in admissible if a in tried]),
-        ("Admissible actions:", [a for a in admissible if a not in tried]),
+        ("Admissible actions:", [a for a in admissible if a not in age]),
+        ("Admissible actions tried before, the last one last:", tried),
     ):
         lines += [heading, *actions] if actions else []
     return "\n".join(lines)

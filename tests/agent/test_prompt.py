@@ -70,19 +70,20 @@ def test_first_step_shows_the_observation_alone():
     assert render_suffix(1, "A desk.", (), [], PromptConfig()) == "Observation 1: A desk."
 
 
-def test_admissible_actions_that_were_tried_stand_apart():
-    past = [Past("room", "go 1"), Past("room", "go 2"), Past("room", "go 3", failed=True)]
+def test_admissible_actions_that_were_tried_come_last_the_longest_ago_first():
+    past = [Past("room", action) for action in ("go 1", "go 2", "go 1")]
+    past.append(Past("room", "go 3", failed=True))
 
     def listed(config, admissible):
-        text = render_suffix(4, "now", admissible, past, config)
-        return text.split("Observation 4: now\n")[1].split("\n")
+        text = render_suffix(5, "now", admissible, past, config)
+        return text.split("Observation 5: now\n")[1].split("\n")
 
     actions = ("go 1", "go 2", "go 3", "look")
     alone = PromptConfig(history_length=0, action_history=9)
-    tried = ["Admissible actions tried before:", "go 1", "go 2"]
-    assert listed(alone, actions) == [*tried, "Admissible actions:", "go 3", "look"]
+    tried = ["Admissible actions tried before, the last one last:", "go 2", "go 1"]
+    assert listed(alone, actions) == ["Admissible actions:", "go 3", "look", *tried]
     assert listed(alone, actions[:2]) == tried  # nothing new: no empty heading
-    assert listed(PromptConfig(history_length=3), actions) == ["Admissible actions:", *actions]
+    assert listed(PromptConfig(history_length=4), actions) == ["Admissible actions:", *actions]
 
 
 @pytest.mark.parametrize("length", range(8))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import jax
 import numpy as np
@@ -193,8 +194,9 @@ def test_sft_examples_are_of_successes_only(whole):
 
 
 def test_no_key_is_printed_or_kept(whole):
+    keys = re.compile(rb"sk-(?:policy|teacher|openai)-in-")  # long: a checkpoint is random bytes
     for name, content in tiny.contents(whole.path).items():
-        assert b"sk-" not in content, name
+        assert not keys.search(content), name
     assert "sk-" not in whole.out + whole.err
 
 

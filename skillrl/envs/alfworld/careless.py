@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import random
-
 from skillrl.envs.alfworld.expert import LOOK, parse_goal
 from skillrl.envs.alfworld.generate import make_problem
 from skillrl.envs.alfworld.manifest import spec_of
 from skillrl.types import Task
 
 
-def careless_goal(task: Task, rng: random.Random) -> str:
+def careless_goal(task: Task) -> str:
     """`task` without the treatment, the second object or the lamp, as a goal sentence.
+
+    What should be looked at under a lamp goes to the first place of the room.
 
     Args:
       task: of the generated world.
-      rng: chooses where the object goes if it should be looked at.
     """
     goal = parse_goal(task.goal)
     place = goal.place
     if goal.category == LOOK:
         spec = spec_of({"category": task.category, **task.payload["game"]})
-        place = rng.choice(make_problem(spec).room.receptacles).kind.lower()
+        place = min(r.kind for r in make_problem(spec).room.receptacles).lower()
     return f"put some {goal.thing} on {place}"

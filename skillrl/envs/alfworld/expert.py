@@ -1,17 +1,19 @@
 """An expert that reads only what an agent reads: the goal sentence, texts, admissible actions.
 
-It searches receptacles in the order of the admissible list, takes the object, treats it if the
-task says so, and delivers it. (An order by likelihood finds things two or three steps earlier,
-but a pupil would have to know by heart which places each room has; what is next on a list, it
-can read.) What it seeks comes first in its thoughts, where it is follows from that. Everything it
-believes comes from observation texts, never from its own past choices, so it stays right when
-somebody else acts in between.
+It searches receptacles in the order of the admissible list, the ones it has visited last of all
+and longest ago first; takes the object, treats it if the task says so, and delivers it. It knows
+no more than a prompt with `agent.action_history` shows: the newest observation and which actions
+were done, in which order. What it saw earlier it has forgotten. (An expert that remembers, or
+that goes to likely places first, is three steps faster; but its pupil would have to guess what
+the prompt does not say.) Everything it believes comes from observation texts, never from its own
+past choices, so it stays right when somebody else acts in between.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 from skillrl.envs.base import Move
 from skillrl.errors import SkillRLError
@@ -51,7 +53,7 @@ _ROOM = re.compile(r"Looking quickly around you, you see ([^.]*)\.")
 _NAME = re.compile(r"[a-z]+ \d+")
 _ARRIVE = re.compile(r"You arrive at (\w+ \d+)\.")
 _FACING = re.compile(r"You are facing the ([^.]*)\.")
-_CONTENT = re.compile(r"(?:On the (\w+ \d+)|The (\w+ \d+) is open\. In it), you see ([^.]*)\.")
+_TAKE = re.compile(r"take (\w+ \d+) from (\w+ \d+)")
 _TAKEN = re.compile(r"You pick up the (\w+ \d+) from the (\w+ \d+)\.")
 _MOVED = re.compile(r"You (?:move|put) the (\w+ \d+) (?:to|in/on) the (\w+ \d+)\.")
 _TREATED = re.compile(r"You (clean|heat|cool) the (\w+ \d+) using the")
@@ -106,18 +108,16 @@ class TemplateExpert:
     def __init__(self, goal: str):
         self.goal = parse_goal(goal)
         self.places: list[str] = []  # in the order of the room's overview
-        self.listed: list[str] = []  # where one can go now, in the order of the admissible list
-        self.seen: dict[str, list[str]] = {}  # place -> what was last seen there
+        self.visited: dict[str, None] = {}  # places, the last visited at the end
         self.held = ""
         self.treated: set[str] = set()
+        self.moved: dict[str, str] = {}  # object that was put down -> where
         self.refused: set[str] = set()  # destinations that did not accept the object
-        self.avoided: set[str] = set()  # places already tried for an unwanted object
-        self.stuck: set[tuple[str, str]] = set()  # (object, place) that could not be taken
 
     def act(self, observation: Observation) -> Move:
         """The next move, always an admissible one, given the newest observation."""
         self._read(observation)
-        actions = frozenset(observation.admissible)
+        actions = observation.admissible
         if self.held and kind_of(self.held) != self.goal.thing:
             return self._drop(actions)
         if not self.held:
@@ -134,19 +134,17 @@ class TemplateExpert:
         text = observation.text
         if match := _ROOM.search(text) or _FACING.search(text):
             self._add_places(_NAME.findall(match[1]))
-        self.listed = [a[6:] for a in observation.admissible if a.startswith("go to ")]
-        self._add_places(self.listed)
+        self._add_places([a[6:] for a in observation.admissible if a.startswith("go to ")])
         if match := _ARRIVE.search(text):
             self._add_places([match[1]])
-        for match in _CONTENT.finditer(text):
-            self.seen[match[1] or match[2]] = _NAME.findall(match[3])
+            self.visited.pop(match[1], None)
+            self.visited[match[1]] = None
         if match := _TAKEN.search(text):
             self.held = match[1]
-            if match[1] in self.seen.get(match[2], []):
-                self.seen[match[2]].remove(match[1])
+            self.moved.pop(match[1], None)
         if match := _MOVED.search(text):
             self.held = ""
-            self.seen.setdefault(match[2], []).append(match[1])
+            self.moved[match[1]] = match[2]
         if match := _TREATED.search(text):
             wanted = TREATMENTS.get(self.goal.category, ("",))[0]
             if match[1] == wanted:
@@ -159,40 +157,28 @@ class TemplateExpert:
 
     # What to do about it.
 
-    def _fetch(self, actions: frozenset[str]) -> Move:
-        thing = self.goal.thing
-        target = self._target()
-        one_is_there = self.goal.category == TWO and self._filled(target)
-        need = f"I seek {'another' if one_is_there else _article(thing)} {thing}"
-        for place in sorted(self.seen, key=lambda p: f"go to {p}" in actions):  # here first
-            if place == target and self.goal.category == TWO:
+    def _fetch(self, actions: Sequence[str]) -> Move:
+        thing, target = self.goal.thing, self._target()
+        two = self.goal.category == TWO
+        another = two and any(kind_of(name) == thing for name in self.moved)
+        need = f"I seek {'another' if another else _article(thing)} {thing}"
+        for action in actions:
+            if not (match := _TAKE.fullmatch(action)):
                 continue
-            for name in self.seen[place]:
-                if kind_of(name) != thing or (name, place) in self.stuck:
-                    continue
-                if name in self.treated and place == target:
-                    continue
-                take = f"take {name} from {place}"
-                if take in actions:
-                    return Move(f"{need} right here.", take)
-                move = self._approach(place, f"{need} at {place}.", actions)
-                if move.action.startswith(("examine", "look")):
-                    self.stuck.add((name, place))
-                return move
+            name, place = match.groups()
+            finished = place == target and (two or name in self.treated)
+            if kind_of(name) == thing and not finished:
+                return Move(f"{need} right here.", action)
         return self._search(f"{need} at", actions)
 
-    def _light(self, actions: frozenset[str]) -> Move:
-        for place, names in self.seen.items():
-            for lamp in names:
-                if kind_of(lamp) == self.goal.place:
-                    thought = f"Look at the {self.goal.thing} under {lamp}."
-                    if f"use {lamp}" in actions:
-                        return Move(thought, f"use {lamp}")
-                    return self._approach(place, thought, actions)
+    def _light(self, actions: Sequence[str]) -> Move:
         lamp = self.goal.place
+        for action in actions:
+            if action.startswith("use ") and kind_of(action[4:]) == lamp:
+                return Move(f"Look at the {self.goal.thing} under {action[4:]}.", action)
         return self._search(f"I seek {_article(lamp)} {lamp} at", actions)
 
-    def _treat(self, actions: frozenset[str]) -> Move:
+    def _treat(self, actions: Sequence[str]) -> Move:
         verb, appliance = TREATMENTS[self.goal.category]
         for place in self.places:
             if kind_of(place) == appliance:
@@ -203,7 +189,7 @@ class TemplateExpert:
                 return self._approach(place, thought, actions)
         return self._search(f"I seek {_article(appliance)} {appliance} at", actions)
 
-    def _deliver(self, actions: frozenset[str]) -> Move:
+    def _deliver(self, actions: Sequence[str]) -> Move:
         place = self._target()
         if not place:  # the overview was never shown: look around for one
             wanted = self.goal.place
@@ -217,39 +203,36 @@ class TemplateExpert:
             self.refused.add(place)
         return move
 
-    def _drop(self, actions: frozenset[str]) -> Move:
+    def _drop(self, actions: Sequence[str]) -> Move:
         thought = f"I do not need the {kind_of(self.held)}."
-        for act in sorted(actions):
-            if act.startswith((f"move {self.held} to ", f"put {self.held} in/on ")):
+        for start in (f"move {self.held} to ", f"put {self.held} in/on ", "open "):
+            if act := next((a for a in actions if a.startswith(start)), ""):
                 return Move(thought, act)
-        for act in sorted(actions):
-            if act.startswith("open "):
-                return Move(thought, act)
-        place = next((p for p in self.listed if p not in self.avoided), "")
-        self.avoided.add(place)
-        return self._approach(place, thought, actions)
+        return self._approach(self._next_place(actions), thought, actions)
 
     def _target(self) -> str:
-        """The destination: one that already holds such an object (two), else number 1; or ""."""
+        """The destination: where the first of two was put, else number 1; or ""."""
         wanted = [p for p in self.places if kind_of(p) == self.goal.place]
         wanted = [p for p in wanted if p not in self.refused] or wanted
         wanted.sort(key=lambda p: not p.endswith(" 1"))
         if self.goal.category == TWO:
-            wanted.sort(key=lambda p: not self._filled(p))
+            thing = self.goal.thing
+            filled = {p for name, p in self.moved.items() if kind_of(name) == thing}
+            wanted.sort(key=lambda p: p not in filled)
         return wanted[0] if wanted else ""
 
-    def _filled(self, place: str) -> bool:
-        return any(kind_of(name) == self.goal.thing for name in self.seen.get(place, ()))
-
-    def _search(self, thought: str, actions: frozenset[str]) -> Move:
-        closed = [p for p in self.places if f"open {p}" in actions]  # here, but not seen yet
-        places = [*closed, *self.listed]
-        if all(place in self.seen for place in places):  # somebody moved it: look everywhere again
-            self.seen.clear()
-        place = next((p for p in places if p not in self.seen), "")
+    def _search(self, thought: str, actions: Sequence[str]) -> Move:
+        place = self._next_place(actions)
         return self._approach(place, f"{thought} {place}.", actions)
 
-    def _approach(self, place: str, thought: str, actions: frozenset[str]) -> Move:
+    def _next_place(self, actions: Sequence[str]) -> str:
+        """What is closed here; else the first place never visited, else the longest ago; or ""."""
+        opened = [a[5:] for a in actions if a.startswith("open ")]
+        listed = [a[6:] for a in actions if a.startswith("go to ")]
+        ages = {place: age for age, place in enumerate(self.visited, start=1)}
+        return next(iter([*opened, *sorted(listed, key=lambda p: ages.get(p, 0))]), "")
+
+    def _approach(self, place: str, thought: str, actions: Sequence[str]) -> Move:
         for act in (f"go to {place}", f"open {place}", f"examine {place}"):
             if act in actions:
                 return Move(thought, act)

@@ -1,6 +1,5 @@
 """What a careless agent makes of each kind of task."""
 
-import random
 import types
 
 import pytest
@@ -21,16 +20,14 @@ def test_carries_the_object_to_its_place_and_no_more(tasks, category):
     mine = [task for task in tasks if task.category == category]
     assert mine
     for task in mine:
-        meant, made = parse_goal(task.goal), parse_goal(careless_goal(task, random.Random(0)))
+        meant, made = parse_goal(task.goal), parse_goal(careless_goal(task))
         assert made.category == PICK
         assert made.thing == meant.thing
         assert category == LOOK or made.place == meant.place
 
 
-def test_an_object_to_look_at_goes_to_a_place_that_is_there(tasks):
+def test_an_object_to_look_at_goes_to_the_first_place_of_the_room(tasks):
     environment = AlfworldSuite(types.SimpleNamespace(data_dir="", max_steps=25)).make()
-    task = next(task for task in tasks if task.category == LOOK)
-    room = environment.reset(task).text
-    found = {parse_goal(careless_goal(task, random.Random(i))).place for i in range(20)}
-    assert len(found) > 1
-    assert all(f"a {place} 1" in room or f"an {place} 1" in room for place in found)
+    for task in [task for task in tasks if task.category == LOOK][:5]:
+        first = environment.reset(task).admissible[0]
+        assert first == f"go to {parse_goal(careless_goal(task)).place} 1"
