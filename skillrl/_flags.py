@@ -76,7 +76,13 @@ COMMON = (
         "PATH",
         "JSON file of settings, or the name of a preset (alfworld_qwen2.5_7b, paper, ...).",
     ),
-    Flag("env", "text", "NAME", "Environment: alfworld (webshop is planned). Default: alfworld."),
+    Flag(
+        "env",
+        "text",
+        "NAME",
+        "Environment: alfworld, webshop, search, a live server's (agentgym_alfworld, "
+        "agentgym_webshop, openenv) or one of your own. Default: alfworld.",
+    ),
     Flag(
         "mock",
         "bool",
@@ -108,154 +114,6 @@ COMMON = (
         False,
     ),
 )
-
-_BANK = Flag(
-    "skill_bank", "path", "FILE", "Skill bank to use. Default: the one distilled in the workdir."
-)
-
-COMMANDS = {
-    command.name: command
-    for command in (
-        Command(
-            "train",
-            "trains an agent end to end, all four phases and the evaluation",
-            "Trains an agent end to end: collects trajectories, distils skills from them, "
-            "cold-starts the policy on demonstrations, improves it with GRPO while the skill bank "
-            "evolves, and evaluates it on held-out tasks.",
-        ),
-        Command(
-            "collect",
-            "phase one: episodes of the base policy",
-            "Phase one: plays episodes with the base policy and keeps the trajectories.",
-            (
-                Flag("episodes", "int", "N", "How many. Default: collect.episodes.", low=1),
-                Flag(
-                    "output",
-                    "path",
-                    "FILE",
-                    "Trajectories (JSON lines). Default: collect/trajectories.jsonl in the "
-                    "workdir.",
-                ),
-            ),
-        ),
-        Command(
-            "distill",
-            "phase two: a skill bank from trajectories",
-            "Phase two: the teacher distils successes and failures into a skill bank.",
-            (
-                Flag(
-                    "trajectories",
-                    "path",
-                    "FILE",
-                    "Trajectories to distil. Default: those collected in the workdir.",
-                ),
-                Flag(
-                    "output",
-                    "path",
-                    "FILE",
-                    "The skill bank (JSON). Default: distill/bank.json in the workdir.",
-                ),
-            ),
-        ),
-        Command(
-            "sft",
-            "phase three: the cold start on demonstrations",
-            "Phase three: supervised fine-tuning on demonstrations with their skills (cold start).",
-            (
-                _BANK,
-                Flag(
-                    "num_examples",
-                    "int",
-                    "N",
-                    "At most this many step examples, 0 for all. Default: sft.num_examples.",
-                    low=0,
-                ),
-            ),
-        ),
-        Command(
-            "rl",
-            "phase four: GRPO with an evolving skill bank",
-            "Phase four: GRPO from the cold-started policy, the skill bank evolving from the "
-            "failures of the training rollouts.",
-            (_BANK,),
-        ),
-        Command(
-            "evaluate",
-            "success on held-out tasks, per category",
-            "Plays the fixed manifest of held-out tasks and reports success per category with its "
-            "confidence interval. Settings are those of the run in the workdir, where there is "
-            "one and neither --config nor --mock/--nomock is given.",
-            (
-                Flag(
-                    "checkpoint",
-                    "text",
-                    "base|sft|rl|PATH",
-                    "Which policy: a stage of the run or a Hugging Face directory. Default: rl.",
-                    "rl",
-                ),
-                Flag(
-                    "split",
-                    "text",
-                    "NAME",
-                    "valid_unseen, valid_seen, ... Default: evaluation.splits.",
-                ),
-                Flag(
-                    "concurrency",
-                    "int",
-                    "N",
-                    "Episodes in flight; never changes a result. Default: twice rollout.slots.",
-                    low=1,
-                ),
-                Flag(
-                    "repeats",
-                    "int",
-                    "N",
-                    "Times that each task is played. Default: evaluation.repeats.",
-                    low=1,
-                ),
-                Flag(
-                    "temperature",
-                    "float",
-                    "T",
-                    "0 is greedy. Default: evaluation.temperature.",
-                    low=0,
-                ),
-                Flag("output", "path", "FILE", "Also writes the result there (JSON)."),
-            ),
-        ),
-        Command(
-            "inspect",
-            "shows a skill bank",
-            "Shows a skill bank: a bank file, or a run directory (its newest bank).",
-            positional="PATH",
-            common=False,
-        ),
-        Command(
-            "replay",
-            "plays a list of actions in one game",
-            "Plays a list of actions in one game, without a step limit, and writes every answer.",
-            (
-                Flag("env", "text", "NAME", "Environment. Default: alfworld.", "alfworld"),
-                Flag(
-                    "game",
-                    "path",
-                    "FILE",
-                    "A game.tw-pddl of ALFWorld, or the id of a generated task as trajectories "
-                    "have it (valid_unseen/0007).",
-                ),
-                Flag("actions", "path", "FILE.json", "A JSON list of action strings."),
-                Flag(
-                    "output",
-                    "path",
-                    "FILE.json",
-                    "A JSON list of {observation, admissible, reward, done, won}, entry 0 being "
-                    "the reset.",
-                ),
-            ),
-            common=False,
-        ),
-    )
-}
 
 
 def parse(command: Command, arguments: Sequence[str]) -> Parsed:

@@ -48,7 +48,7 @@ def option(
       choices: allowed strings.
       filled: an empty string is refused.
       ladder: a sequence must be positive and strictly rising.
-      url: an http(s) address without credentials in it.
+      url: an http(s) address without credentials in it, or a list of such.
       secret: never shown, written or compared.
       harmless: may change when a run is resumed.
     """
@@ -151,7 +151,7 @@ def _read(name: str, value: Any, kind: Any, spec: Mapping[str, Any]) -> Any:
     if wanted:
         raise SkillRLError(f"{name} is {shown} ({type(value).__name__}); it takes {wanted}.")
     problem = _bounds(result, spec)
-    if spec.get("url") and ("@" in result or "?" in result):
+    if spec.get("url") and any("@" in one or "?" in one for one in _addresses(result)):
         shown = "an address with credentials or a query in it"
     if problem:
         raise SkillRLError(f"{name} is {shown}; it {problem}.")
@@ -209,17 +209,26 @@ def _bounds(value: Any, spec: Mapping[str, Any]) -> str:
         return "must not be empty"
     if spec.get("ladder") and any(a >= b for a, b in zip((0, *value), value, strict=False)):
         return "must be positive and strictly rising"
-    if spec.get("url") and value:
-        try:
-            parts = urlsplit(value)
-            valid = parts.scheme in ("http", "https") and bool(parts.hostname)
-            _ = parts.port  # raises where it is none
-        except ValueError:
-            valid = False
-        if not valid:
-            return "must be an http:// or https:// address"
-        if "@" in parts.netloc or "?" in value:
-            return "must have none (use the api_key field or the environment)"
+    if spec.get("url"):
+        return next(filter(None, map(_address_problem, _addresses(value))), "")
+    return ""
+
+
+def _addresses(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else (value,) if value else ()
+
+
+def _address_problem(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname)
+        _ = parts.port  # raises where it is none
+    except ValueError:
+        valid = False
+    if not valid:
+        return "must be an http:// or https:// address"
+    if "@" in parts.netloc or "?" in value:
+        return "must have none (use the api_key field or the environment)"
     return ""
 
 

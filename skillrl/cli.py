@@ -15,11 +15,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from skillrl import presets, run
-from skillrl._flags import COMMANDS, Parsed, asks_for_help, help_text, parse
+from skillrl import presets, run, tools
+from skillrl._commands import COMMANDS
+from skillrl._flags import Parsed, asks_for_help, help_text, parse
 from skillrl.config import Config, public_dict
 from skillrl.envs import SPLITS, Suite, make_suite
-from skillrl.errors import SkillRLError
+from skillrl.errors import EnvironmentLost, SkillRLError
 from skillrl.parts import describe, parts
 
 # command -> flags that its function in skillrl.pipeline takes by name
@@ -66,12 +67,17 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
     if asks_for_help(arguments):
         _show(help_text(command, program))
         return 0
-    do: Callable[[Parsed], None] = {"inspect": _inspect, "replay": _replay}.get(
-        name, lambda parsed: _phase(name, parsed)
-    )
+    others: dict[str, Callable[[Parsed], int | None]] = {
+        "inspect": _inspect,
+        "check": tools.check,
+        "play": tools.play,
+        "replay": tools.replay,
+        "serve": _serve,
+    }
+    do = others.get(name, lambda parsed: _phase(name, parsed))
     try:
-        do(parse(command, arguments))
-    except SkillRLError as error:
+        return do(parse(command, arguments)) or 0
+    except (SkillRLError, EnvironmentLost) as error:  # the one episode of play is the command
         print(f"skillrl {name}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -81,7 +87,6 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
             message += f" The same command continues from the last checkpoint:\n  {again}"
         print(message, file=sys.stderr)
         return 130
-    return 0
 
 
 def _phase(name: str, parsed: Parsed) -> None:
@@ -274,28 +279,27 @@ def _inspect(parsed: Parsed) -> None:
     _show(describe_bank(load_bank(path)))
 
 
-def _replay(parsed: Parsed) -> None:
-    """Plays actions in one game and writes the answers."""
-    values = parsed.values
-    missing = [f"--{name}" for name in ("game", "actions", "output") if not values[name]]
-    if missing:
-        raise SkillRLError(f"replay needs {', '.join(missing)}. See --help.")
-    if values["env"] != "alfworld":
-        raise SkillRLError(f"--env={values['env']}: replay is there for alfworld only.")
-    from skillrl.envs.alfworld.replay import find_game, replay
+def _serve(parsed: Parsed) -> None:
+    """Serves an environment until Ctrl-C."""
+    from skillrl.envs.serve import DIALECTS
+    from skillrl.envs.serve.server import serve
 
-    actions = run.read_json(values["actions"])
-    if not isinstance(actions, list) or not all(isinstance(a, str) for a in actions):
+    values = parsed.values
+    if values["dialect"] not in DIALECTS:
         raise SkillRLError(
-            f"--actions={values['actions']}: must hold a JSON list of action strings, like "
-            '["look", "go to desk 1"].'
+            f"--dialect={values['dialect']}: no such dialect; there are: {', '.join(DIALECTS)}."
         )
-    entries = replay(find_game(values["game"]), actions)
-    run.write_json(values["output"], entries)
-    last = entries[-1]
-    print(
-        f"{len(actions)} actions played, {'won' if last['won'] else 'not won'}; "
-        f"{len(entries)} entries in {values['output']}"
+    if values["port"] > 65535:
+        raise SkillRLError(f"--port={values['port']}: ports go from 0 (any free one) to 65535.")
+    config = presets.resolve(values["env"], False, None, values["set"]).config
+    serve(
+        make_suite(config.env.name, config.env),
+        dialect=values["dialect"],
+        host=values["host"],
+        port=values["port"],
+        max_sessions=values["max_sessions"],
+        session_ttl=values["session_ttl"],
+        say=_show,
     )
 
 

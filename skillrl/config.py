@@ -121,15 +121,93 @@ class ModelConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AlfworldConfig:
+    """ALFWorld alone; docs/alfworld.md says more."""
+
+    goals: str = option("template", choices=("template", "human"))
+    """The sentence that is the task: the game's own, or the first that a person wrote."""
+    engine: str = option("native", choices=("native", "textworld"), harmless=True)
+    """``textworld`` plays in the real engine, slowly; a test holds both to the same answers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WebshopConfig:
+    """What WebShop shows and asks for; files are in env.data_dir."""
+
+    goals: str = option("synthetic", choices=("synthetic", "human"))
+    """Goals made from the catalogue, as the released code trains on, or written by people."""
+    goal_seed: int = option(233, low=0)
+    """Of prices, price limits and the order of goals, hence of the splits."""
+    split: str = option("products", choices=("products", "skillrl", "original"))
+    """How goals are divided: no product of valid_unseen is trained on, or as released (the
+    first 500 goals are valid_unseen), or as in the WebShop paper (500 test, 1,000 development)."""
+    observation: str = option("text", choices=("text", "text_rich"))
+    """Pages on one line, or a line for each piece with buttons and chosen options marked."""
+    nouns: str = option("letters", choices=("letters", "spacy"))
+    """What finds the nouns of titles in rewards: a fixed rule, or the original's tagger."""
+    products: str = option("")
+    """Name of the items_shuffle file in env.data_dir; empty takes the only one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """Question answering with a search engine (``--env=search``)."""
+
+    retriever: str = option("bm25", choices=("bm25", "http"))
+    """``bm25`` searches `corpus` here; ``http`` asks the servers of `urls`."""
+    corpus: str = option("")
+    """JSONL of {id, contents}; empty means the passages of the generated questions."""
+    urls: tuple[str, ...] = option((), url=True, harmless=True)
+    """Servers with POST /retrieve; several are dealt out in turn."""
+    dialect: str = option("single", choices=("single", "batched"))
+    """What these read: ``single`` {"query": q} or, as Search-R1's, ``batched`` {"queries": [q]}."""
+    top_k: int = option(3, low=1, high=100)
+    """Passages shown per search."""
+    datasets: tuple[str, ...] = option(())
+    """Of those in env.data_dir; empty means all."""
+    timeout: float = option(60.0, above=0, harmless=True)
+    """Seconds to wait for a server."""
+    retries: int = option(9, low=0, harmless=True)
+    """Tries after the first, with growing pauses (9 are about a minute)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerConfig:
+    """A live environment server, for environments that play on one."""
+
+    url: str = option("", url=True, harmless=True)
+    """Its address; empty takes the environment's usual one (docs/servers.md)."""
+    timeout: float = option(30.0, above=0, harmless=True)
+    """Seconds to wait for an answer; one that comes later counts as none."""
+    retries: int = option(6, low=0, harmless=True)
+    """Fresh sessions on which an episode is replayed before it is given up as errored."""
+    backoff: float = option(0.5, low=0, harmless=True)
+    """Seconds before the first replay; doubles each time, up to 30."""
+    num_tasks: int = option(0, low=0)
+    """First so many training tasks; 0 takes all that the server has."""
+    action_field: str = option("")
+    """OpenEnv: field of an action that takes the text; empty reads it from /schema."""
+    text_field: str = option("")
+    """OpenEnv: field of an observation that the agent reads; empty looks for the usual ones."""
+
+
+@dataclasses.dataclass(frozen=True)
 class EnvConfig:
     """The environment; `name` is looked up in the registry of environments."""
 
     name: str = option("alfworld", filled=True)
     data_dir: str = option("")
-    """Directory of real games; empty plays generated ones."""
+    """Directory of real games; empty plays generated ones, ``env`` those of ALFWORLD_DATA."""
     max_steps: int = option(50, low=1)
     workers: int = option(0, low=0, harmless=True)
     """Environment threads; 0 steps in the main thread. Never changes a result."""
+    module: str = option("")
+    """A Python file (``mine.py``) or module (``package.mine``) of yours that is imported first,
+    to register the environment; see docs/new_environment.md."""
+    alfworld: AlfworldConfig = AlfworldConfig()
+    webshop: WebshopConfig = WebshopConfig()
+    search: SearchConfig = SearchConfig()
+    server: ServerConfig = ServerConfig()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +248,8 @@ class TrainBatchConfig:
     """How many of them share one prefix row in RL; 1 packs best, more share more."""
     response_buckets: tuple[int, ...] = option((), ladder=True)
     """Padded response lengths; empty builds a ladder up to rl.max_response_length."""
+    logprob_chunk: int = option(1024, low=0)
+    """Response tokens whose scores [tokens, vocabulary] exist at once; 0 means all of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +261,8 @@ class CollectConfig:
     expert_episodes: int = option(0, low=0)
     """Episodes of the environment's expert added to them (always reported)."""
     expert_slips: float = option(0.0, low=0, high=1)
-    """Share of expert steps replaced by a mistake that it then recovers from."""
+    """Share of expert steps replaced by a mistake that it then recovers from: its last action once
+    more, where that is not admissible. Environments without admissible actions have no slips."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,3 +8,19 @@ keeps its traceback.
 
 class SkillRLError(Exception):
     """Bad input or surroundings, with the remedy in the message."""
+
+
+class EnvironmentLost(RuntimeError):
+    """The environment of one episode is gone for good, e.g. its server.
+
+    Not a `SkillRLError`, which would end the run: this episode is recorded as errored,
+    excluded and counted, and the others go on.
+
+    Attributes:
+      rejected: its server is there and refuses this one thing, every time: no sign that the
+        other episodes are in danger.
+    """
+
+    def __init__(self, message: str = "", *, rejected: bool = False):
+        super().__init__(message)
+        self.rejected = rejected

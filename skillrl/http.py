@@ -1,14 +1,13 @@
 """A JSON-over-HTTP client that retries what is worth retrying and never tells secrets.
 
 Everything that talks to a server (teacher, embedder, remote rollout engine, remote
-environment) goes through `post_json`. Headers are never logged and never quoted in
+environment) goes through `post_json` or `get_json`. Headers are never logged and never quoted in
 an error; where a server echoes a secret in its answer, the echo is blanked.
 """
 
 from __future__ import annotations
 
 import email.utils
-import json
 import logging
 import random
 import re
@@ -41,10 +40,14 @@ class HTTPFailure(SkillRLError):
       url: the address, without credentials or query.
       status: HTTP status of the last attempt; None where no whole answer came.
       attempts: how often it was tried.
+      refused: nobody listens there (any more).
     """
 
-    def __init__(self, message: str, *, url: str, status: int | None, attempts: int) -> None:
+    def __init__(
+        self, message: str, *, url: str, status: int | None, attempts: int, refused: bool = False
+    ) -> None:
         super().__init__(message)
+        self.refused = refused
         self.url = url
         self.status = status
         self.attempts = attempts
@@ -105,6 +108,45 @@ def post_json(
       HTTPFailure: no usable answer; names the address, the status and the remedy.
       SkillRLError: the address is not an http(s) URL.
     """
+    return _ask(
+        "POST", url, payload, headers=headers or {}, timeout=timeout, retries=retries,
+        backoff=backoff, max_wait=max_wait, client=client, sleep=sleep, jitter=jitter,
+    )  # fmt: skip
+
+
+def get_json(
+    url: str,
+    *,
+    timeout: float = 60.0,
+    retries: int = 4,
+    backoff: float = 0.5,
+    max_wait: float = 60.0,
+    client: httpx.Client | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+    jitter: Callable[[], float] = random.random,
+) -> Any:
+    """GETs `url` and returns the decoded JSON answer; retries and raises as `post_json` does."""
+    return _ask(
+        "GET", url, None, headers={}, timeout=timeout, retries=retries, backoff=backoff,
+        max_wait=max_wait, client=client, sleep=sleep, jitter=jitter,
+    )  # fmt: skip
+
+
+def _ask(
+    method: str,
+    url: str,
+    payload: Any,
+    *,
+    headers: Mapping[str, str],
+    timeout: float,
+    retries: int,
+    backoff: float,
+    max_wait: float,
+    client: httpx.Client | None,
+    sleep: Callable[[float], None],
+    jitter: Callable[[], float],
+) -> Any:
+    """The decoded answer to one request, tried again where that is worth it."""
     shown = public_url(url)
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
         raise SkillRLError(
@@ -112,18 +154,20 @@ def post_json(
         )
     if client is None:
         with httpx.Client() as opened:
-            return post_json(
-                url, payload, headers=headers, timeout=timeout, retries=retries, backoff=backoff,
-                max_wait=max_wait, client=opened, sleep=sleep, jitter=jitter,
+            return _ask(
+                method, url, payload, headers=headers, timeout=timeout, retries=retries,
+                backoff=backoff, max_wait=max_wait, client=opened, sleep=sleep, jitter=jitter,
             )  # fmt: skip
-    secrets = [secret for value in (headers or {}).values() for secret in value.split()[-1:]]
+    secrets = [secret for value in headers.values() for secret in value.split()[-1:]]
     attempts = 0
     while True:
         attempts += 1
         status: int | None = None
         asked_wait = None
+        refused = False
         try:
-            answer = client.post(url, json=payload, headers=dict(headers or {}), timeout=timeout)
+            body = {} if method == "GET" else {"json": payload}
+            answer = client.request(method, url, headers=dict(headers), timeout=timeout, **body)
             status = answer.status_code
             if 200 <= status < 300:
                 return answer.json()
@@ -136,19 +180,26 @@ def post_json(
         except httpx.TimeoutException:
             problem = f"no answer within {timeout:g} s"
         except httpx.TransportError as error:
+            refused = isinstance(error, httpx.ConnectError)
             problem = f"{type(error).__name__}: {_snippet(str(error), secrets)}"
-        except (json.JSONDecodeError, UnicodeDecodeError):
+        except httpx.DecodingError:
+            problem = "the answer is compressed in a way that cannot be undone"
+        except (ValueError, RecursionError):  # not JSON, nested too deeply, or too long a number
+            if status is None:
+                raise  # of the request
             problem = f"status {status}, but the answer is not JSON"
         if attempts > retries or not _worth_retrying(status):
             raise HTTPFailure(
-                f"POST {shown} failed after {attempts} attempt(s): {problem}. {_remedy(status)}",
+                f"{method} {shown} failed after {attempts} attempt(s): {problem}. "
+                f"{_remedy(status)}",
                 url=shown,
                 status=status,
                 attempts=attempts,
+                refused=refused,
             )
         wait = backoff * 2 ** (attempts - 1) * (0.5 + jitter())
         wait = min(max_wait, max(wait, asked_wait or 0.0))
-        _LOG.warning("POST %s: %s; trying again in %.1f s", shown, problem, wait)
+        _LOG.warning("%s %s: %s; trying again in %.1f s", method, shown, problem, wait)
         sleep(wait)
 
 

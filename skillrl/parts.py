@@ -35,7 +35,8 @@ def parts(config: Config, environment_simulated: str) -> tuple[Part, ...]:
         generated, or "".
     """
     env, model = config.env, config.model
-    games = environment_simulated or (f"games of {env.data_dir}" if env.data_dir else "real tasks")
+    place = "$ALFWORLD_DATA" if env.data_dir == "env" else env.data_dir
+    games = environment_simulated or (f"games of {place}" if place else "real tasks")
     if model.policy == "openai":
         policy = Part("policy", f"{model.policy_model_id} at {model.policy_api_base}", False)
     elif model.policy_path.startswith("asset:"):

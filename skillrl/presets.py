@@ -1,7 +1,8 @@
 """From defaults, presets, files and flags to one `Config`.
 
-Precedence: the paper's defaults < ``configs/mock.json`` when mocking < the file of
-``--config`` < flags and ``--set``. API keys of the environment never enter a config:
+Precedence: the paper's defaults < ``configs/mock.json`` when mocking (and
+``configs/mock_<env>.json`` where the environment has one) < the file of ``--config`` <
+flags and ``--set``. API keys of the environment never enter a config:
 the clients look them up. Presets lie in ``configs/`` of a checkout and inside the
 installed package.
 """
@@ -63,10 +64,6 @@ def resolve(
         says which of the sources it was in.
     """
     layers: list[tuple[str, Mapping[str, Any]]] = []
-    if recorded is not None:
-        layers.append((str(recorded), read_config(recorded)))
-    elif mock:
-        layers.append(("preset mock", read_config(preset_path("mock"))))
     if config_path is not None:
         path = find_config(config_path)
         layers.append((str(config_path), read_config(path)))
@@ -76,6 +73,10 @@ def resolve(
         if value is not None:
             layers.append((f"--{name.rpartition('.')[2]}", _nest(name, value)))
     layers.extend(("--set", parse_set(text)) for text in overrides)
+    if recorded is not None:
+        layers.insert(0, (str(recorded), read_config(recorded)))
+    elif mock:
+        layers[:0] = _mock_layers(_environment(layers))
 
     result, sources = Config(), {}
     for source, mapping in layers:
@@ -86,6 +87,22 @@ def resolve(
         sources.update(dict.fromkeys(_leaves(mapping), source))
     config.check(result)
     return Resolved(result, sources)
+
+
+def _environment(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> Any:
+    """The environment that these layers choose; judged later."""
+    name: Any = Config().env.name
+    for _, mapping in layers:
+        section = mapping.get("env")
+        name = section.get("name", name) if isinstance(section, Mapping) else name
+    return name
+
+
+def _mock_layers(env: Any) -> list[tuple[str, Mapping[str, Any]]]:
+    """What mocking supplies in every environment, and what it supplies in this one."""
+    own = f"mock_{env}"
+    wanted = ["mock", own] if own in preset_names() else ["mock"]
+    return [(f"preset {name}", read_config(preset_path(name))) for name in wanted]
 
 
 def parse_set(text: str) -> dict[str, Any]:

@@ -216,7 +216,8 @@ def check_workdir(path: str | Path, config: Config) -> None:
         raise SkillRLError(
             f"--workdir={path}: holds a run with other settings: {'; '.join(changed)}. Repeat "
             "the settings it was started with, or name another --workdir. (Only "
-            "rl.training_epochs, upwards, logging, mesh and env.workers may change.)"
+            "rl.training_epochs, upwards, logging, mesh, env.workers and env.alfworld.engine may "
+            "change.)"
         )
 
 

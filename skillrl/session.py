@@ -14,8 +14,7 @@ from typing import Any
 import jax
 
 from skillrl import presets
-from skillrl.agent.agent import Episode, SkillAgent
-from skillrl.agent.prompt import PromptConfig
+from skillrl.agent.agent import Episode, SkillAgent, make_agent
 from skillrl.config import Config
 from skillrl.console import Progress
 from skillrl.envs import Suite, make_suite
@@ -26,14 +25,14 @@ from skillrl.models import hub, weights
 from skillrl.models.parameters import axes_tree
 from skillrl.models.tokenizer import Tokenizer
 from skillrl.models.transformer import Params, init
-from skillrl.parallel import addresses
+from skillrl.parallel import addresses, compile_cache
 from skillrl.parallel.mesh import make_mesh
 from skillrl.parallel.rules import tree_shardings
 from skillrl.parts import parts
 from skillrl.rollout.collector import Job, collect
 from skillrl.run import Metrics, RunDirectory
 from skillrl.skills.bank import SkillBank
-from skillrl.skills.retrieval import retrieve
+from skillrl.skills.retrieval import for_prompt
 from skillrl.teacher.base import Embedder, Teacher
 from skillrl.teacher.registry import make_embedder, make_teacher
 from skillrl.training.batch import Shapes
@@ -158,18 +157,11 @@ class Session:
     @functools.cached_property
     def agent(self) -> SkillAgent:
         """The one prompt builder and parser."""
-        agent, rl = self.config.agent, self.config.rl
         local = self.config.model.policy == "local"
-        return SkillAgent(
+        return make_agent(
+            self.config,
+            self.suite,
             self.tokenizer if local else None,
-            role=self.suite.role,
-            config=PromptConfig(
-                history_length=agent.history_length,
-                action_history=agent.action_history,
-                max_prompt_length=rl.max_prompt_length,
-                max_observation_tokens=agent.max_observation_tokens,
-            ),
-            think=agent.require_think,
             suffix_limit=self._buckets[1][-1] if local else None,
         )
 
@@ -184,16 +176,7 @@ class Session:
 
     def skills(self, bank: SkillBank, task: Task) -> tuple[Skill, ...]:
         """What is retrieved for a task, in prompt order."""
-        found = retrieve(
-            bank,
-            task,
-            embedder=self.embedder,
-            top_k=self.config.skill_retrieval.top_k,
-            similarity_threshold=self.config.skill_retrieval.similarity_threshold,
-            general_top_k=self.config.skill_retrieval.general_top_k,
-            mistakes_top_k=self.config.skill_retrieval.mistakes_top_k,
-        )
-        return (*found.general, *found.task_specific, *found.mistakes)
+        return for_prompt(bank, task, embedder=self.embedder, settings=self.config.skill_retrieval)
 
     def job(
         self,
@@ -220,7 +203,8 @@ class Session:
                 bank_version=bank.version,
             )
 
-        return Job(task, start, member, repeat)
+        ids = tuple(skill.id for skill in skills)
+        return Job(task, start, member, repeat, ids, bank.version)
 
     def play(
         self,
@@ -279,6 +263,7 @@ def open_session(
     config: Config, workdir: Path, *, seed: int, lock: bool = True
 ) -> Iterator[Session]:
     """A session on `workdir`: locked, its environment recorded; closed at the end."""
+    compile_cache.enable()
     suite = make_suite(config.env.name, config.env)
     with RunDirectory(workdir, config, lock=lock) as run:
         if lock:

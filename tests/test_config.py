@@ -63,6 +63,40 @@ def test_every_field_of_the_example_is_read():
     assert {s: {k: config[s][k] for k in f} for s, f in mapping.items()} == mapping
 
 
+@pytest.mark.parametrize(
+    ("urls", "word"),
+    [
+        (["http://a", "b:8000"], "http"),
+        (["http://me:sk-secret@a"], "credentials"),
+        (["http://a?key=sk-secret"], "credentials"),
+        ([""], "http"),
+        ("http://a", "list of strings"),
+    ],
+)
+def test_lists_of_addresses_are_checked_one_by_one(urls: object, word: str):
+    message = refused({"env": {"search": {"urls": urls}}})
+    assert "env.search.urls" in message
+    assert word in message
+    assert "sk-secret" not in message
+
+
+def test_a_list_of_addresses_is_kept():
+    config = Config.from_dict({"env": {"search": {"urls": ["http://a", "https://b/retrieve"]}}})
+    assert config.env.search.urls == ("http://a", "https://b/retrieve")
+
+
+def test_the_search_preset_is_the_released_script():
+    config = resolve(mock=False, config_path="search_qwen2.5_7b").config
+    assert (config.env.name, config.env.max_steps, config.agent.history_length) == ("search", 4, 4)
+    assert (config.env.search.top_k, config.env.search.dialect) == (3, "single")
+    rl = config.rl
+    assert (rl.batch_size // rl.group_size, rl.group_size) == (256, 4)
+    assert (rl.kl_coeff, rl.invalid_action_penalty, rl.learning_rate) == (0.001, 0.01, 1e-6)
+    assert (rl.max_prompt_length, rl.max_response_length) == (5000, 700)
+    assert rl.warmup_iterations == rl.training_epochs // 10 > 0
+    assert not config.evolution.enabled
+
+
 def test_round_trip():
     config = changed("rollout", suffix_buckets=[64, 128], slots=16)
     assert config.rollout.suffix_buckets == (64, 128)

@@ -54,10 +54,13 @@ def test_retry_after_as_a_date_in_the_past_or_nonsense_falls_back_to_backoff(ser
     [
         Reply(500, "boom"),
         Reply(body="{not json"),
+        Reply(body="[" * 100_000),
+        Reply(body="1" * 5_000),
+        Reply(body="no gzip", headers={"Content-Encoding": "gzip"}),
         Reply(body={"long": "x" * 30}, truncate=True),
         Reply(hang=0.4),
     ],
-    ids=["500", "malformed", "truncated", "hang"],
+    ids=["500", "malformed", "deep", "huge", "gzip", "truncated", "hang"],
 )
 def test_a_passing_fault_is_retried(server, fault):
     server.faults += [fault]

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from skillrl.agent.parse import Parsed, parse
 from skillrl.agent.prompt import Past, PromptConfig, fit_suffix, render_prefix
+from skillrl.config import Config
+from skillrl.envs.base import AnswerForm, Suite, answer_form
 from skillrl.errors import SkillRLError
 from skillrl.inference.base import Engine, Generate, Generated, Sampling
 from skillrl.types import Observation, Skill, Step, StepResult, Task, Trajectory
@@ -66,6 +68,7 @@ class SkillAgent:
       role: the sentence that tells the policy what it is.
       config: what prompts show.
       think: whether responses must hold a thought.
+      form: how responses state their action.
     """
 
     def __init__(
@@ -75,10 +78,12 @@ class SkillAgent:
         role: str,
         config: PromptConfig,
         think: bool = True,
+        form: AnswerForm | None = None,
         suffix_limit: int | None = None,
     ):
         """`tokenizer` None is for engines that take text; lengths are then estimated."""
         self.role, self.config, self.think = role, config, think
+        self.form = form or AnswerForm()
         self._tokenizer = tokenizer
         self._suffix_limit = suffix_limit or config.max_prompt_length
 
@@ -88,7 +93,7 @@ class SkillAgent:
         Raises:
           SkillRLError: task and skills leave no room for the steps.
         """
-        system, user = render_prefix(self.role, task.goal, skills)
+        system, user = render_prefix(self.role, task.goal, skills, self.form.instruction)
         if self._tokenizer is None:
             return (), system, user
         from skillrl.models import chat
@@ -135,11 +140,14 @@ class SkillAgent:
             if self._tokenizer is None:
                 raise RuntimeError("an engine that answers in tokens needs a tokenizer")
             text = self._tokenizer.decode(answer.ids)
-        return parse(text, admissible, finished=answer.finished, think=self.think), text
+        parsed = parse(
+            text, admissible, finished=answer.finished, think=self.think, tags=self.form.tags
+        )
+        return parsed, text
 
     def thought(self, response: str) -> str:
         """What stood in the think block of a response."""
-        return parse(response, think=self.think).thought
+        return parse(response, think=self.think, tags=self.form.tags).thought
 
     def response_ids(self, thought: str, action: str) -> tuple[int, ...]:
         """The tokens with which the policy would have said this (for demonstrations)."""
@@ -147,7 +155,9 @@ class SkillAgent:
 
         if self._tokenizer is None:
             raise RuntimeError("demonstrations need a tokenizer")
-        return tuple(chat.response(self._tokenizer, render_response(thought, action)))
+        return tuple(
+            chat.response(self._tokenizer, render_response(thought, action, self.form.tags))
+        )
 
     def act(self, engine: Engine, task: Task, skills: Sequence[Skill], **now: Any) -> str:
         """The action for one observation; see `act_with_logprob`."""
@@ -239,9 +249,30 @@ class SkillAgent:
         )
 
 
-def render_response(thought: str, action: str) -> str:
+def make_agent(
+    config: Config, suite: Suite, tokenizer: Tokenizer | None, *, suffix_limit: int | None = None
+) -> SkillAgent:
+    """The agent of a run: its prompts are those that are sampled from and trained on."""
+    agent = config.agent
+    return SkillAgent(
+        tokenizer,
+        role=suite.role,
+        config=PromptConfig(
+            history_length=agent.history_length,
+            action_history=agent.action_history,
+            max_prompt_length=config.rl.max_prompt_length,
+            max_observation_tokens=agent.max_observation_tokens,
+        ),
+        think=agent.require_think,
+        form=answer_form(suite),
+        suffix_limit=suffix_limit,
+    )
+
+
+def render_response(thought: str, action: str, tags: tuple[str, ...] = ("action",)) -> str:
     """The form that `parse` reads."""
-    return f"<think>{thought}</think><action>{action}</action>"
+    block = f"<{tags[0]}>{action}</{tags[0]}>" if len(tags) == 1 else action
+    return f"<think>{thought}</think>{block}"
 
 
 def _estimate(text: str) -> range:

@@ -1,5 +1,7 @@
 """From a response to an action: ``<think>...</think><action>...</action>``.
 
+Environments may ask for other tags than ``action``, as search does.
+
 Departs from the released projection (skillrl.md 2.4) in two ways: text is taken
 from the *last* complete action block outside the thought rather than the first
 tag pair anywhere, and an action that the environment does not offer is invalid,
@@ -8,15 +10,14 @@ with the reason said, instead of being passed as valid.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_SHAPE = re.compile(r"\A\s*<think>(.*?)</think>\s*<action>(.*?)</action>\s*\Z", re.DOTALL)
-_BARE = re.compile(r"\A\s*<action>(.*?)</action>\s*\Z", re.DOTALL)
+from skillrl.envs.base import is_admissible
+
 _THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
-_LOOSE = re.compile(r"<action>((?:(?!<action>).)*?)</action>", re.DOTALL)
-_TAG = re.compile(r"</?(?:think|action)>")
 
 UNFINISHED = "unfinished"
 MALFORMED = "malformed"
@@ -31,8 +32,35 @@ class Parsed(NamedTuple):
     invalid: str
 
 
+class _Grammar(NamedTuple):
+    """What a response looks like, for one choice of tags."""
+
+    shape: re.Pattern[str]
+    bare: re.Pattern[str]
+    loose: re.Pattern[str]
+    tag: re.Pattern[str]
+
+
+@functools.lru_cache(maxsize=8)
+def _grammar(tags: tuple[str, ...]) -> _Grammar:
+    names = "|".join(map(re.escape, tags))
+    block = rf"<(?P<tag>{names})>(?P<action>.*?)</(?P=tag)>"
+    loose = rf"<(?P<tag>{names})>(?P<action>(?:(?!<(?:{names})>).)*?)</(?P=tag)>"
+    return _Grammar(
+        re.compile(rf"\A\s*<think>(?P<thought>.*?)</think>\s*{block}\s*\Z", re.DOTALL),
+        re.compile(rf"\A\s*{block}\s*\Z", re.DOTALL),
+        re.compile(loose, re.DOTALL),
+        re.compile(rf"</?(?:think|{names})>"),
+    )
+
+
 def parse(
-    response: str, admissible: Sequence[str] = (), *, finished: bool = True, think: bool = True
+    response: str,
+    admissible: Sequence[str] = (),
+    *,
+    finished: bool = True,
+    think: bool = True,
+    tags: tuple[str, ...] = ("action",),
 ) -> Parsed:
     """Reads a response.
 
@@ -42,36 +70,39 @@ def parse(
         ``search[<your query>]`` admit any text in place of the angle brackets.
       finished: the response ended by itself rather than by the token limit.
       think: whether a thought is required.
+      tags: what may enclose the action; with several, they stay around it (see
+        `skillrl.envs.base.AnswerForm`).
 
     Returns:
       The thought, the action ("" if there is none) and the reason for which the
       response is invalid. An invalid response still yields its action where one can
       be read: the environment answers it as it would answer any text.
     """
-    thought, action = "", ""
-    if match := _SHAPE.match(response):
-        thought, action = match.group(1).strip(), match.group(2).strip()
-    elif not think and (match := _BARE.match(response)):
-        action = match.group(1).strip()
-    nested = _TAG.search(thought) or _TAG.search(action)
+    grammar = _grammar(tags)
+    thought, action, content = "", "", ""
+    match = grammar.shape.match(response)
+    if match:
+        thought = match["thought"].strip()
+    elif not think:
+        match = grammar.bare.match(response)
+    if match:
+        action, content = _action(match, tags)
+    nested = grammar.tag.search(thought) or grammar.tag.search(content)
     if nested or not match:
-        loose = _LOOSE.findall(_THOUGHT.sub("", response))
-        action = loose[-1].strip() if loose else ""
+        loose = list(grammar.loose.finditer(_THOUGHT.sub("", response)))
+        action, content = _action(loose[-1], tags) if loose else ("", "")
     if not finished:
         return Parsed(thought, action, UNFINISHED)
-    if nested or not match or not action:
+    if nested or not match or not content:
         return Parsed(thought, action, MALFORMED)
     if admissible and not is_admissible(action, admissible):
         return Parsed(thought, action, INADMISSIBLE)
     return Parsed(thought, action, "")
 
 
-def is_admissible(action: str, admissible: Sequence[str]) -> bool:
-    """Whether `action` is on offer, ``verb[<placeholder>]`` standing for any argument."""
-    if action in admissible:
-        return True
-    for offer in admissible:
-        head, bracket, rest = offer.partition("[<")
-        if bracket and rest.endswith(">]") and action.startswith(head + "[") and action[-1] == "]":
-            return len(action) > len(head) + 2
-    return False
+def _action(match: re.Match[str], tags: tuple[str, ...]) -> tuple[str, str]:
+    """The action, and the text between its tags."""
+    content = match["action"].strip()
+    if len(tags) == 1:
+        return content, content
+    return f"<{match['tag']}>{content}</{match['tag']}>", content

@@ -14,13 +14,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
+from skillrl.envs.base import AnswerForm
 from skillrl.errors import SkillRLError
 from skillrl.types import Skill
-
-FORMAT = (
-    "Think briefly inside <think> </think>, "
-    "then give one admissible action inside <action> </action>."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +50,11 @@ class Past:
     """The action was invalid, so nothing changed."""
 
 
-def render_prefix(role: str, goal: str, skills: Sequence[Skill]) -> tuple[str, str]:
-    """System text and the beginning of the user turn."""
-    lines = [f"Task: {goal.rstrip('.')}."]
+def render_prefix(
+    role: str, goal: str, skills: Sequence[Skill], instruction: str = AnswerForm().instruction
+) -> tuple[str, str]:
+    """System text and the beginning of the user turn, which ends with the `instruction`."""
+    lines = [f"Task: {goal}" if goal.endswith("?") else f"Task: {goal.rstrip('.')}."]
     general = [s for s in skills if s.kind == "skill" and s.category == "general"]
     specific = [s for s in skills if s.kind == "skill" and s.category != "general"]
     mistakes = [s for s in skills if s.kind == "mistake"]
@@ -68,7 +66,7 @@ def render_prefix(role: str, goal: str, skills: Sequence[Skill]) -> tuple[str, s
         if chosen:
             lines.append(heading)
             lines += [_bullet(skill) for skill in chosen]
-    lines.append(FORMAT)
+    lines.append(instruction)
     return role, "\n".join(lines) + "\n"
 
 

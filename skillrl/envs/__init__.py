@@ -1,5 +1,29 @@
 """Environments: the protocol, the registry, and those that ship."""
 
-from skillrl.envs.base import SPLITS, Environment, Expert, Move, Suite, make_suite, names, register
+from skillrl.envs.base import (
+    SPLITS,
+    AnswerForm,
+    Environment,
+    Expert,
+    Move,
+    Suite,
+    answer_form,
+    is_admissible,
+    make_suite,
+    names,
+    register,
+)
 
-__all__ = ["SPLITS", "Environment", "Expert", "Move", "Suite", "make_suite", "names", "register"]
+__all__ = [
+    "SPLITS",
+    "AnswerForm",
+    "Environment",
+    "Expert",
+    "Move",
+    "Suite",
+    "answer_form",
+    "is_admissible",
+    "make_suite",
+    "names",
+    "register",
+]

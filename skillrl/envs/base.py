@@ -1,15 +1,19 @@
 """What an environment is: a suite of tasks, and handles that play them.
 
 To add an environment, write one file with a class like `Suite`, decorate it with
-`@register("name")`, and it can be trained with ``--env=name``.
+`@register("name")`, and train with ``--env=name --set env.module=FILE.py``.
+docs/new_environment.md builds one from nothing.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from typing import Any, Protocol, runtime_checkable
 
+from skillrl.envs.module import load_module
 from skillrl.errors import SkillRLError
 from skillrl.types import Observation, StepResult, Task
 
@@ -38,8 +42,30 @@ class Move:
     action: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """How a response states its action, after the thought.
+
+    Attributes:
+      tags: with one tag, the action is the text between ``<tag>`` and ``</tag>``. With several,
+        the response chooses one of them, and the action is the whole block, tags included:
+        ``<search>who wrote Emma</search>``.
+      instruction: the sentence that ends the shared part of every prompt and says so.
+    """
+
+    tags: tuple[str, ...] = ("action",)
+    instruction: str = (
+        "Think briefly inside <think> </think>, "
+        "then give one admissible action inside <action> </action>."
+    )
+
+
 class Expert(Protocol):
-    """A demonstrator that knows only the goal and the text an agent has seen."""
+    """A demonstrator that knows only the goal and the text an agent has seen.
+
+    Where texts do not tell what was done, it may have a method ``played(action)``: whoever plays
+    something else than its last move says so there, with "" for what was not possible.
+    """
 
     def act(self, observation: Observation) -> Move:
         """The next move, given the newest observation. Call once per step, in order."""
@@ -55,6 +81,9 @@ class Suite(Protocol):
       categories: task category -> the name shown in tables, in table order.
       simulated: what is generated rather than real ("generated games"), or "".
       max_steps: step limit of an episode.
+
+    A suite may also have ``tags`` and ``instruction``, where its agents answer in another form
+    than ``<action>...</action>``; see `AnswerForm`.
     """
 
     name: str
@@ -75,8 +104,18 @@ class Suite(Protocol):
 
 _SUITES: dict[str, Callable[..., Suite]] = {}
 
-# Names that later versions will register; they get a plain answer instead of "unknown".
-_PLANNED = {"webshop": "WebShop", "search": "Search QA"}
+_BUILTIN = {
+    "agentgym_alfworld": "skillrl.envs.remote",
+    "agentgym_webshop": "skillrl.envs.remote",
+    "alfworld": "skillrl.envs.alfworld",
+    "openenv": "skillrl.envs.remote",
+    "search": "skillrl.envs.search",
+    "webshop": "skillrl.envs.webshop",
+}
+"""Environments that ship -> the module whose import registers them; imported when asked for."""
+
+_ENTRY_POINTS = "skillrl.environments"
+"""Group of Python entry points through which installed packages add environments."""
 
 
 def register(name: str) -> Callable[[Callable[..., Suite]], Callable[..., Suite]]:
@@ -85,6 +124,11 @@ def register(name: str) -> Callable[[Callable[..., Suite]], Callable[..., Suite]
     def add(factory: Callable[..., Suite]) -> Callable[..., Suite]:
         if name in _SUITES:
             raise SkillRLError(f"environment {name!r} is registered twice; choose another name")
+        home = getattr(factory, "__module__", "")
+        if name in _BUILTIN and home.partition(".")[0] != "skillrl":
+            raise SkillRLError(
+                f"environment {name!r} of {home} has the name of one that ships; choose another"
+            )
         _SUITES[name] = factory
         return factory
 
@@ -92,30 +136,68 @@ def register(name: str) -> Callable[[Callable[..., Suite]], Callable[..., Suite]
 
 
 def names() -> list[str]:
-    """Registered environments, sorted."""
-    _import_builtin()
-    return sorted(_SUITES)
+    """Environments that ship, that were registered, and that installed packages add; sorted."""
+    return sorted({*_BUILTIN, *_SUITES, *_entry_points()})
 
 
 def make_suite(name: str, config: Any) -> Suite:
     """The suite registered as `name`, configured by an `EnvConfig`.
 
+    ``config.module`` is imported first: a file or a dotted module that registers it.
+
     Raises:
-      SkillRLError: no such environment; the message lists those there are.
+      SkillRLError: no such environment (the message lists those there are), or the module
+        cannot be imported.
     """
-    _import_builtin()
+    module = getattr(config, "module", "")
+    if module:
+        _SUITES.update(load_module(module, _SUITES))
     if name not in _SUITES:
-        if name in _PLANNED:
+        if name in _BUILTIN:
+            importlib.import_module(_BUILTIN[name])
+        elif (point := _entry_points().get(name)) is not None:
+            _SUITES[name] = _load(name, point)
+        else:
             raise SkillRLError(
-                f"--env={name}: {_PLANNED[name]} is not built yet in this version. "
-                f"Use one of: {', '.join(sorted(_SUITES))}."
+                f"--env={name}: no such environment. There are: {', '.join(names())}. "
+                "A new one is one file with a class decorated by @skillrl.envs.register, named "
+                "with --set env.module=FILE.py."
+                + (f" {module} was imported and registers no {name!r}." if module else "")
             )
-        raise SkillRLError(
-            f"--env={name}: no such environment. Registered: {', '.join(sorted(_SUITES))}. "
-            "A new one is one file with a class decorated by @skillrl.envs.register."
-        )
     return _SUITES[name](config)
 
 
-def _import_builtin() -> None:
-    from skillrl.envs import alfworld  # noqa: F401  (registers itself)
+def answer_form(suite: Suite) -> AnswerForm:
+    """The form in which agents of `suite` answer."""
+    default = AnswerForm()
+    return AnswerForm(
+        tuple(getattr(suite, "tags", default.tags)),
+        getattr(suite, "instruction", default.instruction),
+    )
+
+
+def is_admissible(action: str, admissible: Sequence[str]) -> bool:
+    """Whether `action` is on offer, ``verb[<placeholder>]`` standing for any argument."""
+    if action in admissible:
+        return True
+    for offer in admissible:
+        head, bracket, rest = offer.partition("[<")
+        if bracket and rest.endswith(">]") and action.startswith(head + "[") and action[-1] == "]":
+            return len(action) > len(head) + 2
+    return False
+
+
+def _entry_points() -> dict[str, metadata.EntryPoint]:
+    return {point.name: point for point in metadata.entry_points(group=_ENTRY_POINTS)}
+
+
+def _load(name: str, point: metadata.EntryPoint) -> Callable[..., Suite]:
+    """What an entry point names: a suite class, or a module that registers one."""
+    try:
+        found = point.load()
+    except Exception as error:
+        raise SkillRLError(
+            f"--env={name}: the package that provides it cannot be imported ({point.value}: "
+            f"{type(error).__name__}: {error}). Repair or uninstall it."
+        ) from error
+    return _SUITES.get(name, found)

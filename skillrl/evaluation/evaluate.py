@@ -6,7 +6,7 @@ nothing of it feeds back into training: skills are only read, trajectories only 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from skillrl.console import table
@@ -83,33 +83,64 @@ def evaluate(
 def summarise(trajectories: Sequence[Trajectory], categories: Mapping[str, str]) -> dict[str, Any]:
     """Success with n and the 95 % Wilson interval, overall and by category.
 
-    Episodes whose environment failed are excluded and counted in ``errored``.
+    Where tasks name the data set they are from (``payload["dataset"]``), the result has
+    ``by_dataset``, too, and ``dataset_mean``, in which every set counts the same. Episodes whose
+    environment failed are excluded and counted in ``errored``. Where none is left, success, score
+    and the interval are None; a data set of which none is left stays with n = 0, and then the
+    mean, which would be one of fewer sets, is None, too.
     """
     usable = [t for t in trajectories if not t.error]
 
     def rate(members: Sequence[Trajectory]) -> dict[str, Any]:
         n, won = len(members), sum(t.won for t in members)
-        low, high = wilson(won, n)
-        return {"success": won / n if n else 0.0, "n": n, "low": low, "high": high}
+        low, high = wilson(won, n) if n else (None, None)
+        return {"success": won / n if n else None, "n": n, "low": low, "high": high}
 
     steps = [step for t in usable for step in t.steps]
     return {
         **rate(usable),
-        "score": sum(t.score for t in usable) / max(1, len(usable)),
+        "score": sum(t.score for t in usable) / len(usable) if usable else None,
         "errored": len(trajectories) - len(usable),
         "invalid_actions": sum(bool(s.invalid) for s in steps) / max(1, len(steps)),
         "mean_steps": len(steps) / max(1, len(usable)),
         "by_category": {
             key: rate([t for t in usable if t.task.category == key]) for key in categories
         },
+        **_by_dataset(trajectories, rate),
     }
+
+
+def _by_dataset(
+    trajectories: Sequence[Trajectory], rate: Callable[[Sequence[Trajectory]], dict[str, Any]]
+) -> dict[str, Any]:
+    """Rates of the data sets, in the order of their first task; nothing where none is named."""
+    members: dict[str, list[Trajectory]] = {}
+    for trajectory in trajectories:
+        if dataset := trajectory.task.payload.get("dataset"):
+            usable = members.setdefault(dataset, [])
+            if not trajectory.error:
+                usable.append(trajectory)
+    if not members:
+        return {}
+    rates = {
+        dataset: rate(usable) if usable else {**rate(usable), "success": None}
+        for dataset, usable in members.items()
+    }
+    known = [found["success"] for found in rates.values() if found["n"]]
+    mean = sum(known) / len(known) if len(known) == len(rates) else None
+    return {"by_dataset": rates, "dataset_mean": mean}
 
 
 def results_table(
     results: Mapping[str, Mapping[str, Mapping[str, Any]]], categories: Mapping[str, str]
 ) -> str:
-    """Stages and splits as rows, categories as columns, in percent with intervals."""
+    """Stages and splits as rows, categories as columns, in percent with intervals.
+
+    Where there is more than one data set, a second table has these as columns. Episodes that
+    errored have a column where there are any.
+    """
     rows = []
+    failures = any(r.get("errored") for splits in results.values() for r in splits.values())
     for stage, splits in results.items():
         for split, result in splits.items():
             parts = result["by_category"]
@@ -117,8 +148,11 @@ def results_table(
                 [
                     f"{stage} {split}",
                     result["n"],
-                    f"{100 * result['success']:.1f}",
-                    f"{100 * result['low']:.1f}-{100 * result['high']:.1f}",
+                    *([result.get("errored", 0)] if failures else []),
+                    f"{100 * result['success']:.1f}" if result["n"] else None,
+                    f"{100 * result['low']:.1f}-{100 * result['high']:.1f}"
+                    if result["n"]
+                    else None,
                     *(
                         f"{100 * parts[key]['success']:.0f}" if parts[key]["n"] else None
                         for key in categories
@@ -127,5 +161,28 @@ def results_table(
                     result["skills"],
                 ]
             )
-    headers = ["success %", "n", "all", "95 %", *categories.values(), "invalid", "skills"]
-    return table(rows, headers)
+    counts = ["n", "errored"] if failures else ["n"]
+    headers = ["success %", *counts, "all", "95 %", *categories.values(), "invalid", "skills"]
+    return "\n\n".join(filter(None, (table(rows, headers), _dataset_table(results))))
+
+
+def _dataset_table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    found = {
+        f"{stage} {split}": result
+        for stage, splits in results.items()
+        for split, result in splits.items()
+        if "by_dataset" in result
+    }
+    names = list(dict.fromkeys(name for result in found.values() for name in result["by_dataset"]))
+    if len(names) < 2:
+        return ""
+    rows = []
+    for label, result in found.items():
+        parts = result["by_dataset"]
+        shown = [_percent(parts[name]["success"]) if name in parts else None for name in names]
+        rows.append([label, *shown, _percent(result["dataset_mean"])])
+    return table(rows, ["success %", *names, "mean"])
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.1f}"

@@ -169,7 +169,7 @@ def report(session: Session, summary: dict[str, Any]) -> str:
     lines = ["", results_table(results, session.suite.categories), ""]
     lines.append("base is evaluated with an empty skill bank, sft and rl with the skills at hand.")
     pair = [results.get(stage, {}).get("valid_unseen") for stage in ("sft", "rl")]
-    if all(pair):
+    if all(result and result["n"] for result in pair):
         (s1, n1), (s2, n2) = [(round(r["success"] * r["n"]), r["n"]) for r in pair]
         low, high = difference(s2, n2, s1, n1)
         gain = pair[1]["success"] - pair[0]["success"]

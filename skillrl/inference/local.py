@@ -12,14 +12,13 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from skillrl.errors import SkillRLError
 from skillrl.inference.base import Generate, Generated, Sampling, bucket_of
 from skillrl.inference.sampler import prefill_prefix, sample, store_prefix
 from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import KV, Params
+from skillrl.models.transformer import Params, kv_zeros
 from skillrl.parallel import addresses
 from skillrl.parallel.rules import put_rows
 
@@ -51,11 +50,10 @@ class Layout:
 
 
 class _Pool:
-    """Prefixes of one bucket: KV ``[L, N, 1, P, K, Q]`` with least-recently-used reuse."""
+    """Prefixes of one bucket: KV (B = N, m = 1) with least-recently-used reuse."""
 
     def __init__(self, config: ModelConfig, size: int, width: int):
-        shape = (config.num_layers, size, 1, width, config.num_kv_heads, config.head_dim)
-        self.kv = KV(jnp.zeros(shape, config.dtype), jnp.zeros(shape, config.dtype))
+        self.kv = kv_zeros(config, (size, 1), width)
         self.slots: collections.OrderedDict[tuple[int, ...], int] = collections.OrderedDict()
         self.free = list(range(size))[::-1]
 

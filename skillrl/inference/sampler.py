@@ -12,7 +12,7 @@ its key: not on its place, its neighbours or how many cells are in use.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +20,15 @@ import jax.numpy as jnp
 from skillrl.models.config import ModelConfig
 from skillrl.models.transformer import (
     KV,
+    UNROLL,
     Append,
     Params,
     Segment,
     causal_mask,
     forward,
+    kv_zeros,
     unembed,
+    unstack,
 )
 from skillrl.parallel import addresses
 
@@ -43,7 +46,7 @@ class Sampled(NamedTuple):
 def prefill_prefix(
     params: Params, tokens: jax.Array, length: jax.Array, *, config: ModelConfig
 ) -> KV:
-    """KV ``[L, 1, 1, P, K, Q]`` of one right-padded prefix ``tokens [P]``."""
+    """KV (B = m = 1) of one right-padded prefix ``tokens [P]``."""
     width = tokens.shape[0]
     positions = jnp.arange(width)[None, None]
     mask = causal_mask(length[None, None], width)
@@ -54,7 +57,7 @@ def prefill_prefix(
 
 @functools.partial(jax.jit, donate_argnames=("pool",))
 def store_prefix(pool: KV, kv: KV, slot: jax.Array) -> KV:
-    """Writes a prefix into ``pool [L, N, 1, P, K, Q]`` at `slot`."""
+    """Writes a prefix into `pool` (B = N) at `slot`."""
     start = (0, slot, 0, 0, 0, 0)
     return KV(
         jax.lax.dynamic_update_slice(pool.k, kv.k.astype(pool.k.dtype), start),
@@ -85,7 +88,7 @@ def sample(
 
     Args:
       params: policy.
-      pool: prefixes' KV ``[L, N, 1, P, K, Q]``.
+      pool: KV of N prefixes (B = N, m = 1).
       slots: ``[B]`` int32, the prefix of each grid row.
       prefix_lengths: ``[B]`` int32 true lengths.
       tokens: ``[B, M, S]`` int32 right-padded suffixes.
@@ -105,9 +108,15 @@ def sample(
     """
     b, m, s = tokens.shape
     keys = addresses.fold(seed, where.reshape(b * m, -1)).reshape(b, m)
+    shallow = config.num_layers <= UNROLL
+    prefix_kv: Any = pool.take(slots)
+    cache: Any = kv_zeros(config, (b, m), limit)
+    if shallow:
+        params = {**params, "layers": unstack(params["layers"], config.num_layers)}
+        prefix_kv, cache = (unstack(kv, config.num_layers) for kv in (prefix_kv, cache))
     prefix = Segment(
-        KV(jnp.take(pool.k, slots, 1), jnp.take(pool.v, slots, 1)),
-        (jnp.arange(pool.k.shape[3]) < prefix_lengths[:, None])[:, None],
+        prefix_kv,
+        (jnp.arange(pool.width) < prefix_lengths[:, None])[:, None],
     )
     starts = prefix_lengths[:, None, None]
     hidden, kv = forward(
@@ -129,8 +138,6 @@ def sample(
         logprob = jax.nn.log_softmax(logits)
         return token, jnp.take_along_axis(logprob, token[..., None], -1)[..., 0]
 
-    shape = (*kv.k.shape[:3], limit, *kv.k.shape[4:])
-    cache = KV(jnp.zeros(shape, kv.k.dtype), jnp.zeros(shape, kv.v.dtype))
     token, logprob = draw(hidden, jnp.int32(0))
     ids = jnp.zeros((b, m, limit), jnp.int32)
     logprobs = jnp.zeros((b, m, limit), jnp.float32)
@@ -140,7 +147,7 @@ def sample(
         t: jax.Array
         token: jax.Array
         logprob: jax.Array
-        cache: KV
+        cache: Any
         ids: jax.Array
         logprobs: jax.Array
         lengths: jax.Array

@@ -24,8 +24,6 @@ from skillrl.errors import SkillRLError
 from skillrl.models import chat
 
 CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-TAGS = ("<think>", "</think>", "<action>", "</action>")
-"""One ordinary token each: visible in decoded text, and encoded from text."""
 
 _FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _MERGE_SHARE = 0.25
@@ -47,6 +45,7 @@ def build(
     *,
     vocab_size: int = 1024,
     phrases: Sequence[str] = (),
+    tags: Sequence[str] = ("action",),
 ) -> int:
     """Writes a tokeniser fitted to `corpus` into `directory`; same corpus, same bytes.
 
@@ -56,6 +55,7 @@ def build(
         template) and special_tokens_map.json.
       vocab_size: number of tokens wanted, control tokens and tags included.
       phrases: frequent strings of several words, each one ordinary token.
+      tags: names of what encloses an action; their opening and closing are a token each.
 
     Returns:
       The number of tokens: `vocab_size`, or fewer if the corpus has too few words.
@@ -63,7 +63,8 @@ def build(
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers
 
-    whole_strings = (*TAGS, *phrases)
+    marks = [f"<{slash}{tag}>" for tag in ("think", *tags) for slash in ("", "/")]
+    whole_strings = (*marks, *phrases)  # ordinary tokens: visible in decoded text
     room = vocab_size - 256 - len(CONTROL_TOKENS) - len(whole_strings)
     if room < 0:
         raise SkillRLError(
@@ -78,7 +79,9 @@ def build(
         ]
     )
     added = [tokenizers.AddedToken(name, normalized=False, special=True) for name in CONTROL_TOKENS]
-    tags = [tokenizers.AddedToken(name, normalized=False, special=False) for name in whole_strings]
+    ordinary = [
+        tokenizers.AddedToken(name, normalized=False, special=False) for name in whole_strings
+    ]
 
     words = _count_words(corpus, splitter, (*CONTROL_TOKENS, *whole_strings))
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -98,7 +101,7 @@ def build(
     tokenizer.pre_tokenizer = splitter
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(added)
-    tokenizer.add_tokens(tags)
+    tokenizer.add_tokens(ordinary)
 
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,9 @@
 
 Rows of tokens live on a grid ``[B, M, T]``: ``B`` prompts prefixes, ``M`` rows that
 continue each of them, ``T`` tokens a row. Keys and values that were computed before
-are handed in as *segments* ``[L, B, m, C, K, Q]`` with ``m`` = M (a row's own past) or
-``m`` = 1 (a prefix that all M rows share and that attention reads once for all of
-them). Nothing is mutated: a forward pass returns the keys and values of its tokens.
+are handed in as *segments* of C tokens with ``m`` = M (a row's own past) or ``m`` = 1 (a
+prefix that all M rows share and that attention reads once for all of them). Nothing is
+mutated: a forward pass returns the keys and values of its tokens.
 
 Einsum alphabet: B prefixes, M rows of a prefix, T query tokens, C keys, D model,
 K kv heads, G query heads per kv head, H = K * G heads, Q head width, F feed-forward,
@@ -33,28 +33,69 @@ _MASKED = -1e30
 
 
 class KV(NamedTuple):
-    """Keys and values, each ``[L, B, m, C, K, Q]`` (without L inside the layer scan)."""
+    """Keys ``[L, B, m, K, Q, C]`` and values ``[L, B, m, K, C, Q]`` (a layer's without L).
+
+    They lie as attention multiplies them: a decode step reads its past where it is. (Laid
+    out token by token, all of it was copied at every step, which took most of the time.)
+    """
 
     k: jax.Array
     v: jax.Array
 
+    @property
+    def width(self) -> int:
+        """C, how many tokens there is room for."""
+        return self.v.shape[-2]
+
+    def take(self, rows: Any) -> KV:
+        """Those of the B axis that `rows` names; with L."""
+        return KV(jnp.take(self.k, rows, 1), jnp.take(self.v, rows, 1))
+
+
+def kv_zeros(config: ModelConfig, rows: tuple[int, int], width: int) -> KV:
+    """Room for `width` tokens on a grid of `rows` (B, m), in all layers."""
+    head = (config.num_layers, *rows, config.num_kv_heads)
+    return KV(
+        jnp.zeros((*head, config.head_dim, width), config.dtype),
+        jnp.zeros((*head, width, config.head_dim), config.dtype),
+    )
+
 
 class Segment(NamedTuple):
-    """Past tokens: ``kv`` and which of them exist, ``mask [B, m, C]`` bool."""
+    """Past tokens: ``kv`` (a KV, or a list with one per layer) and which of them exist, ``mask
+    [B, m, C]`` bool."""
 
-    kv: KV
+    kv: Any
     mask: jax.Array
 
 
 class Append(NamedTuple):
-    """A cache that this pass writes to: ``kv [L, B, M, R, K, Q]``, new tokens at ``slot``.
+    """A cache of R tokens that this pass writes to, the new one at ``slot``.
 
     All rows write at the same slot, so that a decode step is one contiguous update;
     slots up to and including a row's own token are attended to.
     """
 
-    kv: KV
+    kv: Any
     slot: jax.Array
+
+    def write(self, new: KV) -> KV:
+        """A layer's cache with the keys and values of the new token."""
+        k, v = new.k.astype(self.kv.k.dtype), new.v.astype(self.kv.v.dtype)
+        zero = jnp.int32(0)
+        at = jnp.asarray(self.slot, jnp.int32)
+        return KV(
+            jax.lax.dynamic_update_slice(self.kv.k, k, (zero, zero, zero, zero, at)),
+            jax.lax.dynamic_update_slice(self.kv.v, v, (zero, zero, zero, at, zero)),
+        )
+
+
+def unstack(tree: Any, layers: int) -> list:
+    """What is stacked over layers as a list with an entry per layer.
+
+    Within a loop on the device, taking a layer out of a stack copies it in every turn.
+    """
+    return [jax.tree.map(lambda a, i=i: a[i], tree) for i in range(layers)]
 
 
 def rotary(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
@@ -72,7 +113,7 @@ def attend(q: jax.Array, parts: list[tuple[KV, jax.Array]]) -> jax.Array:
 
     Args:
       q: ``[B, M, T, K, G, Q]``, already scaled.
-      parts: pairs of KV ``[B, m, C, K, Q]`` and mask ``[B, m, T or 1, C]``; m is M or 1.
+      parts: pairs of a layer's KV and a mask ``[B, m, T or 1, C]``; m is M or 1.
         A part with m = 1 is read once for all M rows. At least one key of the last
         part must be visible to every query.
 
@@ -98,7 +139,7 @@ def attend(q: jax.Array, parts: list[tuple[KV, jax.Array]]) -> jax.Array:
     for kv, mask in parts:
         shared = kv.k.shape[1] == 1 and m > 1
         s = jnp.einsum(
-            "BMKTQ,BMCKQ->BMKTC",
+            "BMKTQ,BMKQC->BMKTC",
             fold(q, shared=shared),
             kv.k,
             preferred_element_type=jnp.float32,
@@ -113,7 +154,7 @@ def attend(q: jax.Array, parts: list[tuple[KV, jax.Array]]) -> jax.Array:
         weight = jnp.exp(s - top)
         total += weight.sum(-1, keepdims=True)
         out = jnp.einsum(
-            "BMKTC,BMCKQ->BMKTQ",
+            "BMKTC,BMKCQ->BMKTQ",
             fold(weight.astype(v.dtype), shared=shared),
             v,
             preferred_element_type=jnp.float32,
@@ -186,14 +227,9 @@ class Attention(nn.Module):
             positions = jnp.take_along_axis(positions, keep, 2)
             mask = _pick(jnp.broadcast_to(mask, (*x.shape[:3], mask.shape[-1])), keep)
         q = rotary(q, positions, c.rope_theta) * (width**-0.5)
-        if append is None:
-            own = KV(k, v)
-        else:
-            start = (0, 0, append.slot, 0, 0)
-            own = KV(
-                jax.lax.dynamic_update_slice(append.kv.k, k.astype(append.kv.k.dtype), start),
-                jax.lax.dynamic_update_slice(append.kv.v, v.astype(append.kv.v.dtype), start),
-            )
+        own = KV(jnp.transpose(k, (0, 1, 3, 4, 2)), jnp.transpose(v, (0, 1, 3, 2, 4)))
+        if append is not None:
+            own = append.write(own)
         b, m, t = q.shape[:3]
         parts = [(s.kv, s.mask[:, :, None]) for s in segments]
         parts.append((own, mask))
@@ -297,11 +333,12 @@ def forward(
     append: Append | None = None,
     keep: jax.Array | None = None,
     remat: str = "none",
-) -> tuple[jax.Array, KV]:
+) -> tuple[jax.Array, Any]:
     """One pass over a grid of tokens.
 
     Args:
-      params: as from `init`.
+      params: as from `init`. Its ``layers`` may be a list (see `unstack`): then the keys and
+        values that are handed in and out are lists too.
       tokens: ``[B, M, T]`` int32.
       positions: ``[B, M, T]`` int32; a suffix starts at its prefix's true length.
       config: sizes.
@@ -314,8 +351,7 @@ def forward(
       remat: ``none``, ``full`` or ``dots``: what the backward pass computes again.
 
     Returns:
-      Final hidden states ``[B, M, T or N, D]``; KV of these tokens ``[L, B, M, T, K, Q]``,
-      or the updated cache.
+      Final hidden states ``[B, M, T or N, D]``; KV of the T tokens, or the updated cache.
     """
     block = Block(config)
 
@@ -328,16 +364,22 @@ def forward(
 
     if remat != "none":
         layer = jax.checkpoint(layer, prevent_cse=False, policy=REMAT_POLICIES[remat])
-    xs = (
-        params["layers"],
-        tuple(s.kv for s in segments),
-        None if append is None else append.kv,
-    )
+    weights, pasts = params["layers"], [s.kv for s in segments]
+    cache = None if append is None else append.kv
     x = jnp.take(params["embed"]["embedding"], tokens, axis=0).astype(config.dtype)
-    head, last = jax.tree.map(lambda a: a[:-1], xs), jax.tree.map(lambda a: a[-1], xs)
-    x, kv = jax.lax.scan(layer, x, head, unroll=UNROLL)
-    x, kv_last = layer(x, last, keep)
-    kv = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), kv, kv_last)
+    if isinstance(weights, list):
+        kv: Any = []
+        for i, own in enumerate(weights):
+            past = tuple(kv[i] for kv in pasts)
+            xs = (own, past, None if cache is None else cache[i])
+            x, new = layer(x, xs, keep if i == config.num_layers - 1 else None)
+            kv.append(new)
+    else:
+        stacked = (weights, tuple(pasts), cache)
+        head, last = (jax.tree.map(lambda a, at=at: a[at], stacked) for at in (slice(-1), -1))
+        x, kv = jax.lax.scan(layer, x, head, unroll=UNROLL)
+        x, kv_last = layer(x, last, keep)
+        kv = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), kv, kv_last)
     norm = RMSNorm(config.rms_norm_eps)
     hidden: Any = norm.apply({"params": params["final_norm"]}, x)
     return hidden, kv
@@ -354,6 +396,49 @@ def unembed(params: Params, hidden: jax.Array) -> jax.Array:
     return jnp.einsum(
         "...D,VD->...V", hidden, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32
     )
+
+
+def token_logprobs(params: Params, hidden: jax.Array, targets: Any, *, chunk: int = 0) -> jax.Array:
+    """Log-probabilities of `targets` under the softmax at temperature 1, in float32.
+
+    The scores of all tokens at once would be the largest array of a training step (1,024
+    tokens of a row of Qwen2.5 are 0.6 GB). So tokens are taken in turn, and the backward
+    pass computes their scores again.
+
+    Args:
+      params: as from `init`.
+      hidden: ``[B, M, R, D]``, the state *before* each target.
+      targets: ``[B, M, R]`` int32.
+      chunk: how many tokens' scores ``[chunk, V]`` may exist at once; 0 sets no limit. At
+        least one token of each of the B * M rows is taken.
+
+    Returns:
+      ``[B, M, R]`` float32.
+    """
+
+    def some(hidden: jax.Array, targets: jax.Array) -> jax.Array:
+        scores = unembed(params, hidden)
+        chosen = jnp.take_along_axis(scores, targets[..., None], -1)[..., 0]
+        return chosen - jax.nn.logsumexp(scores, -1)
+
+    b, m, r = targets.shape
+    width = max(1, chunk // (b * m)) if chunk else r
+    if width >= r:
+        return some(hidden, targets)
+    turns = -(-r // width)
+    width = -(-r // turns)  # no wider than needed: less padding
+    pad = ((0, 0), (0, 0), (0, turns * width - r))
+
+    def split(x: jax.Array) -> jax.Array:
+        """``[B, M, R, ...]`` -> ``[turns, B, M, width, ...]``; rows keep their devices."""
+        x = jnp.pad(x, (*pad, *[(0, 0)] * (x.ndim - 3)))
+        return jnp.moveaxis(x.reshape(b, m, turns, width, *x.shape[3:]), 2, 0)
+
+    step = jax.checkpoint(some, prevent_cse=False)
+    _, out = jax.lax.scan(
+        lambda _, xs: (None, step(*xs)), None, (split(hidden), split(jnp.asarray(targets)))
+    )
+    return jnp.moveaxis(out, 0, 2).reshape(b, m, turns * width)[:, :, :r]
 
 
 def causal_mask(lengths: jax.Array, width: int) -> jax.Array:

@@ -11,7 +11,7 @@ import numpy as np
 
 from skillrl.agent.agent import render_response
 from skillrl.agent.parse import parse
-from skillrl.envs.base import Expert
+from skillrl.envs.base import Expert, answer_form
 from skillrl.errors import SkillRLError
 from skillrl.files import truncate_jsonl
 from skillrl.parallel import addresses
@@ -81,12 +81,29 @@ def expert_episode(session: Session, task: Task) -> Trajectory:
     With ``collect.expert_slips`` some of its steps are replaced by its last action once
     more. Where that is not admissible, the step is recorded as invalid (so that it is
     never imitated) and the expert goes on from there, at times only after more of the
-    same: the demonstration then shows what to do after a mistake, repeated or not.
+    same: the demonstration then shows what to do after a mistake, repeated or not. In an
+    environment without admissible actions (search) the share changes nothing.
+
+    An exception of the environment ends it with ``error`` set, as an episode of the policy.
+
+    Raises:
+      SkillRLError: the task has no expert, or the environment raised it.
     """
     expert = _expert(session, task)
+    try:
+        return _demonstrate(session, task, expert)
+    except SkillRLError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        return Trajectory(task, (), (), won=False, error=said, source="expert")
+
+
+def _demonstrate(session: Session, task: Task, expert: Expert) -> Trajectory:
     environment = session.suite.make()
     slips = session.config.collect.expert_slips
     rng = np.random.default_rng([session.seed, addresses.COLLECT, addresses.task_number(task.id)])
+    tags = answer_form(session.suite).tags
     steps: list[Step] = []
     try:
         observation = environment.reset(task)
@@ -95,11 +112,13 @@ def expert_episode(session: Session, task: Task) -> Trajectory:
             action = move.action
             if steps and rng.random() < (_STUCK if steps[-1].invalid else slips):
                 action = steps[-1].action  # said twice: most often not admissible any more
-            response = render_response(move.thought, action)
-            invalid = parse(response, observation.admissible).invalid
+            response = render_response(move.thought, action, tags)
+            invalid = parse(response, observation.admissible, tags=tags).invalid
             if action != move.action and not invalid:
-                action, response = move.action, render_response(move.thought, move.action)
+                action, response = move.action, render_response(move.thought, move.action, tags)
             result = environment.step(action)
+            if action != move.action and hasattr(expert, "played"):
+                expert.played("")  # a slip is never possible; not every page would show that
             steps.append(
                 Step(
                     observation.text,

@@ -200,7 +200,8 @@ def _quick_look(session: Session, state: TrainState, now: Cursor) -> dict[str, f
         result, _ = evaluate(
             session, now.bank, split, label=f"look {split}", limit=config.quick_tasks, repeats=1
         )
-        values[f"quick_{split}"] = result["success"]
+        if result["n"]:
+            values[f"quick_{split}"] = result["success"]
     return values
 
 

@@ -15,9 +15,15 @@ from collections.abc import Callable, Iterable, Iterator
 
 from skillrl.agent.agent import Act, Episode, Reset
 from skillrl.envs.base import Environment, Suite
-from skillrl.errors import SkillRLError
+from skillrl.errors import EnvironmentLost, SkillRLError
 from skillrl.inference.base import Engine, Generate, Sampling
 from skillrl.types import Task, Trajectory
+
+LOST_IN_A_ROW = 16
+"""Episodes with `EnvironmentLost`, none ending well in between, after which a run stops.
+
+By then its server is gone for good, and playing on would only record failures.
+"""
 
 PATIENCE = 0.05
 """Seconds that a grid less than half full waits for the next environment answer."""
@@ -25,12 +31,14 @@ PATIENCE = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """An episode to play: how to start its coroutine, and what to call it if it fails."""
+    """An episode to play: how to start its coroutine, and what to record if it fails."""
 
     task: Task
     start: Callable[[], Episode]
     member: int = 0
     repeat: int = 0
+    skills: tuple[str, ...] = ()
+    bank_version: int = 0
 
 
 @dataclasses.dataclass
@@ -94,6 +102,11 @@ def collect(
     Returns:
       One trajectory per job. An environment that raises ends its episode with
       ``error`` set; whoever uses the trajectories excludes and counts these.
+
+    Raises:
+      SkillRLError: an environment or a prompt raised it, `LOST_IN_A_ROW` episodes in a
+        row lost their environment, or all jobs ended with an error: there is nothing to go on
+        with then, and a success of 0 would be wrong.
     """
     pending = enumerate(jobs)
     width = width or 2 * engine.slots
@@ -103,23 +116,43 @@ def collect(
     handles = _Handles(suite)
     pool = concurrent.futures.ThreadPoolExecutor(workers) if workers else None
 
+    lost = 0  # in a row
+
     def finish(live: _Live, trajectory: Trajectory) -> None:
+        nonlocal lost
         results[live.index] = trajectory
         if trajectory.error:
             handles.drop(live.environment)
         else:
+            lost = 0
             handles.give(live.environment)
         if on_done:
             on_done(trajectory)
 
     def fail(live: _Live, error: Exception) -> None:
+        nonlocal lost
         live.episode.close()
+        if not isinstance(error, EnvironmentLost):
+            lost = 0
+        elif not error.rejected:
+            lost += 1
+        if lost == LOST_IN_A_ROW:
+            raise _stopped(f"the last {lost} episodes all lost their environment", error) from error
         job = live.job
         message = f"{type(error).__name__}: {error}"
         finish(
             live,
             Trajectory(
-                job.task, (), (), won=False, member=job.member, repeat=job.repeat, error=message
+                job.task,
+                (),
+                (),
+                won=False,
+                member=job.member,
+                repeat=job.repeat,
+                skills=job.skills,
+                policy_version=engine.version,
+                bank_version=job.bank_version,
+                error=message,
             ),
         )
 
@@ -195,4 +228,14 @@ def collect(
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
         handles.close()
-    return [results[i] for i in sorted(results)]
+    found = [results[i] for i in sorted(results)]
+    if found and all(trajectory.error for trajectory in found):
+        raise _stopped(f"all {len(found)} episodes ended with an error", found[-1].error)
+    return found
+
+
+def _stopped(what: str, newest: object) -> SkillRLError:
+    return SkillRLError(
+        f"{what}, the newest with: {newest}. Repair what they run on, then start the same command "
+        "again: it continues where it stopped, and nothing that was finished is lost"
+    )

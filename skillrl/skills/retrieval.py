@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from skillrl.config import SkillRetrievalConfig
 from skillrl.skills.bank import SkillBank, skill_text
 from skillrl.teacher.base import Embedder
 from skillrl.types import GENERAL, Skill, Task
@@ -80,6 +81,22 @@ def retrieve(
         task_specific=tuple(chosen[: max(top_k, 0)]) if task.category != GENERAL else (),
         mistakes=_budget(mistakes, query, embedder, mistakes_top_k),
     )
+
+
+def for_prompt(
+    bank: SkillBank, task: Task, *, embedder: Embedder, settings: SkillRetrievalConfig
+) -> tuple[Skill, ...]:
+    """What a run with these `settings` retrieves for a task, in prompt order."""
+    found = retrieve(
+        bank,
+        task,
+        embedder=embedder,
+        top_k=settings.top_k,
+        similarity_threshold=settings.similarity_threshold,
+        general_top_k=settings.general_top_k,
+        mistakes_top_k=settings.mistakes_top_k,
+    )
+    return (*found.general, *found.task_specific, *found.mistakes)
 
 
 def _budget(

@@ -32,4 +32,5 @@ def build_updater(session: Session, loss: LossFn, **optimizer: Any) -> Updater:
             transform, shapes, session.param_shardings, replicated(session.mesh)
         ),
         remat=session.config.model.remat,
+        logprob_chunk=session.config.train_batch.logprob_chunk,
     )

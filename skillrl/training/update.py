@@ -26,7 +26,7 @@ import numpy as np
 import optax
 
 from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import KV, Params, Segment, causal_mask, forward, unembed
+from skillrl.models.transformer import KV, Params, Segment, causal_mask, forward, token_logprobs
 from skillrl.parallel.rules import put_rows, replicated
 from skillrl.training.batch import Micro, Minibatch
 from skillrl.training.losses import combine_metrics
@@ -71,7 +71,7 @@ class Updater:
 def prefix_kv(
     params: Params, tokens: jax.Array, lengths: jax.Array, *, config: ModelConfig, remat: str
 ) -> KV:
-    """KV ``[L, U, 1, P, K, Q]`` of right-padded prefixes ``tokens [U, P]``."""
+    """KV (B = U, m = 1) of right-padded prefixes ``tokens [U, P]``."""
     count, width = tokens.shape
     positions = jnp.broadcast_to(jnp.arange(width), (count, 1, width))
     mask = causal_mask(lengths[:, None], width)
@@ -90,23 +90,25 @@ def response_logprobs(
     *,
     config: ModelConfig,
     remat: str,
+    logprob_chunk: int = 0,
 ) -> jax.Array:
     """Log-probabilities ``[B, M, R]`` of the response tokens, float32, temperature 1.
 
     Args:
       params: policy.
-      kv: ``[L, U, 1, P, K, Q]`` of the minibatch's prefixes.
+      kv: of the minibatch's prefixes (B = U, m = 1).
       prefix_lengths: int32 [U].
       micro: rows.
       config: sizes.
       remat: see `transformer.forward`.
+      logprob_chunk: see `transformer.token_logprobs`.
     """
     r = micro.weights.shape[-1]
     s = micro.tokens.shape[-1] - r
     lengths = prefix_lengths[micro.prefix]
     prefix = Segment(
-        KV(jnp.take(kv.k, micro.prefix, 1), jnp.take(kv.v, micro.prefix, 1)),
-        (jnp.arange(kv.k.shape[3]) < lengths[:, None])[:, None],
+        kv.take(micro.prefix),
+        (jnp.arange(kv.width) < lengths[:, None])[:, None],
     )
     slot = jnp.arange(s + r)
     own = micro.suffix_lengths[..., None]
@@ -128,9 +130,7 @@ def response_logprobs(
         keep=jnp.concatenate([last, before], 2),
         remat=remat,
     )
-    logprobs = jax.nn.log_softmax(unembed(params, hidden))
-    targets = micro.tokens[:, :, s:]
-    return jnp.take_along_axis(logprobs, targets[..., None], -1)[..., 0]
+    return token_logprobs(params, hidden, micro.tokens[:, :, s:], chunk=logprob_chunk)
 
 
 def make_updater(
@@ -143,6 +143,7 @@ def make_updater(
     param_shardings: Any,
     optimizer_shardings: Any,
     remat: str = "none",
+    logprob_chunk: int = 0,
 ) -> Updater:
     """Builds the jitted pieces of one phase.
 
@@ -155,6 +156,7 @@ def make_updater(
       param_shardings: tree like the parameters.
       optimizer_shardings: tree like the optimiser state.
       remat: what the backward pass computes again.
+      logprob_chunk: tokens whose scores exist at once, see `transformer.token_logprobs`.
     """
     kv_of = lambda params, tokens, lengths: prefix_kv(  # noqa: E731
         params, tokens, lengths, config=config, remat=remat
@@ -162,7 +164,9 @@ def make_updater(
     prefix_forward = jax.jit(kv_of)
 
     def micro_loss(params: Params, kv: KV, lengths: jax.Array, micro: Micro):
-        logprobs = response_logprobs(params, kv, lengths, micro, config=config, remat=remat)
+        logprobs = response_logprobs(
+            params, kv, lengths, micro, config=config, remat=remat, logprob_chunk=logprob_chunk
+        )
         rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]) if x.ndim > 1 else x, micro)
         return loss(logprobs.reshape(-1, logprobs.shape[-1]), rows)
 
@@ -175,7 +179,7 @@ def make_updater(
     micro_step = jax.jit(micro_step, donate_argnums=4)
     score_rows = jax.jit(
         lambda params, kv, lengths, micro: response_logprobs(
-            params, kv, lengths, micro, config=config, remat="none"
+            params, kv, lengths, micro, config=config, remat="none", logprob_chunk=logprob_chunk
         )
     )
 

@@ -121,3 +121,30 @@ def test_never_raises_and_valid_means_offered(response, offers, finished, think)
         assert found.action
         assert not offers or is_admissible(found.action, offers)
         assert found.action in response
+
+
+SEARCH = ("search", "answer")
+
+
+def test_several_tags_stay_around_the_action():
+    found = parse("<think>Who?</think>\n<search> who wrote Emma </search>", tags=SEARCH)
+    assert found == ("Who?", "<search>who wrote Emma</search>", "")
+    assert parse("<answer>Austen</answer>", think=False, tags=SEARCH).action == (
+        "<answer>Austen</answer>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("response", "action"),
+    [
+        ("<think>a</think><action>b</action>", ""),
+        ("<think>a</think><search>b</answer>", ""),
+        ("<think>a</think><search></search>", "<search></search>"),
+        ("<think>a</think><search>b</search><answer>c</answer>", "<answer>c</answer>"),
+        ("<think>a</think><search>b <answer>c</answer></search>", "<answer>c</answer>"),
+        ("<search>b</search>", "<search>b</search>"),
+    ],
+)
+def test_malformed_with_several_tags(response, action):
+    found = parse(response, tags=SEARCH)
+    assert (found.action, found.invalid) == (action, MALFORMED)

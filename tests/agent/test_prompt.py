@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skillrl.agent.prompt import (
-    FORMAT,
     Past,
     PromptConfig,
     cut_middle,
@@ -13,6 +12,7 @@ from skillrl.agent.prompt import (
     render_prefix,
     render_suffix,
 )
+from skillrl.envs.base import AnswerForm
 from skillrl.errors import SkillRLError
 from skillrl.models import chat
 from skillrl.types import Skill
@@ -48,7 +48,8 @@ def test_golden_prefix():
 
 
 def test_prefix_without_skills_has_no_headings():
-    assert render_prefix("r", "look", ())[1] == f"Task: look.\n{FORMAT}\n"
+    assert render_prefix("r", "look", ())[1] == f"Task: look.\n{AnswerForm().instruction}\n"
+    assert render_prefix("r", "who?", (), "Say.")[1] == "Task: who?\nSay.\n"
 
 
 def test_golden_suffix():

@@ -1,4 +1,4 @@
-"""The tiny base policy that travels with the package."""
+"""The tiny base policies that travel with the package."""
 
 from pathlib import Path
 
@@ -18,11 +18,22 @@ def tokenizer():
     return Tokenizer.load(POLICY)
 
 
-def test_it_is_small_and_its_sizes_agree(tokenizer):
-    config = weights.read_config(POLICY)
+@pytest.mark.parametrize("env", ["alfworld", "search", "webshop"])
+def test_each_is_small_and_its_sizes_agree(env):
+    policy = Path(presets.resolve_path(f"asset:tiny_qwen2_{env}"))
+    config = weights.read_config(policy)
     assert config.model_type == "qwen2"
-    assert config.vocab_size == tokenizer.vocab_size
-    assert sum(path.stat().st_size for path in POLICY.iterdir()) < 4_000_000
+    assert config.vocab_size == Tokenizer.load(policy).vocab_size
+    assert sum(path.stat().st_size for path in policy.iterdir()) < 4_000_000
+
+
+@pytest.mark.parametrize("env", ["search", "webshop"])
+def test_the_mock_preset_of_an_environment_names_its_own(env):
+    config = presets.resolve(env).config
+    assert config.model.policy_path == f"asset:tiny_qwen2_{env}"
+    assert config.model.teacher == "simulated"
+    other = presets.resolve(env, overrides=["model.policy_path=mine"]).config
+    assert other.model.policy_path == "mine"
 
 
 def test_names_of_its_world_are_one_token(tokenizer):

@@ -19,6 +19,7 @@ CORPUS = [
     "<think>The mug is on desk 1, so I go there.</think><action>go to desk 1</action>",
 ] * 3
 
+TAGS = ("<think>", "</think>", "<action>", "</action>")
 CONTROLS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
@@ -37,7 +38,7 @@ def tokenizer(directory):
 texts = st.one_of(
     st.text(),
     st.lists(
-        st.sampled_from([*CONTROLS, *tiny_tokenizer.TAGS, " ", "\n", "\r\n", "\x00", "12", " a"]),
+        st.sampled_from([*CONTROLS, *TAGS, " ", "\n", "\r\n", "\x00", "12", " a"]),
     ).map("".join),
 )
 
@@ -79,7 +80,7 @@ def test_text_cannot_forge_a_turn(tokenizer):
 
 
 def test_each_tag_is_one_ordinary_token(tokenizer):
-    for tag in tiny_tokenizer.TAGS:
+    for tag in TAGS:
         assert tokenizer.encode(tag) == [tokenizer.special(tag)]
         assert tokenizer.decode([tokenizer.special(tag)]) == tag
     ids = tokenizer.encode("<action>go to desk 1</action>")
@@ -115,7 +116,7 @@ def test_control_tokens_are_dropped_from_decoded_text_unless_asked_for(tokenizer
 def test_names_and_sizes(tokenizer):
     assert tokenizer.eos_id == tokenizer.im_end_id
     assert tokenizer.pad_id == tokenizer.special("<|endoftext|>")
-    ids = [tokenizer.special(name) for name in (*CONTROLS, *tiny_tokenizer.TAGS)]
+    ids = [tokenizer.special(name) for name in (*CONTROLS, *TAGS)]
     assert ids == list(range(tokenizer.vocab_size - 7, tokenizer.vocab_size))
     assert tokenizer.token(tokenizer.im_start_id) == "<|im_start|>"
     with pytest.raises(SkillRLError, match="no token '<nothing>'"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,10 @@ from skillrl.models.transformer import (
     causal_mask,
     forward,
     init,
+    kv_zeros,
     logits,
     rotary,
+    token_logprobs,
     unembed,
 )
 from tests.conftest import spread_params
@@ -81,9 +84,9 @@ def test_a_shared_prefix_and_suffixes_equal_whole_rows(model, rows):
     config, params = model
     prefix, suffix, expected = rows
     segment = run_prefix(params, prefix, config=config)
-    assert segment.kv.k.shape == (2, 2, 1, P, 1, config.head_dim)
+    assert segment.kv.k.shape == (2, 2, 1, 1, config.head_dim, P)
     found, kv = run_suffix(params, segment, suffix, SUFFIXES, config=config)
-    assert kv.v.shape == (2, 2, M, S, 1, config.head_dim)
+    assert kv.v.shape == (2, 2, M, 1, S, config.head_dim)
     real = np.arange(S) < SUFFIXES[..., None]
     assert np.abs(expected[real]).max() > 1  # the comparison is of something
     np.testing.assert_allclose(found[real], expected[real], atol=1e-5)
@@ -116,8 +119,7 @@ def test_decoding_into_a_cache_equals_whole_rows(model, rows):
     config, params = model
     prefix, suffix, expected = rows
     segment = run_prefix(params, prefix, config=config)
-    shape = (2, 2, M, S, 1, config.head_dim)
-    cache = KV(jnp.zeros(shape), jnp.zeros(shape))
+    cache = kv_zeros(config, (2, M), S)
 
     @jax.jit
     def step(cache, token, t):
@@ -150,7 +152,11 @@ def test_attention_over_parts_equals_plain_softmax_attention():
     )
     seen = rng.random((2, 1, 1, 6)) < 0.5
     causal = np.broadcast_to(np.tril(np.ones((4, 4), bool)), (2, 3, 4, 4))
-    found = attend(q, [(KV(*shared), seen), (KV(*own), causal)])
+    laid_out = [
+        KV(np.transpose(k, (0, 1, 3, 4, 2)), np.transpose(v, (0, 1, 3, 2, 4)))
+        for k, v in (shared, own)
+    ]
+    found = attend(q, list(zip(laid_out, (seen, causal), strict=True)))
 
     k, v = (np.concatenate([np.repeat(a, 3, 1), b], 2) for a, b in zip(shared, own, strict=True))
     mask = np.concatenate([np.broadcast_to(seen, (2, 3, 4, 6)), causal], -1)
@@ -228,3 +234,46 @@ def test_causal_mask_by_hand():
         [[1, 0, 0], [1, 1, 0], [1, 1, 1]],  # padding sees itself
         [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
     ]
+
+
+@pytest.mark.parametrize("chunk", [1, 12, 18, 30, 1000])
+def test_log_probabilities_in_chunks_are_those_of_all_at_once(tiny_config, tiny_params, chunk):
+    """Six rows of five tokens: chunks of 1, 2 and 3 tokens a row, one not dividing five; all."""
+    rng = np.random.default_rng(0)
+    hidden = jnp.asarray(rng.normal(size=(2, 3, 5, tiny_config.hidden_size)), jnp.float32)
+    targets = rng.integers(0, tiny_config.vocab_size, (2, 3, 5))
+    weights = rng.normal(size=(2, 3, 5))
+
+    def plain(params, hidden):
+        scores = jax.nn.log_softmax(unembed(params, hidden))
+        chosen = jnp.take_along_axis(scores, targets[..., None], -1)[..., 0]
+        return (chosen * weights).sum(), chosen
+
+    def chunked(params, hidden):
+        chosen = token_logprobs(params, hidden, targets, chunk=chunk)
+        return (chosen * weights).sum(), chosen
+
+    want, expected = jax.grad(plain, argnums=(0, 1), has_aux=True)(tiny_params, hidden)
+    got, found = jax.jit(jax.grad(chunked, argnums=(0, 1), has_aux=True))(tiny_params, hidden)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_chunks_bound_the_scores_in_memory(tiny_config, tiny_params):
+    """No array of the compiled backward pass is as large as the scores of all tokens."""
+    hidden = jnp.ones((1, 2, 64, tiny_config.hidden_size))
+    targets = jnp.zeros((1, 2, 64), jnp.int32)
+
+    def largest(chunk):
+        def total(hidden):
+            return token_logprobs(tiny_params, hidden, targets, chunk=chunk).sum()
+
+        text = jax.jit(jax.grad(total)).lower(hidden).compile().as_text()
+        shapes = re.findall(r"f32\[([0-9,]+)\]", text)
+        sizes = [np.prod([int(n) for n in s.split(",")]) for s in shapes if s.endswith(tail)]
+        return max(sizes)
+
+    tail = f",{tiny_config.vocab_size}"
+    assert largest(0) >= 128 * tiny_config.vocab_size
+    assert largest(16) <= 16 * tiny_config.vocab_size

@@ -90,7 +90,8 @@ def test_numbers_are_hand_countable(evaluated):
     assert result["by_category"][first] == dict(
         zip(("success", "n", "low", "high"), (1.0, 2, *wilson(2, 2)), strict=True)
     )
-    assert result["by_category"]["empty"] == {"success": 0.0, "n": 0, "low": 0.0, "high": 1.0}
+    none_left = {"success": None, "n": 0, "low": None, "high": None}
+    assert result["by_category"]["empty"] == none_left
 
 
 def test_evaluation_leaves_the_run_and_the_bank_alone(whole, trained, evaluated):

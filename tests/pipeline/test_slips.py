@@ -2,12 +2,18 @@
 
 from types import SimpleNamespace
 
+import pytest
+
+from skillrl.config import EnvConfig
 from skillrl.envs import make_suite
+from skillrl.errors import EnvironmentLost, SkillRLError
 from skillrl.phases.collect import expert_episode
+from skillrl.presets import resolve
+from skillrl.types import Task
 
 
-def _episodes(slips: float):
-    suite = make_suite("alfworld", SimpleNamespace(data_dir="", max_steps=25))
+def _episodes(slips: float, suite=None):
+    suite = suite or make_suite("alfworld", SimpleNamespace(data_dir="", max_steps=25))
     collect = SimpleNamespace(expert_slips=slips, expert_episodes=6)
     session = SimpleNamespace(suite=suite, seed=0, config=SimpleNamespace(collect=collect))
     return [expert_episode(session, task) for task in suite.tasks("train")[:6]]
@@ -29,3 +35,31 @@ def test_slips_are_invalid_repetitions_that_the_expert_recovers_from():
 
 def test_without_slips_nothing_is_invalid():
     assert not any(step.invalid for episode in _episodes(0.0) for step in episode.steps)
+
+
+def test_search_has_no_slips_and_its_preset_says_so():
+    suite = make_suite("search", EnvConfig(name="search", max_steps=4))
+    assert _episodes(1.0, suite) == _episodes(0.0, suite)
+    assert resolve("search", mock=True).config.collect.expert_slips == 0
+
+
+@pytest.mark.parametrize("error", [EnvironmentLost("given up"), SkillRLError("buy more disk")])
+def test_a_lost_demonstration_is_recorded_and_what_a_person_can_repair_is_raised(error):
+    class Broken:
+        def reset(self, task):
+            raise error
+
+        def close(self):
+            pass
+
+    collect = SimpleNamespace(expert_slips=0.0, expert_episodes=1)
+    suite = SimpleNamespace(make=Broken, expert=lambda task: object())
+    session = SimpleNamespace(suite=suite, seed=0, config=SimpleNamespace(collect=collect))
+    task = Task("train/0001", "train", "pick", "win")
+    if isinstance(error, SkillRLError):
+        with pytest.raises(SkillRLError, match="more disk"):
+            expert_episode(session, task)
+        return
+    lost = expert_episode(session, task)
+    assert (lost.source, lost.won, lost.steps) == ("expert", False, ())
+    assert lost.error == "EnvironmentLost: given up"

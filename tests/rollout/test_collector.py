@@ -7,9 +7,10 @@ import pytest
 
 from skillrl.agent.agent import SkillAgent, render_response
 from skillrl.agent.prompt import PromptConfig
-from skillrl.errors import SkillRLError
+from skillrl.envs.alfworld.textworld import WorkerError
+from skillrl.errors import EnvironmentLost, SkillRLError
 from skillrl.inference.base import Generated, Sampling
-from skillrl.rollout.collector import Job, collect
+from skillrl.rollout.collector import LOST_IN_A_ROW, Job, collect
 from skillrl.types import Observation, StepResult, Task
 
 AGENT = SkillAgent(None, role="You act.", config=PromptConfig())
@@ -183,6 +184,59 @@ def test_an_environment_that_raises_ends_its_episode_alone(workers, step):
     del expected[2]
     assert found == expected
     assert all(handle.closed for handle in suite.made)
+
+
+def test_the_record_of_a_failed_episode_says_what_played_it():
+    def start():
+        return AGENT.episode(task, (), address=lambda s: (s,), bank_version=7)
+
+    task = Task("t0", "train", "pick", "win", {"steps": 1})
+    job = Job(task, start, member=1, repeat=2, skills=("gen_001",), bank_version=7)
+    engine = Engine()
+    engine.version = 12
+    suite = Suite({("t0", 1): fails})
+    found, *_ = collect([job, *list(jobs(2))[1:]], suite=suite, engine=engine, sampling=SAMPLING)
+    assert (found.member, found.repeat, found.skills) == (1, 2, ("gen_001",))
+    assert (found.policy_version, found.bank_version) == (12, 7)
+    assert found.error == "ConnectionError: the server is gone"
+
+
+def loses():
+    raise EnvironmentLost("given up")
+
+
+@pytest.mark.parametrize("workers", [0, 4])
+def test_a_run_whose_environments_are_all_lost_stops(workers):
+    many = LOST_IN_A_ROW + 3
+    with pytest.raises(SkillRLError, match="same command again"):
+        play(many, at={(f"t{i}", 1): loses for i in range(many)}, workers=workers, width=4)
+
+
+def test_rejected_actions_are_no_sign_of_a_server_that_is_gone():
+    def rejects():
+        raise EnvironmentLost("said no", rejected=True)
+
+    many = LOST_IN_A_ROW + 3
+    found, _, _ = play(many, at={(f"t{i}", 1): rejects for i in range(many - 1)}, width=1)
+    assert [bool(t.error) for t in found] == [True] * (many - 1) + [False]
+
+
+@pytest.mark.parametrize("workers", [0, 4])
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_call_in_which_every_episode_errored_stops(workers, count):
+    with pytest.raises(SkillRLError, match=rf"all {count} episodes.*gone.*same command again"):
+        play(count, at={(f"t{i}", 1): fails for i in range(count)}, workers=workers)
+
+
+def test_a_lost_process_of_the_real_engine_is_a_lost_environment():
+    assert issubclass(WorkerError, EnvironmentLost)
+
+
+def test_lost_episodes_between_good_ones_do_not_stop_a_run():
+    many = 3 * LOST_IN_A_ROW
+    lost = {i for i in range(many) if i % 8}
+    found, _, _ = play(many, at={(f"t{i}", 1): loses for i in lost}, width=1)
+    assert {i for i, t in enumerate(found) if t.error} == lost
 
 
 @pytest.mark.parametrize("workers", [0, 4])

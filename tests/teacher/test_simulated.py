@@ -5,9 +5,10 @@ import pytest
 from skillrl.skills import prompts
 from skillrl.skills.render import render_trajectory
 from skillrl.teacher.base import TeacherError
-from skillrl.teacher.diagnosis import causes
-from skillrl.teacher.reading import read_aim, read_recordings
 from skillrl.teacher.simulated import SimulatedTeacher, vocabulary
+from skillrl.teacher.simulated.household.diagnosis import causes
+from skillrl.teacher.simulated.household.reading import read_aim
+from skillrl.teacher.simulated.recordings import read_recordings
 from skillrl.types import Skill
 from tests.skills.builders import (
     CIRCLES,

@@ -14,7 +14,7 @@ from skillrl.errors import SkillRLError
 REMEDY = "Restore the file from the data release, or delete its folder."
 
 _TASK = re.compile(r'"Your task is to: (.*?)\."\s*\}\s*\]', re.DOTALL)
-_PUT = re.compile(r'\baction\s+PutObject\s*\{\s*template\s*::\s*"(move|put) ')
+_PUT = re.compile(r'action\s+PutObject\s*\{\s*template\s*::\s*"(move|put) ')
 _HELP = re.compile(r'"help\.feedback"\s*:\s*\[\s*\{\s*"rhs"\s*:\s*"([^"]*)"')
 _STOPS = re.compile(r"[;|<>\[\]#{}]")
 
@@ -72,16 +72,31 @@ def read_grammar(grammar: str, *, name: str) -> Grammar:
     Raises:
       SkillRLError: no task sentence or no put command; the message names `name`.
     """
-    sentence, put, helped = _TASK.search(grammar), _PUT.search(grammar), _HELP.search(grammar)
-    if sentence is None:
-        raise SkillRLError(f"{name}: no 'Your task is to: ' sentence in the grammar. {REMEDY}")
+    put, helped = _PUT.search(grammar), _HELP.search(grammar)
+    task, period = _task(grammar, name)
     if put is None:
         raise SkillRLError(f"{name}: the grammar has no 'move' or 'put' command. {REMEDY}")
-    kept = _STOPS.split(sentence[1], maxsplit=1)
-    task = re.sub(r'"([^"]*)"', r"\1", kept[0])
     return Grammar(
         task=task,
-        task_line=f"Your task is to: {task}{'' if len(kept) > 1 else '.'}",
+        task_line=f"Your task is to: {task}{period}",
         moves=put[1] == "move",
         help_text=helped[1].replace("\\n", "\n").lstrip() if helped else None,
     )
+
+
+def read_task(grammar: str, *, name: str) -> str:
+    """The task sentence alone, without the period: the one part that an index needs.
+
+    Raises:
+      SkillRLError: there is none; the message names `name`.
+    """
+    return _task(grammar, name)[0]
+
+
+def _task(grammar: str, name: str) -> tuple[str, str]:
+    """The task sentence and the period that is printed after it, if any."""
+    sentence = _TASK.search(grammar)
+    if sentence is None:
+        raise SkillRLError(f"{name}: no 'Your task is to: ' sentence in the grammar. {REMEDY}")
+    kept = _STOPS.split(sentence[1], maxsplit=1)
+    return re.sub(r'"([^"]*)"', r"\1", kept[0]), "" if len(kept) > 1 else "."

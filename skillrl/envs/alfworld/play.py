@@ -17,11 +17,9 @@ MAX_STEPS = 25
 
 def agent_observation(text: str, admissible: tuple[str, ...]) -> Observation:
     """What an agent sees: no welcome, no task line (the prompt states it), no ``help``."""
-    parts = [
-        part
-        for part in text.split("\n\n")
-        if not part.startswith(("-= Welcome", "Your task is to:"))
-    ]
+    # The task line is the last; everything after its beginning goes, blank lines and all.
+    scene = text.partition("\n\nYour task is to:")[0]
+    parts = [part for part in scene.split("\n\n") if not part.startswith("-= Welcome")]
     return Observation("\n\n".join(parts).strip(), tuple(a for a in admissible if a != "help"))
 
 

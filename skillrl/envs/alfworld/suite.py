@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from skillrl.envs.alfworld.engine import Engine
+from skillrl.config import AlfworldConfig
 from skillrl.envs.alfworld.expert import TemplateExpert
-from skillrl.envs.alfworld.files import index_games
-from skillrl.envs.alfworld.generate import CATEGORIES, make_game
-from skillrl.envs.alfworld.manifest import load_manifest, spec_of
+from skillrl.envs.alfworld.files import GameFile, data_directory, index_games
+from skillrl.envs.alfworld.generate import CATEGORIES
+from skillrl.envs.alfworld.manifest import load_manifest
+from skillrl.envs.alfworld.native import Backend, NativeBackend
 from skillrl.envs.alfworld.play import agent_observation
-from skillrl.envs.alfworld.world import World, load_game
+from skillrl.envs.alfworld.textworld import TextworldBackend, require_textworld
 from skillrl.envs.base import SPLITS, register
 from skillrl.errors import SkillRLError
 from skillrl.types import Observation, StepResult, Task
 
 _LOG = logging.getLogger(__name__)
-_CACHED_GAMES = 1024
 _SPEC_KEYS = ("scene", "room_seed", "task_seed")
 
 
@@ -28,11 +28,13 @@ class AlfworldSuite:
     """Household tasks played through text.
 
     Args:
-      config: ``data_dir``: a folder of official-format games, or "" for the generated ones;
-        ``max_steps``: step limit of an episode.
+      config: ``data_dir``: a folder of official-format games, ``env`` for the one that the
+        variable ALFWORLD_DATA names, or "" for the generated ones; ``max_steps``: step limit
+        of an episode; ``alfworld``: an `AlfworldConfig` (its defaults, if absent).
 
     Raises:
-      SkillRLError: `data_dir` holds no games, or `max_steps` is not positive.
+      SkillRLError: `data_dir` holds no games, `max_steps` is not positive, people's goals are
+        asked of generated games, or the real engine is asked for and not installed.
     """
 
     name = "alfworld"
@@ -42,9 +44,23 @@ class AlfworldSuite:
     def __init__(self, config: Any):
         if config.max_steps < 1:
             raise SkillRLError(f"max_steps={config.max_steps}: an episode needs at least one step")
+        own = getattr(config, "alfworld", AlfworldConfig())
+        data_dir = data_directory(config.data_dir)
+        if own.goals == "human" and not data_dir:
+            raise SkillRLError(
+                "env.alfworld.goals=human: generated games have no goals in people's words. Give "
+                "the released games with --set env.data_dir=DIR, or use "
+                "env.alfworld.goals=template."
+            )
+        if own.engine == "textworld":
+            require_textworld()
         self.max_steps: int = config.max_steps
-        self.simulated = "" if config.data_dir else "generated games"
-        self._tasks = _file_tasks(config.data_dir) if config.data_dir else None
+        self.simulated = "" if data_dir else "generated games"
+        self._human = own.goals == "human"
+        self._backend: Callable[[], Backend] = (
+            TextworldBackend if own.engine == "textworld" else NativeBackend
+        )
+        self._tasks = _file_tasks(data_dir, human=self._human) if data_dir else None
 
     def tasks(self, split: str) -> Sequence[Task]:
         """The fixed list of a split; raises SkillRLError for a split that does not exist."""
@@ -56,10 +72,12 @@ class AlfworldSuite:
 
     def make(self) -> AlfworldEnvironment:
         """A new, independent handle."""
-        return AlfworldEnvironment(self.max_steps)
+        return AlfworldEnvironment(self.max_steps, self._backend())
 
     def expert(self, task: Task) -> TemplateExpert | None:
         """A text-only expert, or None where the goal is a free sentence it cannot read."""
+        if self._human:
+            return None  # a sentence that looks like a template need not mean what that means
         try:
             return TemplateExpert(task.goal)
         except SkillRLError:
@@ -69,16 +87,18 @@ class AlfworldSuite:
 class AlfworldEnvironment:
     """Plays one task at a time. The text of a reset is the room alone: prompts state the task."""
 
-    def __init__(self, max_steps: int):
+    def __init__(self, max_steps: int, backend: Backend):
         self._max_steps = max_steps
-        self._engine: Engine | None = None
+        self._backend = backend
+        self._running = False
         self._steps = 0
 
     def reset(self, task: Task) -> Observation:
         """Starts `task`; raises SkillRLError where its game cannot be loaded or made."""
-        self._engine = Engine(_world_of(task))
+        self._running = False
+        reply = self._backend.reset(task)
+        self._running = True
         self._steps = 0
-        reply = self._engine.reset()
         return agent_observation(reply.observation, reply.admissible)
 
     def step(self, action: str) -> StepResult:
@@ -87,13 +107,13 @@ class AlfworldEnvironment:
         Raises:
           SkillRLError: there is no running episode.
         """
-        if self._engine is None:
+        if not self._running:
             raise SkillRLError("the episode is over or was never started: call reset(task) first")
-        reply = self._engine.step(action)
+        self._running = False  # for good, if the engine fails
+        reply = self._backend.step(action)
         self._steps += 1
         done = reply.won or self._steps >= self._max_steps
-        if done:
-            self._engine = None
+        self._running = not done
         return StepResult(
             observation=agent_observation(reply.observation, reply.admissible),
             done=done,
@@ -103,8 +123,9 @@ class AlfworldEnvironment:
         )
 
     def close(self) -> None:
-        """Drops the running episode, if any."""
-        self._engine = None
+        """Ends the running episode, if any, and the engine's process, if it has one."""
+        self._running = False
+        self._backend.close()
 
 
 @functools.lru_cache(maxsize=len(SPLITS))
@@ -121,54 +142,41 @@ def _generated_tasks(split: str) -> tuple[Task, ...]:
     )
 
 
-def _file_tasks(data_dir: str) -> dict[str, tuple[Task, ...]]:
+def _file_tasks(data_dir: str, *, human: bool) -> dict[str, tuple[Task, ...]]:
     index = index_games(data_dir)
-    if index.skipped:
-        reasons = ", ".join(f"{count} ({why})" for why, count in sorted(index.skipped.items()))
+    skipped = dict(index.skipped)
+    silent = {game.id for games in index.values() for game in games if not game.human}
+    if human and silent:
+        skipped["no annotation with a goal"] = len(silent)
+    if skipped:
+        reasons = ", ".join(f"{count} ({why})" for why, count in sorted(skipped.items()))
         _LOG.warning("%s: games left out: %s", data_dir, reasons)
     if len({tuple(games) for games in index.values()}) == 1:
         _LOG.warning(
             "%s: has no split folders, so train and the held-out splits are the same games",
             data_dir,
         )
+    if human and all(game.id in silent for games in index.values() for game in games):
+        raise SkillRLError(
+            f"{data_dir}: no game has a goal in people's words, which are in the traj_data.json "
+            "next to it (turk_annotations). Unpack json_2.1.1_json.zip over the games, or use "
+            "env.alfworld.goals=template."
+        )
     return {
         split: tuple(
-            Task(
-                id=game.id,
-                split=split,
-                category=game.category,
-                goal=game.goal,
-                payload={"game": str(game.path)},
-            )
+            _file_task(game, split, human=human)
             for game in games
+            if not (human and game.id in silent)
         )
         for split, games in index.items()
     }
 
 
-def _world_of(task: Task) -> World:
-    game = task.payload.get("game")
-    if isinstance(game, str):
-        return _loaded(game)
-    if not isinstance(game, Mapping) or not set(_SPEC_KEYS) <= set(game):
-        raise SkillRLError(
-            f"task {task.id}: payload {dict(task.payload)!r} names no game; take tasks from "
-            "AlfworldSuite.tasks"
-        )
-    return _generated(task.category, *(game[key] for key in _SPEC_KEYS))
-
-
-@functools.lru_cache(maxsize=_CACHED_GAMES)
-def _loaded(path: str) -> World:
-    return load_game(path)
-
-
-@functools.lru_cache(maxsize=_CACHED_GAMES)
-def _generated(category: str, scene: int, room_seed: int, task_seed: int) -> World:
-    entry = {
-        "category": category,
-        "scene": scene,
-        "room_seed": room_seed,
-        "task_seed": task_seed,
-    }
-    return World.from_game(make_game(spec_of(entry)))
+def _file_task(game: GameFile, split: str, *, human: bool) -> Task:
+    return Task(
+        id=f"{game.id}@human{game.annotation}" if human else game.id,
+        split=split,
+        category=game.category,
+        goal=game.human if human else game.goal,
+        payload={"game": str(game.path)},
+    )

@@ -1,14 +1,12 @@
-"""Reading recordings back from a teacher's prompt, for the simulated teacher.
-
-Knows the layout of `skills.render` and the wording of household text games (ALFWorld);
-of other environments it reads actions and validity, and no more.
-"""
+"""Reading household text games (ALFWorld): what the goal asks for, and what happened."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Sequence
+
+from skillrl.teacher.simulated.recordings import Move, Recording
 
 APPLIANCES = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
 
@@ -27,30 +25,10 @@ _GOALS = (
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Move:
-    """One step: what was done, why it was invalid ("" if it was not), what came of it."""
-
-    action: str
-    invalid: str
-    result: str
-
-    @property
-    def wasted(self) -> bool:
-        """Nothing came of it."""
-        return bool(self.invalid) or self.result.startswith("Nothing happens")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Recording:
-    """A trajectory as the prompt tells it."""
-
-    id: str
-    goal: str
-    category: str
-    won: bool
-    opening: str
-    moves: tuple[Move, ...]
+_ACTION = re.compile(
+    rf"go to {_NAME}|(?:open|close|examine|use|toggle|turn on) {_NAME}|take {_NAME} from {_NAME}"
+    rf"|(?:move|put) {_NAME} (?:to|in/on|in|on) {_NAME}|(?:clean|heat|cool|slice) {_NAME} with .+"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,46 +42,18 @@ class Aim:
     look: bool
 
 
-def read_recordings(text: str) -> list[Recording]:
-    """All recordings of a prompt, in order."""
-    found = []
-    for block in re.split(r"^=== Trajectory ", text, flags=re.M)[1:]:
-        lines = block.split("\n=== End")[0].split("\n")
-        head = {"Task": "", "Category": "", "Outcome": "", "Observation": ""}
-        moves: list[dict[str, str]] = []
-        for line in lines[1:]:
-            label, _, value = line.partition(": ")
-            if line.startswith("Step "):
-                moves.append({})
-            elif moves:
-                moves[-1].setdefault(label, value)
-            elif label in head:
-                head[label] = value
-        found.append(
-            Recording(
-                id=lines[0].strip(),
-                goal=head["Task"],
-                category=head["Category"],
-                won=head["Outcome"].startswith("success"),
-                opening=head["Observation"],
-                moves=tuple(
-                    Move(
-                        action=move.get("Action", ""),
-                        invalid=move.get("Valid", "").partition("no, ")[2],
-                        result=move.get("Result", ""),
-                    )
-                    for move in moves
-                ),
-            )
-        )
-    return found
+NO_AIM = Aim("", "", "", False, False)
 
 
-def read_skills(text: str) -> list[tuple[str, str, str, str]]:
-    """(id, category, title, principle) of the skills that a prompt lists."""
-    return re.findall(
-        r"^\[(\w+)\] \(([^)]*)\) (.*?): (.*?)(?: \(won \d+ of \d+\))?$", text, flags=re.M
-    )
+def evidence(recording: Recording) -> int:
+    """How many of the actions, and the goal too, are those of a household text game."""
+    goal = any(re.search(form, recording.goal.lower()) for form in _GOALS)
+    return goal + sum(bool(_ACTION.fullmatch(move.action)) for move in recording.moves)
+
+
+def wasted(move: Move) -> bool:
+    """Nothing came of it."""
+    return bool(move.invalid) or move.result.startswith("Nothing happens")
 
 
 def read_aim(recording: Recording) -> Aim:
@@ -158,7 +108,7 @@ def read_facts(recording: Recording, thing: str) -> Facts:
     listed = re.compile(rf"\b{re.escape(thing)} \d+") if thing else None
     seen = bool(listed and listed.search(recording.opening))
     for move in recording.moves:
-        if move.wasted:
+        if wasted(move):
             continue
         action = move.action
         seen = seen or bool(listed and listed.search(move.result))
@@ -189,7 +139,7 @@ def read_facts(recording: Recording, thing: str) -> Facts:
         treated=tuple(treated),
         lamps=tuple(lamps),
         opened=opened,
-        wasted=sum(move.wasted for move in recording.moves),
+        wasted=sum(wasted(move) for move in recording.moves),
     )
 
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from skillrl.teacher.reading import Aim, Recording, kind_of, read_aim, read_facts
+from skillrl.teacher.simulated.domain import short
+from skillrl.teacher.simulated.household.reading import (
+    Aim,
+    kind_of,
+    read_aim,
+    read_facts,
+    wasted,
+)
+from skillrl.teacher.simulated.recordings import Recording
 
-_SHORTEST, _LONGEST = 4, 9
+_LONGEST = 9  # words
 
 THOUGHT_FORMS = (
     "I seek a {thing} at {place}.",
@@ -37,12 +45,9 @@ def think(recording: Recording) -> list[str]:
     held, delivered = "", 0
     thoughts = []
     for at, move in enumerate(recording.moves):
-        ahead = [m.action for m in recording.moves[at:] if not m.wasted]
-        words = _thought(move.action, ahead, aim, held, delivered).split()
-        if len(words) > _LONGEST:
-            words = [*words[: _LONGEST - 1], words[_LONGEST - 1].rstrip(",.") + "."]
-        thoughts.append(" ".join(words))
-        if move.wasted:
+        ahead = [m.action for m in recording.moves[at:] if not wasted(m)]
+        thoughts.append(short(_thought(move.action, ahead, aim, held, delivered), _LONGEST))
+        if wasted(move):
             continue
         if match := re.fullmatch(r"take (.+) from .+", move.action):
             held = match[1]

@@ -1,0 +1,11 @@
+"""Plays an environment and says what breaks the contract.
+
+    python launchers/check_env.py --env=mine --set env.module=mine.py
+
+The same as ``skillrl check``; ``--help`` lists the flags.
+"""
+
+from skillrl import cli
+
+if __name__ == "__main__":
+    cli.launch("check")

@@ -1,0 +1,77 @@
+"""The course in search: one that looks up a name and answers the first thing it reads.
+
+It practises in worlds of other facts than the one that is trained and tested on, so that it
+learns to read and not what is true there.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from tiny_policies.course import Course, Stage
+
+from skillrl.agent.prompt import Past, PromptConfig
+from skillrl.envs import Environment, Expert
+from skillrl.envs.search.careless import CarelessExpert
+from skillrl.envs.search.environment import SearchEnvironment
+from skillrl.envs.search.expert import QuestionExpert, read_documents
+from skillrl.envs.search.suite import generated_world
+from skillrl.types import Observation, Task
+
+MAX_STEPS = 4
+WORLDS = 8
+
+
+def _expert(task: Task, careless: bool) -> Expert:
+    return CarelessExpert(task.goal) if careless else QuestionExpert(task.goal)
+
+
+def _practice(rng: random.Random) -> tuple[Task, Environment]:
+    retriever, tasks = generated_world(rng.randint(1, WORLDS))
+    return rng.choice(tasks["train"]), SearchEnvironment(retriever, max_steps=MAX_STEPS, top_k=3)
+
+
+def _random_move(task: Task, observation: Observation, rng: random.Random) -> str:
+    """A search for a word or two of the question, or for something that was read."""
+    titles = [title for title, _ in read_documents(observation.text)]
+    words = task.goal.rstrip("?").split()
+    at = rng.randrange(len(words))
+    return f"<search>{rng.choice([' '.join(words[at : at + 2]), *titles])}</search>"
+
+
+def _slip(
+    task: Task, action: str, past: Sequence[Past], observation: Observation, rng: random.Random
+) -> str:
+    """The same again, the whole question, or an answer out of place."""
+    return rng.choice(
+        [
+            past[-1].action if past else "",
+            f"<search>{task.goal.rstrip('?')}</search>",
+            "",
+            _random_move(task, observation, rng),
+        ]
+    )
+
+
+COURSE = Course(
+    env="search",
+    max_steps=MAX_STEPS,
+    prompts=PromptConfig(history_length=1, max_prompt_length=1024, max_observation_tokens=320),
+    other_prompts=(PromptConfig(history_length=2),),
+    stages=(
+        Stage(400, 16, 0.0, 0.020, 0.0120, 0.95, 1.00, 0.20, 0.5),
+        Stage(160, 16, 0.5, 0.012, 0.0030, 0.95, 1.00, 0.20, 0.5),
+        Stage(300, 16, 0.5, 0.008, 0.0004, 0.95, 1.00, 0.20, 0.5),
+        Stage(70, 16, 0.5, 0.0045, 0.0003, 0.1, 0.1, 0.20, 0.5),
+    ),
+    expert=_expert,
+    random_move=_random_move,
+    slip=_slip,
+    similarity_threshold=-1.0,  # questions and advice share few words
+    noisy=lambda index: index // 4 % 2 == 0,  # of all four categories
+    practice=_practice,
+    prefixes=(72, 192),
+    buckets=(16, 112, 128, 192, 240),
+    responses=(20,),
+)

@@ -1,0 +1,83 @@
+"""The course in WebShop: a shopper that knows how to shop, and insists on what is not there.
+
+It needs no careless stage: after imitation alone it clicks the options that it was asked for
+whether or not the product has them, and most of its episodes end in that.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from tiny_policies.course import Course, Stage
+
+from skillrl.agent.prompt import Past, PromptConfig
+from skillrl.envs.webshop.careless import OPTIONS, WORDS, careless_goal
+from skillrl.envs.webshop.expert import ShopExpert, parse_goal
+from skillrl.envs.webshop.generate import asin_parts
+from skillrl.types import Observation, Task
+
+MAX_STEPS = 15
+
+
+def _expert(task: Task, careless: bool) -> ShopExpert:
+    if not careless:
+        return ShopExpert(task.goal)
+    heeded = (WORDS, OPTIONS) if len(task.goal) % 4 == 0 else (WORDS,)
+    return ShopExpert(careless_goal(task.goal, heeded))
+
+
+def _random_move(task: Task, observation: Observation, rng: random.Random) -> str:
+    action = rng.choice(observation.admissible)
+    return _search(task, rng) if action.startswith("search[") else action
+
+
+def _search(task: Task, rng: random.Random) -> str:
+    """A search for some of the goal's words."""
+    words = parse_goal(task.goal).phrase.split()
+    keep = sorted(rng.sample(range(len(words)), rng.randint(1, len(words))))
+    return f"search[{' '.join(words[i] for i in keep)}]"
+
+
+def _slip(
+    task: Task, action: str, past: Sequence[Past], observation: Observation, rng: random.Random
+) -> str:
+    """A click on what is not on this page, a product's number miscopied, or the same again."""
+    asins = [a for a in observation.admissible if a[6:-1].isdigit()]
+    first, second = (rng.choice(asin_parts()) for _ in range(2))
+    goal = parse_goal(task.goal)
+    return rng.choice(
+        [
+            past[-1].action if past else "click[buy now]",
+            "click[buy now]",
+            rng.choice([f"click[{value}]" for _, value in goal.options] or ["click[features]"]),
+            f"{rng.choice(asins)[:11]}{second}]" if asins else f"click[{first}{second}]",
+            f"click[{first}{second}]",
+            _search(task, rng) if rng.random() < 0.5 else "",
+        ]
+    )
+
+
+COURSE = Course(
+    env="webshop",
+    max_steps=MAX_STEPS,
+    prompts=PromptConfig(
+        history_length=0,
+        action_history=MAX_STEPS,
+        max_prompt_length=1024,
+        max_observation_tokens=320,
+    ),
+    other_prompts=(PromptConfig(history_length=2),),
+    stages=(
+        Stage(260, 8, 0.0, 0.020, 0.0120, 0.95, 1.00, 0.25, 0.5),
+        Stage(140, 8, 0.5, 0.012, 0.0030, 0.95, 1.00, 0.25, 0.5),
+        Stage(110, 8, 0.5, 0.008, 0.0004, 0.95, 1.00, 0.25, 0.5),
+    ),
+    expert=_expert,
+    random_move=_random_move,
+    slip=_slip,
+    phrases=lambda texts: (*asin_parts(), "' [SEP] '"),
+    prefixes=(112, 240),
+    buckets=(64, 96, 128, 160, 208, 256, 320, 448),
+    responses=(24,),
+)

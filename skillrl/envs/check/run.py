@@ -1,0 +1,141 @@
+"""All checks of an environment, in the order in which they make sense."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+from skillrl.config import EnvConfig
+from skillrl.envs.base import Suite, answer_form
+from skillrl.envs.check import episodes as answers
+from skillrl.envs.check import manifest
+from skillrl.envs.check.expert import check_expert
+from skillrl.envs.check.findings import Broken, Check, Finding, collected
+from skillrl.envs.check.handles import check_closing
+from skillrl.envs.check.play import Played, handle, play, random_moves, sample
+from skillrl.envs.check.process import check_process
+
+_PROBED = 6  # episodes of the checks that play from the start for every question
+
+
+def examine(suite: Suite, config: EnvConfig, *, episodes: int = 6) -> Iterator[Check]:
+    """Plays `suite` and yields one check after the other; ends early where playing cannot go on.
+
+    Args:
+      suite: made by ``make_suite(config.name, config)``.
+      config: settings, for the second process.
+      episodes: tasks of each split that are played.
+    """
+    shape = check("protocol", "attributes and methods", lambda: _protocol(suite, config.name))
+    yield shape
+    if shape.findings:
+        return
+    manifests, broken = manifest.read_manifests(suite)
+    sizes = ", ".join(f"{split} {len(tasks)}" for split, tasks in manifests.items())
+    if broken:
+        yield Check("manifests", sizes or "no split", tuple(broken))
+        return
+    before = manifest.snapshot(manifests)
+    yield check(
+        "manifests",
+        sizes,
+        lambda: manifest.check_tasks(suite, manifests),
+        lambda: manifest.check_unchanged(
+            manifests, manifest.read_manifests(suite)[0], "the next time"
+        ),
+        notes=manifest.notes(suite, manifests),
+    )
+    yield check(
+        "splits",
+        "ids, goals and payloads of all tasks",
+        lambda: manifest.check_distinct(manifests),
+        lambda: manifest.check_leaks(suite, manifests),
+    )
+    tasks = [task for group in manifests.values() for task in sample(group, episodes)]
+    played, failed = _play(suite, tasks)
+    steps = sum(len(one.actions) for one in played)
+    first = check(
+        "answers",
+        f"{len(tasks)} episodes of random actions, {steps} steps",
+        lambda: failed,
+        lambda: answers.check_answers(played, suite.max_steps),
+    )
+    yield first
+    if not played:
+        return
+    said = {finding.expected for finding in first.findings}
+    wrong, notes, shown = check_expert(suite, tasks, answer_form(suite))
+    yield check(
+        "expert",
+        f"{len(shown)} episodes, twice",
+        lambda: wrong,
+        lambda: [
+            finding
+            for finding in answers.check_answers(shown, suite.max_steps)
+            if finding.expected not in said  # once is enough
+        ],
+        notes=notes,
+    )
+    # Random actions seldom come far; what the expert has seen is compared as well.
+    known = [one for pair in itertools.zip_longest(played, shown) for one in pair if one]
+    yield from _replayed(suite, known)
+    yield check("closing", "twice, early; what is left", lambda: check_closing(suite, known))
+    yield check(
+        "processes",
+        "the same in a second process, with another PYTHONHASHSEED",
+        lambda: check_process(config, manifests, known),
+        lambda: manifest.check_kept(before, manifests),
+    )
+
+
+def check(
+    name: str, looked_at: str, *asked: Callable[[], Sequence[Finding]], notes: Sequence[str] = ()
+) -> Check:
+    """Asks questions, one after the other; what the environment raises is a finding too."""
+    found: list[Sequence[Finding]] = []
+    for question in asked:
+        try:
+            found.append(question())
+        except Broken as broken:
+            found.append([broken.finding])
+    return Check(name, looked_at, collected(*found), tuple(notes))
+
+
+def _protocol(suite: Suite, name: str) -> list[Finding]:
+    found = manifest.check_suite(suite, name)
+    return found or manifest.check_handle(suite)
+
+
+def _play(suite: Suite, tasks: Sequence) -> tuple[list[Played], list[Finding]]:
+    """An episode of every task, each on a handle of its own."""
+    form = answer_form(suite)
+    played, failed = [], []
+    for task in tasks:
+        try:
+            with handle(suite) as environment:
+                moves = random_moves(task, form)
+                played.append(play(environment, task, moves, limit=suite.max_steps))
+        except Broken as broken:
+            failed.append(broken.finding)
+    return played, failed
+
+
+def _replayed(suite: Suite, played: Sequence[Played]) -> Iterator[Check]:
+    form, few = answer_form(suite), played[:_PROBED]
+    yield check(
+        "determinism",
+        f"{len(played)} episodes again, on new and on used handles",
+        lambda: answers.check_repeats(suite, played),
+    )
+    yield check(
+        "independence",
+        f"{len(played)} episodes in turn and on threads",
+        lambda: answers.check_apart(suite, played),
+    )
+    yield check(
+        "actions",
+        "what is offered is understood, what is not gets an answer",
+        lambda: answers.check_offered(suite, few, form),
+        lambda: answers.check_any_text(suite, few, form),
+    )
+    yield check("end", "nothing goes on after done", lambda: answers.check_end(suite, played))

@@ -1,0 +1,56 @@
+"""What a careless agent makes of a question: one search, and the first thing it reads.
+
+A policy that imitates it knows the format and the words, but does not read which of
+several facts was asked for, and stops after the first of two hops: a weakness that
+reinforcement learning can mend.
+"""
+
+from __future__ import annotations
+
+import re
+
+from skillrl.envs.base import Move
+from skillrl.envs.search.expert import read_documents
+from skillrl.envs.search.questions import Comparison, parse_question
+from skillrl.envs.search.relations import KINDS, NAMES, VALUES
+from skillrl.types import Observation
+
+
+def words_of(kind: str) -> re.Pattern[str]:
+    """A pattern of everything that may be a value of `kind`."""
+    if kind in KINDS:
+        first, last = ("|".join(words.split()) for words in NAMES[kind])
+        return re.compile(rf"\b(?:{first}) (?:{last})\b")
+    return re.compile(rf"\b(?:{'|'.join(VALUES[kind].split())})\b")
+
+
+_ANYTHING = re.compile("|".join(words_of(kind).pattern for kind in (*KINDS, *VALUES)))
+
+
+class CarelessExpert:
+    """Searches the first name of the question, and answers the first thing it then reads.
+
+    That is whatever document 1 says first, unless it is in the question; of two things
+    compared, the first. It, too, needs nothing but the newest observation.
+
+    Args:
+      question: of the generated world.
+
+    Raises:
+      SkillRLError: the question is none.
+    """
+
+    def __init__(self, question: str):
+        self._question = question
+        goal = parse_question(question)
+        self._compares = isinstance(goal, Comparison)
+        self._name = goal.a if isinstance(goal, Comparison) else goal.name
+
+    def act(self, observation: Observation) -> Move:
+        """The next search, or the answer."""
+        documents = read_documents(observation.text)
+        if not documents:
+            return Move(f"Find {self._name}.", f"<search>{self._name}</search>")
+        read = [] if self._compares else _ANYTHING.findall(documents[0][1])
+        new = [thing for thing in read if thing not in self._question]
+        return Move("Found it.", f"<answer>{next(iter(new), self._name)}</answer>")

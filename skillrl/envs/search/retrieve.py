@@ -1,0 +1,89 @@
+"""The two dialects of ``POST /retrieve``: what a client asks, and what a server answers.
+
+``single`` (SkyRL-gym, verl-agent, SkillRL): {"query": "...", "topk": 3, "return_scores": true}
+``batched`` (Search-R1): {"queries": ["..."], "topk": 3, "return_scores": true}
+
+Both are answered by {"result": [[{"document": {"id", "contents"}, "score"}, ...], ...]}, one
+inner list per query; without ``return_scores`` the documents stand there bare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from skillrl.envs.search.documents import Document, Hit, RetrievalError, Retriever
+from skillrl.errors import SkillRLError
+
+DEFAULT_TOP_K = 3
+MAX_TOP_K = 100
+MAX_QUERIES = 1024
+
+
+def request(query: str, top_k: int, *, dialect: str) -> dict[str, Any]:
+    """The body that asks one query, with scores."""
+    asked = {"queries": [query]} if dialect == "batched" else {"query": query}
+    return {**asked, "topk": top_k, "return_scores": True}
+
+
+def read_reply(reply: Any) -> list[Hit]:
+    """The hits of a reply to one query; bare documents have the score 0.
+
+    Raises:
+      RetrievalError: it is not of the form above.
+    """
+    try:
+        (found,) = reply["result"]
+        return [_hit(entry) for entry in found]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RetrievalError(
+            "the /retrieve server's answer is not {'result': [[{'document': {'contents'}, "
+            f"'score'}}, ...]]}} but {_shown(reply)} ({type(error).__name__}: {error})"
+        ) from None
+
+
+def answer(payload: Any, retriever: Retriever) -> dict[str, Any]:
+    """What a server answers to the JSON body `payload`, in whichever dialect it is.
+
+    Raises:
+      SkillRLError: the body is in neither; the message says what is wrong with it.
+      RetrievalError: the retriever failed.
+    """
+    if not isinstance(payload, Mapping):
+        raise SkillRLError(f"the body is {_shown(payload)}; send a JSON object with a query")
+    if ("query" in payload) == ("queries" in payload):
+        raise SkillRLError("the body needs either 'query' (a text) or 'queries' (a list of texts)")
+    queries = payload["queries"] if "queries" in payload else [payload["query"]]
+    if not isinstance(queries, list) or not all(isinstance(query, str) for query in queries):
+        raise SkillRLError("'query' is a text, and 'queries' a list of texts")
+    if len(queries) > MAX_QUERIES:
+        raise SkillRLError(f"{len(queries)} queries at once: send at most {MAX_QUERIES}")
+    top_k = payload.get("topk")
+    if top_k is None:
+        top_k = DEFAULT_TOP_K
+    if not isinstance(top_k, int) or isinstance(top_k, bool) or not 1 <= top_k <= MAX_TOP_K:
+        raise SkillRLError(f"'topk' is {_shown(top_k)}; it is a number from 1 to {MAX_TOP_K}")
+    scores = payload.get("return_scores", False)
+    if not isinstance(scores, bool):
+        raise SkillRLError(f"'return_scores' is {_shown(scores)}; it is true or false")
+    found = [retriever.search(query, top_k) for query in queries]
+    return {"result": [[_entry(hit, scores=scores) for hit in hits] for hits in found]}
+
+
+def _entry(hit: Hit, *, scores: bool) -> dict[str, Any]:
+    document = {"id": hit.document.id, "contents": hit.document.contents}
+    return {"document": document, "score": hit.score} if scores else document
+
+
+def _hit(entry: Any) -> Hit:
+    document = entry.get("document", entry) if isinstance(entry, Mapping) else entry
+    contents = document["contents"]
+    if not isinstance(contents, str):
+        raise TypeError(f"contents are {_shown(contents)}, not a text")
+    score = entry.get("score", 0.0)
+    return Hit(Document(str(document.get("id", "")), contents), float(score or 0.0))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -1,0 +1,93 @@
+"""From a suite and a dialect to an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
+
+from skillrl.envs.base import Suite
+from skillrl.envs.serve import agentgym, openenv
+from skillrl.envs.serve.catalogue import Catalogue
+from skillrl.envs.serve.http import (
+    BadRequest,
+    LimitRequests,
+    RefuseForeignOrigins,
+    TooLarge,
+    bad_request,
+    full,
+    too_large,
+)
+from skillrl.envs.serve.retrieve import Answer, retrieve_routes, retriever_answer
+from skillrl.envs.serve.sessions import Sessions, SessionsFull
+
+
+def spoken(dialect: str, suite: Suite) -> str:
+    """``agentgym`` as the one of its two shapes that fits the environment; else as it is."""
+    if dialect != "agentgym":
+        return dialect
+    return "agentgym-webshop" if suite.name == "webshop" else "agentgym-alfworld"
+
+
+def make_app(
+    suite: Suite,
+    dialect: str,
+    *,
+    max_sessions: int,
+    session_ttl: float,
+    workers: int = 8,
+    answer: Answer | None = None,
+    loopback: bool = True,
+) -> Starlette:
+    """An application that serves `suite`.
+
+    Args:
+      suite: what is served.
+      dialect: one of `skillrl.envs.serve.DIALECTS`.
+      max_sessions: episodes at once.
+      session_ttl: seconds after which an unused session is closed.
+      workers: threads on which environments step.
+      answer: for ``retrieve``; None takes the suite's own retriever.
+      loopback: bound to this machine alone, so that pages of other hosts are refused.
+
+    Raises:
+      SkillRLError: nothing of the kind to serve in this suite.
+    """
+    from skillrl import __version__
+
+    sessions = Sessions(suite, limit=max_sessions, ttl=session_ttl, workers=workers)
+    routes: list[BaseRoute]
+    if dialect == "retrieve":
+        routes = [*retrieve_routes(sessions, answer or retriever_answer(suite))]
+    elif dialect == "openenv":
+        routes = openenv.routes(sessions, Catalogue(suite), version=__version__)
+    else:
+        shape = spoken(dialect, suite)
+        make = {
+            "agentgym-alfworld": agentgym.alfworld_routes,
+            "agentgym-webshop": agentgym.webshop_routes,
+        }[shape]
+        routes = [*make(sessions, Catalogue(suite))]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(sessions.keep_sweeping())
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            await sessions.shutdown()
+
+    origins = [Middleware(RefuseForeignOrigins)] if loopback else []
+    app = Starlette(
+        routes=routes,
+        middleware=[*origins, Middleware(LimitRequests)],
+        exception_handlers={BadRequest: bad_request, TooLarge: too_large, SessionsFull: full},
+        lifespan=lifespan,
+    )
+    app.state.sessions = sessions
+    return app

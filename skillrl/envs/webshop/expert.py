@@ -1,0 +1,281 @@
+"""An expert that reads only what an agent reads: the goal sentence, pages, admissible actions.
+
+It searches with the words of the goal, opens the first product of the results that fits by
+title and price and was not opened before, goes back if the options it needs are missing, reads
+the features where the title does not name all that is wanted, chooses the options and buys.
+Where nothing fits, as in shops that say little in titles, it takes what is most similar.
+
+It knows no more than a prompt with `agent.action_history` shows: the newest page and which
+actions were done, in which order. So nothing that it read on an earlier page counts, and what it
+finds out must leave a trace in its actions: from features that fit it goes back to the product,
+from others to the search.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from skillrl.envs.base import Move
+from skillrl.errors import SkillRLError
+from skillrl.types import Observation
+
+BUY, FEATURES, PREVIOUS, NEXT, START = (
+    "click[buy now]",
+    "click[features]",
+    "click[< prev]",
+    "click[next >]",
+    "click[back to search]",
+)
+
+_PAGE_SIZE = 10
+_PRICE_TAIL = re.compile(r",? and price lower than (\d+(?:\.\d+)?) dollars\.?$")
+_OPTIONS = re.compile(r"(.*) with ([^:]+: .*)")
+_NEXT_OPTION = re.compile(r", and (?=(?:(?!, and )[^:])+: )")
+_RESULTS = re.compile(r"Page (\d+) \(Total results: (\d+)\)")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_CLICK = re.compile(r"click\[(.+)\]")
+_ASIN = re.compile(r"(?=[a-z]*\d)[a-z0-9]{10}")
+_CHOSEN = re.compile(r"You have clicked (.+)\.")
+_MARKUP = re.compile(r"\[(?:clicked )?button_?\]")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ShoppingGoal:
+    """A synthetic goal sentence, understood.
+
+    Attributes:
+      phrase: attributes and kind of product as the sentence has them, without commas.
+      options: (name, value) pairs in the order of the sentence.
+      below: dollars that the price must not exceed; None without a limit.
+    """
+
+    phrase: str
+    options: tuple[tuple[str, str], ...] = ()
+    below: float | None = None
+
+    @property
+    def words(self) -> frozenset[str]:
+        """What title and features of a fitting product contain."""
+        return _words(self.phrase)
+
+
+def parse_goal(sentence: str) -> ShoppingGoal:
+    """Reads ``Find me A, B kind with color: red, and size: small, and price lower than ...``.
+
+    Raises:
+      SkillRLError: the sentence does not begin with ``Find me`` (people's instructions do not).
+    """
+    text = sentence.strip().rstrip(".")
+    if not text.lower().startswith("find me "):
+        raise SkillRLError(
+            f"goal {sentence!r}: not a synthetic goal of WebShop ('Find me ...'), so the text-only "
+            "expert cannot shop for it. Play this task with a policy."
+        )
+    text, below = text[len("find me ") :], None
+    if match := _PRICE_TAIL.search(text):
+        text, below = text[: match.start()], float(match[1])
+    options: tuple[tuple[str, str], ...] = ()
+    if match := _OPTIONS.fullmatch(text):
+        text = match[1]
+        pairs = (pair.split(": ", 1) for pair in _NEXT_OPTION.split(match[2]))
+        options = tuple((name, value) for name, value in pairs)
+    return ShoppingGoal(" ".join(text.replace(",", " ").split()), options, below)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """A product on a page of results: the click that opens it, and what the page says of it."""
+
+    action: str
+    title: str
+    price: str
+
+
+def read_results(observation: Observation) -> list[Result]:
+    """The products on a page of results, in its order; none on any other page."""
+    parts = page_parts(observation.text)
+    places = {part.lower(): place for place, part in reversed(list(enumerate(parts)))}
+    if not _RESULTS.search(observation.text):
+        return []
+    found = []
+    for action in observation.admissible:
+        match = _CLICK.fullmatch(action)
+        place = places.get(match[1], len(parts)) if match else len(parts)
+        if place + 2 < len(parts) and parts[place + 2].startswith("$"):
+            found.append(Result(action, parts[place + 1], parts[place + 2]))
+    return found
+
+
+def page_parts(text: str) -> list[str]:
+    """The visible strings of a page in `text` or `text_rich` mode, without quotes and markup."""
+    parts = re.split(r"\[SEP\]|\n", _MARKUP.sub(" ", text))
+    return [part.strip().strip("'\"").strip() for part in parts]
+
+
+class ShopExpert:
+    """Shops for one goal; make a new one for the next episode.
+
+    Args:
+      goal_text: a synthetic goal sentence.
+      done: actions that were done before, to go on with somebody else's episode; of those
+        done several times, only the last counts, as in a prompt.
+
+    Raises:
+      SkillRLError: the sentence is not a synthetic one (see `parse_goal`).
+    """
+
+    def __init__(self, goal_text: str, done: Sequence[str] = ()):
+        self.goal = parse_goal(goal_text)
+        self._done = list(dict.fromkeys(reversed(done)))[::-1]  # each once, at its last use
+        self._last = ""
+
+    def played(self, action: str) -> None:
+        """Says what was done instead of the last move of `act`; "" if nothing was possible.
+
+        A page does not show which options are chosen, so without this the expert takes its own
+        moves for done, as the history in a prompt shows those that really were.
+        """
+        self._last = action
+
+    def act(self, observation: Observation) -> Move:
+        """The next move, always an admissible one, given the newest observation."""
+        if self._last:
+            self._done = [action for action in self._done if action != self._last] + [self._last]
+        move = self._move(observation)
+        self._last = move.action
+        return move
+
+    def _move(self, observation: Observation) -> Move:
+        actions = observation.admissible
+        if BUY in actions:
+            return self._item(observation)
+        if match := _RESULTS.search(observation.text):
+            return self._results(observation, page=int(match[1]), total=int(match[2]))
+        if any(action.startswith("search[") for action in actions) and START not in actions:
+            return Move("I search for it.", f"search[{self.goal.phrase}]")
+        return self._sub_page(observation)
+
+    def _results(self, observation: Observation, *, page: int, total: int) -> Move:
+        results = [r for r in read_results(observation) if self._affordable(r.price)]
+        age = {action: number for number, action in enumerate(self._done)}
+        new = [r for r in results if r.action not in age]
+        for result in new:
+            if self.goal.words <= _words(result.title):
+                return Move(self._fits(), result.action)
+        near = max((self._likeness(r) for r in new), default=0)
+        settle = self._settles()
+        if near > (0 if settle else len(self.goal.words) // 2):
+            likely = next(r for r in new if self._likeness(r) == near)
+            thought = "Nothing fits better." if settle else "It may fit, I read more."
+            return Move(thought, likely.action)
+        if page * _PAGE_SIZE < total and NEXT in observation.admissible:
+            return Move("Nothing new fits here.", NEXT)
+        enough = 1 if settle else len(self.goal.words)
+        again = [r for r in results if self._likeness(r) >= enough]
+        if again:
+            oldest = min(again, key=lambda r: age[r.action])
+            return Move("Nothing new fits, look again.", oldest.action)
+        return Move("Nothing fits here.", START)
+
+    def _item(self, observation: Observation) -> Move:
+        actions, parts = observation.admissible, page_parts(observation.text)
+        back = PREVIOUS if PREVIOUS in actions else START
+        price = next((part for part in parts if part.startswith("Price:")), "")
+        if not self._affordable(price):
+            return Move("It costs too much.", back)
+        for _, value in self.goal.options:
+            if f"click[{value}]" not in actions:
+                return Move(f"There is no {value} here.", back)
+        missing = self.goal.words - _words(" ".join(parts[_title_place(parts) :]))
+        unsure = missing and not self._features_read(parts) and not self._settles()
+        if unsure and FEATURES in actions:
+            return Move(f"Its title lacks {self._phrase_of(missing)}.", FEATURES)
+        chosen = self._chosen(parts)
+        for _, value in self.goal.options:
+            if value not in chosen:
+                return Move(f"I need {value}.", f"click[{value}]")
+        return Move("All fits, buy it.", BUY)
+
+    def _sub_page(self, observation: Observation) -> Move:
+        parts, actions = page_parts(observation.text), observation.admissible
+        texts = parts[parts.index("< Prev") + 1 :] if "< Prev" in parts else parts
+        fits = self.goal.words <= _words(" ".join(texts))
+        if fits and PREVIOUS in actions:
+            return Move("The features fit.", PREVIOUS)
+        if self._done and self._done[-1] != FEATURES and PREVIOUS in actions:
+            return Move("These are not the features.", PREVIOUS)
+        if START in actions:
+            return Move("The features do not fit.", START)
+        return Move("I search for it.", f"search[{self.goal.phrase}]")
+
+    def _fits(self) -> str:
+        if self.goal.below is None:
+            return "This one fits."
+        return f"This one fits, below {self.goal.below:.0f}."
+
+    def _affordable(self, price: str) -> bool:
+        """Whether a price, or the dearer end of a range of prices, is within the limit."""
+        numbers = [float(number) for number in _NUMBER.findall(price)]
+        return self.goal.below is None or not numbers or max(numbers) <= self.goal.below
+
+    def _likeness(self, result: Result) -> int:
+        return len(self.goal.words & _words(result.title))
+
+    def _phrase_of(self, words: frozenset[str]) -> str:
+        return " ".join(word for word in self.goal.phrase.split() if word in words)
+
+    def _since_opened(self, parts: Sequence[str]) -> list[str]:
+        """What was done on the product of this page: everything after it was opened."""
+        opened = [n for n, action in enumerate(self._done) if _opens(action, parts)]
+        return self._done[opened[-1] + 1 :] if opened else self._done
+
+    def _features_read(self, parts: Sequence[str]) -> bool:
+        """Whether features were read and left by < Prev, as only fitting ones are."""
+        done = self._since_opened(parts)
+        return FEATURES in done and PREVIOUS in done[done.index(FEATURES) :]
+
+    def _settles(self) -> bool:
+        """Whether a whole search has found nothing that fits: then the most similar will do.
+
+        So it was if the way back to the search led from results, not from features.
+        """
+        if START not in self._done:
+            return False
+        before = self._done[: self._done.index(START)]
+        return not before or before[-1] == NEXT or before[-1].startswith("search[")
+
+    def _chosen(self, parts: Sequence[str]) -> set[str]:
+        """Values that are chosen now: the last clicked one of each option."""
+        if shown := {match[1] for part in parts if (match := _CHOSEN.fullmatch(part))}:
+            return shown
+        chosen: dict[str, str] = {}
+        names = {name for name, _ in self.goal.options}
+        for action in self._since_opened(parts):
+            value = match[1] if (match := _CLICK.fullmatch(action)) else ""
+            if value in parts:
+                chosen[_option_of(value, parts, names)] = value
+        return set(chosen.values())
+
+
+def _option_of(value: str, parts: Sequence[str], names: set[str]) -> str:
+    """Which of the options `names` a value on a product's page stands under."""
+    before = reversed(parts[: parts.index(value)])
+    return next((part for part in before if part in names), "")
+
+
+def _title_place(parts: Sequence[str]) -> int:
+    """Where the title of a product's page stands: just before the price."""
+    prices = [place for place, part in enumerate(parts) if part.startswith("Price:")]
+    return max(prices[0] - 1, 0) if prices else 0
+
+
+def _opens(action: str, parts: Sequence[str]) -> bool:
+    """Whether an action opens a product: a click on an asin, not on something on its page."""
+    match = _CLICK.fullmatch(action)
+    return bool(match and _ASIN.fullmatch(match[1]) and match[1] not in parts)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[^\s,.;:()]+", text.lower()))

@@ -1,0 +1,286 @@
+"""A generated shop in the official schema: the mock data of WebShop.
+
+Every kind of product comes in families that a shopper can confuse (see `_families`): the same
+attributes in the title, but other options, a price over the limit, or an attribute that only the
+features name. The texts are the same in every process: all choices come from one
+`random.Random`.
+
+How the goals of this shop divide (`split_of`): a seventh of the products that are asked for are
+never a goal of ``train``; all their goals are ``valid_unseen``. Of the others' goals, about a
+fifth is ``valid_seen``, the rest, at least one of each product, ``train``. No two goals have the
+same sentence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from skillrl.envs.webshop.categories import CATEGORIES
+from skillrl.envs.webshop.shelves import (
+    CHEAP,
+    HUMAN_FORMS,
+    SHELVES,
+    STYLES,
+    USES,
+    Shelf,
+    dear,
+)
+from skillrl.errors import SkillRLError
+
+FILES = ("items_shuffle.json", "items_ins_v2.json", "items_human_ins.json")
+"""The official names of what `catalogue` gives, in its order."""
+
+_SEED = 20260101
+_UNSEEN = 7  # one product out of so many is held out
+_SEEN = 5  # one goal out of so many of the other products is
+_HUMAN = 6  # people's instructions per category
+_DEPARTMENTS = {shelf.department: shelf.key for shelf in SHELVES}
+_ASIN_HEADS, _ASIN_TAILS = 100, 5
+
+_TITLES = {  # by the number of attributes that the title names
+    1: ("{style} {0} {kind} for {use}", "{kind} {0} for {use}"),
+    2: ("{style} {0} {1} {kind}", "{style} {kind} {1} {0}", "{0} {kind} {style} {1}"),
+}
+
+Catalogue = tuple[list[dict[str, Any]], dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Plan:
+    """A product before it has words: `wanted` attributes make its instruction, if any."""
+
+    shelf: Shelf
+    aisle: str
+    kind: str
+    titled: tuple[str, ...]
+    featured: tuple[str, ...]
+    options: tuple[tuple[str, tuple[str, ...]], ...]
+    price: int
+    wanted: tuple[str, ...] = ()
+
+
+def catalogue() -> Catalogue:
+    """Products, attributes and instructions, people's instructions, in the official schema.
+
+    Returns:
+      The contents of items_shuffle.json (list of products), items_ins_v2.json (asin ->
+      attributes and perhaps an instruction) and items_human_ins.json (asin -> instructions);
+      a copy of its own for each caller.
+    """
+    products, attributes, human = json.loads(_catalogue_json())
+    return products, attributes, human
+
+
+def write(directory: str | Path) -> tuple[Path, ...]:
+    """Writes `catalogue` into `directory` under the official names (`FILES`); gives the paths."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = tuple(directory / name for name in FILES)
+    for path, content in zip(paths, catalogue(), strict=True):
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return paths
+
+
+def category_of(product: Mapping[str, Any]) -> str:
+    """The key in `CATEGORIES` of a product, by the department in its ``product_category``.
+
+    Raises:
+      SkillRLError: the product is not of this shop.
+    """
+    department = str(product.get("product_category", "")).split("›")[0].strip()
+    if department not in _DEPARTMENTS:
+        raise SkillRLError(
+            f"product_category {product.get('product_category')!r}: not a department of the "
+            f"generated shop, which has {', '.join(_DEPARTMENTS)}."
+        )
+    return _DEPARTMENTS[department]
+
+
+def asin_parts() -> tuple[str, ...]:
+    """The strings of five digits of which each asin has two.
+
+    A tokeniser that has them as tokens writes an asin in two, and an asin never seen as a
+    choice consists of parts that were.
+    """
+    rng = random.Random(_SEED)
+    return tuple(str(n) for n in rng.sample(range(10_000, 100_000), _ASIN_HEADS + _ASIN_TAILS))
+
+
+def split_of(asin: str, options: Mapping[str, str]) -> str:
+    """The split of the goal that asks for product `asin` with `options` (name -> value).
+
+    Raises:
+      SkillRLError: the generated shop has no such goal.
+    """
+    key = _goal_key(asin, options)
+    if key not in _splits():
+        raise SkillRLError(f"asin {asin!r} with {dict(options)}: not a goal of the generated shop.")
+    return _splits()[key]
+
+
+def _goal_key(asin: str, options: Mapping[str, str]) -> str:
+    return json.dumps([asin, sorted(options.items())])
+
+
+@functools.lru_cache(maxsize=1)
+def _splits() -> dict[str, str]:
+    """Key of each synthetic goal -> its split."""
+    products, attributes, _ = catalogue()
+    by_asin = {product["asin"]: product for product in products}
+    asked = [asin for asin in sorted(by_asin) if "instruction" in attributes[asin]]
+    asked.sort(key=lambda asin: list(CATEGORIES).index(category_of(by_asin[asin])))
+    splits: dict[str, str] = {}
+    for number, asin in enumerate(asked):
+        keys = [_goal_key(asin, options) for options in _combinations(by_asin[asin])]
+        if number % _UNSEEN == _UNSEEN - 1:
+            splits |= dict.fromkeys(keys, "valid_unseen")
+            continue
+        digests = {key: int(hashlib.sha256(key.encode()).hexdigest(), 16) for key in keys}
+        first = max(keys, key=digests.__getitem__)  # stays, so that the product is seen
+        for key in keys:
+            held_out = key != first and digests[key] % _SEEN == 0
+            splits[key] = "valid_seen" if held_out else "train"
+    return splits
+
+
+def _combinations(product: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    names = sorted(product["customization_options"])
+    values = [[v["value"] for v in product["customization_options"][name]] for name in names]
+    for chosen in itertools.product(*values):
+        yield dict(zip(names, chosen, strict=True))
+
+
+@functools.lru_cache(maxsize=1)
+def _catalogue_json() -> str:
+    rng = random.Random(_SEED + 1)
+    plans = [
+        plan
+        for shelf in SHELVES
+        for aisle, kind in shelf.kinds
+        for plan in _families(shelf, aisle, kind, rng)
+    ]
+    parts = asin_parts()
+    heads, tails = parts[:_ASIN_HEADS], parts[_ASIN_HEADS:]
+    products, attributes = [], {}
+    for number, plan in enumerate(plans):
+        # Neighbours never share a head: on a page of results the head tells them apart.
+        asin = heads[number % len(heads)] + tails[number // len(heads)]
+        products.append(_product(asin, plan, rng))
+        attributes[asin] = _attributes(plan)
+    human = _human(products, attributes, rng)
+    rng.shuffle(products)
+    return json.dumps([products, attributes, human])
+
+
+def _families(shelf: Shelf, aisle: str, kind: str, rng: random.Random) -> Iterator[_Plan]:
+    """The fifteen products of one kind.
+
+    - Two attributes in the title; one half of the first option's values here, the other there;
+      both once more over the price limit.
+    - The same with another attribute, and with the second option divided.
+    - One attribute in the title, one in the features alone, where the twin has another.
+    - Two attributes, no options; one is over the limit.
+    - One attribute, one option, divided; one of the two again over the limit.
+    """
+    first, second = shelf.first[0], shelf.second[0]
+    ones, twos = list(shelf.first[1]), list(shelf.second[1])
+    shown = list(shelf.shown)
+    for values in (ones, twos, shown):
+        rng.shuffle(values)
+    a, b, c, d, e, f = shown
+    left, right = tuple(ones[:3]), tuple(ones[3:])
+
+    def plan(titled, options, price, *, featured=(), asked=True):
+        wanted = (*featured, *titled) if asked else ()
+        return _Plan(shelf, aisle, kind, titled, (*titled, *featured), options, price, wanted)
+
+    def twins(titled, option_sets, copies):
+        price = rng.choice(CHEAP[:3])
+        for number, options in enumerate(option_sets):
+            yield plan(titled, options, price + 10 * number)
+        over = dear(price + 10)
+        for options in option_sets[:copies]:
+            yield plan(titled, options, rng.choice(over), asked=False)
+
+    def some(values):
+        return tuple(sorted(rng.sample(values, rng.choice((2, 3))), key=values.index))
+
+    halves = [((first, half), (second, some(twos))) for half in (left, right)]
+    yield from twins((b, a), halves, 2)
+    yield from twins((c, a), [((first, some(ones)), (second, tuple(h))) for h in _halves(twos)], 2)
+    price = rng.choice(CHEAP)
+    for hidden in shelf.hidden:
+        yield plan((f,), ((first, left),), price, featured=(hidden,))
+    price = rng.choice(CHEAP)
+    yield plan((d, c), (), price)
+    yield plan((d, c), (), rng.choice(dear(price)), asked=False)
+    yield from twins((e,), [((first, half),) for half in (right, left)], 1)
+
+
+def _halves(values: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    return values[: len(values) // 2], values[len(values) // 2 :]
+
+
+def _product(asin: str, plan: _Plan, rng: random.Random) -> dict[str, Any]:
+    style, use = rng.choice(STYLES), rng.choice(USES)
+    forms = _TITLES[len(plan.titled)]
+    name = rng.choice(forms).format(*plan.titled, style=style, kind=plan.kind, use=use)
+    # Some that cost too much praise themselves in one line, so that a search finds them first.
+    crowded = not plan.wanted and rng.random() < 0.5
+    lead, *more = (" ".join(plan.featured),) if crowded else plan.featured
+    return {
+        "asin": asin,
+        "name": name,
+        "category": plan.shelf.official,
+        "query": plan.kind,
+        "product_category": f"{plan.shelf.department} › {plan.aisle} › {plan.kind.title()}",
+        "full_description": f"{style} {plan.kind} for {use}.",
+        "small_description": [f"{lead} {plan.kind}", *more, f"made for {use}"],
+        "pricing": f"${plan.price}.00",
+        "customization_options": {
+            option: [{"value": value} for value in values] for option, values in plan.options
+        },
+        "images": [f"https://example.com/{asin}.jpg"],
+    }
+
+
+def _attributes(plan: _Plan) -> dict[str, Any]:
+    entry: dict[str, Any] = {"attributes": list(plan.featured)}
+    if plan.wanted:
+        entry["instruction"] = f"Find me {', '.join(plan.wanted)} {plan.kind}"
+        entry["instruction_attributes"] = list(plan.wanted)
+    return entry
+
+
+def _human(
+    products: Sequence[dict[str, Any]], attributes: Mapping[str, dict], rng: random.Random
+) -> dict[str, list[dict[str, Any]]]:
+    """People's instructions for a few products of every category."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for shelf in SHELVES:
+        mine = [p for p in products if category_of(p) == shelf.key]
+        asked = [p for p in mine if "instruction" in attributes[p["asin"]]]
+        for form, product in zip(HUMAN_FORMS, rng.sample(asked, _HUMAN), strict=True):
+            wanted = attributes[product["asin"]]["instruction_attributes"]
+            values = list(rng.choice(list(_combinations(product))).values())
+            options = f", and i want it in {' and '.join(values)}" if values else ""
+            text = form.format(
+                kind=product["query"], attributes=" and ".join(wanted), options=options
+            )
+            found[product["asin"]] = [
+                {
+                    "asin": product["asin"],
+                    "instruction": text,
+                    "instruction_attributes": wanted,
+                    "instruction_options": values,
+                }
+            ]
+    return found

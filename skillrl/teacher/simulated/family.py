@@ -1,0 +1,32 @@
+"""The domains there are, and how one is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from skillrl.teacher.simulated.anything import ANYTHING
+from skillrl.teacher.simulated.domain import Domain
+from skillrl.teacher.simulated.household import HOUSEHOLD
+from skillrl.teacher.simulated.questions import QUESTIONS
+from skillrl.teacher.simulated.recordings import Recording
+from skillrl.teacher.simulated.shopping import SHOPPING
+
+DOMAINS = (HOUSEHOLD, SHOPPING, QUESTIONS)
+
+
+def domain_of(recordings: Sequence[Recording]) -> Domain:
+    """The domain that most of the actions and goals belong to; `ANYTHING` where none does."""
+    votes = [sum(map(domain.evidence, recordings)) for domain in DOMAINS]
+    return DOMAINS[votes.index(max(votes))] if max(votes) else ANYTHING
+
+
+def vocabulary(environment: str = "alfworld") -> list[str]:
+    """Texts that hold every fixed word the teacher uses for the tasks of an environment.
+
+    Words of the tasks (names of things and places, say) come on top.
+
+    Args:
+      environment: registered name; of one that no domain names, what holds everywhere.
+    """
+    found = (domain for domain in DOMAINS if environment in domain.environments)
+    return next(found, ANYTHING).vocabulary()

@@ -1,0 +1,69 @@
+"""Reading recordings and skills back from a teacher's prompt: the layout of `skills.render`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Move:
+    """One step: what was done, why it was invalid ("" if it was not), what came of it."""
+
+    action: str
+    invalid: str
+    result: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recording:
+    """A trajectory as the prompt tells it."""
+
+    id: str
+    goal: str
+    category: str
+    won: bool
+    opening: str
+    moves: tuple[Move, ...]
+
+
+def read_recordings(text: str) -> list[Recording]:
+    """All recordings of a prompt, in order."""
+    found = []
+    for block in re.split(r"^=== Trajectory ", text, flags=re.M)[1:]:
+        lines = block.split("\n=== End")[0].split("\n")
+        head = {"Task": "", "Category": "", "Outcome": "", "Observation": ""}
+        moves: list[dict[str, str]] = []
+        for line in lines[1:]:
+            label, _, value = line.partition(": ")
+            if line.startswith("Step "):
+                moves.append({})
+            elif moves:
+                moves[-1].setdefault(label, value)
+            elif label in head:
+                head[label] = value
+        found.append(
+            Recording(
+                id=lines[0].strip(),
+                goal=head["Task"],
+                category=head["Category"],
+                won=head["Outcome"].startswith("success"),
+                opening=head["Observation"],
+                moves=tuple(
+                    Move(
+                        action=move.get("Action", ""),
+                        invalid=move.get("Valid", "").partition("no, ")[2],
+                        result=move.get("Result", ""),
+                    )
+                    for move in moves
+                ),
+            )
+        )
+    return found
+
+
+def read_skills(text: str) -> list[tuple[str, str, str, str]]:
+    """(id, category, title, principle) of the skills that a prompt lists."""
+    return re.findall(
+        r"^\[(\w+)\] \(([^)]*)\) (.*?): (.*?)(?: \(won \d+ of \d+\))?$", text, flags=re.M
+    )

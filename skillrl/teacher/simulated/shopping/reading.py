@@ -1,0 +1,212 @@
+"""Reading shop episodes (WebShop): what the goal asks for, the pages, and what happened."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from skillrl.teacher.simulated.recordings import Recording
+
+BUY, BACK, PREVIOUS, NEXT = "buy now", "back to search", "< prev", "next >"
+TABS = ("description", "features", "reviews", "attributes")
+
+_ACTION = re.compile(r"(search|click)\[(.+)\]", re.S)
+_PRICE = re.compile(r",?(?: and)? price (?:lower|less) than \$?(\d+(?:\.\d+)?)(?: dollars)?\.?\s*$")
+_OPTION = re.compile(
+    r"(?:,? and|,| with) ((?:(?!with\b|and\b)[\w'-]+ ?){1,3}): ([^,:]+)(?=,|$| with | and )"
+)
+_OPENING = re.compile(r"^(?:find me|show me|i am looking for|i'm looking for|i want|i need) ")
+_FILLING = "a an the of for in and or with that which is are my to me it"
+_MARKUP = re.compile(r"\[(?:clicked )?button_?\]")
+# With buttons marked, plain strings stand side by side: a title, then a price or a rating.
+_SEAMS = re.compile(
+    r" (?=Price: \$|Rating: )|(?<! to)(?<!Price:) (?=\$\d[\d.]*(?: to \$\d[\d.]*)?\s*(?:\[|$))"
+)
+_RESULTS = re.compile(r"Page \d+ \(Total results: \d+\)")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wish:
+    """What a goal sentence asks for.
+
+    Attributes:
+      phrase: the words before options and price, in their order, without commas.
+      kind: the words that say what sort of product it is (at most the last two of its clause).
+      options: (name, value) pairs.
+      below: dollars that the price must not exceed; None without a limit.
+    """
+
+    phrase: str
+    kind: frozenset[str]
+    options: tuple[tuple[str, str], ...]
+    below: float | None
+
+    @property
+    def words(self) -> frozenset[str]:
+        """What a fitting product's title and features contain."""
+        return words_of(self.phrase)
+
+
+def read_wish(goal: str) -> Wish:
+    """What a goal sentence, synthetic or of a person, asks for."""
+    text, below = goal.strip().lower().rstrip("."), None
+    if match := _PRICE.search(text):
+        text, below = text[: match.start()], float(match[1])
+    pairs = list(_OPTION.finditer(text))
+    options = tuple((pair[1].strip(), pair[2].strip()) for pair in pairs)
+    text = text[: pairs[0].start()] if pairs else text
+    synthetic = text.startswith("find me ")
+    text = _OPENING.sub("", text)
+    # "Find me A, B kind": the kind ends the sentence; people begin with it.
+    clause = text.split(",")[-1 if synthetic else 0]
+    clause = re.split(r" (?:with|that|which|for|in) ", clause)[0]
+    kind = [word for word in re.findall(r"[^\s,.;:()]+", clause) if word not in _FILLING.split()][
+        -2:
+    ]
+    phrase = " ".join(text.replace(",", " ").split())
+    return Wish(phrase, words_of(" ".join(kind)), options, below)
+
+
+def words_of(text: str) -> frozenset[str]:
+    """Words that mean something, in lower case, without the s of a plural."""
+    words, filling = re.findall(r"[^\s,.;:()]+", text.lower()), _FILLING.split()
+    return frozenset(_singular(word) for word in words if word not in filling)
+
+
+def _singular(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+
+
+def page_parts(text: str) -> list[str]:
+    """The visible strings of a page, without quotes and the marks of buttons."""
+    if _MARKUP.search(text):
+        text = _MARKUP.sub("[SEP]", _SEAMS.sub("[SEP]", text))
+    parts = text.split("[SEP]")
+    return [part for part in (part.strip().strip("'\"").strip() for part in parts) if part]
+
+
+def page_kind(text: str) -> str:
+    """``start``, ``results``, ``item`` or ``sub``."""
+    lower = [part.lower() for part in page_parts(text)]
+    if _RESULTS.search(text):
+        return "results"
+    if BUY in lower:
+        return "item"
+    return "sub" if BACK in lower else "start"
+
+
+def price_in(text: str) -> float | None:
+    """The (higher) price that a text names; None where it names none."""
+    return max(map(float, _NUMBER.findall(text)), default=None)
+
+
+@dataclasses.dataclass(slots=True)
+class Visit:
+    """One look at a product.
+
+    Attributes:
+      name: what was clicked.
+      title: of the product.
+      price: dollars; None if unknown.
+      offered: strings of its page before the title: option names and values.
+      read: text of the sub pages that were read.
+      chosen: values that were clicked.
+    """
+
+    name: str
+    title: str = ""
+    price: float | None = None
+    offered: tuple[str, ...] = ()
+    read: str = ""
+    chosen: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Act:
+    """A move with the page on which it was made.
+
+    Attributes:
+      verb: ``search``, ``click``, or "" if it is neither.
+      text: what was searched or clicked, in lower case.
+      page: `page_kind` of the page.
+      shown: text of the page.
+      visit: the product on the page, or of which it is a sub page.
+      valid: it was no invalid action.
+      idle: it left the page as it was.
+    """
+
+    verb: str
+    text: str
+    page: str
+    shown: str
+    visit: Visit | None
+    valid: bool
+    idle: bool
+
+
+def read_acts(recording: Recording) -> list[Act]:
+    """The moves, each with where it was made; visits are complete."""
+    page, visit, acts = recording.opening, None, []
+    for move in recording.moves:
+        match = _ACTION.fullmatch(move.action.strip())
+        verb, text = (match[1], match[2].lower().strip()) if match else ("", move.action.lower())
+        kind, valid = page_kind(page), bool(match) and not move.invalid
+        visit = None if kind in ("start", "results") else visit
+        if kind == "item":
+            visit = visit or Visit("")
+            _look(visit, page)
+        idle = move.result == page
+        acts.append(Act(verb, text, kind, page, visit, valid, idle))
+        if not valid:
+            continue
+        if visit and kind == "item" and text in [value.lower() for value in visit.offered]:
+            visit.chosen.append(text)
+        if visit and text in TABS:
+            visit.read += " " + " ".join(page_parts(move.result))
+        if kind == "results" and verb == "click" and (place := _place(text, page)) is not None:
+            parts = page_parts(page)
+            visit = Visit(text, parts[place + 1], price_in(parts[place + 2]))
+            # An open product stays the visited one until results or start are shown again.
+            if page_kind(move.result) == "item":
+                _look(visit, move.result)
+            page = move.result
+            acts[-1] = dataclasses.replace(acts[-1], visit=visit)
+            continue
+        page = move.result
+    return acts
+
+
+def _look(visit: Visit, page: str) -> None:
+    """What a product's page says goes into `visit`."""
+    parts = page_parts(page)
+    prices = [at for at, part in enumerate(parts) if part.startswith("Price:")]
+    if not prices or not prices[0]:
+        return
+    lower = [part.lower() for part in parts]
+    first = lower.index(PREVIOUS) + 1 if PREVIOUS in lower else 0
+    visit.title = parts[prices[0] - 1]
+    visit.price = price_in(parts[prices[0]])
+    visit.offered = tuple(parts[first : prices[0] - 1])
+
+
+def _place(name: str, page: str) -> int | None:
+    """Where a product that can be clicked stands among the parts of a page of results."""
+    parts = page_parts(page)
+    for at in range(len(parts) - 2):
+        if parts[at].lower() == name and parts[at + 2].startswith("$"):
+            return at
+    return None
+
+
+def evidence(recording: Recording) -> int:
+    """How many of the actions, and the goal too, are those of a shop."""
+    goal = bool(_PRICE.search(recording.goal.lower()))
+    return goal + sum(bool(_ACTION.fullmatch(move.action.strip())) for move in recording.moves)
+
+
+def chosen_too(value: str, chosen: Sequence[str]) -> bool:
+    """Whether one of the chosen values is the wanted one, or says it in more or fewer words."""
+    wanted = words_of(value)
+    return any(wanted <= words_of(other) or words_of(other) <= wanted for other in chosen)

@@ -1,0 +1,176 @@
+"""The local search engine: its numbers, its ties, its index on disk, its threads."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from skillrl.envs.search import bm25
+from skillrl.envs.search.bm25 import BM25Retriever, make_tokeniser
+from skillrl.envs.search.corpus import Corpus, line_offsets
+from skillrl.envs.search.documents import Document
+from skillrl.errors import SkillRLError
+
+DOCUMENTS = [
+    Document("p", '"Paris"\nParis is the capital of France.'),
+    Document("r", '"Rome"\nRome\'s the capital of Italy.'),
+    Document("s", '"Rome"\nRome\'s the capital of Italy.'),
+    Document("e", '"The"\n'),
+]
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "corpus.jsonl"
+    rows = [json.dumps({"id": d.id, "contents": d.contents}) for d in DOCUMENTS]
+    path.write_text("\n".join([rows[0], "", *rows[1:]]))  # a blank line, no last newline
+    return path
+
+
+def found(retriever, query, top_k=3):
+    return [(hit.document.id, hit.score) for hit in retriever.search(query, top_k)]
+
+
+def test_tokens_are_lucenes():
+    tokenise = make_tokeniser()
+    assert tokenise("The author's 2 running Dogs, and THE cat’s?") == [
+        "author", "2", "run", "dog", "cat",
+    ]  # fmt: skip
+    assert tokenise("to be or not to be") == tokenise("") == tokenise("?!") == []
+
+
+def test_scores_are_those_of_the_formula():
+    # "capital italy": paris paris capital franc | rome rome capital itali (twice) | (nothing)
+    idf = [math.log(1 + (4 - n + 0.5) / (n + 0.5)) for n in (3, 2)]
+    weight = 1 / (1 + 0.9 * (1 - 0.4 + 0.4 * 4 / 3))
+    rome, paris = sum(idf) * weight, idf[0] * weight
+    hits = found(BM25Retriever.over(DOCUMENTS), "The capital of Italy?")
+    assert [name for name, _ in hits] == ["r", "s", "p"]  # equal scores in document order
+    assert [score for _, score in hits] == pytest.approx([rome, rome, paris], rel=1e-6)
+    assert found(BM25Retriever.over(DOCUMENTS), "Italy", 1) == [
+        ("r", pytest.approx(idf[1] * weight))
+    ]
+
+
+@pytest.mark.parametrize("query", ["", "  ", "the of", "zebra", "?"])
+def test_a_query_without_known_words_finds_nothing(query):
+    assert BM25Retriever.over(DOCUMENTS).search(query, 3) == []
+
+
+def test_many_equal_documents_come_in_order():
+    retriever = BM25Retriever.over([Document(str(i), f'"t"\nword {i % 2}') for i in range(500)])
+    assert [name for name, _ in found(retriever, "word", 7)] == list("0123456")
+    assert [name for name, _ in found(retriever, "1", 4)] == list("1357")
+
+
+def test_an_index_on_disk_finds_the_same(corpus):
+    small = BM25Retriever.open(corpus)
+    assert os.listdir(corpus.parent) == ["corpus.jsonl"]
+    kept = BM25Retriever.open(corpus, cached_from=1)
+    again = BM25Retriever.open(corpus, cached_from=1)
+    assert len(os.listdir(corpus.parent)) == 2
+    assert isinstance(again._index.scores["data"], np.memmap)
+    for query in ("capital of Italy", "Paris", "zebra"):
+        assert found(small, query) == found(kept, query) == found(again, query)
+
+
+def test_a_changed_corpus_is_indexed_anew(corpus):
+    BM25Retriever.open(corpus, cached_from=1)
+    corpus.write_text(json.dumps({"id": 7, "title": "Zebra", "text": "Zebras run."}) + "\n")
+    (hit,) = BM25Retriever.open(corpus, cached_from=1).search("zebra", 3)
+    assert hit.document == Document("7", '"Zebra"\nZebras run.')
+
+
+def test_a_killed_or_second_writer_leaves_a_whole_index(corpus, monkeypatch):
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bm25.os, "rename", kill)
+        with pytest.raises(KeyboardInterrupt):
+            BM25Retriever.open(corpus, cached_from=1)
+    assert os.listdir(corpus.parent) == ["corpus.jsonl"]
+    BM25Retriever.open(corpus, cached_from=1)
+    bm25._keep(  # the other was faster
+        bm25.index_directory(corpus), line_offsets(corpus), bm25.build_index(DOCUMENTS)
+    )
+    assert len(os.listdir(corpus.parent)) == 2
+    assert found(BM25Retriever.open(corpus, cached_from=1), "Paris")[0][0] == "p"
+
+
+def test_a_broken_index_is_named(corpus):
+    BM25Retriever.open(corpus, cached_from=1)
+    (bm25.index_directory(corpus) / "offsets.npy").write_bytes(b"")
+    with pytest.raises(SkillRLError, match=r"bm25-1.*Delete the folder"):
+        BM25Retriever.open(corpus, cached_from=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "no documents"),
+        ('{"id": 1, "contents": "a"}\nnonsense\n', "line 2: not a document.*mend or remove"),
+        ('\n \t\n{"id": 1, "contents": "a"}\n\nno', r"corpus\.jsonl, line 5: not a document"),
+        ('{"id": 1, "contents": "a"}\n{}', "line 2: not a document .*KeyError"),
+        ("{}", "line 1: not a document"),
+        (" \n\t\r\n  ", "no documents"),
+        ('{"id": 1}\n', "not a document"),
+        ('{"id": 1, "contents": 3}\n', "contents are 3"),
+        ("[1, 2]\n", "not a document"),
+    ],
+)
+def test_a_broken_corpus_is_named(tmp_path, content, words):
+    path = tmp_path / "corpus.jsonl"
+    path.write_text(content)
+    with pytest.raises(SkillRLError, match=words):
+        BM25Retriever.open(path)
+
+
+def test_a_missing_corpus_is_named(tmp_path):
+    with pytest.raises(SkillRLError, match=r"none.jsonl: .*env\.search\.corpus"):
+        BM25Retriever.open(tmp_path / "none.jsonl")
+
+
+def test_lines_of_blanks_are_no_documents(corpus):
+    content = corpus.read_bytes()
+    corpus.write_bytes(b"   \n\r\n" + content + b"\n \t \r\n    ")
+    offsets = line_offsets(corpus)
+    assert (offsets.dtype, offsets[0, 0]) == (np.int64, 6)
+    assert list(Corpus(corpus, offsets)) == DOCUMENTS
+
+
+def test_line_numbers_are_counted_across_chunks(corpus, monkeypatch):
+    monkeypatch.setattr("skillrl.envs.search.corpus._CHUNK", 7)
+    corpus.write_bytes(corpus.read_bytes() + b"\n{}\n")
+    with pytest.raises(SkillRLError, match=r"line 6: not a document"):
+        Corpus(corpus, line_offsets(corpus))[4]
+
+
+def test_threads_find_the_same():
+    retriever = BM25Retriever.over(DOCUMENTS)
+    wanted, wrong = found(retriever, "capitals of Italy"), []
+
+    def ask():
+        wrong.extend(1 for _ in range(50) if found(retriever, "capitals of Italy") != wanted)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_searching_leaves_jax_alone():
+    code = (
+        "import sys; from skillrl.config import EnvConfig; from skillrl.envs import make_suite;"
+        "make_suite('search', EnvConfig()).make();"
+        "assert 'bm25s' in sys.modules and 'jax' not in sys.modules;"
+        "import jax.lax; assert jax.lax.add"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

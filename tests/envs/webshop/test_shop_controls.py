@@ -1,0 +1,127 @@
+"""The whole generated shop, played: the expert always wins, those that do not read hardly ever."""
+
+import collections
+import random
+import types
+
+import pytest
+
+from skillrl.config import EnvConfig
+from skillrl.envs import make_suite
+from skillrl.envs.base import SPLITS
+from skillrl.envs.webshop.careless import careless_goal
+from skillrl.envs.webshop.controls import CONTROLS, success_rate
+from skillrl.envs.webshop.expert import BUY, ShopExpert
+from skillrl.envs.webshop.generate import write
+from skillrl.phases.collect import expert_episode
+
+MAX_STEPS = 15
+
+
+@pytest.fixture(scope="module")
+def suite():
+    return make_suite("webshop", EnvConfig(name="webshop", max_steps=MAX_STEPS))
+
+
+def _play(environment, task, expert):
+    observation, steps, done = environment.reset(task), 0, False
+    while not done:
+        move = expert.act(observation)
+        assert move.action in observation.admissible or move.action.startswith("search[")
+        assert len(move.thought.split()) < 10
+        result = environment.step(move.action)
+        observation, done, steps = result.observation, result.done, steps + 1
+    return result, steps
+
+
+def test_the_expert_wins_every_goal_and_soon(suite):
+    environment, lengths = suite.make(), []
+    for split, stride in zip(SPLITS, (4, 1, 1), strict=True):
+        for task in suite.tasks(split)[::stride]:
+            result, steps = _play(environment, task, suite.expert(task))
+            assert result.won, task
+            assert result.score == 1.0
+            lengths.append(steps)
+    assert len(lengths) > 450
+    assert max(lengths) <= 12
+    assert sum(lengths) / len(lengths) < 6.5
+
+
+def test_the_expert_knows_no_more_than_a_prompt_and_recovers_from_slips(suite):
+    """At each step a fresh expert that is told what a prompt says would do the same."""
+    environment, rng, wins, tasks = suite.make(), random.Random(3), 0, suite.tasks("train")[:120]
+    for task in tasks:
+        expert, observation, done = suite.expert(task), environment.reset(task), False
+        history: list[str] = []
+        while not done:
+            move = expert.act(observation)
+            assert ShopExpert(task.goal, history).act(observation) == move
+            if rng.random() < 0.15:
+                slips = [a for a in observation.admissible if a != BUY and "<your" not in a]
+                action = rng.choice([*slips, "click[nothing]"])
+                expert.played(action if action in slips else "")
+                history += [action] if action in slips else []
+            else:
+                action = move.action
+                history.append(action)
+            result = environment.step(action)
+            observation, done = result.observation, result.done
+        wins += result.won
+    assert wins / len(tasks) > 0.8
+
+
+def test_demonstrations_with_slips_are_won(suite):
+    collect = types.SimpleNamespace(expert_slips=0.25)
+    session = types.SimpleNamespace(
+        suite=suite, seed=0, config=types.SimpleNamespace(collect=collect)
+    )
+    played = [expert_episode(session, task) for task in suite.tasks("train")[:60]]
+    assert any(step.invalid for trajectory in played for step in trajectory.steps)
+    assert sum(trajectory.won for trajectory in played) >= 0.9 * len(played)
+
+
+def test_every_split_has_all_categories(suite):
+    for split, least in zip(SPLITS, (600, 120, 120), strict=True):
+        counts = collections.Counter(task.category for task in suite.tasks(split))
+        assert set(counts) == set(suite.categories)
+        assert sum(counts.values()) >= least
+        assert min(counts.values()) >= 12
+
+
+@pytest.mark.parametrize(
+    ("control", "bound"), [("uniform", 0.05), ("first hit", 0.25), ("first hit, with options", 0.4)]
+)
+def test_who_does_not_read_hardly_ever_wins(suite, control, bound):
+    tasks = suite.tasks("train")[:300]
+    assert success_rate(suite.make(), tasks, CONTROLS[control]) <= bound
+
+
+@pytest.mark.parametrize(("heeded", "bound"), [((), 0.05), (("words",), 0.05)])
+def test_a_careless_shopper_buys_the_wrong_thing_in_due_form(suite, heeded, bound):
+    tasks, environment = suite.tasks("train")[:200], suite.make()
+    wins = bought = 0
+    for task in tasks:
+        result, steps = _play(environment, task, ShopExpert(careless_goal(task.goal, heeded)))
+        wins += result.won
+        bought += steps < MAX_STEPS
+    assert bought == len(tasks)
+    assert wins / len(tasks) <= bound
+
+
+def test_written_files_are_read_as_official_ones(suite, tmp_path):
+    write(tmp_path)
+    official = make_suite("webshop", EnvConfig(data_dir=str(tmp_path), max_steps=MAX_STEPS))
+    goals = [{task.goal for split in SPLITS for task in s.tasks(split)} for s in (suite, official)]
+    assert goals[0] == goals[1]
+    assert len(goals[0]) == 1077
+    tasks, environment = official.tasks("train")[:20], official.make()
+    assert all(_play(environment, task, official.expert(task))[0].won for task in tasks)
+
+
+def test_people_s_goals_have_no_expert():
+    from skillrl.config import WebshopConfig
+
+    suite = make_suite("webshop", EnvConfig(webshop=WebshopConfig(goals="human")))
+    tasks = [task for split in SPLITS for task in suite.tasks(split)]
+    assert len(tasks) == 42
+    assert all(suite.expert(task) is None for task in tasks)

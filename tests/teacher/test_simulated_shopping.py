@@ -1,0 +1,236 @@
+import pytest
+
+from skillrl.skills import prompts
+from skillrl.skills.distill import distill
+from skillrl.teacher.simulated import SimulatedTeacher, vocabulary
+from skillrl.teacher.simulated.shopping.advice import ADVICE
+from skillrl.teacher.simulated.shopping.patterns import fill
+from skillrl.teacher.simulated.shopping.reading import page_kind, page_parts, read_acts, read_wish
+from skillrl.types import Skill
+from tests.teacher.recorded import ask, check_sizes, diagnose, episode, evolve, reading, thoughts
+
+SHOES = (
+    "Find me leather upper, arch support running shoes with color: red, and size: seven, and "
+    "price lower than 50.00 dollars"
+)
+LAMP = "Find me solid wood table lamp with color: red, and price lower than 50.00 dollars"
+
+
+def page(*parts):
+    return " [SEP] ".join(f"'{part}'" for part in parts)
+
+
+START = page("Search")
+RESULTS = page(
+    "Back to Search", "Page 1 (Total results: 3)", "Next >",
+    "B000000001", "Arch Support Running Shoes", "$40.0",
+    "B000000002", "Arch Support Running Shoes, Leather Upper", "$70.0",
+    "B000000003", "Wall Clock", "$10.0",
+)  # fmt: skip
+
+
+def item(title, price, *offered):
+    return page(
+        "Back to Search", "< Prev", *offered, title, f"Price: ${price}", "Rating: N.A.",
+        "Description", "Features", "Reviews", "Buy Now",
+    )  # fmt: skip
+
+
+OFFERED = ("color", "red", "blue", "size", "six", "seven")
+GOOD = item("Arch Support Running Shoes", 40.0, *OFFERED)
+DEAR = item("Arch Support Running Shoes, Leather Upper", 70.0, *OFFERED)
+CLOCK = item("Wall Clock", 10.0, "color", "red")
+FEATURES = page("Back to Search", "< Prev", "Leather upper.", "Arch support.", "Running shoes.")
+
+SEARCH = ("search[leather upper arch support running shoes]", RESULTS)
+OPEN = ("click[b000000001]", GOOD)
+OPEN_DEAR = ("click[b000000002]", DEAR)
+OPEN_CLOCK = ("click[b000000003]", CLOCK)
+READ = [("click[features]", FEATURES), ("click[< prev]", GOOD)]
+RED, SEVEN = ("click[red]", GOOD), ("click[seven]", GOOD)
+BUY = ("click[buy now]", "Thank you for shopping with us!")
+BACK = ("click[< prev]", RESULTS)
+
+WIN = [SEARCH, OPEN_DEAR, BACK, OPEN, *READ, RED, SEVEN, BUY]
+
+
+def shopped(script, *, goal=SHOES, category="footwear", **fields):
+    return episode(goal, script, category=category, opening=START, **fields)
+
+
+@pytest.mark.parametrize(
+    ("script", "causes"),
+    [
+        ([SEARCH, OPEN, *READ, BUY], ["options"]),
+        ([SEARCH, OPEN, *READ, RED, SEVEN, ("click[blue]", GOOD), BUY], ["unfinished"]),
+        ([SEARCH, OPEN, *READ, ("click[blue]", GOOD), SEVEN, BUY], ["wrong_option"]),
+        ([SEARCH, OPEN, RED, SEVEN, BUY], ["attribute"]),
+        ([SEARCH, OPEN_DEAR, ("click[red]", DEAR), ("click[seven]", DEAR), BUY], ["price"]),
+        ([SEARCH, OPEN_DEAR, BUY], ["options", "price"]),
+        ([SEARCH, OPEN_CLOCK, ("click[red]", CLOCK), BUY], ["kind", "not_offered"]),
+        ([("search[clock]", RESULTS), OPEN_CLOCK, ("click[red]", CLOCK), BUY],
+         ["kind", "not_offered", "few_words"]),
+        ([SEARCH, OPEN, *READ, RED, SEVEN], ["unbought"]),
+        ([SEARCH, ("click[next >]", RESULTS)], ["unopened", "unbought"]),
+        ([(f"search[{SHOES}]", RESULTS), OPEN], ["unbought", "extra_words"]),
+        ([SEARCH, OPEN, *[("click[red]", GOOD)] * 3], ["circles", "unbought"]),
+        ([("click[search]", START), ("dance", START)], ["invalid", "no_search", "unbought"]),
+        ([], ["no_search", "unbought"]),
+    ],
+)  # fmt: skip
+def test_causes_the_decisive_first(script, causes):
+    assert diagnose(shopped(script, invalid=["click[search]", "dance"])) == causes
+
+
+def test_two_failures_with_different_causes_give_skills_that_name_each():
+    forgot = shopped([SEARCH, OPEN, *READ, RED, BUY], task="1")
+    dear = shopped([SEARCH, OPEN_DEAR, ("click[red]", DEAR), ("click[seven]", DEAR), BUY], task="2")
+    added = {entry["title"]: entry for entry in evolve([forgot, dear])["add"]}
+    assert set(added) == {"Choose size", "Mind the price"}
+    assert added["Choose size"]["sources"] == [forgot.id]
+    assert added["Choose size"]["principle"] == "Click the size of the goal before you buy."
+    assert "size" in added["Choose size"]["cause"]
+    assert added["Mind the price"]["sources"] == [dear.id]
+    assert "price" in added["Mind the price"]["cause"]
+    assert {entry["category"] for entry in added.values()} == {"footwear"}
+
+
+def test_the_options_named_are_those_of_the_category():
+    lamp = item("Solid Wood Table Lamp", 20.0, "color", "red")
+    results = page("Page 1 (Total results: 1)", "B000000009", "Solid Wood Table Lamp", "$20.0")
+    forgot = [
+        shopped([SEARCH, OPEN, *READ, BUY], task="1"),
+        shopped(
+            [("search[solid wood table lamp]", results), ("click[b000000009]", lamp), BUY],
+            goal=LAMP, category="home_decor", task="2",
+        ),
+    ]  # fmt: skip
+    titles = {entry["category"]: entry["title"] for entry in evolve(forgot)["add"]}
+    assert titles == {"footwear": "Choose color and size", "home_decor": "Choose color"}
+    mistakes = ask(prompts.common_mistakes(forgot, count=3), "distill_mistakes")
+    assert [entry["title"] for entry in mistakes] == ["Forgot options"]  # of no one category
+    general = ask(prompts.general_skills(forgot, count=3), "distill_general")
+    assert general[0]["title"] == "Choose options"
+    assert general[0]["sources"] == [t.id for t in forgot]
+
+
+def test_a_known_skill_is_refined_and_then_left_alone():
+    failures = [shopped([SEARCH, OPEN, *READ, BUY])]
+    first = evolve(failures)["add"][0]
+    known = Skill("dyn_001", first["title"], first["principle"], category="footwear")
+    answer = evolve(failures, [known])
+    assert (answer["add"], answer["refine"][0]["id"]) == ([], "dyn_001")
+    better = Skill("dyn_001", first["title"], answer["refine"][0]["principle"], category="footwear")
+    assert evolve(failures, [better]) == {"add": [], "refine": []}
+
+
+def test_a_success_beside_a_failure_tells_what_only_features_say():
+    failure = shopped([SEARCH, OPEN, RED, SEVEN, BUY], task="1")
+    win = shopped(WIN, won=True, task="2")
+    added = evolve([failure], pairs={failure.id: win})["add"]
+    assert [entry["title"] for entry in added] == ["Read the features", "Check leather upper"]
+
+
+def test_a_success_gives_the_procedure_and_what_matters_in_its_category():
+    skills = ask(prompts.success_patterns("footwear", [shopped(WIN, won=True)], count=9),
+                 "distill_success")  # fmt: skip
+    assert [(entry["title"], entry["principle"]) for entry in skills] == [
+        ("Steps to buy", "Search the words, open what fits, read the features, choose, then buy."),
+        ("Choose color and size", "Click the color and size of the goal before you buy."),
+        ("Read the features", "If the title lacks words of the goal, read the features."),
+        ("Mind the price", "Open only a product below the price of the goal."),
+        ("Check leather upper", "If it has leather upper, only the features tell."),
+    ]
+    assert skills[0]["when_to_apply"] == "you buy footwear"
+
+
+def test_thoughts_are_those_of_the_expert():
+    assert thoughts(shopped(WIN, won=True)) == [
+        "I search for it.",
+        "This one fits, below 50.",
+        "It costs too much.",
+        "It may fit, I read more.",
+        "Its title lacks leather upper.",
+        "The features fit.",
+        "I need red.",
+        "I need seven.",
+        "All fits, buy it.",
+    ]
+    script = [SEARCH, ("click[next >]", RESULTS), OPEN_CLOCK, BACK, OPEN_CLOCK,
+              ("click[features]", page("Back to Search", "< Prev", "Ticks.")),
+              ("click[back to search]", START), ("dance", START), SEARCH,
+              ("click[back to search]", START), SEARCH, OPEN]  # fmt: skip
+    assert thoughts(shopped(script, won=True))[1:] == [
+        "Nothing new fits here.",
+        "It may fit, I read more.",
+        "There is no seven here.",
+        "Nothing new fits, look again.",
+        "Its title lacks leather upper arch support running shoes.",
+        "The features do not fit.",
+        "Next do this: dance.",
+        "I search for it.",
+        "Nothing fits here.",
+        "I search for it.",
+        "Nothing fits better.",
+    ]
+
+
+def test_marked_buttons_are_read_like_quoted_parts():
+    rich = (
+        "You have clicked red.\n[button] Back to Search [button_]\n[button] < Prev [button_]\n"
+        "color\n  [clicked button] red [clicked button_]\n  [button] blue [button_]\n"
+        "Arch Support Running Shoes\nPrice: $40.0\nRating: N.A.\n[button] Features [button_]\n"
+        "[button] Buy Now [button_]\n"
+    )
+    results = (
+        "[button] Back to Search [button_]\nPage 1 (Total results: 1)\n[button] Next > [button_]\n"
+        "\n[button] B000000001 [button_]\nArch Support Running Shoes\n$40.0 to $60.5\n"
+    )
+    script = [("search[running shoes]", results), ("click[b000000001]", rich), ("click[red]", rich)]
+    visit = read_acts(reading(shopped([*script, BUY])))[-1].visit
+    assert (visit.title, visit.price) == ("Arch Support Running Shoes", 40.0)
+    assert visit.chosen == ["red"]
+    assert page_parts(" ".join(results.split()))[-2:] == [
+        "Arch Support Running Shoes",
+        "$40.0 to $60.5",
+    ]
+    assert [page_kind(text) for text in (START, RESULTS, GOOD, FEATURES)] == [
+        "start", "results", "item", "sub",
+    ]  # fmt: skip
+
+
+def test_goals_are_read_from_their_sentence():
+    wish = read_wish(SHOES)
+    assert wish.phrase == "leather upper arch support running shoes"
+    assert wish.kind == {"running", "shoe"}
+    assert wish.options == (("color", "red"), ("size", "seven"))
+    assert wish.below == 50.0
+    wish = read_wish(
+        "i'm looking for a protein bars snack that is high protein with low sugar, and flavor "
+        "name: peanut butter, and price lower than 50.00 dollars"
+    )
+    assert wish.kind == {"bar", "snack"}
+    assert wish.options == (("flavor name", "peanut butter"),)
+    assert read_wish("Find me herbal tea").below is None
+    assert read_wish("").words == frozenset()
+
+
+def test_a_bank_of_shopping_skills_is_distilled():
+    played = [
+        shopped(WIN, won=True, task="1"),
+        shopped([SEARCH, OPEN, *READ, BUY], task="2"),
+        shopped([SEARCH, OPEN_CLOCK, BUY], goal=LAMP, category="home_decor", task="3"),
+    ]
+    bank, report = distill(
+        played, teacher=SimulatedTeacher(), categories=["footwear", "home_decor"]
+    )
+    assert report.skipped == ()
+    assert {skill.category for skill in bank.skills} == {"general", "footwear", "home_decor"}
+    assert any(skill.kind == "mistake" for skill in bank.skills)
+
+
+def test_all_texts_are_short_and_the_vocabulary_small():
+    check_sizes(
+        vocabulary("webshop"), ADVICE, lambda text: text.replace("{option}", "color and size")
+    )
+    assert fill("choose {option}", ()) == "Choose options"

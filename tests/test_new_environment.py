@@ -1,0 +1,96 @@
+"""docs/new_environment.md: its file, its settings and its commands work as they stand there."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+import skillrl.envs.alfworld  # noqa: F401  (registered before registries are copied)
+from skillrl import cli
+from skillrl.config import EnvConfig
+from skillrl.envs import base, make_suite
+from tests.docs import DOCS, blocks, write_automat
+
+PAGE = DOCS / "new_environment.md"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with the two files of the page, and a registry of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(base, "_SUITES", dict(base._SUITES))
+    write_automat(tmp_path)
+    return tmp_path
+
+
+def commands() -> list[str]:
+    """Indented lines that are commands of ours."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    found = [line.strip() for line in lines if re.match(r"    (skillrl|python launchers/)", line)]
+    return [line.replace("python launchers/train.py", "skillrl train") for line in found]
+
+
+def test_the_check_prints_what_the_page_shows(here, capsys):
+    (command,) = [line for line in commands() if line.startswith("skillrl check")]
+    shown, broken = blocks(PAGE, "text")
+    assert cli.main(shlex.split(command)[1:]) == 0
+    assert capsys.readouterr().out == shown
+    source = Path("automat.py").read_text()
+    reset = 'self.tray, self.steps, self.done = task.payload["price"], [], 0, False'
+    forgetful = reset.replace("self.tray, ", "").replace(" [],", "")
+    forgetful += '\n        self.tray = getattr(self, "tray", [])'
+    assert reset in source
+    base._SUITES.pop("automat")
+    Path("broken.py").write_text(source.replace(reset, forgetful))
+    assert cli.main(["check", "--env=automat", "--set", "env.module=broken.py"]) == 1
+    assert broken in capsys.readouterr().out
+
+
+def test_the_expert_wins_every_task(here):
+    suite = make_suite("automat", EnvConfig(module="automat.py", max_steps=8))
+    environment = suite.make()
+    sizes = []
+    for split in base.SPLITS:
+        tasks = suite.tasks(split)
+        sizes.append(len(tasks))
+        for task in tasks:
+            expert, seen = suite.expert(task), environment.reset(task)
+            while True:
+                result = environment.step(expert.act(seen).action)
+                seen = result.observation
+                if result.done:
+                    break
+            assert (result.won, result.score) == (True, 1.0)
+    assert sizes == [48, 12, 12]
+
+
+def test_every_command_of_the_page_runs(here, capsys, monkeypatch):
+    found = commands()
+    assert len(found) == 6
+    for line in found:
+        _, command, *flags = shlex.split(line)
+        monkeypatch.setattr(sys, "stdin", io.StringIO("1\n1\n1\n1\n"))
+        if command == "train":
+            flags.append("--dry_run")
+            flags = [flag.replace("policy_path=DIR", "policy_path=.") for flag in flags]
+        assert cli.main([command, *flags]) == 0, line
+    played = json.loads(Path("mine.json").read_text())
+    assert len(played) > 2
+    assert json.loads(Path("again.json").read_text()) == played
+
+
+def test_the_page_shows_the_settings_that_it_names(here, capsys):
+    (line,) = [line for line in commands() if "--config=automat.json" in line]
+    assert cli.main([*shlex.split(line)[1:], "--dry_run"]) == 0
+    out = capsys.readouterr().out
+    assert "environment (automat, a toy automat)" in out
+    resolved = json.loads(out[out.index("{") : out.index("\n}\n") + 2])
+    for section, values in json.loads(Path("automat.json").read_text()).items():
+        for name, value in values.items():
+            assert resolved[section][name] == value
