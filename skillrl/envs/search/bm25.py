@@ -1,25 +1,18 @@
-"""Search by BM25 in a corpus on this machine.
-
-Lucene's variant with Anserini's k1 = 0.9 and b = 0.4 (which is what "BM25 over wiki-18" means in
-the literature), Lucene's English stop words, and the Porter2 stemmer.
-"""
+"""Search by BM25 in a corpus on this machine."""
 
 from __future__ import annotations
 
-import array
 import logging
 import os
-import re
 import shutil
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from skillrl.envs.bm25s_import import import_bm25s
+from skillrl.envs.bm25 import Index
 from skillrl.envs.search.corpus import Corpus, line_offsets
 from skillrl.envs.search.documents import Document, Hit
 from skillrl.errors import SkillRLError
@@ -27,19 +20,11 @@ from skillrl.files import TEMPORARY, read_json, write_json
 
 _LOG = logging.getLogger(__name__)
 
-K1, B = 0.9, 0.4
 CACHED_FROM = 20_000
 """Documents from which on an index is kept on disk; smaller ones take about a second."""
 
-_FORMAT = 1  # raise it when anything that shapes an index changes
+_FORMAT = 2  # raise it when anything that shapes an index changes
 _OFFSETS, _META = "offsets.npy", "index.json"
-_WORD = re.compile(r"\w+")
-_POSSESSIVE = re.compile(r"['’]s\b")
-_LUCENE_STOPWORDS = (  # org.apache.lucene.analysis.en.EnglishAnalyzer
-    "a an and are as at be but by for if in into is it no not of on or such that the their then "
-    "there these they this to was will with"
-)
-_STOPWORDS = frozenset(_LUCENE_STOPWORDS.split())
 
 
 class BM25Retriever:
@@ -53,10 +38,8 @@ class BM25Retriever:
       index: made by `build_index` over the same documents.
     """
 
-    def __init__(self, documents: Sequence[Document] | Corpus, index: Any):
-        self._documents = documents
-        self._index = index
-        self._tokenise = make_tokeniser()
+    def __init__(self, documents: Sequence[Document] | Corpus, index: Index):
+        self._documents, self._index = documents, index
 
     @classmethod
     def over(cls, documents: Sequence[Document]) -> BM25Retriever:
@@ -88,90 +71,13 @@ class BM25Retriever:
 
     def search(self, query: str, top_k: int) -> list[Hit]:
         """The best documents that share a word with `query`."""
-        known = self._index.vocab_dict
-        words = [known[word] for word in self._tokenise(query) if word in known]
-        if not words:
-            return []
-        scores = self._index.get_scores_from_ids(words)
-        return [Hit(self._documents[index], float(scores[index])) for index in _best(scores, top_k)]
+        found = self._index.search(query, top_k)
+        return [Hit(self._documents[number], score) for number, score in found]
 
 
-def _best(scores: np.ndarray, top_k: int) -> list[int]:
-    """Indices of the `top_k` highest positive scores, the earlier first among equals."""
-    candidates = np.flatnonzero(scores > 0)
-    if len(candidates) > top_k:
-        found = scores[candidates]
-        candidates = candidates[found >= np.partition(found, -top_k)[-top_k]]
-    order = np.argsort(-scores[candidates], kind="stable")
-    return candidates[order][:top_k].tolist()
-
-
-def make_tokeniser() -> Callable[[str], list[str]]:
-    """Text to stems: lower case, no possessive s, no stop words."""
-    import Stemmer
-
-    stemmer = Stemmer.Stemmer("english")
-    lock = threading.Lock()  # a Stemmer keeps a cache and is not thread-safe
-
-    def tokenise(text: str) -> list[str]:
-        words = [word for word in _words(text) if word not in _STOPWORDS]
-        with lock:
-            return stemmer.stemWords(words)
-
-    return tokenise
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(_POSSESSIVE.sub("", text.lower()))
-
-
-def build_index(documents: Sequence[Document] | Corpus) -> Any:
-    """A `bm25s.BM25` over the stems of `documents`."""
-    bm25s = import_bm25s()
-    tokens = _Tokens(document.contents for document in documents)
-    index = bm25s.BM25(k1=K1, b=B, method="lucene")
-    index.index(tokens, create_empty_token=False, show_progress=False)
-    return index
-
-
-class _Numbers(dict[str, int]):
-    """Word -> number of its stem, or -1 for a stop word; each word is stemmed once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.vocab: dict[str, int] = {}
-        self._tokenise = make_tokeniser()
-
-    def __missing__(self, word: str) -> int:
-        stems = self._tokenise(word)
-        number = self.vocab.setdefault(stems[0], len(self.vocab)) if stems else -1
-        self[word] = number
-        return number
-
-
-class _Tokens:
-    """Token numbers of many texts, in four bytes each; the form that bm25s takes."""
-
-    def __init__(self, texts: Iterator[str]):
-        number = _Numbers()
-        self.vocab = number.vocab
-        self._numbers = array.array("i")
-        self._ends = array.array("q", [0])
-        for text in texts:
-            found = [number[word] for word in _words(text)]
-            self._numbers.extend([one for one in found if one >= 0])
-            self._ends.append(len(self._numbers))
-
-    @property
-    def ids(self) -> _Tokens:
-        return self
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for start, end in zip(self._ends, self._ends[1:], strict=False):
-            yield self._numbers[start:end].tolist()
+def build_index(documents: Sequence[Document] | Corpus) -> Index:
+    """The index of `documents`."""
+    return Index.of(document.contents for document in documents)
 
 
 def index_directory(path: Path) -> Path:
@@ -186,12 +92,12 @@ def index_directory(path: Path) -> Path:
     return path.with_name(f"{path.name}.bm25-{_FORMAT}-{stat.st_size:x}-{stat.st_mtime_ns:x}")
 
 
-def _keep(directory: Path, offsets: np.ndarray, index: Any) -> None:
+def _keep(directory: Path, offsets: np.ndarray, index: Index) -> None:
     """Writes an index beside its place and moves it there; of two writers the first counts."""
     beside = directory.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
     try:
         beside.mkdir()
-        index.save(str(beside), show_progress=False)
+        index.save(beside)
         np.save(beside / _OFFSETS, offsets)
         write_json(beside / _META, {"documents": offsets.shape[1]})
         os.rename(beside, directory)
@@ -207,12 +113,12 @@ def _keep(directory: Path, offsets: np.ndarray, index: Any) -> None:
         raise
 
 
-def _load(path: Path, directory: Path) -> tuple[Corpus, Any]:
+def _load(path: Path, directory: Path) -> tuple[Corpus, Index]:
     try:
-        index = import_bm25s().BM25.load(str(directory), mmap=True, show_progress=False)
+        index = Index.load(directory)
         offsets = np.load(directory / _OFFSETS, mmap_mode="r")
         meta: Mapping[str, Any] = read_json(directory / _META)
-        if len({meta["documents"], offsets.shape[1], int(index.scores["num_docs"])}) > 1:
+        if len({meta["documents"], offsets.shape[1], len(index)}) > 1:
             raise ValueError("its parts do not fit together")
     except (OSError, EOFError, ValueError, KeyError) as error:
         raise SkillRLError(

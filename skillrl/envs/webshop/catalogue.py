@@ -8,10 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from skillrl.envs.bm25 import Words, lucene_words
 from skillrl.envs.webshop.product import Product, read_product
-from skillrl.envs.webshop.search import LIMIT, Ranker, Words, lucene_words
 from skillrl.envs.webshop.sources import Source
 from skillrl.envs.webshop.tables import Tables, build, cached
+
+LIMIT = 50
+"""Most hits of a ranked search."""
 
 _KEPT_PRODUCTS = 8192
 _KEPT_SEARCHES = 1024
@@ -33,9 +36,8 @@ class Catalogue:
         if tables is None:
             tables = cached(source) if words is lucene_words else build(source, words=words)
         self.source, self.tables = source, tables
-        self._ranker = Ranker(self.tables.postings, words)
         self.product = functools.lru_cache(_KEPT_PRODUCTS)(self._product)
-        self._ranked = functools.lru_cache(_KEPT_SEARCHES)(self._ranker.search)
+        self._ranked = functools.lru_cache(_KEPT_SEARCHES)(self._search)
 
     def __len__(self) -> int:
         return len(self.tables.start)
@@ -48,6 +50,9 @@ class Catalogue:
         if (start := int(tables.extra_start[number])) >= 0:
             extra = source.extra(start, int(tables.extra_size[number]))
         return read_product(raw, extra, where=source.name)
+
+    def _search(self, query: str) -> tuple[int, ...]:
+        return tuple(number for number, _ in self.tables.search.search(query, LIMIT))
 
     def number(self, asin: str) -> int | None:
         """The product with that asin."""

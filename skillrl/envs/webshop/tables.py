@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 
+from skillrl.envs.bm25 import Index, Indexer, Words, lucene_words
 from skillrl.envs.webshop.product import Product, kept, read_product
-from skillrl.envs.webshop.search import Indexer, Postings, Words, lucene_words
 from skillrl.envs.webshop.sources import Source
 from skillrl.errors import SkillRLError
 from skillrl.files import TEMPORARY, read_json, write_json
 
-VERSION = 2
+VERSION = 3
 """Raised when the arrays, or how they are made, change."""
 
 NO_GOAL, NO_ATTRIBUTES = -1, -2
@@ -41,7 +41,7 @@ CACHE_FROM = 1 << 26
 
 _LOG = logging.getLogger(__name__)
 _NAMES = "names.json"
-_SEARCH = "search_"
+_SEARCH = "search"
 _NOWHERE = (-1, -1)
 _COLUMNS = {
     "start": "q",
@@ -71,7 +71,7 @@ class Tables:
       query, category: [N], places in `names`.
       sentences: [synthetic goals] uint64, `text_key` of each without its price limit, by product
         and then as `Product.choices` has them.
-      postings: of the search.
+      search: over the `document` of each.
       names: distinct queries and categories.
     """
 
@@ -87,7 +87,7 @@ class Tables:
     query: np.ndarray
     category: np.ndarray
     sentences: np.ndarray
-    postings: Postings
+    search: Index
     names: list[str]
 
 
@@ -129,17 +129,17 @@ def build(source: Source, *, words: Words = lucene_words) -> Tables:
         asins=asins[order],
         rows=order,
         sentences=np.array(sentences, np.uint64),
-        postings=indexer.postings(),
+        search=indexer.index(),
         names=list(names),
     )
 
 
 def document(product: Product) -> str:
-    """What the search finds a product by, in lower case."""
+    """What the search finds a product by."""
     options = (f"{name}: {', '.join(values)}" for name, values in product.options.items())
     first = product.bullets[0] if product.bullets else ""
     texts = (product.title, product.description, first, ", and ".join(options))
-    return " ".join(texts).lower()
+    return " ".join(texts)
 
 
 def text_key(text: str) -> int:
@@ -199,10 +199,10 @@ def _save(folder: Path, tables: Tables) -> None:
     beside = folder.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
     beside.mkdir(parents=True)
     try:
-        for prefix, owner in (("", tables), (_SEARCH, tables.postings)):
-            for name, value in vars(owner).items():
-                if isinstance(value, np.ndarray):
-                    np.save(beside / f"{prefix}{name}.npy", value)
+        for name, value in vars(tables).items():
+            if isinstance(value, np.ndarray):
+                np.save(beside / f"{name}.npy", value)
+        tables.search.save(beside / _SEARCH)
         write_json(beside / _NAMES, tables.names)
         try:
             _rename(beside, folder)
@@ -232,25 +232,19 @@ def _discard(folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _files(kind: type, prefix: str) -> dict[str, str]:
-    """Array of `Tables` or `Postings` -> the file that keeps it."""
-    names = (field.name for field in dataclasses.fields(kind))
-    return {name: f"{prefix}{name}.npy" for name in names if name not in ("names", "postings")}
+_ARRAYS = [f.name for f in dataclasses.fields(Tables) if f.name not in ("names", "search")]
 
 
 def _whole(folder: Path) -> bool:
     """Whether all files of an index are there."""
-    arrays = (*_files(Tables, "").values(), *_files(Postings, _SEARCH).values())
-    return all((folder / name).is_file() for name in (*arrays, _NAMES))
+    files = (*(f"{name}.npy" for name in _ARRAYS), _NAMES)
+    return all((folder / file).is_file() for file in files) and Index.is_whole(folder / _SEARCH)
 
 
 def _load(folder: Path) -> Tables:
-    def arrays(kind: type, prefix: str) -> dict[str, np.ndarray]:
-        files = _files(kind, prefix).items()
-        return {name: np.load(folder / file, mmap_mode="r") for name, file in files}
-
     try:
-        postings = Postings(**arrays(Postings, _SEARCH))
-        return Tables(**arrays(Tables, ""), postings=postings, names=read_json(folder / _NAMES))
-    except (OSError, EOFError, TypeError, ValueError, SkillRLError) as error:
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+        search, names = Index.load(folder / _SEARCH), read_json(folder / _NAMES)
+        return Tables(**arrays, search=search, names=names)
+    except (OSError, EOFError, KeyError, TypeError, ValueError, SkillRLError) as error:
         raise SkillRLError(f"{folder}: the kept index is damaged ({error}). Delete it.") from error

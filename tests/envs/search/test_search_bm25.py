@@ -1,17 +1,14 @@
-"""The local search engine: its numbers, its ties, its index on disk, its threads."""
+"""The local search engine: its numbers, its index on disk."""
 
 import json
 import math
 import os
-import subprocess
-import sys
-import threading
 
 import numpy as np
 import pytest
 
 from skillrl.envs.search import bm25
-from skillrl.envs.search.bm25 import BM25Retriever, make_tokeniser
+from skillrl.envs.search.bm25 import BM25Retriever
 from skillrl.envs.search.corpus import Corpus, line_offsets
 from skillrl.envs.search.documents import Document
 from skillrl.errors import SkillRLError
@@ -36,14 +33,6 @@ def found(retriever, query, top_k=3):
     return [(hit.document.id, hit.score) for hit in retriever.search(query, top_k)]
 
 
-def test_tokens_are_lucenes():
-    tokenise = make_tokeniser()
-    assert tokenise("The author's 2 running Dogs, and THE cat’s?") == [
-        "author", "2", "run", "dog", "cat",
-    ]  # fmt: skip
-    assert tokenise("to be or not to be") == tokenise("") == tokenise("?!") == []
-
-
 def test_scores_are_those_of_the_formula():
     # "capital italy": paris paris capital franc | rome rome capital itali (twice) | (nothing)
     idf = [math.log(1 + (4 - n + 0.5) / (n + 0.5)) for n in (3, 2)]
@@ -57,24 +46,13 @@ def test_scores_are_those_of_the_formula():
     ]
 
 
-@pytest.mark.parametrize("query", ["", "  ", "the of", "zebra", "?"])
-def test_a_query_without_known_words_finds_nothing(query):
-    assert BM25Retriever.over(DOCUMENTS).search(query, 3) == []
-
-
-def test_many_equal_documents_come_in_order():
-    retriever = BM25Retriever.over([Document(str(i), f'"t"\nword {i % 2}') for i in range(500)])
-    assert [name for name, _ in found(retriever, "word", 7)] == list("0123456")
-    assert [name for name, _ in found(retriever, "1", 4)] == list("1357")
-
-
 def test_an_index_on_disk_finds_the_same(corpus):
     small = BM25Retriever.open(corpus)
     assert os.listdir(corpus.parent) == ["corpus.jsonl"]
     kept = BM25Retriever.open(corpus, cached_from=1)
     again = BM25Retriever.open(corpus, cached_from=1)
     assert len(os.listdir(corpus.parent)) == 2
-    assert isinstance(again._index.scores["data"], np.memmap)
+    assert isinstance(again._index._scores.scores["data"], np.memmap)
     for query in ("capital of Italy", "Paris", "zebra"):
         assert found(small, query) == found(kept, query) == found(again, query)
 
@@ -106,7 +84,7 @@ def test_a_killed_or_second_writer_leaves_a_whole_index(corpus, monkeypatch):
 def test_a_broken_index_is_named(corpus):
     BM25Retriever.open(corpus, cached_from=1)
     (bm25.index_directory(corpus) / "offsets.npy").write_bytes(b"")
-    with pytest.raises(SkillRLError, match=r"bm25-1.*Delete the folder"):
+    with pytest.raises(SkillRLError, match=r"bm25-2.*Delete the folder"):
         BM25Retriever.open(corpus, cached_from=1)
 
 
@@ -149,28 +127,3 @@ def test_line_numbers_are_counted_across_chunks(corpus, monkeypatch):
     corpus.write_bytes(corpus.read_bytes() + b"\n{}\n")
     with pytest.raises(SkillRLError, match=r"line 6: not a document"):
         Corpus(corpus, line_offsets(corpus))[4]
-
-
-def test_threads_find_the_same():
-    retriever = BM25Retriever.over(DOCUMENTS)
-    wanted, wrong = found(retriever, "capitals of Italy"), []
-
-    def ask():
-        wrong.extend(1 for _ in range(50) if found(retriever, "capitals of Italy") != wanted)
-
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
-
-
-def test_searching_leaves_jax_alone():
-    code = (
-        "import sys; from skillrl.config import EnvConfig; from skillrl.envs import make_suite;"
-        "make_suite('search', EnvConfig()).make();"
-        "assert 'bm25s' in sys.modules and 'jax' not in sys.modules;"
-        "import jax.lax; assert jax.lax.add"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -57,7 +57,7 @@ def test_tables_are_kept_on_disk_and_mapped(
     second = tables.cached(source, minimum=0)
     assert stamps == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert isinstance(second.start, np.memmap)
-    assert isinstance(first.postings.scores, np.memmap)
+    assert isinstance(first.search._scores.scores["data"], np.memmap)
     _same(Catalogue(source, tables=second), Catalogue(source))
 
 
@@ -91,13 +91,13 @@ def test_a_cache_that_lost_a_file_is_made_again(
     built = tables.cached(source, minimum=0)
     monkeypatch.setattr(tables, "build", lambda _: built)  # only what happens on disk matters
     (folder,) = (tmp_path / "skillrl" / "webshop").iterdir()
-    names = sorted(path.name for path in folder.iterdir())
-    assert {"names.json", "low.npy", "sentences.npy", "search_scores.npy"} <= set(names)
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))
+    assert {"names.json", "low.npy", "sentences.npy", "search/data.csc.index.npy"} <= set(names)
     for name in names:
         (folder / name).unlink()
         again = tables.cached(source, minimum=0)
         assert again.names == built.names
-        assert sorted(path.name for path in folder.iterdir()) == names
+        assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*")) == names
         assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
