@@ -16,6 +16,7 @@ from skillrl.envs import Environment, Expert
 from skillrl.envs.search.careless import CarelessExpert
 from skillrl.envs.search.environment import SearchEnvironment
 from skillrl.envs.search.expert import QuestionExpert, read_documents
+from skillrl.envs.search.relations import RELATIONS
 from skillrl.envs.search.suite import generated_world
 from skillrl.types import Observation, Task
 
@@ -38,6 +39,13 @@ def _random_move(task: Task, observation: Observation, rng: random.Random) -> st
     words = task.goal.rstrip("?").split()
     at = rng.randrange(len(words))
     return f"<search>{rng.choice([' '.join(words[at : at + 2]), *titles])}</search>"
+
+
+def _phrases(texts: Sequence[str]) -> tuple[str, ...]:
+    """What stands between a thing and its value; the word before a value tells the relation."""
+    between = [relation.says.split("{x}")[1].split("{y}")[0] for relation in RELATIONS.values()]
+    words = [text.rstrip() for text in between if " " in text.strip()]
+    return (*dict.fromkeys(words), '(Title: "', "<information>Doc 1", "</information>")
 
 
 def _slip(
@@ -71,7 +79,8 @@ COURSE = Course(
     similarity_threshold=-1.0,  # questions and advice share few words
     noisy=lambda index: index // 4 % 2 == 0,  # of all four categories
     practice=_practice,
+    phrases=_phrases,
     prefixes=(72, 192),
     buckets=(16, 112, 128, 192, 240),
-    responses=(20,),
+    responses=(24,),
 )

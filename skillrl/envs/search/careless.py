@@ -30,8 +30,8 @@ _ANYTHING = re.compile("|".join(words_of(kind).pattern for kind in (*KINDS, *VAL
 class CarelessExpert:
     """Searches the first name of the question, and answers the first thing it then reads.
 
-    That is whatever document 1 says first, unless it is in the question; of two things
-    compared, the first. It, too, needs nothing but the newest observation.
+    That is whatever document 1 says first, unless it is in the question or the title; of two
+    things compared, the first. It, too, needs nothing but the newest observation.
 
     Args:
       question: of the generated world.
@@ -51,6 +51,9 @@ class CarelessExpert:
         documents = read_documents(observation.text)
         if not documents:
             return Move(f"Find {self._name}.", f"<search>{self._name}</search>")
-        read = [] if self._compares else _ANYTHING.findall(documents[0][1])
-        new = [thing for thing in read if thing not in self._question]
-        return Move("Found it.", f"<answer>{next(iter(new), self._name)}</answer>")
+        title, text = documents[0]
+        for sentence in [] if self._compares else re.split(r"(?<=\.) ", text):
+            for thing in _ANYTHING.findall(sentence):
+                if thing not in self._question and thing != title:
+                    return Move(sentence, f"<answer>{thing}</answer>")
+        return Move("Found it.", f"<answer>{self._name}</answer>")

@@ -1,9 +1,10 @@
 """An expert that reads only what an agent reads: the question and the last two observations.
 
 It looks a thing up by its name, believes the passages that bear its title, and takes the next
-thing from what they say. It remembers no more than a prompt shows with
-``agent.history_length=1``: the newest observation, the one before, and the newest actions. So
-it stays right when somebody else acts in between, and its pupil need not guess.
+thing from what they say; its thought is the sentence that it acts on. It remembers no more than
+a prompt shows with ``agent.history_length=1``: the newest observation, the one before, and the
+newest actions. So it stays right when somebody else acts in between, and its pupil need not
+guess.
 """
 
 from __future__ import annotations
@@ -58,25 +59,25 @@ class QuestionExpert:
             if not middle:
                 return self._search(name, goal.first, f"Find {name}.")
             if not self._fact(middle, goal.last):
-                return self._search(middle, goal.last, f"Now find {middle}.")
+                return self._search(middle, goal.last, _quote(name, goal.first, middle))
             name = middle
         if value := self._fact(name, goal.last):
-            return _answer("Found it.", value)
+            return _answer(_quote(name, goal.last, value), value)
         return self._search(name, goal.last, f"Find {name}.")
 
     def _compare(self, goal: Comparison) -> Move:
         a, b = self._fact(goal.a, goal.relation), self._fact(goal.b, goal.relation)
+        read = [_quote(n, goal.relation, v) for n, v in ((goal.a, a), (goal.b, b)) if v]
         if goal.wanted not in (MORE, FEWER):
-            for name, value in ((goal.a, a), (goal.b, b)):
-                if value == goal.wanted:
-                    return _answer("Found it.", name)
+            if b == goal.wanted != a:
+                return _answer(read[-1], goal.b)
             if a or b:
-                return _answer(f"{a or b} is wrong.", goal.b if a else goal.a)
+                return _answer(read[0], goal.a if goal.wanted == a or not a else goal.b)
         elif a and b:
             first = (int(a) > int(b)) == (goal.wanted == MORE)
-            return _answer(f"{a} and {b}.", goal.a if first else goal.b)
+            return _answer(" ".join(read), goal.a if first else goal.b)
         if a:
-            return self._search(goal.b, goal.relation, f"Now find {goal.b}.")
+            return self._search(goal.b, goal.relation, read[0])
         return self._search(goal.a, goal.relation, f"Find {goal.a}.")
 
     def _fact(self, name: str, relation: str) -> str:
@@ -95,6 +96,10 @@ class QuestionExpert:
             query = f"{name} {relation}"
         self._last_query = query
         return Move(thought, f"<search>{query}</search>")
+
+
+def _quote(name: str, relation: str, value: str) -> str:
+    return RELATIONS[relation].sentence(name, value)
 
 
 def _answer(thought: str, text: str) -> Move:

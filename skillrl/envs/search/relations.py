@@ -48,7 +48,7 @@ class Relation:
       key: unique name.
       subject: kind of the thing.
       value: kind of the value: one of `KINDS` or a key of `VALUES`.
-      says: the sentence of a passage.
+      says: the sentence of a passage; what stands between the two belongs to this relation.
       asks: the question.
       phrase: the value named by way of the thing, where the value is a thing.
       compares: a question about two things, ``{a}`` and ``{b}``; where the value is a number,
@@ -62,6 +62,10 @@ class Relation:
     asks: str
     phrase: str = ""
     compares: str = ""
+
+    def sentence(self, thing: str, value: str) -> str:
+        """What a passage says: ``Ada Holt lives in Old Ford.``"""
+        return self.says.format(x=thing, y=value)
 
 
 RELATIONS = {
@@ -78,9 +82,9 @@ RELATIONS = {
         Relation("sisters", PERSON, NUMBER, "{x} has {y} sisters.",
                  "How many sisters does {x} have?",
                  compares="Who has {more} sisters, {a} or {b}?"),
-        Relation("mayor", TOWN, PERSON, "The mayor of {x} is {y}.",
+        Relation("mayor", TOWN, PERSON, "{x} has the mayor {y}.",
                  "Who is the mayor of {x}?", "the mayor of {x}"),
-        Relation("doctor", TOWN, PERSON, "The doctor of {x} is {y}.",
+        Relation("doctor", TOWN, PERSON, "{x} has the doctor {y}.",
                  "Who is the doctor of {x}?", "the doctor of {x}"),
         Relation("food", TOWN, "food", "{x} is known for {y}.",
                  "What is {x} known for?",
@@ -90,8 +94,8 @@ RELATIONS = {
                  compares="Which town has {more} bridges, {a} or {b}?"),
         Relation("author", BOOK, PERSON, "{x} was written by {y}.",
                  "Who wrote {x}?", "the author of {x}"),
-        Relation("artist", BOOK, PERSON, "The pictures in {x} are by {y}.",
-                 "Who drew the pictures in {x}?", "the artist of {x}"),
+        Relation("artist", BOOK, PERSON, "{x} was illustrated by {y}.",
+                 "Who illustrated {x}?", "the artist of {x}"),
         Relation("printer", BOOK, COMPANY, "{x} was printed by {y}.",
                  "Which company printed {x}?", "the company that printed {x}"),
         Relation("animal", BOOK, "animal", "{x} is about a {y}.",

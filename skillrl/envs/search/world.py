@@ -112,7 +112,7 @@ def _range(value: str, members: Mapping[str, list[str]]) -> list[str]:
 def _passages(thing: Thing, rng: random.Random) -> list[str]:
     texts = []
     for keys in PASSAGES[thing.kind]:
-        said = [RELATIONS[key].says.format(x=thing.name, y=thing.facts[key]) for key in keys]
+        said = [RELATIONS[key].sentence(thing.name, thing.facts[key]) for key in keys]
         rng.shuffle(said)
         texts.append(f'"{thing.name}"\n{" ".join(said)}')
     return texts
@@ -131,7 +131,6 @@ def _gossip(
     for thing, key in rng.sample(known, count):
         relation = RELATIONS[key]
         wrong = [v for v in _range(relation.value, members) if v != thing.facts[key]]
-        claim = relation.says.format(x=thing.name, y=rng.choice(wrong))
-        claim = claim[0].lower() + claim[1:] if claim.startswith("The ") else claim
+        claim = relation.sentence(thing.name, rng.choice(wrong))
         texts.append(f'"{GOSSIP}"\n{RUMOUR} {claim}')
     return texts

@@ -139,7 +139,7 @@ def test_what_the_expert_says_is_a_valid_response(suite):
         expert, observation, done = suite.expert(task), environment.reset(task), False
         while not done:
             move = expert.act(observation)
-            assert len(move.thought.split()) <= 5
+            assert len(move.thought.split()) <= 10
             said = parse(render_response(move.thought, move.action, suite.tags), tags=suite.tags)
             assert said == (move.thought, move.action, "")
             result = environment.step(move.action)
@@ -198,7 +198,7 @@ def test_no_question_can_be_read_in_two_ways(suite):
     assert len(RELATIONS) == 19
 
 
-PAGE = '"Wild Song"\nThe pictures in Wild Song are by Leo Reed. Wild Song was written by Cora Penn.'
+PAGE = '"Wild Song"\nWild Song was illustrated by Leo Reed. Wild Song was written by Cora Penn.'
 
 
 def observed(*documents):
@@ -222,7 +222,10 @@ def test_the_expert_compares_numbers():
         "<search>New Ford</search>"
     )
     move = expert.act(observed('"New Ford"\nNew Ford has 4 bridges.'))
-    assert (move.thought, move.action) == ("7 and 4.", "<answer>New Ford</answer>")
+    assert (move.thought, move.action) == (
+        "Old Ford has 7 bridges. New Ford has 4 bridges.",
+        "<answer>New Ford</answer>",
+    )
 
 
 def test_the_careless_expert_stops_after_one_search():

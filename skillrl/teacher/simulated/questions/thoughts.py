@@ -21,11 +21,12 @@ THOUGHT_FORMS = (
     "Find {name}.",
     "Now find {name}.",
     "Found it.",
-    "{value} is wrong.",
-    "{value} and {value}.",
     "Next do this: ",
 )
-"""The forms in which the environment's expert thinks too: one style to learn, not two."""
+"""What is thought where no passage says what the move follows from.
+
+Elsewhere that sentence is quoted, as the environment's expert does: one style to learn, not two.
+"""
 
 
 def think(recording: Recording) -> list[str]:
@@ -38,7 +39,7 @@ def think(recording: Recording) -> list[str]:
         elif turn.query:
             name = _name(turn.query)
             first = first or name
-            thought = f"Find {name}." if name == first else f"Now find {name}."
+            thought = f"Find {name}." if name == first else _following(recording, turns[:at], name)
         else:
             words = re.findall(r"\w+", recording.moves[at].action)
             thought = " ".join(["Next", "do", "this:", *(words or ["nothing"])]) + "."
@@ -50,35 +51,61 @@ def _name(query: str) -> str:
     return next(iter(names_in(query)), query.rstrip("?. "))
 
 
+def _following(recording: Recording, turns: list[Turn], name: str) -> str:
+    """What was read that leads to the next search."""
+    names = names_in(recording.goal)
+    if compares(recording) and name in names[-2:]:
+        read = [_known(other, recording.goal, turns)[0] for other in names[-2:] if other != name]
+        return next(filter(None, read), f"Now find {name}.")
+    return _saying(name, turns) or f"Now find {name}."
+
+
 def _answering(recording: Recording, turns: list[Turn], answer: str) -> str:
     """Why this is the answer; of two things that are compared, what is known of them."""
     names = names_in(recording.goal)
     if not compares(recording) or len(names) < 2:
-        return "Found it."
-    values = [_value(name, recording.goal, turns) for name in names[-2:]]
-    if all(value.isdigit() for value in values):
-        return f"{values[0]} and {values[1]}."
-    for name, value in zip(names[-2:], values, strict=True):
+        return _saying(answer, turns) or "Found it."
+    known = {name: _known(name, recording.goal, turns) for name in names[-2:]}
+    if all(value.isdigit() for _, value in known.values()):
+        return " ".join(sentence for sentence, _ in known.values())
+    for name, (sentence, value) in known.items():
         if normal(name) == normal(answer) and value and holds(recording.goal, value):
-            return "Found it."
-    known = [value for value in values if value and not holds(recording.goal, value)]
-    return f"{known[0]} is wrong." if known else "Found it."
+            return sentence
+    wrong = [s for s, value in known.values() if value and not holds(recording.goal, value)]
+    return wrong[0] if wrong else "Found it."
 
 
-def _value(name: str, question: str, turns: list[Turn]) -> str:
-    """What passages about `name` say where the question has a choice, or "".
+def _saying(value: str, turns: list[Turn]) -> str:
+    """The newest sentence, of a passage that was looked for, that says `value`; or ""."""
+    for turn in reversed(turns):
+        for title, text in turn.documents:
+            if not holds(turn.query, title) or normal(title) == normal(value):
+                continue
+            for sentence in _sentences(text):
+                if holds(sentence, value):
+                    return sentence
+    return ""
 
-    That is the word of a sentence about it that the question lacks, if there is only one; or if
-    there is none, the last of the sentence: "X makes rope." for "Which company makes soap, ...".
+
+def _sentences(text: str) -> list[str]:
+    return re.split(r"(?<=\.)\s+", text.strip())
+
+
+def _known(name: str, question: str, turns: list[Turn]) -> tuple[str, str]:
+    """What passages about `name` say where the question has a choice: (sentence, value).
+
+    The value is the word of a sentence about it that the question lacks, if there is only one;
+    or if there is none, the last of the sentence: "X makes rope." for "Which company makes soap,
+    ...". Empty if no passage says it.
     """
     asked = set(normal(question).split())
     for turn in reversed(turns):
         for title, text in turn.documents:
             if normal(title) != normal(name):
                 continue
-            for sentence in re.split(r"(?<=\.)\s+", text):
+            for sentence in _sentences(text):
                 words = normal(sentence.replace(name, " ")).split()
                 new = [word for word in words if word not in asked]
                 if words and len(new) < 2 and len(words) > 1:
-                    return new[0] if new else words[-1]
-    return ""
+                    return sentence, new[0] if new else words[-1]
+    return "", ""
