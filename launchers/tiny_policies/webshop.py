@@ -79,5 +79,5 @@ COURSE = Course(
     phrases=lambda texts: (*asin_parts(), "' [SEP] '"),
     prefixes=(112, 240),
     buckets=(64, 96, 128, 160, 208, 256, 320, 448),
-    responses=(24,),
+    responses=(32,),
 )

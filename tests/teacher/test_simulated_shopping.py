@@ -152,8 +152,8 @@ def test_thoughts_are_those_of_the_expert():
         "It may fit, I read more.",
         "Its title lacks leather upper.",
         "The features fit.",
-        "I need red.",
-        "I need seven.",
+        "color: red blue. I need red.",
+        "size: six seven. I need seven.",
         "All fits, buy it.",
     ]
     script = [SEARCH, ("click[next >]", RESULTS), OPEN_CLOCK, BACK, OPEN_CLOCK,

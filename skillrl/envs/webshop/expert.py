@@ -14,6 +14,7 @@ from others to the search.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -30,6 +31,7 @@ BUY, FEATURES, PREVIOUS, NEXT, START = (
 )
 
 _PAGE_SIZE = 10
+_QUOTED = 6  # most values of an option that a thought repeats
 _PRICE_TAIL = re.compile(r",? and price lower than (\d+(?:\.\d+)?) dollars\.?$")
 _OPTIONS = re.compile(r"(.*) with ([^:]+: .*)")
 _NEXT_OPTION = re.compile(r", and (?=(?:(?!, and )[^:])+: )")
@@ -185,17 +187,20 @@ class ShopExpert:
         price = next((part for part in parts if part.startswith("Price:")), "")
         if not self._affordable(price):
             return Move("It costs too much.", back)
-        for _, value in self.goal.options:
+        for name, value in self.goal.options:
             if f"click[{value}]" not in actions:
-                return Move(f"There is no {value} here.", back)
+                offered = _offered(name, parts, actions)
+                thought = f"{offered} No {value}." if offered else f"There is no {value} here."
+                return Move(thought, back)
         missing = self.goal.words - _words(" ".join(parts[_title_place(parts) :]))
         unsure = missing and not self._features_read(parts) and not self._settles()
         if unsure and FEATURES in actions:
             return Move(f"Its title lacks {self._phrase_of(missing)}.", FEATURES)
         chosen = self._chosen(parts)
-        for _, value in self.goal.options:
+        for name, value in self.goal.options:
             if value not in chosen:
-                return Move(f"I need {value}.", f"click[{value}]")
+                thought = f"{_offered(name, parts, actions)} I need {value}.".strip()
+                return Move(thought, f"click[{value}]")
         return Move("All fits, buy it.", BUY)
 
     def _sub_page(self, observation: Observation) -> Move:
@@ -257,6 +262,17 @@ class ShopExpert:
             if value in parts:
                 chosen[_option_of(value, parts, names)] = value
         return set(chosen.values())
+
+
+def _offered(name: str, parts: Sequence[str], actions: Sequence[str]) -> str:
+    """What a product's page offers under an option, ``size: six seven.``; "" if that is long.
+
+    Its pupil thinks before it clicks what it wants: it first says what there is.
+    """
+    after = parts[parts.index(name) + 1 :] if name in parts else []
+    values = itertools.takewhile(lambda part: f"click[{part.lower()}]" in actions, after)
+    offered = list(values)
+    return f"{name}: {' '.join(offered)}." if 0 < len(offered) <= _QUOTED else ""
 
 
 def _option_of(value: str, parts: Sequence[str], names: set[str]) -> str:

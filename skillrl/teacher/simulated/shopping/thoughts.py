@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from skillrl.teacher.simulated.domain import short
@@ -22,7 +23,8 @@ from skillrl.teacher.simulated.shopping.reading import (
     words_of,
 )
 
-_LONGEST = 12  # words
+_LONGEST = 16  # words
+_QUOTED = 6  # most values of an option that a thought repeats
 
 THOUGHT_FORMS = (
     "I search for it.",
@@ -36,6 +38,8 @@ THOUGHT_FORMS = (
     "It costs too much.",
     "There is no {value} here.",
     "Its title lacks {words}.",
+    "{name}: {values}. No {value}.",
+    "{name}: {values}. I need {value}.",
     "I need {value}.",
     "The features fit.",
     "The features do not fit.",
@@ -77,7 +81,7 @@ def _thought(act: Act, wish: Wish) -> str:
         words = " ".join(word for word in wish.phrase.split() if words_of(word) & lacking)
         return f"Its title lacks {words}." if words else "It may fit, I read more."
     if act.verb == "click" and act.page == "item":
-        return f"I need {act.text}."
+        return f"{_offered(act.text, act.visit, wish)} I need {act.text}.".strip()
     words = re.sub(r"\W+", " ", act.text).strip()
     return f"Next do this: {words or 'nothing'}."
 
@@ -103,4 +107,19 @@ def _leaving(act: Act, wish: Wish) -> str:
     if wish.below is not None and visit.price is not None and visit.price > wish.below:
         return "It costs too much."
     absent = [value for _, value in wish.options if not chosen_too(value, visit.offered)]
-    return f"There is no {absent[0]} here." if absent else "It does not fit, go back."
+    if not absent:
+        return "It does not fit, go back."
+    offered = _offered(absent[0], visit, wish)
+    return f"{offered} No {absent[0]}." if offered else f"There is no {absent[0]} here."
+
+
+def _offered(value: str, visit: Visit | None, wish: Wish) -> str:
+    """What the product offers under the option that should be `value`: ``size: six seven.``"""
+    names = [name for name, wanted in wish.options if wanted == value]
+    parts = [part.lower() for part in visit.offered] if visit else []
+    if not names or names[0] not in parts:
+        return ""
+    after = parts[parts.index(names[0]) + 1 :]
+    others = {name for name, _ in wish.options}
+    values = list(itertools.takewhile(lambda part: part not in others, after))
+    return f"{names[0]}: {' '.join(values)}." if 0 < len(values) <= _QUOTED else ""
