@@ -2,7 +2,7 @@
 
     python benchmarks/mock_run.py --seeds 0,1,2 --json benchmarks/results/mock_run.json
 
-Per seed: `launchers/train.py --env=alfworld --mock --seed=N` in a process of its own, wall
+Per seed: `launchers/train.py --env=ENV --mock --seed=N` in a process of its own, wall
 time with compilation and peak memory included. Controls continue from a copy of the
 seed's cold start, so that only one thing differs:
 
@@ -34,12 +34,12 @@ from skillrl.evaluation.intervals import difference, wilson  # noqa: E402
 COLD_START = ("collect", "distill", "sft", "evaluation", "checkpoints/sft", "teacher")
 
 
-def train(workdir: Path, seed: int, extra: list[str]) -> dict:
+def train(env: str, workdir: Path, seed: int, extra: list[str]) -> dict:
     """Runs the training command; its summary with seconds and peak memory of that process."""
     measured = workdir / "measured.json"
     if measured.exists():
         return json.loads(measured.read_text())
-    command = [sys.executable, str(ROOT / "launchers/train.py"), "--env=alfworld", "--mock"]
+    command = [sys.executable, str(ROOT / "launchers/train.py"), f"--env={env}", "--mock"]
     command += [f"--seed={seed}", f"--workdir={workdir}", "--set=logging.progress=false", *extra]
     start = time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -81,7 +81,9 @@ def as_flags(changes: dict[str, dict]) -> list[str]:
     ]
 
 
-def control(name: str, source: Path, seed: int, changes: dict, parts: tuple[str, ...]) -> dict:
+def control(
+    env: str, name: str, source: Path, seed: int, changes: dict, parts: tuple[str, ...]
+) -> dict:
     target = source.with_name(f"{source.name}-{name}")
     if not (target / "summary.json").exists():
         shutil.rmtree(target, ignore_errors=True)
@@ -89,7 +91,7 @@ def control(name: str, source: Path, seed: int, changes: dict, parts: tuple[str,
         if "sft" not in parts:  # only the base policy's evaluation is the same
             for path in (target / "evaluation").glob("sft-*.json"):
                 path.unlink()
-    return train(target, seed, as_flags(changes))
+    return train(env, target, seed, as_flags(changes))
 
 
 def pooled(runs: list[dict], stage: str, split: str = "valid_unseen") -> tuple[int, int]:
@@ -101,28 +103,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument("--env", default="alfworld", help="alfworld, webshop or search")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--control_seeds", default="0")
-    parser.add_argument("--workdir", default="runs/mock_run")
+    parser.add_argument("--control_seeds", default="0", help="seeds with controls; may be empty")
+    parser.add_argument("--workdir", default="", help="default: runs/mock_run_<env>")
     parser.add_argument("--json", default="")
     args = parser.parse_args()
-    base = Path(args.workdir).absolute()
+    base = Path(args.workdir or f"runs/mock_run_{args.env}").absolute()
     seeds = [int(s) for s in args.seeds.split(",")]
     runs = []
     for seed in seeds:
-        runs.append(train(base / f"seed{seed}", seed, []))
+        runs.append(train(args.env, base / f"seed{seed}", seed, []))
         print(f"seed {seed}: {runs[-1]['seconds']:.0f} s, {runs[-1]['peak_gb']:.2f} GB", flush=True)
     controls: dict[str, list[dict]] = {"frozen": [], "sft x4": []}
     for seed in [int(s) for s in args.control_seeds.split(",") if s]:
         source = base / f"seed{seed}"
         config = json.loads((source / "config.json").read_text())
         frozen = {"rl": {"learning_rate": 0.0}}
-        controls["frozen"].append(control("frozen", source, seed, frozen, COLD_START))
+        controls["frozen"].append(control(args.env, "frozen", source, seed, frozen, COLD_START))
         more = {
             "collect": {"expert_episodes": 4 * config["collect"]["expert_episodes"]},
             "rl": {"training_epochs": 0},
         }
-        controls["sft x4"].append(control("sft4", source, seed, more, ("evaluation",)))
+        controls["sft x4"].append(control(args.env, "sft4", source, seed, more, ("evaluation",)))
 
     rows = []
     for label, group, stage in (
@@ -149,6 +152,8 @@ def main() -> None:
     text += "\nseconds in all: " + ", ".join(
         f"{run['seconds']:.0f} ({run['cores']} cores)" for run in runs
     )
+    for run in runs:
+        text += "\n  " + ", ".join(f"{phase} {s:.0f}" for phase, s in run["wall_seconds"].items())
     text += "\npeak memory (GB): " + ", ".join(f"{run['peak_gb']:.2f}" for run in runs)
     text += "\nskills: " + ", ".join(
         f"{r['bank']['initial']} -> {r['bank']['final']} "
