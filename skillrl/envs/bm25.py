@@ -35,8 +35,8 @@ _WORD = re.compile(
     rf"\w+(?:(?:(?<={_LETTER})[:{_INNER}](?={_LETTER})|(?<=\d)[,;{_INNER}](?=\d))\w+)*"
 )
 _POSSESSIVES = ("'s", "\u2019s")
-_FILES = ("data.csc.index.npy", "indices.csc.index.npy", "indptr.csc.index.npy")
-_FILES = (*_FILES, "vocab.index.json", "params.index.json")
+_ARRAYS = ("data.csc.index.npy", "indices.csc.index.npy", "indptr.csc.index.npy")
+_FILES = (*_ARRAYS, "vocab.index.json", "params.index.json")
 
 Words = Callable[[str], list[str]]
 """Text in lower case -> its words, stop words included, not stemmed."""
