@@ -1,8 +1,8 @@
 """An expert that reads only what an agent reads: the goal sentence, pages, admissible actions.
 
 It searches with the words of the goal, opens the first product of the results that fits by
-title and price and was not opened before, goes back if the options it needs are missing, reads
-the features where the title does not name all that is wanted, chooses the options and buys.
+title and price and was not opened before, chooses the options one after the other or goes back
+if one is missing, reads the features where the title does not name all that is wanted, and buys.
 Where nothing fits, as in shops that say little in titles, it takes what is most similar.
 
 It knows no more than a prompt with `agent.action_history` shows: the newest page and which
@@ -187,20 +187,16 @@ class ShopExpert:
         price = next((part for part in parts if part.startswith("Price:")), "")
         if not self._affordable(price):
             return Move("It costs too much.", back)
+        chosen = self._chosen(parts)
         for name, value in self.goal.options:
-            if f"click[{value}]" not in actions:
-                offered = _offered(name, parts, actions)
-                thought = f"{offered} No {value}." if offered else f"There is no {value} here."
-                return Move(thought, back)
+            offered = f"click[{value}]" in actions
+            if value not in chosen or not offered:
+                thought = _looked_up(name, value, parts, actions)
+                return Move(thought, f"click[{value}]" if offered else back)
         missing = self.goal.words - _words(" ".join(parts[_title_place(parts) :]))
         unsure = missing and not self._features_read(parts) and not self._settles()
         if unsure and FEATURES in actions:
             return Move(f"Its title lacks {self._phrase_of(missing)}.", FEATURES)
-        chosen = self._chosen(parts)
-        for name, value in self.goal.options:
-            if value not in chosen:
-                thought = f"{_offered(name, parts, actions)} I need {value}.".strip()
-                return Move(thought, f"click[{value}]")
         return Move("All fits, buy it.", BUY)
 
     def _sub_page(self, observation: Observation) -> Move:
@@ -264,15 +260,19 @@ class ShopExpert:
         return set(chosen.values())
 
 
-def _offered(name: str, parts: Sequence[str], actions: Sequence[str]) -> str:
-    """What a product's page offers under an option, ``size: six seven.``; "" if that is long.
+def _looked_up(name: str, value: str, parts: Sequence[str], actions: Sequence[str]) -> str:
+    """The search for a value under an option of a product's page: ``size: six seven yes.``
 
-    Its pupil thinks before it clicks what it wants: it first says what there is.
+    Its pupil thinks before it clicks what it wants: it reads what there is until it finds it.
     """
     after = parts[parts.index(name) + 1 :] if name in parts else []
-    values = itertools.takewhile(lambda part: f"click[{part.lower()}]" in actions, after)
-    offered = list(values)
-    return f"{name}: {' '.join(offered)}." if 0 < len(offered) <= _QUOTED else ""
+    values = list(itertools.takewhile(lambda part: f"click[{part.lower()}]" in actions, after))
+    found = f"click[{value}]" in actions
+    if value in values:
+        values = values[: values.index(value) + 1]
+    if not 0 < len(values) <= _QUOTED:
+        return f"I need {value}." if found else f"There is no {value} here."
+    return f"I need {value}. {name}: {' '.join(values)} {'yes' if found else 'no'}."
 
 
 def _option_of(value: str, parts: Sequence[str], names: set[str]) -> str:

@@ -140,8 +140,9 @@ def test_shops_from_the_search_to_the_purchase():
 def test_what_lacks_an_option_is_left_and_not_opened_again():
     rows = [("A000000001", RIGHT, "$25.0"), ("A000000002", RIGHT, "$35.0")]
     lacking = item(options=(("color", ("red", "blue")), ("size", ("six", "seven"))))
-    assert play(start(), results(*rows), lacking, results(*rows), item())[1:] == [
+    assert play(start(), results(*rows), lacking, lacking, results(*rows), item())[1:] == [
         "click[a000000001]",
+        "click[red]",
         PREVIOUS,
         "click[a000000002]",
         "click[red]",
@@ -198,12 +199,12 @@ def test_features_are_read_where_the_title_says_too_little():
     title = "rubber sole ankle boots for work"
     rows = [("A000000001", title, "$25.0")]
     fit = features("rubber sole ankle boots", "padded heel", "made for work")
-    pages = (start(), results(*rows), item(title), fit, item(title), item(title))
+    pages = (start(), results(*rows), item(title), item(title), fit, item(title))
     assert play(*pages, goal=HIDDEN)[1:] == [
         "click[a000000001]",
+        "click[red]",
         FEATURES,
         PREVIOUS,
-        "click[red]",
         BUY,
     ]
 
@@ -212,11 +213,14 @@ def test_features_that_do_not_fit_lead_to_another_product():
     title = "rubber sole ankle boots for work"
     rows = [("A000000001", title, "$25.0"), ("A000000002", title, "$25.0")]
     other = features("rubber sole ankle boots", "leather upper", "made for work")
-    pages = (start(), results(*rows), item(title), other, start(), results(*rows), item(title))
+    opened = (item(title), item(title))
+    pages = (start(), results(*rows), *opened, other, start(), results(*rows), *opened)
     assert play(*pages, goal=HIDDEN)[3:] == [
+        FEATURES,
         START,
         "search[rubber sole padded heel ankle boots]",
         "click[a000000002]",
+        "click[red]",
         FEATURES,
     ]
 
@@ -239,10 +243,23 @@ def test_opens_the_one_tried_longest_ago_when_all_were_tried():
     assert play(page, lacking, page, lacking, page)[-1] == "click[a000000001]"
 
 
+@pytest.mark.parametrize(
+    ("colors", "thought"),
+    [
+        (("blue", "red", "pink"), "I need red. color: blue red yes."),
+        (("blue", "pink"), "I need red. color: blue pink no."),
+        ((*"abcdef", "red"), "I need red."),
+        (tuple("abcdefg"), "There is no red here."),
+    ],
+)
+def test_a_thought_reads_an_option_up_to_the_wanted_value(colors, thought):
+    assert ShopExpert(GOAL).act(item(options=(("color", colors),))).thought == thought
+
+
 def test_thoughts_are_short():
     expert = ShopExpert(GOAL)
     rows = [("A000000001", RIGHT, "$25.0")]
     for page in (start(), results(*rows), item(), item(), item(), item(options=()), features("x")):
         move = expert.act(page)
-        assert 0 < len(move.thought.split()) < 10
+        assert 0 < len(move.thought.split()) < 12
         assert move.action in page.admissible or move.action.startswith("search[")
