@@ -135,7 +135,7 @@ def test_a_success_gives_the_procedure_and_what_matters_in_its_category():
     skills = ask(prompts.success_patterns("footwear", [shopped(WIN, won=True)], count=9),
                  "distill_success")  # fmt: skip
     assert [(entry["title"], entry["principle"]) for entry in skills] == [
-        ("Steps to buy", "Search the words, open what fits, read the features, choose, then buy."),
+        ("Steps to buy", "Search the words, open what fits, choose, read the features, then buy."),
         ("Choose color and size", "Click the color and size of the goal before you buy."),
         ("Read the features", "If the title lacks words of the goal, read the features."),
         ("Mind the price", "Open only a product below the price of the goal."),
@@ -152,8 +152,8 @@ def test_thoughts_are_those_of_the_expert():
         "It may fit, I read more.",
         "Its title lacks leather upper.",
         "The features fit.",
-        "color: red blue. I need red.",
-        "size: six seven. I need seven.",
+        "I need red. color: red yes.",
+        "I need seven. size: six seven yes.",
         "All fits, buy it.",
     ]
     script = [SEARCH, ("click[next >]", RESULTS), OPEN_CLOCK, BACK, OPEN_CLOCK,

@@ -18,7 +18,7 @@ _STEPS, _WHEN = "Steps to buy", "you buy {category}"
 _FORMS = {
     "options": "Search the words, open what fits, choose {option}, then buy.",
     "plain": "Search the words, open what fits, then buy.",
-    "features": "Search the words, open what fits, read the features, choose, then buy.",
+    "features": "Search the words, open what fits, choose, read the features, then buy.",
 }
 _CHECK = ("Check {words}", "If it has {words}, only the features tell.", "the title lacks words")
 

@@ -38,9 +38,9 @@ THOUGHT_FORMS = (
     "It costs too much.",
     "There is no {value} here.",
     "Its title lacks {words}.",
-    "{name}: {values}. No {value}.",
-    "{name}: {values}. I need {value}.",
     "I need {value}.",
+    "I need {value}. {name}: {values} yes.",
+    "I need {value}. {name}: {values} no.",
     "The features fit.",
     "The features do not fit.",
     "These are not the features.",
@@ -81,7 +81,7 @@ def _thought(act: Act, wish: Wish) -> str:
         words = " ".join(word for word in wish.phrase.split() if words_of(word) & lacking)
         return f"Its title lacks {words}." if words else "It may fit, I read more."
     if act.verb == "click" and act.page == "item":
-        return f"{_offered(act.text, act.visit, wish)} I need {act.text}.".strip()
+        return _looked_up(act.text, act.visit, wish) or f"I need {act.text}."
     words = re.sub(r"\W+", " ", act.text).strip()
     return f"Next do this: {words or 'nothing'}."
 
@@ -109,12 +109,11 @@ def _leaving(act: Act, wish: Wish) -> str:
     absent = [value for _, value in wish.options if not chosen_too(value, visit.offered)]
     if not absent:
         return "It does not fit, go back."
-    offered = _offered(absent[0], visit, wish)
-    return f"{offered} No {absent[0]}." if offered else f"There is no {absent[0]} here."
+    return _looked_up(absent[0], visit, wish) or f"There is no {absent[0]} here."
 
 
-def _offered(value: str, visit: Visit | None, wish: Wish) -> str:
-    """What the product offers under the option that should be `value`: ``size: six seven.``"""
+def _looked_up(value: str, visit: Visit | None, wish: Wish) -> str:
+    """The search for a value under its option: ``size: six seven yes.``; "" if that is long."""
     names = [name for name, wanted in wish.options if wanted == value]
     parts = [part.lower() for part in visit.offered] if visit else []
     if not names or names[0] not in parts:
@@ -122,4 +121,8 @@ def _offered(value: str, visit: Visit | None, wish: Wish) -> str:
     after = parts[parts.index(names[0]) + 1 :]
     others = {name for name, _ in wish.options}
     values = list(itertools.takewhile(lambda part: part not in others, after))
-    return f"{names[0]}: {' '.join(values)}." if 0 < len(values) <= _QUOTED else ""
+    found = value in values
+    values = values[: values.index(value) + 1] if found else values
+    if not 0 < len(values) <= _QUOTED:
+        return ""
+    return f"I need {value}. {names[0]}: {' '.join(values)} {'yes' if found else 'no'}."
