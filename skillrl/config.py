@@ -118,6 +118,27 @@ class ModelConfig:
     """Computation; softmax and log-probabilities are always float32."""
     param_dtype: str = option("float32", choices=("bfloat16", "float32"))
     remat: str = option("dots", choices=("none", "full", "dots"))
+    freeze: tuple[str, ...] = option(())
+    """Parameters that are not trained: shell patterns of their paths, such as ``embed/*``."""
+    adapter_path: str = option("")
+    """LoRA adapter in PEFT's format that is merged into the policy when it is loaded."""
+
+
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Projections that can be adapted, by their names in PEFT."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters (arXiv 2106.09685). The cold start's is merged into the policy; RL
+    trains a new one beside that, which switched off is the reference policy."""
+
+    rank: int = option(0, low=0)
+    """Of the adapters; 0 trains the parameters themselves."""
+    alpha: float = option(32.0, above=0)
+    """The adapters' product is scaled by alpha / rank."""
+    targets: tuple[str, ...] = option(LORA_TARGETS)
+    """Projections that get one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -326,6 +347,7 @@ class Config:
     skill_retrieval: SkillRetrievalConfig = SkillRetrievalConfig()
     evolution: EvolutionConfig = EvolutionConfig()
     model: ModelConfig = ModelConfig()
+    lora: LoraConfig = LoraConfig()
     env: EnvConfig = EnvConfig()
     agent: AgentConfig = AgentConfig()
     rollout: RolloutConfig = RolloutConfig()
@@ -406,6 +428,18 @@ def check(config: Config) -> None:
         raise SkillRLError(
             f"rollout.slots is {rollout.slots}, which is not a multiple of rollout.members "
             f"({rollout.members}): the grid has one row of members per prefix."
+        )
+    lora = config.lora
+    unknown = [target for target in lora.targets if target not in LORA_TARGETS]
+    if unknown or not lora.targets or len(set(lora.targets)) < len(lora.targets):
+        raise SkillRLError(
+            f"lora.targets is {list(lora.targets)}: name some of {', '.join(LORA_TARGETS)}, each "
+            "once."
+        )
+    if lora.rank and config.model.freeze:
+        raise SkillRLError(
+            f"lora.rank is {lora.rank}, so an adapter alone is trained, and model.freeze="
+            f"{list(config.model.freeze)} has no meaning beside it. Leave one of them out."
         )
     sizes = (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     if 0 in sizes or sizes.count(-1) > 1:

@@ -106,7 +106,7 @@ def sft(
         bank = predecessors.bank(run.run, skill_bank)
         policy = sft_phase(run, run.load_policy(), bank, trajectories, num_examples=num_examples)
         run.run.finish("sft")
-        stages.export(run, policy, run.run.file("sft", "policy"))
+        run.export(policy, run.run.file("sft", "policy"))
         print(f"cold-started policy: {run.run.file('sft', 'policy')}")
 
 

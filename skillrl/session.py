@@ -21,7 +21,8 @@ from skillrl.envs import Suite, make_suite
 from skillrl.errors import SkillRLError
 from skillrl.files import write_json
 from skillrl.inference.base import Engine, Sampling, ladder
-from skillrl.models import hub, weights
+from skillrl.models import hub, lora, weights
+from skillrl.models.lora import Lora
 from skillrl.models.parameters import axes_tree
 from skillrl.models.tokenizer import Tokenizer
 from skillrl.models.transformer import Params, init
@@ -35,7 +36,9 @@ from skillrl.skills.bank import SkillBank
 from skillrl.skills.retrieval import for_prompt
 from skillrl.teacher.base import Embedder, Teacher
 from skillrl.teacher.registry import make_embedder, make_teacher
+from skillrl.training import partition
 from skillrl.training.batch import Shapes
+from skillrl.training.partition import Partition
 from skillrl.types import Skill, Task, Trajectory
 
 _LOG = logging.getLogger(__name__)
@@ -105,14 +108,47 @@ class Session:
         shapes = jax.eval_shape(lambda: init(jax.random.key(0), self.model))
         return tree_shardings(self.mesh, axes_tree(self.model), shapes)
 
+    @property
+    def _lora(self) -> Lora:
+        settings = self.config.lora
+        return Lora(settings.rank, settings.alpha, settings.targets)
+
+    @functools.cached_property
+    def partition(self) -> Partition:
+        """What of the policy is trained; phases share it."""
+        rank, model = self.config.lora.rank, self.config.model
+        if rank:
+            return partition.adapter(self.model, self._lora, seed=self.seed)
+        if model.freeze:
+            return partition.all_but(self.model, model.freeze, model.param_dtype)
+        return partition.everything(self.model, model.param_dtype)
+
     def load_policy(self, directory: Path | None = None) -> Params:
         """Parameters of a Hugging Face directory (the base policy's by default)."""
-        return weights.load(
+        params = weights.load(
             directory or self.policy_dir,
             self.model,
             shardings=self.param_shardings,
             dtype=self.config.model.param_dtype,
         )
+        if directory is None and self.config.model.adapter_path:
+            adapter, shape = lora.load(self.config.model.adapter_path, self.model)
+            params = lora.merge(adapter, params, shape)
+        return params
+
+    def export(self, policy: Params, directory: Path) -> None:
+        """Writes a policy as a Hugging Face directory."""
+        weights.save(
+            directory,
+            policy,
+            self.model,
+            tokenizer_dir=self.policy_dir,
+            dtype=self.config.model.dtype,
+        )
+
+    def export_adapter(self, trained: Params, directory: Path, *, base: Path) -> None:
+        """Writes a trained adapter in PEFT's format; `base` is the model that it adapts."""
+        lora.save(directory, trained, self.model, self._lora, base=str(base))
 
     @functools.cached_property
     def teacher(self) -> Teacher:

@@ -10,7 +10,6 @@ from skillrl.errors import SkillRLError
 from skillrl.evaluation.evaluate import evaluate, results_table
 from skillrl.evaluation.intervals import difference
 from skillrl.files import read_json, read_jsonl, write_json
-from skillrl.models import weights
 from skillrl.models.transformer import Params
 from skillrl.predecessors import STAGES
 from skillrl.rollout import store
@@ -109,20 +108,9 @@ def evaluate_command(
         print(f"written: {output}, trajectories beside it")
 
 
-def export(session: Session, policy: Params, directory: Path) -> None:
-    """Writes a policy as a Hugging Face directory."""
-    weights.save(
-        directory,
-        policy,
-        session.model,
-        tokenizer_dir=session.policy_dir,
-        dtype=session.config.model.dtype,
-    )
-
-
 def finish(session: Session, policy: Params, bank: SkillBank) -> None:
     """Exports the policy, writes summary.json and prints what happened."""
-    export(session, policy, session.run.file("policy"))
+    session.export(policy, session.run.file("policy"))
     summary = summarise_run(session, bank)
     write_json(session.run.file("summary.json"), summary)
     print(report(session, summary))

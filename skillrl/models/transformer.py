@@ -8,12 +8,13 @@ mutated: a forward pass returns the keys and values of its tokens.
 
 Einsum alphabet: B prefixes, M rows of a prefix, T query tokens, C keys, D model,
 K kv heads, G query heads per kv head, H = K * G heads, Q head width, F feed-forward,
-V vocabulary, L layers.
+V vocabulary, L layers, R rank of an adapter.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -178,7 +179,10 @@ class RMSNorm(nn.Module):
 
 
 class Projection(nn.Module):
-    """A linear map written as an einsum, with an optional bias over its output axes."""
+    """A linear map written as an einsum, with an optional bias over its output axes.
+
+    A low-rank adapter beside the kernel (`models.lora`) is added if it is there.
+    """
 
     equation: str
     shape: tuple[int, ...]
@@ -189,6 +193,14 @@ class Projection(nn.Module):
         """Applies the map in the dtype of ``x``."""
         kernel = self.param("kernel", nn.initializers.normal(0.02), self.shape)
         y = jnp.einsum(self.equation, x, kernel.astype(x.dtype))
+        if self.has_variable("params", "lora_a"):
+            given, axes, made = re.split(",|->", self.equation)
+            inputs = "".join(axis for axis in axes if axis in given)
+            outputs = "".join(axis for axis in axes if axis not in given)
+            a: Any = self.get_variable("params", "lora_a")
+            b: Any = self.get_variable("params", "lora_b")
+            low = jnp.einsum(f"{given},{inputs}R->BMTR", x, a.astype(x.dtype))
+            y += jnp.einsum(f"BMTR,R{outputs}->{made}", low, b.astype(x.dtype))
         if self.bias_shape is not None:
             y += self.param("bias", nn.initializers.zeros, self.bias_shape).astype(x.dtype)
         return y

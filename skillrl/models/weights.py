@@ -74,10 +74,10 @@ def load(
     else:
         where = parameters.flatten(shardings)
     with contextlib.ExitStack() as stack:
-        tensors = _open_tensors(directory, stack)
+        tensors = open_tensors(directory, stack)
         table = parameters.specs(config)
-        _check_tensors(directory, tensors, table)
-        flat = {path: _read(tensors, spec, where[path], dtype) for path, spec in table.items()}
+        check_tensors(directory, tensors, table)
+        flat = {path: read(tensors, spec, where[path], dtype) for path, spec in table.items()}
         jax.block_until_ready(flat)
     return parameters.unflatten(flat)
 
@@ -110,28 +110,16 @@ def save(
     parameters.check_total(params, config)
     tokenizer = None if tokenizer_dir is None else Tokenizer.load(tokenizer_dir)
     stored = np.dtype(dtype or config.dtype)
-    directory = Path(directory).absolute()
-    writer = jax.process_index() == 0
-    if writer:
-        _check_replaceable(directory)
-    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
-    try:
-        if writer:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
+    with replacing(Path(directory), marker="config.json") as temporary:
+        if temporary is not None:
             _write_descriptions(temporary, config, tokenizer)
-        _write_weights(temporary, params, config, stored, max_shard_bytes, writer)
-        if writer:
-            _publish(temporary, directory)
-    finally:
-        if writer:
-            shutil.rmtree(temporary, ignore_errors=True)
+        _write_weights(temporary, params, config, stored, max_shard_bytes)
 
 
 # ---------------------------------------------------------------- import
 
 
-class _Tensor:
+class Tensor:
     """A tensor of an open file; nothing is read until a slice is asked for."""
 
     def __init__(self, file: Path, handle: Any, name: str):
@@ -140,8 +128,10 @@ class _Tensor:
         self.shape = tuple(self.slice.get_shape())
 
 
-def _open_tensors(directory: Path, stack: contextlib.ExitStack) -> dict[str, _Tensor]:
-    """Every tensor of the checkpoint by name."""
+def open_tensors(
+    directory: Path, stack: contextlib.ExitStack, single: str = SINGLE
+) -> dict[str, Tensor]:
+    """Every tensor of the checkpoint by name; without an index all are in the file `single`."""
     index = directory / INDEX
     if index.is_file():
         try:
@@ -150,8 +140,8 @@ def _open_tensors(directory: Path, stack: contextlib.ExitStack) -> dict[str, _Te
             raise SkillRLError(f"cannot read {index}: {error!r}; {_INCOMPLETE}") from error
         files = sorted(set(weight_map.values()))
     else:
-        weight_map, files = None, [SINGLE]
-    tensors: dict[str, _Tensor] = {}
+        weight_map, files = None, [single]
+    tensors: dict[str, Tensor] = {}
     for name in files:
         file = directory / name
         if not file.is_file():
@@ -164,7 +154,7 @@ def _open_tensors(directory: Path, stack: contextlib.ExitStack) -> dict[str, _Te
                 f"weights file {file} is damaged or cut short ({file.stat().st_size} bytes: "
                 f"{error}): {_INCOMPLETE}"
             ) from error
-        tensors |= {key: _Tensor(file, handle, key) for key in handle.keys()}  # noqa: SIM118
+        tensors |= {key: Tensor(file, handle, key) for key in handle.keys()}  # noqa: SIM118
     for name, file_name in (weight_map or {}).items():
         if name not in tensors:
             raise SkillRLError(
@@ -174,11 +164,12 @@ def _open_tensors(directory: Path, stack: contextlib.ExitStack) -> dict[str, _Te
     return tensors
 
 
-def _check_tensors(
+def check_tensors(
     directory: Path,
-    tensors: Mapping[str, _Tensor],
+    tensors: Mapping[str, Tensor],
     table: Mapping[parameters.Path, parameters.ParameterSpec],
 ) -> None:
+    """Refuses tensors that are missing, unknown or of another shape than the table's."""
     expected = {name: spec.hf_shape for spec in table.values() for name in spec.hf_names}
     for name, shape in expected.items():
         if name not in tensors:
@@ -207,8 +198,8 @@ def _check_tensors(
         )
 
 
-def _read(
-    tensors: Mapping[str, _Tensor],
+def read(
+    tensors: Mapping[str, Tensor],
     spec: parameters.ParameterSpec,
     sharding: jax.sharding.Sharding,
     dtype: Any,
@@ -232,12 +223,11 @@ def _read(
 
 
 def _write_weights(
-    directory: Path,
+    directory: Path | None,
     params: Mapping[str, Any],
     config: ModelConfig,
     dtype: np.dtype,
     max_shard_bytes: float,
-    writer: bool,
 ) -> None:
     plan = _plan(config, dtype.itemsize, max_shard_bytes)
     flat = parameters.flatten(params)
@@ -247,14 +237,14 @@ def _write_weights(
         file = SINGLE if len(plan) == 1 else f"model-{number:05d}-of-{len(plan):05d}.safetensors"
         # Every process takes part in fetching: a shard may live on another host.
         values = {
-            name: spec.to_hf(_fetch(flat[path], layer).astype(dtype))
+            name: spec.to_hf(fetch(flat[path], layer).astype(dtype))
             for name, path, spec, layer in tensors
         }
-        if writer:
+        if directory is not None:
             safetensors.numpy.save_file(values, directory / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(values, file)
         total += sum(value.nbytes for value in values.values())
-    if writer and len(plan) > 1:
+    if directory is not None and len(plan) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
         _write_json(directory / INDEX, index)
 
@@ -297,7 +287,8 @@ def _at_layer(value: jax.Array, layer: jax.Array) -> jax.Array:
     return jax.lax.dynamic_index_in_dim(value, layer, keepdims=False)
 
 
-def _fetch(value: jax.Array, layer: int | None) -> np.ndarray:
+def fetch(value: jax.Array, layer: int | None) -> np.ndarray:
+    """An array, or one layer of a stacked one, whole on every host; all must take part."""
     part = value if layer is None else _at_layer(value, np.int32(layer))
     if not part.is_fully_addressable:
         from jax.experimental import multihost_utils
@@ -327,20 +318,49 @@ def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def _check_replaceable(directory: Path) -> None:
+@contextlib.contextmanager
+def replacing(directory: Path, *, marker: str) -> Iterator[Path | None]:
+    """A directory to write into, put in place of `directory` at the end, whole or not at all.
+
+    Args:
+      directory: is created, or replaced if it holds a file called `marker`.
+      marker: a file that the written directory will have.
+
+    Yields:
+      Where to write; None in all processes of a multi-host run but the first.
+
+    Raises:
+      SkillRLError: the directory exists, is not empty and has no `marker`.
+    """
+    if jax.process_index() != 0:
+        yield None
+        return
+    directory = directory.absolute()
+    _check_replaceable(directory, marker)
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        _publish(temporary, directory, marker)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_replaceable(directory: Path, marker: str) -> None:
     if not directory.exists():
         return
-    is_model = directory.is_dir() and (directory / "config.json").is_file()
-    if not is_model and not (directory.is_dir() and not any(directory.iterdir())):
+    ours = directory.is_dir() and (directory / marker).is_file()
+    if not ours and not (directory.is_dir() and not any(directory.iterdir())):
         raise SkillRLError(
-            f"will not replace {directory}: it exists and is not a model directory; export to "
-            "another path or remove it first"
+            f"will not replace {directory}: it exists and has no {marker}; export to another "
+            "path or remove it first"
         )
 
 
-def _publish(temporary: Path, directory: Path) -> None:
+def _publish(temporary: Path, directory: Path, marker: str) -> None:
     """Makes the files durable, then puts the directory in place."""
-    readable = (temporary / "config.json").stat().st_mode
+    readable = (temporary / marker).stat().st_mode
     for path in temporary.iterdir():
         path.chmod(readable)  # safetensors writes files that only their owner may read
         _sync(path)

@@ -8,7 +8,7 @@ failures of weak categories since the last event go to the teacher.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from skillrl.evaluation.evaluate import evaluate
 from skillrl.files import append_jsonl, truncate_jsonl
 from skillrl.models.transformer import Params
 from skillrl.parallel import addresses
+from skillrl.phases.sft import load_sft
 from skillrl.rollout import store
 from skillrl.session import Session, outcome
 from skillrl.skills.bank import SkillBank
@@ -48,36 +49,68 @@ class Cursor:
     since_event: list[Trajectory]
 
 
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """What an iteration learns with; it stays the same throughout.
+
+    Attributes:
+      updater: of GRPO.
+      shapes: compiled ones of a minibatch.
+      reference: pi_ref, a whole policy.
+      frozen: what of it is not trained and belongs to every later policy.
+      join: ``(trained, frozen) -> whole policy``.
+    """
+
+    updater: Updater
+    shapes: Shapes
+    reference: Params
+    frozen: Params
+    join: Callable[[Params, Params], Params]
+
+    def policy(self, state: TrainState) -> Params:
+        """The policy of a state; its trained part goes with the next update."""
+        return self.join(state.params, self.frozen)
+
+
 def rl(session: Session, reference: Params, bank: SkillBank) -> tuple[Params, SkillBank]:
     """Trains from `reference` (the SFT policy, which stays pi_ref); returns policy and bank."""
-    config = session.config.rl
-    updater = _updater(session)
-    shapes = session.shapes(members=session.config.train_batch.members)
-    state = updater.init(reference)
+    config, partition = session.config.rl, session.partition
+    learner = Learner(
+        _updater(session),
+        session.shapes(members=session.config.train_batch.members),
+        reference,
+        partition.frozen(reference),
+        partition.join,
+    )
+    state = learner.updater.init(partition.trained(reference))
     keep = session.config.checkpoint.keep
     with (
         session.timed("rl"),
         Checkpoints(session.run.file("checkpoints", "rl"), keep=keep) as checkpoints,
     ):
-        state, now = _resume(session, checkpoints, updater, state, bank)
+        state, now = _resume(session, checkpoints, learner.updater, state, bank)
         bar = session.progress("rl", config.training_epochs, unit="iteration", done=now.iteration)
         with bar:
             while now.iteration < config.training_epochs:
-                trajectories = _rollouts(session, state, now)
-                state, metrics = _update(session, updater, shapes, state, reference, trajectories)
+                trajectories = _rollouts(session, learner.policy(state), now)
+                state, metrics = _update(session, learner, state, trajectories)
                 now.bank = now.bank.record_use(trajectories)
                 if session.config.evolution.enabled:
                     now.since_event += trajectories
                 now.iteration += 1
                 metrics |= outcome(trajectories) | _evolution(session, now)
-                metrics |= _quick_look(session, state, now)
+                metrics |= _quick_look(session, learner.policy(state), now)
                 session.metrics.write("rl", now.iteration, metrics)
                 _checkpoint(session, checkpoints, state, now)
                 bar.update(success=metrics["success"], invalid=metrics["invalid"])
-    return state.params, now.bank
+        if session.config.lora.rank:
+            session.export_adapter(
+                state.params, session.run.file("adapter"), base=session.run.file("sft", "policy")
+            )
+    return partition.merge(state.params, reference), now.bank
 
 
-def _rollouts(session: Session, state: TrainState, now: Cursor) -> list[Trajectory]:
+def _rollouts(session: Session, policy: Params, now: Cursor) -> list[Trajectory]:
     """G episodes of each of the iteration's tasks, in canonical order; also on disk."""
     config = session.config.rl
     tasks = choose_tasks(
@@ -86,7 +119,7 @@ def _rollouts(session: Session, state: TrainState, now: Cursor) -> list[Trajecto
         now.iteration,
         session.seed,
     )
-    session.publish(state.params, now.iteration * config.minibatches)
+    session.publish(policy, now.iteration * config.minibatches)
     jobs = [
         session.job(
             task,
@@ -108,31 +141,30 @@ def _rollouts(session: Session, state: TrainState, now: Cursor) -> list[Trajecto
 
 def _update(
     session: Session,
-    updater: Updater,
-    shapes: Shapes,
+    learner: Learner,
     state: TrainState,
-    reference: Params,
     trajectories: Sequence[Trajectory],
 ) -> tuple[TrainState, dict[str, float]]:
     """One pass over the iteration in minibatches of whole groups."""
-    config = session.config.rl
+    config, updater = session.config.rl, learner.updater
     groups = to_samples(trajectories, config.group_size, config)
     minibatches = [
         [sample for index in part for sample in groups[index]]
         for part in np.array_split(np.arange(len(groups)), config.minibatches)
     ]
     batches = [
-        make_minibatch(samples, shapes, aggregation=config.loss_aggregation)
+        make_minibatch(samples, learner.shapes, aggregation=config.loss_aggregation)
         for samples in minibatches
         if samples
     ]
     if config.old_logprobs == "recomputed":
-        batches = [with_old(batch, updater.score(state.params, batch)) for batch in batches]
+        policy = learner.policy(state)
+        batches = [with_old(batch, updater.score(policy, batch)) for batch in batches]
     totals: dict[str, float] = {}
     fresh: dict[str, float] = {}  # the gap before any update of this iteration
     for batch in batches:
-        batch = with_reference(batch, updater.score(reference, batch))
-        state, metrics = updater.update(state, batch)
+        batch = with_reference(batch, updater.score(learner.reference, batch))
+        state, metrics = updater.update(state, batch, learner.frozen)
         numbers = host_metrics(metrics)
         fresh = fresh or {"sampler_gap_fresh": numbers["sampler_gap"]}
         totals = combine_metrics(totals, numbers) if totals else numbers
@@ -189,12 +221,12 @@ def _evolution(session: Session, now: Cursor) -> dict[str, float]:
     }
 
 
-def _quick_look(session: Session, state: TrainState, now: Cursor) -> dict[str, float]:
+def _quick_look(session: Session, policy: Params, now: Cursor) -> dict[str, float]:
     """Greedy success on the first few held-out tasks; for the curve, never for a decision."""
     config = session.config.evaluation
     if not config.quick_tasks or now.iteration % config.quick_interval:
         return {}
-    session.publish(state.params, now.iteration * session.config.rl.minibatches)
+    session.publish(policy, now.iteration * session.config.rl.minibatches)
     values = {}
     for split in config.splits:
         result, _ = evaluate(
@@ -277,7 +309,10 @@ def load_rl(session: Session) -> tuple[Params, SkillBank] | None:
         if latest is None:
             return None
         state, extra = checkpoints.restore(latest, _updater(session).abstract_state)
-        return state.params, bank_from_json(extra["bank"])
+        trained, bank = state.params, bank_from_json(extra["bank"])
+    if session.partition.whole:
+        return trained, bank
+    return session.partition.merge(trained, load_sft(session) or session.load_policy()), bank
 
 
 def _updater(session: Session) -> Updater:

@@ -65,8 +65,8 @@ def sft(
             weight_decay=config.weight_decay,
             max_grad_norm=config.max_grad_norm,
         )
-        shapes = session.shapes(members=1)
-        state = updater.init(base)
+        shapes, partition = session.shapes(members=1), session.partition
+        state, frozen = updater.init(partition.trained(base)), partition.frozen(base)
         with Checkpoints(
             session.run.file("checkpoints", "sft"), keep=session.config.checkpoint.keep
         ) as checkpoints:
@@ -86,12 +86,17 @@ def sft(
                         batch = make_minibatch(
                             [sample_of(data[i], int(i)) for i in sorted(chosen)], shapes
                         )
-                        state, metrics = updater.update(state, batch)
+                        state, metrics = updater.update(state, batch, frozen)
                         numbers = host_metrics(metrics) | {"padding": batch.padding}
                         session.metrics.write("sft", epoch * per_epoch + at + 1, numbers)
                         bar.update(loss=numbers["loss"])
                     checkpoints.save(epoch + 1, state, taught)
-    return state.params
+        policy = partition.merge(state.params, base)
+        if session.config.lora.rank:
+            folder = session.run.file("sft", "adapter")
+            session.export_adapter(state.params, folder, base=session.policy_dir)
+            session.export(policy, session.run.file("sft", "policy"))  # the next adapter's base
+    return policy
 
 
 def _check_same_data(session: Session, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -135,7 +140,9 @@ def load_sft(session: Session) -> Params | None:
         )
         restored, _ = checkpoints.restore(step, updater.abstract_state)
         assert isinstance(restored, TrainState)
-        return restored.params
+        if session.partition.whole:
+            return restored.params
+        return session.partition.merge(restored.params, session.load_policy())
 
 
 def _line(example: Example) -> str:

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
-
-from skillrl.parallel.rules import replicated
+from skillrl.parallel.rules import replicated, tree_shardings
 from skillrl.session import Session
 from skillrl.training.optimizer import make_optimizer, state_shardings
 from skillrl.training.update import LossFn, Updater, make_updater
 
 
 def build_updater(session: Session, loss: LossFn, **optimizer: Any) -> Updater:
-    """An `Updater` for the session's policy; keywords go to `make_optimizer`."""
-    from skillrl.models.transformer import init
-
+    """An `Updater` for what is trained of the policy; keywords go to `make_optimizer`."""
     transform = make_optimizer(**optimizer)
-    dtype = session.config.model.param_dtype
-    shapes = jax.eval_shape(
-        lambda: jax.tree.map(lambda x: x.astype(dtype), init(jax.random.key(0), session.model))
-    )
+    partition, mesh = session.partition, session.mesh
+    shardings = tree_shardings(mesh, partition.axes, partition.shapes)
     return make_updater(
         config=session.model,
         loss=loss,
         optimizer=transform,
-        mesh=session.mesh,
-        param_shapes=shapes,
-        param_shardings=session.param_shardings,
+        mesh=mesh,
+        param_shapes=partition.shapes,
+        param_shardings=shardings,
         optimizer_shardings=state_shardings(
-            transform, shapes, session.param_shardings, replicated(session.mesh)
+            transform, partition.shapes, shardings, replicated(mesh)
         ),
+        join=partition.join,
         remat=session.config.model.remat,
         logprob_chunk=session.config.train_batch.logprob_chunk,
     )

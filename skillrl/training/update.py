@@ -41,7 +41,7 @@ class TrainState:
     """Everything that training changes on the device.
 
     Attributes:
-      params: of the policy.
+      params: the trained tree, all of the policy or part of it (`training.partition`).
       optimizer: Optax state, float32.
       step: int32 scalar, updates so far.
     """
@@ -56,13 +56,15 @@ class Updater:
     """Jitted functions of one phase; see `make_updater`.
 
     Attributes:
-      update: ``(state, minibatch) -> (state, metrics)``; the state is donated.
-      score: ``(params, minibatch) -> log-probabilities [B, M, R] per micro-batch``.
-      init: ``(params) -> TrainState`` with a fresh optimiser; the parameters are copied.
+      update: ``(state, minibatch, frozen={}) -> (state, metrics)``; the state is donated, what is
+        frozen of the policy stays.
+      score: ``(params, minibatch) -> log-probabilities [B, M, R] per micro-batch``; the
+        parameters are those of a whole policy, with or without an adapter.
+      init: ``(trained) -> TrainState`` with a fresh optimiser; the parameters are copied.
       abstract_state: shapes, dtypes and shardings of a TrainState, to restore one.
     """
 
-    update: Callable[[TrainState, Minibatch], tuple[TrainState, dict[str, jax.Array]]]
+    update: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
     score: Callable[[Params, Minibatch], list[jax.Array]]
     init: Callable[[Params], TrainState]
     abstract_state: TrainState
@@ -142,6 +144,7 @@ def make_updater(
     param_shapes: Any,
     param_shardings: Any,
     optimizer_shardings: Any,
+    join: Callable[[Params, Params], Params] = lambda trained, frozen: trained,
     remat: str = "none",
     logprob_chunk: int = 0,
 ) -> Updater:
@@ -152,9 +155,10 @@ def make_updater(
       loss: from log-probabilities to a sum over rows, as in `training.losses`.
       optimizer: as from `training.optimizer`.
       mesh: devices.
-      param_shapes: tree of the parameters' shapes and dtypes.
-      param_shardings: tree like the parameters.
+      param_shapes: tree of the trained parameters' shapes and dtypes.
+      param_shardings: tree like these.
       optimizer_shardings: tree like the optimiser state.
+      join: ``(trained, frozen) -> parameters of the whole policy``.
       remat: what the backward pass computes again.
       logprob_chunk: tokens whose scores exist at once, see `transformer.token_logprobs`.
     """
@@ -163,29 +167,30 @@ def make_updater(
     )
     prefix_forward = jax.jit(kv_of)
 
-    def micro_loss(params: Params, kv: KV, lengths: jax.Array, micro: Micro):
+    def micro_loss(trained: Params, kv: KV, frozen: Params, lengths: jax.Array, micro: Micro):
+        params = join(trained, frozen)
         logprobs = response_logprobs(
             params, kv, lengths, micro, config=config, remat=remat, logprob_chunk=logprob_chunk
         )
         rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]) if x.ndim > 1 else x, micro)
         return loss(logprobs.reshape(-1, logprobs.shape[-1]), rows)
 
-    def micro_step(params, kv, lengths, micro, sums):
+    def micro_step(trained, kv, frozen, lengths, micro, sums):
         grads, metrics = jax.grad(micro_loss, argnums=(0, 1), has_aux=True)(
-            params, kv, lengths, micro
+            trained, kv, frozen, lengths, micro
         )
         return jax.tree.map(jnp.add, sums, grads), metrics
 
-    micro_step = jax.jit(micro_step, donate_argnums=4)
+    micro_step = jax.jit(micro_step, donate_argnums=5)
     score_rows = jax.jit(
         lambda params, kv, lengths, micro: response_logprobs(
             params, kv, lengths, micro, config=config, remat="none", logprob_chunk=logprob_chunk
         )
     )
 
-    def prefix_backward(params, tokens, lengths, sums):
+    def prefix_backward(trained, frozen, tokens, lengths, sums):
         grads, kv_grads = sums
-        _, pull = jax.vjp(lambda p: kv_of(p, tokens, lengths), params)
+        _, pull = jax.vjp(lambda p: kv_of(join(p, frozen), tokens, lengths), trained)
         return jax.tree.map(jnp.add, grads, pull(kv_grads)[0])
 
     def apply(state: TrainState, grads: Params) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -219,15 +224,19 @@ def make_updater(
         shardings,
     )
 
-    def update(state: TrainState, batch: Minibatch) -> tuple[TrainState, dict[str, jax.Array]]:
+    def update(
+        state: TrainState, batch: Minibatch, frozen: Params | None = None
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        frozen = {} if frozen is None else frozen
         tokens, lengths = put_rows(mesh, (batch.prefix_tokens, batch.prefix_lengths))
-        kv = prefix_forward(state.params, tokens, lengths)
+        kv = prefix_forward(join(state.params, frozen), tokens, lengths)
         sums = (zeros(state.params), jax.tree.map(jnp.zeros_like, kv))
         totals: dict[str, jax.Array] | None = None
         for micro in batch.micros:
-            sums, metrics = micro_step(state.params, kv, lengths, put_rows(mesh, micro), sums)
+            rows = put_rows(mesh, micro)
+            sums, metrics = micro_step(state.params, kv, frozen, lengths, rows, sums)
             totals = metrics if totals is None else combine_metrics(totals, metrics)
-        grads = prefix_backward(state.params, tokens, lengths, sums)
+        grads = prefix_backward(state.params, frozen, tokens, lengths, sums)
         state, metrics = apply(state, grads)
         return state, {**(totals or {}), **metrics}
 

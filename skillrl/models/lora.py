@@ -1,0 +1,242 @@
+"""LoRA: low-rank adapters beside frozen kernels, in and out of PEFT's format.
+
+An adapter adds ``scale * (x A) B`` to a projection of ``x`` (arXiv 2106.09685, section 4.1;
+scale = alpha / rank). Its leaves ``lora_a`` and ``lora_b`` are laid into the tree of
+parameters beside the kernel that they adapt, and `transformer.Projection` adds them up:
+the kernel itself is neither copied nor changed. Without the leaves the same tree is the
+policy with its adapter off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+
+from skillrl.errors import SkillRLError
+from skillrl.models import parameters, weights
+from skillrl.models.config import ModelConfig
+from skillrl.models.parameters import LAYERS, ParameterSpec
+
+A, B = "lora_a", "lora_b"
+TARGETS = {
+    "q_proj": ("attention", "query"),
+    "k_proj": ("attention", "key"),
+    "v_proj": ("attention", "value"),
+    "o_proj": ("attention", "output"),
+    "gate_proj": ("mlp", "gate"),
+    "up_proj": ("mlp", "up"),
+    "down_proj": ("mlp", "down"),
+}
+"""Projections that can be adapted: Hugging Face's name -> path in a layer."""
+_INPUTS = {"output": ("heads", "head_dim"), "down": ("ffn",)}  # the others read ``embed``
+_WEIGHTS, _SETTINGS = "adapter_model.safetensors", "adapter_config.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lora:
+    """Shape of an adapter.
+
+    Attributes:
+      rank: r, columns of A and rows of B.
+      alpha: the product is scaled by ``alpha / rank``.
+      targets: names of `TARGETS`.
+    """
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...] = tuple(TARGETS)
+
+    @property
+    def scale(self) -> float:
+        """What the product of A and B is multiplied by."""
+        return self.alpha / self.rank
+
+
+def specs(config: ModelConfig, lora: Lora) -> dict[parameters.Path, ParameterSpec]:
+    """The table of an adapter's leaves, as `parameters.specs` is that of the policy's.
+
+    Here A is ``[L, inputs..., r]`` and B ``[L, r, outputs...]``; in PEFT's files they are
+    ``[r, in]`` and ``[out, r]``, one pair per layer.
+
+    Raises:
+      SkillRLError: an unknown target.
+    """
+    table: dict[parameters.Path, ParameterSpec] = {}
+    kernels = parameters.specs(config)
+    for target in lora.targets:
+        if target not in TARGETS:
+            raise SkillRLError(
+                f"lora target {target!r} is not a projection of the model; choose from: "
+                f"{', '.join(TARGETS)}"
+            )
+        path = (LAYERS, *TARGETS[target])
+        kernel = kernels[(*path, "kernel")]
+        sizes = kernel.sizes | {"rank": lora.rank}
+        inputs = _INPUTS.get(path[-1], ("embed",))
+        outputs = tuple(name for name in kernel.axes[1:] if name not in inputs)
+        stem = f"base_model.model.{kernel.hf_name.removesuffix('.weight')}"
+        for leaf, axes, name, hf_axes in (
+            (A, (*inputs, "rank"), "lora_A", (("rank",), inputs)),
+            (B, ("rank", *outputs), "lora_B", (outputs, ("rank",))),
+        ):
+            axes = (LAYERS, *axes)
+            shape = tuple(sizes[axis] for axis in axes)
+            table[(*path, leaf)] = ParameterSpec(axes, shape, f"{stem}.{name}.weight", hf_axes)
+    return table
+
+
+def init(key: jax.Array, config: ModelConfig, lora: Lora) -> dict[str, Any]:
+    """A fresh adapter, float32: A uniform in +-1/sqrt(inputs) as in PEFT, B zero.
+
+    The policy with it is the policy without it.
+    """
+    flat = {}
+    for number, (path, spec) in enumerate(specs(config, lora).items()):
+        if path[-1] == B:
+            flat[path] = jnp.zeros(spec.shape, jnp.float32)
+        else:
+            bound = math.prod(spec.shape[1:-1]) ** -0.5
+            draw = jax.random.fold_in(key, number)
+            flat[path] = jax.random.uniform(draw, spec.shape, jnp.float32, -bound, bound)
+    return parameters.unflatten(flat)
+
+
+def join(adapter: Mapping[str, Any], base: Mapping[str, Any], lora: Lora) -> dict[str, Any]:
+    """`base` with the adapter switched on: the same kernels, and the leaves beside them."""
+    flat = parameters.flatten(adapter)
+    scaled = {path: x * lora.scale if path[-1] == B else x for path, x in flat.items()}
+    return parameters.unflatten(parameters.flatten(base) | scaled)
+
+
+def merge(adapter: Mapping[str, Any], base: Mapping[str, Any], lora: Lora) -> dict[str, Any]:
+    """Plain parameters that compute what `join`'s do: kernel + scale * A B, summed in float32."""
+    flat, adapted = parameters.flatten(base), parameters.flatten(adapter)
+    for path, a in adapted.items():
+        if path[-1] == A:
+            at = (*path[:-1], "kernel")
+            flat[at] = _add(flat[at], a, adapted[(*path[:-1], B)], lora.scale)
+    return parameters.unflatten(flat)
+
+
+@jax.jit
+def _add(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.Array:
+    low = a.reshape(a.shape[0], -1, a.shape[-1])  # [L, in, r]
+    high = b.reshape(b.shape[0], b.shape[1], -1)  # [L, r, out]
+    product = jnp.einsum("LIR,LRO->LIO", low, high, precision="highest")
+    full = kernel.astype(jnp.float32) + scale * product.reshape(kernel.shape)
+    return full.astype(kernel.dtype)
+
+
+def save(
+    directory: str | Path,
+    adapter: Mapping[str, Any],
+    config: ModelConfig,
+    lora: Lora,
+    *,
+    base: str = "",
+) -> None:
+    """Writes a directory that ``peft.PeftModel.from_pretrained(model, directory)`` loads.
+
+    Every process of a multi-host run must call it; the first one writes.
+
+    Args:
+      directory: is created, or replaced if it is an adapter directory.
+      adapter: as from `init`.
+      config: sizes of the model.
+      lora: shape of the adapter.
+      base: path or name of the model that it adapts.
+
+    Raises:
+      SkillRLError: the directory holds something that is not an adapter.
+    """
+    flat = parameters.flatten(adapter)
+    tensors = {
+        name: spec.to_hf(weights.fetch(flat[path], layer).astype(np.float32))
+        for path, spec in specs(config, lora).items()
+        for layer, name in enumerate(spec.hf_names)
+    }
+    settings = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": 0.0,
+        "target_modules": list(lora.targets),
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "use_rslora": False,
+        "inference_mode": True,
+    }
+    with weights.replacing(Path(directory), marker=_SETTINGS) as temporary:
+        if temporary is not None:
+            safetensors.numpy.save_file(tensors, temporary / _WEIGHTS, metadata={"format": "pt"})
+            text = json.dumps(settings, indent=2) + "\n"
+            (temporary / _SETTINGS).write_text(text, encoding="utf-8")
+
+
+def load(directory: str | Path, config: ModelConfig) -> tuple[dict[str, Any], Lora]:
+    """Reads an adapter in PEFT's format.
+
+    Returns:
+      The adapter (float32, whole on the first local device) and its shape.
+
+    Raises:
+      SkillRLError: no adapter is there, it is of another kind than plain LoRA on the
+        projections of `TARGETS`, or its tensors do not fit the model.
+    """
+    directory = Path(directory)
+    try:
+        settings = json.loads((directory / _SETTINGS).read_text(encoding="utf-8"))
+        lora = _read_settings(settings, directory)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SkillRLError(
+            f"{directory}: no LoRA adapter in PEFT's format can be read from it ({error!r}); it "
+            f"should hold {_SETTINGS} and {_WEIGHTS}"
+        ) from error
+    table = specs(config, lora)
+    with contextlib.ExitStack() as stack:
+        tensors = weights.open_tensors(directory, stack, single=_WEIGHTS)
+        weights.check_tensors(directory, tensors, table)
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        flat = {
+            path: weights.read(tensors, spec, device, np.float32) for path, spec in table.items()
+        }
+        jax.block_until_ready(flat)
+    return parameters.unflatten(flat), lora
+
+
+def _read_settings(settings: Mapping[str, Any], directory: Path) -> Lora:
+    plain = {"peft_type": "LORA", "bias": "none", "use_dora": False, "fan_in_fan_out": False}
+    empty = ("modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform")
+    odd = [
+        f"{key}={settings[key]!r}"
+        for key, value in plain.items()
+        if settings.get(key, value) != value
+    ]
+    odd += [f"{key}={settings[key]!r}" for key in empty if settings.get(key)]
+    targets = settings["target_modules"]
+    if targets == "all-linear":
+        targets = list(TARGETS)
+    if isinstance(targets, str) or not set(targets) <= set(TARGETS):
+        odd.append(f"target_modules={targets!r}")
+    if odd:
+        raise SkillRLError(
+            f"{directory}: the adapter has {', '.join(odd)}; only plain LoRA on "
+            f"{', '.join(TARGETS)} is read. Merge it into its model with PEFT's "
+            "merge_and_unload() and give that model as model.policy_path"
+        )
+    rank, alpha = int(settings["r"]), float(settings["lora_alpha"])
+    if settings.get("use_rslora"):  # alpha / sqrt(r): the same thing with another alpha
+        alpha *= rank**0.5
+    return Lora(rank, alpha, tuple(sorted(targets, key=list(TARGETS).index)))
