@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tiny_policies.course import Course, Stage
+from tiny_policies.course import HELD_BACK, Course, Stage
 
 _ENV = flags.DEFINE_string("env", "alfworld", "Environment: one of launchers/tiny_policies.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory of the policy.", required=True)
@@ -41,7 +41,6 @@ _WORKDIR = flags.DEFINE_string(
 _SCALE = flags.DEFINE_float("scale", 1.0, "Share of the updates, for a quick try.")
 _SEED = flags.DEFINE_integer("seed", 7, "Of weights and episodes.")
 
-HELD_BACK = 48  # last tasks of the train split, for looking at the result
 VOCABULARY = 1024
 _NUMBERED = re.compile(r" \S+ [1-9]")
 

@@ -10,6 +10,9 @@ from skillrl.agent.prompt import Past, PromptConfig
 from skillrl.envs import Environment, Expert
 from skillrl.types import Observation, Task
 
+HELD_BACK = 48
+"""Last tasks of the train split, which are not practised on: for looking at the result."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:

@@ -6,18 +6,23 @@ whether or not the product has them, and most of its episodes end in that.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import random
 from collections.abc import Sequence
 
-from tiny_policies.course import Course, Stage
+from tiny_policies.course import HELD_BACK, Course, Stage
 
 from skillrl.agent.prompt import Past, PromptConfig
+from skillrl.config import EnvConfig
+from skillrl.envs import Environment, Suite, make_suite
 from skillrl.envs.webshop.careless import OPTIONS, WORDS, careless_goal
-from skillrl.envs.webshop.expert import ShopExpert, parse_goal
+from skillrl.envs.webshop.expert import PREVIOUS, ShopExpert, parse_goal
 from skillrl.envs.webshop.generate import asin_parts
 from skillrl.types import Observation, Task
 
 MAX_STEPS = 15
+HARD = 0.6  # share of tasks in which the first product lacks an option
 
 
 def _expert(task: Task, careless: bool) -> ShopExpert:
@@ -25,6 +30,34 @@ def _expert(task: Task, careless: bool) -> ShopExpert:
         return ShopExpert(task.goal)
     heeded = (WORDS, OPTIONS) if len(task.goal) % 4 == 0 else (WORDS,)
     return ShopExpert(careless_goal(task.goal, heeded))
+
+
+@functools.cache
+def _tasks() -> tuple[Suite, list[Task], list[Task]]:
+    """The suite, its training tasks, and those whose first product lacks an option."""
+    suite = make_suite("webshop", EnvConfig(max_steps=MAX_STEPS))
+    tasks = list(suite.tasks("train")[:-HELD_BACK])
+    with contextlib.closing(suite.make()) as environment:
+        hard = [task for task in tasks if PREVIOUS in _walk(environment, task)[:5]]
+    return suite, tasks, hard
+
+
+def _walk(environment: Environment, task: Task) -> list[str]:
+    """The expert's actions."""
+    observation, expert, actions = environment.reset(task), ShopExpert(task.goal), []
+    for _ in range(MAX_STEPS):
+        actions.append(expert.act(observation).action)
+        result = environment.step(actions[-1])
+        if result.done:
+            break
+        observation = result.observation
+    return actions
+
+
+def _practice(rng: random.Random) -> tuple[Task, Environment]:
+    """Mostly tasks in which products must be left, and told from those seen before."""
+    suite, tasks, hard = _tasks()
+    return rng.choice(hard if rng.random() < HARD else tasks), suite.make()
 
 
 def _random_move(task: Task, observation: Observation, rng: random.Random) -> str:
@@ -70,8 +103,8 @@ COURSE = Course(
     other_prompts=(PromptConfig(history_length=2),),
     stages=(
         Stage(300, 8, 0.0, 0.020, 0.0120, 0.95, 1.00, 0.25, 0.5),
-        Stage(180, 8, 0.5, 0.012, 0.0030, 0.95, 1.00, 0.25, 0.5),
-        Stage(140, 8, 0.5, 0.008, 0.0004, 0.95, 1.00, 0.25, 0.5),
+        Stage(280, 8, 0.5, 0.012, 0.0030, 0.95, 1.00, 0.25, 0.5),
+        Stage(220, 8, 0.5, 0.008, 0.0004, 0.95, 1.00, 0.25, 0.5),
     ),
     expert=_expert,
     random_move=_random_move,
@@ -80,4 +113,5 @@ COURSE = Course(
     prefixes=(112, 240),
     buckets=(64, 96, 128, 160, 208, 256, 320, 448),
     responses=(32,),
+    practice=_practice,
 )

@@ -1,0 +1,204 @@
+"""What this project's side of several benchmarks is made of: a policy, samples, a step, an engine.
+
+A workload is random tokens: ``prefix [G, P]`` of G groups, and for T steps and M members of a
+group ``suffix [T, G, M, S]`` and ``response [T, G, M, R]``. Shared, a group's prefix is computed
+once; unshared, all but the first token of a prompt belongs to its row (the engine and the
+updater want a prefix of at least one token).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import jax
+from flops import Sizes
+
+from skillrl.inference.base import Generate, Sampling
+from skillrl.inference.local import Layout, LocalEngine
+from skillrl.models.config import ModelConfig
+from skillrl.models.parameters import axes_tree
+from skillrl.models.transformer import Params, init
+from skillrl.parallel import rules
+from skillrl.parallel.addresses import WIDTH
+from skillrl.parallel.mesh import make_mesh
+from skillrl.training.batch import Micro, Minibatch, Sample, Shapes, make_minibatch
+from skillrl.training.losses import grpo_loss
+from skillrl.training.optimizer import make_optimizer, state_shardings
+from skillrl.training.update import Updater, make_updater, with_reference
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Tokens of a workload; see the module."""
+
+    prefix: np.ndarray
+    suffix: np.ndarray
+    response: np.ndarray
+
+    @property
+    def rows(self) -> int:
+        """How many prompts are answered, and samples trained on."""
+        steps, groups, members, _ = self.suffix.shape
+        return steps * groups * members
+
+    def widths(self, *, shared: bool) -> tuple[int, int, int]:
+        """Tokens of a prompt's prefix, of its suffix and of a response."""
+        prefix, suffix = self.prefix.shape[1], self.suffix.shape[-1]
+        cut = prefix if shared else 1
+        return cut, prefix - cut + suffix, self.response.shape[-1]
+
+
+def random_work(
+    sizes: Sizes, *, steps: int, groups: int, members: int, prefix: int, suffix: int, new: int
+) -> Work:
+    """Uniform tokens; with a prefix of 0 tokens, one is cut from the suffix instead."""
+    rng = np.random.default_rng(0)
+    shape = (steps, groups, members)
+    at_least = max(prefix, 1)
+    return Work(
+        rng.integers(3, sizes.vocab, (groups, at_least)),
+        rng.integers(3, sizes.vocab, (*shape, suffix - (at_least - prefix))),
+        rng.integers(3, sizes.vocab, (*shape, new)),
+    )
+
+
+def model_config(sizes: Sizes, **options: Any) -> ModelConfig:
+    """A Qwen2 of these sizes."""
+    return ModelConfig(
+        vocab_size=sizes.vocab,
+        hidden_size=sizes.width,
+        intermediate_size=sizes.ffn,
+        num_layers=sizes.layers,
+        num_heads=sizes.heads,
+        num_kv_heads=sizes.kv_heads,
+        head_dim=sizes.head,
+        **options,
+    )
+
+
+def random_policy(config: ModelConfig, seed: int = 0) -> Params:
+    """Random weights in the model's dtype."""
+    make = lambda: jax.tree.map(  # noqa: E731
+        lambda x: x.astype(config.dtype), init(jax.random.key(seed), config)
+    )
+    return jax.jit(make)()
+
+
+def make_step(config: ModelConfig, params: Params, **options: Any) -> Updater:
+    """A GRPO step over all parameters with the settings of every side."""
+    mesh = make_mesh()
+    optimizer = make_optimizer(1e-6, total_steps=1000, weight_decay=0.0, max_grad_norm=1e9)
+    shapes = jax.eval_shape(lambda: params)
+    shardings = rules.tree_shardings(mesh, axes_tree(config), params)
+
+    return make_updater(
+        config=config,
+        loss=grpo,
+        optimizer=optimizer,
+        mesh=mesh,
+        param_shapes=shapes,
+        param_shardings=shardings,
+        optimizer_shardings=state_shardings(optimizer, shapes, shardings, rules.replicated(mesh)),
+        **options,
+    )
+
+
+def grpo(logprobs: jax.Array, micro: Micro) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss of every side."""
+    found, metrics = grpo_loss(
+        logprobs,
+        micro.old,
+        micro.ref,
+        micro.advantages,
+        micro.weights,
+        clip_low=0.2,
+        clip_high=0.2,
+        kl_coeff=0.01,
+    )
+    return found, {"loss": found, **metrics}
+
+
+def make_batch(
+    work: Work,
+    *,
+    shared: bool,
+    micro: int,
+    old: np.ndarray | None = None,
+    ref: np.ndarray | None = None,
+    advantages: np.ndarray | None = None,
+) -> Minibatch:
+    """All samples of a workload, micro-batches of `micro` rows of one group (shared) or of any.
+
+    Args:
+      work: tokens.
+      shared: whether a group's prefix is computed once.
+      micro: rows of a micro-batch.
+      old: ``[samples, R]`` log-probabilities of the behaviour policy, in the order of steps,
+        groups and members; random ones by default, as `ref` and ``advantages [samples]``.
+      ref: of the reference policy.
+      advantages: one per sample.
+    """
+    rng = np.random.default_rng(1)
+    shape = (work.rows, work.response.shape[-1])
+    old = rng.normal(-6, 0.1, shape) if old is None else old
+    ref = rng.normal(-6, 0.1, shape) if ref is None else ref
+    advantages = rng.normal(size=work.rows) if advantages is None else advantages
+    steps, groups, members, _ = work.suffix.shape
+    cut = work.widths(shared=shared)[0]
+    samples, order = [], []
+    # As in training: by task, member and step.
+    for group in range(groups):
+        for member in range(members):
+            for step in range(steps):
+                number = (step * groups + group) * members + member
+                prompt = (*work.prefix[group].tolist(), *work.suffix[step, group, member].tolist())
+                samples.append(
+                    Sample(
+                        prompt[:cut],
+                        prompt[cut:],
+                        tuple(work.response[step, group, member].tolist()),
+                        tuple(old[number].tolist()),
+                        float(advantages[number]),
+                        number,
+                    )
+                )
+                order.append(number)
+    rows, columns = (1, micro) if shared else (micro, 1)
+    widths = work.widths(shared=shared)
+    batch = make_minibatch(samples, Shapes(rows, columns, *((width,) for width in widths)))
+    found = np.asarray(ref)[order].reshape(-1, rows, columns, widths[2])
+    return with_reference(batch, list(found))
+
+
+def make_engine(config: ModelConfig, work: Work, *, shared: bool) -> LocalEngine:
+    """An engine whose grid holds all prompts of a step of the workload."""
+    _, groups, members, _ = work.suffix.shape
+    prefix, suffix, _ = work.widths(shared=shared)
+    rows, columns = (groups, members) if shared else (groups * members, 1)
+    layout = Layout(rows, columns, (prefix,), (suffix,), rows)
+    return LocalEngine(config, layout, seed=0, stops=(), mesh=make_mesh())
+
+
+def answer(engine: LocalEngine, work: Work, *, shared: bool) -> np.ndarray:
+    """Greedy answers ``[T, G, M, R]``, step after step, as many tokens as are asked for."""
+    steps, groups, members, _ = work.suffix.shape
+    cut = work.widths(shared=shared)[0]
+    out = np.zeros(work.response.shape, np.int32)
+    for step in range(steps):
+        requests = []
+        for group in range(groups):
+            prefix = tuple(work.prefix[group].tolist())
+            for member in range(members):
+                prompt = prefix + tuple(work.suffix[step, group, member].tolist())
+                requests.append(Generate(prompt[:cut], prompt[cut:], (0,) * WIDTH))
+        sampling = Sampling(temperature=0.0, max_tokens=out.shape[-1])
+        found = engine.generate(requests, sampling)
+        out[step] = np.array([f.ids for f in found]).reshape(groups, members, -1)
+    return out
