@@ -177,11 +177,14 @@ def make_batch(
     return with_reference(batch, list(found))
 
 
-def make_engine(config: ModelConfig, work: Work, *, shared: bool) -> LocalEngine:
-    """An engine whose grid holds all prompts of a step of the workload."""
+def make_engine(
+    config: ModelConfig, work: Work, *, shared: bool, rows: int | None = None
+) -> LocalEngine:
+    """An engine whose grid holds all prompts of a step of the workload, or `rows` rows of them."""
     _, groups, members, _ = work.suffix.shape
     prefix, suffix, _ = work.widths(shared=shared)
-    rows, columns = (groups, members) if shared else (groups * members, 1)
+    columns = members if shared else 1
+    rows = rows or groups * members // columns
     layout = Layout(rows, columns, (prefix,), (suffix,), rows)
     return LocalEngine(config, layout, seed=0, stops=(), mesh=make_mesh())
 
@@ -199,6 +202,8 @@ def answer(engine: LocalEngine, work: Work, *, shared: bool) -> np.ndarray:
                 prompt = prefix + tuple(work.suffix[step, group, member].tolist())
                 requests.append(Generate(prompt[:cut], prompt[cut:], (0,) * WIDTH))
         sampling = Sampling(temperature=0.0, max_tokens=out.shape[-1])
-        found = engine.generate(requests, sampling)
+        found = []
+        for at in range(0, len(requests), engine.slots):
+            found += engine.generate(requests[at : at + engine.slots], sampling)
         out[step] = np.array([f.ids for f in found]).reshape(groups, members, -1)
     return out

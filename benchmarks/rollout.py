@@ -37,11 +37,11 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-from flops import Sizes, rollout_flops  # noqa: E402
+from flops import SHAPES, rollout_flops  # noqa: E402
 
 from skillrl.console import table  # noqa: E402
 
-SIZES = Sizes(vocab=1024, width=128, layers=4, heads=4, kv_heads=2, head=32, ffn=352)
+SIZES = SHAPES["tiny"]
 ONE_SHOT = {"steps": 1, "groups": 32, "members": 1, "prefix": 1, "suffix": 255, "new": 32}
 AGENTIC = {"steps": 10, "groups": 4, "members": 8, "prefix": 1000, "suffix": 150, "new": 24}
 WORKLOADS = {"one-shot": ONE_SHOT, "agentic": AGENTIC}
