@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import jax
 from flops import Sizes
 
-from skillrl.inference.base import Generate, Sampling
+from skillrl.inference.base import Generate, Sampling, generate
 from skillrl.inference.local import Layout, LocalEngine
 from skillrl.models.config import ModelConfig
 from skillrl.models.parameters import axes_tree
@@ -185,7 +185,9 @@ def make_engine(
     prefix, suffix, _ = work.widths(shared=shared)
     columns = members if shared else 1
     rows = rows or groups * members // columns
-    layout = Layout(rows, columns, (prefix,), (suffix,), rows)
+    layout = Layout(
+        rows, columns, (prefix,), (suffix,), (suffix,), rows * columns, rows * columns * suffix
+    )
     return LocalEngine(config, layout, seed=0, stops=(), mesh=make_mesh())
 
 
@@ -202,8 +204,6 @@ def answer(engine: LocalEngine, work: Work, *, shared: bool) -> np.ndarray:
                 prompt = prefix + tuple(work.suffix[step, group, member].tolist())
                 requests.append(Generate(prompt[:cut], prompt[cut:], (0,) * WIDTH))
         sampling = Sampling(temperature=0.0, max_tokens=out.shape[-1])
-        found = []
-        for at in range(0, len(requests), engine.slots):
-            found += engine.generate(requests[at : at + engine.slots], sampling)
+        found = generate(engine, requests, sampling)
         out[step] = np.array([f.ids for f in found]).reshape(groups, members, -1)
     return out

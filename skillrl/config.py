@@ -249,14 +249,25 @@ class RolloutConfig:
     """Compiled shapes of sampling: they come from here and from nothing else."""
 
     slots: int = option(32, low=1)
+    """Requests that are worked on side by side."""
     members: int = option(1, low=1)
     """Slots that share one prefix row."""
+    lanes: int = option(1, low=1)
+    """Grids that the slots are dealt out to: while one decodes, the host plays the others'
+    episodes. One reads the weights less often, which is what an accelerator's decoding costs."""
     suffix_buckets: tuple[int, ...] = option((), ladder=True)
-    """Padded lengths in tokens; empty builds a ladder up to rl.max_prompt_length."""
+    """Padded suffix lengths in tokens; empty builds a ladder up to rl.max_prompt_length. Rollouts
+    read a suffix longer than their last in chunks."""
     prefix_buckets: tuple[int, ...] = option((), ladder=True)
+    cache_buckets: tuple[int, ...] = option((), ladder=True)
+    """Room for a suffix in a slot; empty takes suffix buckets that are twice apart. Requests decode
+    together if prefix and room are in the same bucket, so few wide ones fill an accelerator."""
     bucket_growth: float = option(1.25, above=1)
     prefix_cache: int = option(0, low=0)
-    """Prefixes kept per bucket; 0 keeps twice the grid's rows."""
+    """Prefixes kept per bucket; 0 keeps twice the grid's rows, at least 32."""
+    prefill_tokens: int = option(2048, low=1)
+    """Suffix tokens that one prefill reads, padding included: several short suffixes, or a chunk of
+    a long one. Others decode between two prefills."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -424,10 +435,11 @@ def check(config: Config) -> None:
             f"{rl.training_epochs}: with rl.lr_schedule={rl.lr_schedule} nothing would be left to "
             f"decay over. Use at most {rl.training_epochs - 1}, or rl.lr_schedule=constant."
         )
-    if rollout.slots % rollout.members:
+    if rollout.slots % (rollout.members * rollout.lanes):
         raise SkillRLError(
             f"rollout.slots is {rollout.slots}, which is not a multiple of rollout.members "
-            f"({rollout.members}): the grid has one row of members per prefix."
+            f"({rollout.members}) x rollout.lanes ({rollout.lanes}): each lane's grid has whole "
+            "rows of members, a row per prefix."
         )
     lora = config.lora
     unknown = [target for target in lora.targets if target not in LORA_TARGETS]

@@ -20,13 +20,13 @@ from skillrl.console import Progress
 from skillrl.envs import Suite, make_suite
 from skillrl.errors import SkillRLError
 from skillrl.files import write_json
-from skillrl.inference.base import Engine, Sampling, ladder
+from skillrl.inference.base import Engine, Sampling, apart, ladder
 from skillrl.models import hub, lora, weights
 from skillrl.models.lora import Lora
 from skillrl.models.parameters import axes_tree
 from skillrl.models.tokenizer import Tokenizer
 from skillrl.models.transformer import Params, init
-from skillrl.parallel import addresses, compile_cache
+from skillrl.parallel import addresses, compile_cache, host_memory
 from skillrl.parallel.mesh import make_mesh
 from skillrl.parallel.rules import tree_shardings
 from skillrl.parts import parts
@@ -66,7 +66,10 @@ class Session:
     def mesh(self) -> jax.sharding.Mesh:
         """The devices."""
         mesh = self.config.mesh
-        return make_mesh(mesh.data, mesh.fsdp, mesh.tensor)
+        made = make_mesh(mesh.data, mesh.fsdp, mesh.tensor)
+        if made.devices.flat[0].platform == "cpu":
+            host_memory.keep_freed()
+        return made
 
     @functools.cached_property
     def policy_dir(self) -> Path:
@@ -167,6 +170,11 @@ class Session:
         return rollout.prefix_buckets or rungs, rollout.suffix_buckets or rungs
 
     @functools.cached_property
+    def _cache_buckets(self) -> tuple[int, ...]:
+        """Room for a suffix in a slot."""
+        return self.config.rollout.cache_buckets or apart(self._buckets[1])
+
+    @functools.cached_property
     def engine(self) -> Any:
         """The rollout engine; local ones need `publish` before they answer."""
         rollout, model = self.config.rollout, self.config.model
@@ -183,9 +191,17 @@ class Session:
             return RemoteEngine(server, slots=rollout.slots, seed=self.seed)
         from skillrl.inference.local import Layout, LocalEngine
 
-        rows = rollout.slots // rollout.members
+        rows = rollout.slots // (rollout.members * rollout.lanes)
+        prefixes, suffixes = self._buckets
         layout = Layout(
-            rows, rollout.members, *self._buckets, rollout.prefix_cache or max(2 * rows, 32)
+            rows,
+            rollout.members,
+            prefixes,
+            tuple(s for s in suffixes if s <= rollout.prefill_tokens) or suffixes[:1],
+            self._cache_buckets,
+            rollout.prefix_cache or max(2 * rows, 32),
+            rollout.prefill_tokens,
+            rollout.lanes,
         )
         stops = tuple(dict.fromkeys((self.tokenizer.im_end_id, self.tokenizer.eos_id)))
         return LocalEngine(self.model, layout, seed=self.seed, stops=stops, mesh=self.mesh)
@@ -198,7 +214,7 @@ class Session:
             self.config,
             self.suite,
             self.tokenizer if local else None,
-            suffix_limit=self._buckets[1][-1] if local else None,
+            suffix_limit=self._cache_buckets[-1] if local else None,
         )
 
     def shapes(self, *, members: int) -> Shapes:

@@ -16,7 +16,7 @@ from skillrl.agent.prompt import Past, PromptConfig, fit_suffix, render_prefix
 from skillrl.config import Config
 from skillrl.envs.base import AnswerForm, Suite, answer_form
 from skillrl.errors import SkillRLError
-from skillrl.inference.base import Engine, Generate, Generated, Sampling
+from skillrl.inference.base import Engine, Generate, Generated, Sampling, generate
 from skillrl.types import Observation, Skill, Step, StepResult, Task, Trajectory
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class SkillAgent:
         prefix, system, user = self.prefix(task, skills)
         suffix, text = self.suffix(observation, past, prefix_length=len(prefix))
         request = Generate(prefix, suffix, address, (system, user, text))
-        (answer,) = engine.generate([request], sampling or Sampling())
+        (answer,) = generate(engine, [request], sampling or Sampling())
         parsed, response = self.read(answer, observation.admissible)
         return Decision(
             parsed.action, parsed.thought, parsed.invalid, response, answer.ids, answer.logprobs

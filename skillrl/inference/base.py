@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from skillrl.errors import SkillRLError
 
@@ -74,21 +74,38 @@ class Generated:
 
 
 class Engine(Protocol):
-    """A rollout engine.
+    """A rollout engine: requests are taken as there is room, and answered as they end.
 
     Attributes:
       version: of the policy that answers (optimiser updates behind it).
-      slots: how many requests one `generate` call can work on at once.
+      slots: how many requests it works on side by side.
     """
 
     version: int
     slots: int
 
-    def choose(self, waiting: Sequence[Generate]) -> list[int]:
-        """Indices of the requests to serve next; never empty if `waiting` is not."""
+    def take(self, waiting: Mapping[Any, Generate], sampling: Sampling) -> list[Any]:
+        """Starts on those of `waiting` that it has room for; their keys.
 
-    def generate(self, requests: Sequence[Generate], sampling: Sampling) -> list[Generated]:
-        """Answers `requests`, which `choose` put together, in order."""
+        At least one, if nothing is in hand.
+        """
+
+    def turn(self) -> dict[Any, Generated]:
+        """Works until one or more requests in hand are answered; the answers by key."""
+
+    def abandon(self) -> None:
+        """Forgets what is in hand."""
+
+
+def generate(engine: Engine, requests: Sequence[Generate], sampling: Sampling) -> list[Generated]:
+    """Answers all of `requests`, in order, with an engine that has nothing else in hand."""
+    waiting = dict(enumerate(requests))
+    found: dict[int, Generated] = {}
+    while len(found) < len(requests):
+        for key in engine.take(waiting, sampling):
+            del waiting[key]
+        found |= engine.turn()
+    return [found[i] for i in range(len(requests))]
 
 
 def ladder(longest: int, *, smallest: int = 32, growth: float = 1.25) -> tuple[int, ...]:
@@ -99,6 +116,15 @@ def ladder(longest: int, *, smallest: int = 32, growth: float = 1.25) -> tuple[i
         step = step // 8 * 8 if step >= rungs[-1] + 8 else step
         rungs.append(min(max(step, rungs[-1] + 1), longest))
     return tuple(rungs)
+
+
+def apart(rungs: Sequence[int], factor: float = 2.0) -> tuple[int, ...]:
+    """The largest rung, and of the others those that are each at least `factor` times apart."""
+    kept = [rungs[-1]]
+    for rung in reversed(rungs):
+        if rung * factor <= kept[-1]:
+            kept.append(rung)
+    return tuple(kept[::-1])
 
 
 def bucket_of(length: int, rungs: Sequence[int], what: str) -> int:
@@ -115,10 +141,12 @@ def bucket_of(length: int, rungs: Sequence[int], what: str) -> int:
     for rung in rungs:
         if length <= rung:
             return rung
-    limit, room = "rl.max_prompt_length", "rollout"
+    limit, rungs_at = "rl.max_prompt_length", f"rollout.{what}_buckets"
     if what == "response":
-        limit, room = "rl.max_response_length", "train_batch"
+        limit, rungs_at = "rl.max_response_length", "train_batch.response_buckets"
+    elif what == "suffix":
+        rungs_at += " and rollout.cache_buckets"
     raise SkillRLError(
         f"a {what} of {length} tokens does not fit the largest bucket of {rungs[-1]}: raise "
-        f"{limit}, or {room}.{what}_buckets if you set them"
+        f"{limit}, or {rungs_at} if you set them"
     )

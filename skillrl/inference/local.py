@@ -1,70 +1,61 @@
-"""The rollout engine in JAX: prefix cache, fixed grid, bucket ladder.
+"""The rollout engine in JAX: prefixes computed once, slot grids that are refilled, buckets.
 
-`LocalEngine.choose` puts together requests that share compiled shapes, the oldest
-request's first; `generate` runs them as one call. Shapes come from the `Layout` alone,
-so the same request gives the same tokens bit for bit whatever else is going on.
+A request goes to a grid that its own lengths choose (its *bucket*), is prefilled there and
+decoded beside whatever else the grid holds; its cell is free again when its response ends.
+`take` accepts requests for which there is a cell, `turn` returns what has ended. With several
+lanes (grids of a bucket) each runs on a thread, so that devices work while the host plays the
+episodes of the others.
+
+Shapes come from the `Layout` alone, so the same request gives the same tokens bit for bit
+whatever else is going on.
 """
 
 from __future__ import annotations
 
 import collections
+import concurrent.futures
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import jax
-import numpy as np
 
-from skillrl.errors import SkillRLError
+from skillrl.inference import grid as grids
 from skillrl.inference.base import Generate, Generated, Sampling, bucket_of
-from skillrl.inference.sampler import prefill_prefix, sample, store_prefix
+from skillrl.inference.lane import Cell, Lane, Layout, Policy, Prefixes
 from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import Params, kv_zeros
-from skillrl.parallel import addresses
-from skillrl.parallel.rules import put_rows
+from skillrl.models.transformer import Params, unstack
+
+__all__ = ["Layout", "LocalEngine"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """Compiled shapes.
+@dataclasses.dataclass
+class _Seating:
+    """Who is in which cell of a lane.
 
     Attributes:
-      rows: B, prefixes side by side in a call.
-      members: M, suffixes per prefix in a call; 1 lets any requests share a call.
-      prefix_buckets: padded prefix lengths, rising.
-      suffix_buckets: padded suffix lengths, rising.
-      prefix_cache: prefixes kept per bucket; at least `rows`.
+      lane: the grid.
+      held: the caller's key of each cell in use.
+      new: requests that the lane does not have yet.
+      rows: prefix of each row's cells; it may change while none is in use.
     """
 
-    rows: int
-    members: int
-    prefix_buckets: tuple[int, ...]
-    suffix_buckets: tuple[int, ...]
-    prefix_cache: int
+    lane: Lane
+    held: dict[Cell, Hashable]
+    new: dict[Cell, Generate]
+    rows: list[tuple[int, ...] | None]
 
-    def __post_init__(self) -> None:
-        if self.prefix_cache < self.rows:
-            raise SkillRLError(
-                f"rollout.prefix_cache={self.prefix_cache} is smaller than the {self.rows} "
-                "prefixes of one call (rollout.slots / rollout.members): raise it"
-            )
-
-
-class _Pool:
-    """Prefixes of one bucket: KV (B = N, m = 1) with least-recently-used reuse."""
-
-    def __init__(self, config: ModelConfig, size: int, width: int):
-        self.kv = kv_zeros(config, (size, 1), width)
-        self.slots: collections.OrderedDict[tuple[int, ...], int] = collections.OrderedDict()
-        self.free = list(range(size))[::-1]
-
-    def slot(self, ids: tuple[int, ...]) -> tuple[int, bool]:
-        """The slot of a prefix, and whether it must be computed."""
-        if ids in self.slots:
-            self.slots.move_to_end(ids)
-            return self.slots[ids], False
-        slot = self.free.pop() if self.free else self.slots.popitem(last=False)[1]
-        self.slots[ids] = slot
-        return slot, True
+    def place(self, prefix: tuple[int, ...]) -> Cell | None:
+        """A free cell beside members of the same prefix, or in an empty row."""
+        used = collections.Counter(row for row, _ in self.held)
+        for row, ids in enumerate(self.rows):
+            if ids == prefix and used[row] < self.lane.shape.members:
+                return next(
+                    (row, member)
+                    for member in range(self.lane.shape.members)
+                    if (row, member) not in self.held
+                )
+        return next(((row, 0) for row in range(len(self.rows)) if not used[row]), None)
 
 
 class LocalEngine:
@@ -72,7 +63,7 @@ class LocalEngine:
 
     Attributes:
       version: policy version of the parameters.
-      slots: cells of the grid.
+      slots: cells of a bucket's grids.
       prefixes_computed: prefix passes since the start (each prefix once per version).
     """
 
@@ -86,111 +77,120 @@ class LocalEngine:
         mesh: jax.sharding.Mesh,
     ):
         self.version = -1
-        self.slots = layout.rows * layout.members
-        self.prefixes_computed = 0
+        self.slots = layout.cells * layout.lanes
         self._config, self._layout, self._stops = config, layout, stops
-        self._mesh = mesh
-        self._seed = jax.random.key(seed)
-        self._params: Params | None = None
-        self._pools: dict[int, _Pool] = {}
+        self._mesh, self._seed = mesh, jax.random.key(seed)
+        self._policy: Policy | None = None
+        self._computed = 0
+        self._seatings: dict[Hashable, list[_Seating]] = {}
+        self._running: dict[concurrent.futures.Future, _Seating] = {}
+        self._threads: concurrent.futures.ThreadPoolExecutor | None = None
+        if layout.lanes > 1:
+            self._threads = concurrent.futures.ThreadPoolExecutor(layout.lanes, "lane")
+
+    @property
+    def prefixes_computed(self) -> int:
+        """Prefix passes since the start (each prefix once per version)."""
+        kept = self._policy.prefixes.values() if self._policy else ()
+        return self._computed + sum(prefixes.made for prefixes in kept)
 
     def publish(self, params: Params, version: int) -> None:
         """Takes new parameters; everything cached for the old ones is dropped."""
-        self._params, self.version = params, version
-        self._pools.clear()
+        self.abandon()
+        self._computed = self.prefixes_computed
+        self._seatings.clear()
+        layers = _unstack(params["layers"], self._config.num_layers)
+        self._policy = Policy(
+            params=params,
+            unrolled={**params, "layers": layers},
+            config=self._config,
+            seed=self._seed,
+            stops=self._stops,
+            mesh=self._mesh,
+            prefixes={p: Prefixes(self._layout.prefix_cache) for p in self._layout.prefix_buckets},
+        )
+        self.version = version
 
-    def choose(self, waiting: Sequence[Generate]) -> list[int]:
-        """Those that share the oldest request's bucket, at most one grid.
+    def abandon(self) -> None:
+        """Forgets all requests in hand."""
+        concurrent.futures.wait(self._running)
+        self._running.clear()
+        for bucket, seatings in list(self._seatings.items()):
+            if any(seating.held for seating in seatings):
+                del self._seatings[bucket]
 
-        The fullest bucket would give fuller grids for a while and a long tail after it:
-        the others wait until its episodes are over. Served in turn, episodes stay at
-        about the same step, hence at about the same length and in the same bucket.
-        """
-        shape = self._shape(waiting[0])
-        rows: dict[tuple[int, ...], list[int]] = {}
-        for i, request in enumerate(waiting):
-            if self._shape(request) == shape:
-                rows.setdefault(request.prefix_ids, []).append(i)
-        return self._fill(rows)
+    def take(self, waiting: Mapping[Any, Generate], sampling: Sampling) -> list[Any]:
+        """Starts on those of `waiting` for which there is a cell; their keys."""
+        taken = []
+        for key, request in waiting.items():
+            found = self._find(request, sampling)
+            if found is not None:
+                seating, cell = found
+                seating.rows[cell[0]] = request.prefix_ids
+                seating.held[cell], seating.new[cell] = key, request
+                taken.append(key)
+        return taken
 
-    def generate(self, requests: Sequence[Generate], sampling: Sampling) -> list[Generated]:
-        """Answers requests of one bucket as one compiled call."""
-        if self._params is None:
+    def turn(self) -> dict[Any, Generated]:
+        """Works until requests in hand are answered; their answers by key."""
+        answers: dict[Any, Generated] = {}
+        while not answers:
+            busy = set(map(id, self._running.values()))
+            idle = [
+                seating
+                for seatings in self._seatings.values()
+                for seating in seatings
+                if seating.held and id(seating) not in busy
+            ]
+            for seating in idle:
+                new, seating.new = seating.new, {}
+                self._running[self._start(seating.lane, new)] = seating
+            if not self._running:
+                raise RuntimeError("turn: there is no request in hand")
+            done, _ = concurrent.futures.wait(
+                self._running, return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            for future in done:
+                seating = self._running.pop(future)
+                found = future.result()
+                answers |= {seating.held.pop(cell): answer for cell, answer in found.items()}
+        return answers
+
+    def _start(self, lane: Lane, new: Mapping[Cell, Generate]) -> concurrent.futures.Future:
+        """A round of a lane, on its thread if there are several."""
+        if self._threads is not None:
+            return self._threads.submit(lane.run, new)
+        future: concurrent.futures.Future = concurrent.futures.Future()
+        future.set_result(lane.run(new))
+        return future
+
+    def _find(self, request: Generate, sampling: Sampling) -> tuple[_Seating, Cell] | None:
+        """A cell for a request in a lane of its bucket, the emptiest first."""
+        if self._policy is None:
             raise RuntimeError("publish parameters before generating")
         layout = self._layout
-        prefix_width, suffix_width = self._shape(requests[0])
-        if prefix_width not in self._pools:
-            self._pools[prefix_width] = _Pool(self._config, layout.prefix_cache, prefix_width)
-        pool = self._pools[prefix_width]
-        tokens = np.zeros((layout.rows, layout.members, suffix_width), np.int32)
-        lengths = np.zeros((layout.rows, layout.members), np.int32)
-        slots = np.zeros(layout.rows, np.int32)
-        prefix_lengths = np.ones(layout.rows, np.int32)
-        where = np.zeros((layout.rows, layout.members, addresses.WIDTH), np.uint32)
-        cells = self._place(requests)
-        for (row, member), request in zip(cells, requests, strict=True):
-            if member == 0:
-                slots[row] = self._prefix(pool, request.prefix_ids, prefix_width)
-                prefix_lengths[row] = len(request.prefix_ids)
-            tokens[row, member, : len(request.suffix_ids)] = request.suffix_ids
-            lengths[row, member] = len(request.suffix_ids)
-            where[row, member] = request.address
-        out = sample(
-            self._params,
-            pool.kv,
-            *put_rows(self._mesh, (slots, prefix_lengths, tokens, lengths, where)),
-            self._seed,
-            np.float32(sampling.temperature),
-            np.float32(sampling.top_p),
-            config=self._config,
-            limit=sampling.max_tokens,
-            stops=self._stops,
-            top_k=sampling.top_k,
-            nucleus=sampling.top_p < 1.0,
+        shape = grids.Shape(
+            layout.rows,
+            layout.members,
+            bucket_of(len(request.prefix_ids), layout.prefix_buckets, "prefix"),
+            bucket_of(len(request.suffix_ids), layout.cache_buckets, "suffix"),
+            sampling.max_tokens,
         )
-        ids, logprobs, counts, finished = jax.device_get(out)
-        return [
-            Generated(
-                tuple(ids[cell][: counts[cell]].tolist()),
-                tuple(logprobs[cell][: counts[cell]].tolist()),
-                bool(finished[cell]),
-            )
-            for cell in cells
-        ]
+        seatings = self._seatings.setdefault((shape, sampling), [])
+        if len(seatings) < layout.lanes and all(seating.held for seating in seatings):
+            self._make_room()
+            lane = Lane(self._policy, layout, shape, sampling)
+            seatings.append(_Seating(lane, {}, {}, [None] * layout.rows))
+        for seating in sorted(seatings, key=lambda seating: len(seating.held)):
+            cell = seating.place(request.prefix_ids)
+            if cell is not None:
+                return seating, cell
+        return None
 
-    def _shape(self, request: Generate) -> tuple[int, int]:
-        return (
-            bucket_of(len(request.prefix_ids), self._layout.prefix_buckets, "prefix"),
-            bucket_of(len(request.suffix_ids), self._layout.suffix_buckets, "suffix"),
-        )
+    def _make_room(self) -> None:
+        """Lets go of grids that nobody uses, before another is made."""
+        for seatings in self._seatings.values():
+            seatings[:] = [seating for seating in seatings if seating.held]
 
-    def _fill(self, rows: dict[tuple[int, ...], list[int]]) -> list[int]:
-        """Requests of one bucket that fit the grid: M per row, prefixes in order."""
-        members = self._layout.members
-        chunks = [
-            same[at : at + members] for same in rows.values() for at in range(0, len(same), members)
-        ]
-        chunks.sort(key=lambda chunk: -len(chunk))  # stable: full rows first, then by arrival
-        return [i for chunk in chunks[: self._layout.rows] for i in chunk]
 
-    def _place(self, requests: Sequence[Generate]) -> list[tuple[int, int]]:
-        """Cells for requests that `_fill` ordered: a new row where a prefix begins or is full."""
-        cells: list[tuple[int, int]] = []
-        row, member = -1, 0
-        previous: tuple[int, ...] | None = None
-        for request in requests:
-            if previous != request.prefix_ids or member == self._layout.members:
-                row, member, previous = row + 1, 0, request.prefix_ids
-            cells.append((row, member))
-            member += 1
-        return cells
-
-    def _prefix(self, pool: _Pool, ids: tuple[int, ...], width: int) -> int:
-        slot, missing = pool.slot(ids)
-        if missing:
-            tokens = np.zeros(width, np.int32)
-            tokens[: len(ids)] = ids
-            kv = prefill_prefix(self._params, tokens, np.int32(len(ids)), config=self._config)
-            pool.kv = store_prefix(pool.kv, kv, np.int32(slot))
-            self.prefixes_computed += 1
-        return slot
+_unstack = jax.jit(unstack, static_argnums=1)

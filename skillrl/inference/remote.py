@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from skillrl.errors import SkillRLError
 from skillrl.inference.base import Generate, Generated, Sampling
@@ -22,22 +23,29 @@ class RemoteEngine:
 
     def __init__(self, server: OpenAIEngine, *, slots: int, seed: int = 0):
         self._server, self.slots, self._seed = server, slots, seed
+        self._hand: dict[Any, tuple[Generate, Sampling]] = {}
 
-    def choose(self, waiting: Sequence[Generate]) -> list[int]:
-        """The oldest requests."""
-        return list(range(min(len(waiting), self.slots)))
-
-    def generate(self, requests: Sequence[Generate], sampling: Sampling) -> list[Generated]:
-        """Asks the server; a seed made from ours and the address goes along with each request.
+    def take(self, waiting: Mapping[Any, Generate], sampling: Sampling) -> list[Any]:
+        """The oldest requests.
 
         Raises:
-          SkillRLError: `sampling` restricts tokens, or the server finally failed.
+          SkillRLError: `sampling` restricts tokens.
         """
         if sampling.top_k or sampling.top_p < 1.0:
             raise SkillRLError(
                 f"top_k={sampling.top_k}, top_p={sampling.top_p}: the OpenAI-compatible engine "
                 "passes on temperature alone; leave them at 0 and 1, or set them at the server"
             )
+        taken = list(waiting)[: self.slots - len(self._hand)]
+        self._hand |= {key: (waiting[key], sampling) for key in taken}
+        return taken
+
+    def turn(self) -> dict[Any, Generated]:
+        """Asks the server; a seed made from ours and the address goes along with each request.
+
+        Raises:
+          SkillRLError: the server finally failed.
+        """
         asked = [
             ChatRequest(
                 messages=[
@@ -48,9 +56,16 @@ class RemoteEngine:
                 temperature=sampling.temperature,
                 seed=zlib.crc32(repr((self._seed, request.address)).encode()) & 0x7FFFFFFF,
             )
-            for request in requests
+            for request, sampling in self._hand.values()
         ]
-        return [
-            Generated((), answer.token_logprobs or (), answer.finished, answer.text)
-            for answer in self._server.generate(asked)
-        ]
+        answers = self._server.generate(asked)
+        keys = list(self._hand)
+        self._hand.clear()
+        return {
+            key: Generated((), answer.token_logprobs or (), answer.finished, answer.text)
+            for key, answer in zip(keys, answers, strict=True)
+        }
+
+    def abandon(self) -> None:
+        """Forgets what is in hand."""
+        self._hand.clear()

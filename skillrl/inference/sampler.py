@@ -1,45 +1,50 @@
-"""Pure sampling functions over a fixed grid of prompts: prefill, then decode.
+"""How a token is drawn, and the prefill that draws a response's first.
 
 1. `prefill_prefix` turns one prefix into keys and values, once per policy version.
-2. `sample` takes a grid of suffixes, reads the prefixes' keys and values, and decodes
-   until every row has stopped. Prefix, suffix and response are three separate runs of
-   keys, each right-padded and masked, so that a decode step writes one slot for all rows.
+2. `prefill` reads suffixes, each after its prefix, and draws one token for each.
+3. `skillrl.inference.grid` seats them in cells and decodes.
 
-At a fixed compiled shape a row's result depends on nothing but its own tokens and
-its key: not on its place, its neighbours or how many cells are in use.
+At a fixed compiled shape a row's result depends on nothing but its own tokens and its key:
+not on its place, its neighbours or how many rows are in use.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import (
-    KV,
-    UNROLL,
-    Append,
-    Params,
-    Segment,
-    causal_mask,
-    forward,
-    kv_zeros,
-    unembed,
-    unstack,
-)
+from skillrl.models.transformer import KV, Params, Segment, causal_mask, forward, unembed
 from skillrl.parallel import addresses
 
 
-class Sampled(NamedTuple):
-    """Responses of a grid: ``ids [B, M, R]``, ``logprobs [B, M, R]``, ``lengths [B, M]``."""
+class Drawn(NamedTuple):
+    """A token per row and its log-probability (full softmax, temperature 1).
 
-    ids: jax.Array
-    logprobs: jax.Array
-    lengths: jax.Array
-    finished: jax.Array
+    Attributes:
+      token: int32, any shape.
+      logprob: float32, likewise.
+    """
+
+    token: jax.Array
+    logprob: jax.Array
+
+
+class Prefilled(NamedTuple):
+    """What `prefill` found for n suffixes.
+
+    Attributes:
+      kv: of the suffixes' tokens, with L (B = n, m = 1).
+      keys: uint32 [n, 2], of the rows' draws.
+      first: first token of each response, [n].
+    """
+
+    kv: KV
+    keys: jax.Array
+    first: Drawn
 
 
 @functools.partial(jax.jit, static_argnames=("config",))
@@ -55,21 +60,21 @@ def prefill_prefix(
     return kv
 
 
-@functools.partial(jax.jit, donate_argnames=("pool",))
-def store_prefix(pool: KV, kv: KV, slot: jax.Array) -> KV:
-    """Writes a prefix into `pool` (B = N) at `slot`."""
-    start = (0, slot, 0, 0, 0, 0)
+@functools.partial(jax.jit, donate_argnames=("past",))
+def extend(past: KV, kv: KV, length: jax.Array) -> KV:
+    """Writes a chunk behind the first `length` tokens of `past` (B = m = 1)."""
+    zero = jnp.int32(0)
+    at = jnp.asarray(length, jnp.int32)
     return KV(
-        jax.lax.dynamic_update_slice(pool.k, kv.k.astype(pool.k.dtype), start),
-        jax.lax.dynamic_update_slice(pool.v, kv.v.astype(pool.v.dtype), start),
+        jax.lax.dynamic_update_slice(past.k, kv.k, (zero, zero, zero, zero, zero, at)),
+        jax.lax.dynamic_update_slice(past.v, kv.v, (zero, zero, zero, zero, at, zero)),
     )
 
 
-@functools.partial(jax.jit, static_argnames=("config", "limit", "top_k", "nucleus", "stops"))
-def sample(
+@functools.partial(jax.jit, static_argnames=("config", "top_k", "nucleus"))
+def prefill(
     params: Params,
-    pool: KV,
-    slots: jax.Array,
+    prefixes: tuple[KV, ...],
     prefix_lengths: jax.Array,
     tokens: jax.Array,
     lengths: jax.Array,
@@ -77,116 +82,78 @@ def sample(
     seed: jax.Array,
     temperature: jax.Array,
     top_p: jax.Array,
+    past: KV | None = None,
+    past_lengths: jax.Array | None = None,
     *,
     config: ModelConfig,
-    limit: int,
-    stops: tuple[int, ...],
     top_k: int = 0,
     nucleus: bool = False,
-) -> Sampled:
-    """Samples one response per cell of the grid.
+) -> Prefilled:
+    """Reads n suffixes, or a chunk of each.
 
     Args:
       params: policy.
-      pool: KV of N prefixes (B = N, m = 1).
-      slots: ``[B]`` int32, the prefix of each grid row.
-      prefix_lengths: ``[B]`` int32 true lengths.
-      tokens: ``[B, M, S]`` int32 right-padded suffixes.
-      lengths: ``[B, M]`` int32; 0 marks an empty cell, which costs no decode steps.
-      where: ``[B, M, A]`` uint32, the address of each draw; the token index is folded last.
+      prefixes: KV of each row's prefix (B = m = 1).
+      prefix_lengths: ``[n]`` int32 true lengths.
+      tokens: ``[n, S]`` int32 right-padded.
+      lengths: ``[n]`` int32; 0 marks an empty row.
+      where: ``[n, A]`` uint32, the address of each draw; the token index is folded last.
       seed: typed PRNG key of the run.
       temperature: scalar; 0 is greedy.
       top_p: scalar, used if `nucleus`.
+      past: KV (B = n, m = 1) of the suffixes' chunks before this one, if any.
+      past_lengths: ``[n]`` int32 tokens of `past` that exist.
       config: sizes.
-      limit: R, longest response.
-      stops: ids that end a response.
       top_k: keep that many tokens; 0 keeps all.
       nucleus: whether `top_p` is applied.
-
-    Returns:
-      `Sampled`; log-probabilities are those of the full softmax at temperature 1.
     """
-    b, m, s = tokens.shape
-    keys = addresses.fold(seed, where.reshape(b * m, -1)).reshape(b, m)
-    shallow = config.num_layers <= UNROLL
-    prefix_kv: Any = pool.take(slots)
-    cache: Any = kv_zeros(config, (b, m), limit)
-    if shallow:
-        params = {**params, "layers": unstack(params["layers"], config.num_layers)}
-        prefix_kv, cache = (unstack(kv, config.num_layers) for kv in (prefix_kv, cache))
-    prefix = Segment(
-        prefix_kv,
-        (jnp.arange(pool.width) < prefix_lengths[:, None])[:, None],
-    )
-    starts = prefix_lengths[:, None, None]
+    n, s = tokens.shape
+    starts = prefix_lengths
+    joined = KV(*(jnp.concatenate(parts, 1) for parts in zip(*prefixes, strict=True)))
+    segments = [Segment(joined, (jnp.arange(joined.width) < starts[:, None])[:, None])]
+    if past is not None:
+        before = jnp.asarray(past_lengths)
+        segments.append(Segment(past, (jnp.arange(past.width) < before[:, None])[:, None]))
+        starts = starts + before
     hidden, kv = forward(
         params,
-        tokens,
-        starts + jnp.arange(s),
+        tokens[:, None],
+        starts[:, None, None] + jnp.arange(s),
         config=config,
-        mask=causal_mask(lengths, s),
-        segments=(prefix,),
-        keep=jnp.maximum(lengths - 1, 0)[..., None],
+        mask=causal_mask(lengths[:, None], s),
+        segments=tuple(segments),
+        keep=jnp.maximum(lengths - 1, 0)[:, None, None],
     )
-    hidden = hidden[:, :, 0]
-    suffix = Segment(kv, jnp.arange(s) < jnp.maximum(lengths, 1)[..., None])
-    stop_ids = jnp.array(stops, jnp.int32)
-
-    def draw(hidden: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
-        logits = unembed(params, hidden)
-        token = choose(logits, keys, t, temperature, top_p, top_k=top_k, nucleus=nucleus)
-        logprob = jax.nn.log_softmax(logits)
-        return token, jnp.take_along_axis(logprob, token[..., None], -1)[..., 0]
-
-    token, logprob = draw(hidden, jnp.int32(0))
-    ids = jnp.zeros((b, m, limit), jnp.int32)
-    logprobs = jnp.zeros((b, m, limit), jnp.float32)
-    active = lengths > 0
-
-    class Loop(NamedTuple):
-        t: jax.Array
-        token: jax.Array
-        logprob: jax.Array
-        cache: Any
-        ids: jax.Array
-        logprobs: jax.Array
-        lengths: jax.Array
-        done: jax.Array
-        finished: jax.Array
-
-    def record(x: Loop) -> Loop:
-        """Writes the token that was drawn for position t."""
-        keep = ~x.done
-        stopped = keep & jnp.isin(x.token, stop_ids)
-        return x._replace(
-            ids=x.ids.at[:, :, x.t].set(jnp.where(keep, x.token, 0)),
-            logprobs=x.logprobs.at[:, :, x.t].set(jnp.where(keep, x.logprob, 0.0)),
-            lengths=x.lengths + keep,
-            done=x.done | stopped,
-            finished=x.finished | stopped,
-        )
-
-    def step(x: Loop) -> Loop:
-        positions = starts + lengths[..., None] + x.t
-        mask = jnp.broadcast_to(jnp.arange(limit) <= x.t, (b, m, 1, limit))
-        hidden, cache = forward(
-            params,
-            x.token[..., None],
-            positions,
-            config=config,
-            mask=mask,
-            segments=(prefix, suffix),
-            append=Append(x.cache, x.t),
-        )
-        token, logprob = draw(hidden[:, :, 0], x.t + 1)
-        return record(x._replace(t=x.t + 1, token=token, logprob=logprob, cache=cache))
-
-    zeros = jnp.zeros((b, m), jnp.int32)
-    first = Loop(
-        jnp.int32(0), token, logprob, cache, ids, logprobs, zeros, ~active, jnp.zeros((b, m), bool)
+    keys = addresses.fold(seed, where)
+    first = draw(
+        params,
+        hidden[:, 0, 0],
+        keys,
+        jnp.zeros(n, jnp.int32),
+        temperature,
+        top_p,
+        top_k=top_k,
+        nucleus=nucleus,
     )
-    end = jax.lax.while_loop(lambda x: (x.t < limit - 1) & ~x.done.all(), step, record(first))
-    return Sampled(end.ids, end.logprobs, end.lengths, end.finished)
+    return Prefilled(kv, jax.random.key_data(keys), first)
+
+
+def draw(
+    params: Params,
+    hidden: jax.Array,
+    keys: jax.Array,
+    t: jax.Array,
+    temperature: jax.Array,
+    top_p: jax.Array,
+    *,
+    top_k: int = 0,
+    nucleus: bool = False,
+) -> Drawn:
+    """Tokens after the states ``hidden [..., D]``; the other arguments as of `choose`."""
+    logits = unembed(params, hidden)
+    token = choose(logits, keys, t, temperature, top_p, top_k=top_k, nucleus=nucleus)
+    chosen = jnp.take_along_axis(logits, token[..., None], -1)[..., 0]
+    return Drawn(token, chosen - jax.nn.logsumexp(logits, -1))
 
 
 def choose(
@@ -202,16 +169,16 @@ def choose(
     """One token per row: greedy at temperature 0, else Gumbel-max over the kept tokens.
 
     Args:
-      logits: ``[B, M, V]`` float32.
-      keys: ``[B, M]`` typed keys.
-      t: index of the token in its response, folded into the keys.
+      logits: ``[..., V]`` float32.
+      keys: ``[...]`` typed keys.
+      t: ``[...]`` index of the token in its response, folded into the key.
       temperature: scalar.
       top_p: scalar in (0, 1].
       top_k: 0 keeps all.
       nucleus: whether `top_p` is applied.
 
     Returns:
-      ``[B, M]`` int32.
+      ``[...]`` int32.
     """
     scaled = logits / jnp.maximum(temperature, 1e-6)
     if top_k:
@@ -223,8 +190,10 @@ def choose(
         # A token stays if the mass before it is below top_p: the first always does.
         kept = jnp.where(mass - jax.nn.softmax(order, -1) < top_p, order, jnp.inf)
         scaled = jnp.where(scaled >= kept.min(-1, keepdims=True), scaled, -jnp.inf)
-    gumbel = jax.vmap(
-        jax.vmap(lambda k: jax.random.gumbel(jax.random.fold_in(k, t), logits.shape[-1:]))
-    )(keys)
-    noisy = jnp.where(temperature > 0, scaled + gumbel, logits)
+
+    def gumbel(key: jax.Array, t: jax.Array) -> jax.Array:
+        return jax.random.gumbel(jax.random.fold_in(key, t), logits.shape[-1:])
+
+    flat = jax.vmap(gumbel)(keys.reshape(-1), jnp.broadcast_to(t, keys.shape).reshape(-1))
+    noisy = jnp.where(temperature > 0, scaled + flat.reshape(logits.shape), logits)
     return jnp.argmax(noisy, -1).astype(jnp.int32)

@@ -71,10 +71,9 @@ class Segment(NamedTuple):
 
 
 class Append(NamedTuple):
-    """A cache of R tokens that this pass writes to, the new one at ``slot``.
+    """A cache of R tokens that this pass writes to, a row's new one at its ``slot [B, m]``.
 
-    All rows write at the same slot, so that a decode step is one contiguous update;
-    slots up to and including a row's own token are attended to.
+    Slots up to and including a row's own token are attended to.
     """
 
     kv: Any
@@ -82,12 +81,12 @@ class Append(NamedTuple):
 
     def write(self, new: KV) -> KV:
         """A layer's cache with the keys and values of the new token."""
-        k, v = new.k.astype(self.kv.k.dtype), new.v.astype(self.kv.v.dtype)
-        zero = jnp.int32(0)
-        at = jnp.asarray(self.slot, jnp.int32)
+        b, m = self.slot.shape
+        rows, members = jnp.arange(b)[:, None], jnp.arange(m)
+        k, v = new.k[..., 0].astype(self.kv.k.dtype), new.v[..., 0, :].astype(self.kv.v.dtype)
         return KV(
-            jax.lax.dynamic_update_slice(self.kv.k, k, (zero, zero, zero, zero, at)),
-            jax.lax.dynamic_update_slice(self.kv.v, v, (zero, zero, zero, at, zero)),
+            self.kv.k.at[rows, members, :, :, self.slot].set(k),
+            self.kv.v.at[rows, members, :, self.slot].set(v),
         )
 
 

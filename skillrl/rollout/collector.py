@@ -1,16 +1,15 @@
 """Drives many episodes against one engine; never waits for a slow environment.
 
-Episodes are coroutines. The driver keeps `width` of them going: those that wait for
-tokens are served a bucket at a time, those that wait for an environment are on worker
-threads (or answered in place with ``workers=0``), and a finished one makes room for the
-next. Which order all this happens in changes no result (DESIGN contract 5).
+Episodes are coroutines. The driver keeps `width` of them going: those that want tokens are
+handed to the engine as it has room, those that wait for an environment are on worker threads
+(or answered in place with ``workers=0``), and a finished one makes room for the next. Which
+order all this happens in changes no result (docs/architecture.md, contract 5).
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from skillrl.agent.agent import Act, Episode, Reset
@@ -24,9 +23,6 @@ LOST_IN_A_ROW = 16
 
 By then its server is gone for good, and playing on would only record failures.
 """
-
-PATIENCE = 0.05
-"""Seconds that a grid less than half full waits for the next environment answer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +91,8 @@ def collect(
       engine: answers `Generate` requests.
       sampling: how tokens are chosen, for all of them.
       workers: environment threads; 0 steps environments in this thread.
-      width: episodes alive at once; 0 takes twice the engine's slots, so that a full
-        bucket is usually waiting.
+      width: episodes alive at once; 0 takes twice the engine's slots, so that somebody is
+        usually waiting for a cell that becomes free.
       on_done: called with each trajectory as it ends.
 
     Returns:
@@ -111,7 +107,8 @@ def collect(
     pending = enumerate(jobs)
     width = width or 2 * engine.slots
     results: dict[int, Trajectory] = {}
-    waiting: deque[_Live] = deque()
+    waiting: dict[int, _Live] = {}
+    playing: dict[int, _Live] = {}
     busy: dict[concurrent.futures.Future, _Live] = {}
     handles = _Handles(suite)
     pool = concurrent.futures.ThreadPoolExecutor(workers) if workers else None
@@ -171,7 +168,7 @@ def collect(
                 return
             if isinstance(wants, Generate):
                 live.request = wants
-                waiting.append(live)
+                waiting[live.index] = live
                 return
             if pool is not None:
                 busy[pool.submit(ask, live, wants)] = live
@@ -191,13 +188,18 @@ def collect(
     upcoming = start()
     try:
         while True:
-            while len(waiting) + len(busy) < width and (live := next(upcoming, None)):
+            alive = len(waiting) + len(playing) + len(busy)
+            if alive < width and (live := next(upcoming, None)):
                 advance(live, None)
-            if not waiting and not busy:
+                continue
+            if not alive:
                 break
+            if waiting:
+                requests = {i: live.request for i, live in waiting.items() if live.request}
+                for index in engine.take(requests, sampling):
+                    playing[index] = waiting.pop(index)
             if busy:
-                enough = 2 * len(waiting) >= engine.slots
-                timeout = 0.0 if enough else PATIENCE if waiting else None
+                timeout = 0.0 if playing else None
                 done, _ = concurrent.futures.wait(busy, timeout, concurrent.futures.FIRST_COMPLETED)
                 for future in done:
                     live = busy.pop(future)
@@ -210,21 +212,15 @@ def collect(
                         raise error
                     else:
                         advance(live, future.result())
-                if done and busy and 2 * len(waiting) < engine.slots:
+                if done:
                     continue
-            if not waiting:
-                continue
-            chosen = engine.choose([request for live in waiting if (request := live.request)])
-            served = [waiting[i] for i in chosen]
-            taken = set(chosen)
-            rest = [live for i, live in enumerate(waiting) if i not in taken]
-            waiting.clear()
-            waiting.extend(rest)
-            requests = [request for live in served if (request := live.request)]
-            for live, answer in zip(served, engine.generate(requests, sampling), strict=True):
-                live.request = None
-                advance(live, answer)
+            if playing:
+                for index, answer in engine.turn().items():
+                    live = playing.pop(index)
+                    live.request = None
+                    advance(live, answer)
     finally:
+        engine.abandon()
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
         handles.close()

@@ -150,13 +150,17 @@ class Scripted:
     def __init__(self, reply):
         self.reply, self.requests, self.sampling = reply, [], None
 
-    def choose(self, waiting):
-        return [0]
-
-    def generate(self, requests, sampling):
-        self.requests += requests
+    def take(self, waiting, sampling):
+        self.requests += waiting.values()
         self.sampling = sampling
-        return [self.reply for _ in requests]
+        self.keys = list(waiting)
+        return self.keys
+
+    def turn(self):
+        return dict.fromkeys(self.keys, self.reply)
+
+    def abandon(self):
+        self.keys = []
 
 
 def test_act_with_logprob(tiny_tokenizer):

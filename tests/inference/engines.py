@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from skillrl.inference.base import Generate, Generated, Sampling
+from skillrl.inference.base import Generate, Generated, Sampling, generate
 from skillrl.models.transformer import logits
 from skillrl.parallel import addresses
 
@@ -41,16 +41,8 @@ REQUESTS = (
 
 
 def serve(engine, requests: Sequence[Generate], sampling: Sampling) -> list[Generated]:
-    """Answers of all requests, however many calls it takes."""
-    waiting, found = list(enumerate(requests)), {}
-    while waiting:
-        chosen = engine.choose([r for _, r in waiting])
-        assert chosen
-        batch = [waiting[i] for i in chosen]
-        answers = engine.generate([r for _, r in batch], sampling)
-        found |= {i: answer for (i, _), answer in zip(batch, answers, strict=True)}
-        waiting = [item for i, item in enumerate(waiting) if i not in set(chosen)]
-    return [found[i] for i in range(len(requests))]
+    """Answers of all requests, in order."""
+    return generate(engine, requests, sampling)
 
 
 class Reference(NamedTuple):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from skillrl.errors import SkillRLError
+from skillrl.inference import grid, sampler
 from skillrl.inference.base import Generate, Sampling
 from skillrl.inference.local import Layout, LocalEngine
 from tests.inference.engines import (
@@ -16,6 +17,7 @@ from tests.inference.engines import (
     SEED,
     STOPS,
     SUFFIX_BUCKETS,
+    reference,
     request,
     serve,
 )
@@ -23,9 +25,13 @@ from tests.inference.engines import (
 SAMPLING = Sampling(max_tokens=LIMIT)
 
 
-def make_engine(config, params, mesh, *, rows=3, members=1, cache=4, seed=SEED):
+def make_engine(
+    config, params, mesh, *, rows=3, members=1, cache=4, seed=SEED, prefill=18, lanes=1
+):
     suffix_buckets = SUFFIX_BUCKETS if members == 1 else SUFFIX_BUCKETS[-1:]  # compiles less
-    layout = Layout(rows, members, PREFIX_BUCKETS, suffix_buckets, cache)
+    layout = Layout(
+        rows, members, PREFIX_BUCKETS, suffix_buckets, SUFFIX_BUCKETS[-1:], cache, prefill, lanes
+    )
     engine = LocalEngine(config, layout, seed=seed, stops=STOPS, mesh=mesh)
     engine.publish(params, 0)
     return engine
@@ -70,14 +76,23 @@ def test_other_neighbours_change_no_bit(placed):
 
 
 def test_every_cell_gives_the_same_bits(placed):
-    """The same request in each cell of the grid, by calling `generate` as `choose` would."""
+    """The same request in each cell of the grid: those before it fill the ones before."""
     engine, expected = placed
     asked, answer = REQUESTS[0], expected[0]
     members = engine.slots // engine._layout.rows
     for row, member in itertools.product(range(engine._layout.rows), range(members)):
         before = [request(20 + r, 6, m) for r in range(row) for m in range(members)]
         beside = [Generate(asked.prefix_ids, (9, 10 + m), (0,) * 6) for m in range(member)]
-        assert engine.generate([*before, *beside, asked], SAMPLING)[-1] == answer
+        crowd = dict(enumerate([*before, *beside, asked]))
+        assert engine.take(crowd, SAMPLING) == list(crowd)
+        last = len(crowd) - 1
+        cells = {key: cell for lane in lanes(engine) for cell, key in lane.held.items()}
+        assert cells[last] == (row, member)
+        found = {}
+        while last not in found:
+            found |= engine.turn()
+        assert found[last] == answer
+        engine.abandon()
 
 
 def test_sharing_a_prefix_row_agrees_with_rows_of_ones_own(tiny_config, tiny_params, one_device):
@@ -152,45 +167,111 @@ def test_the_least_recently_used_prefix_goes_first(engine):
     assert engine.prefixes_computed == 6
 
 
-# --- choosing, and bad input ----------------------------------------------------------
+# --- cells ------------------------------------------------------------------------------
 
 
-def test_choose_takes_the_oldest_requests_bucket_and_at_most_one_grid(engine):
-    long = [request(0, 9, m) for m in range(2)]
-    short = [request(p, 4, 0) for p in range(5)]
-    assert engine.choose([*long, *short]) == [0, 1]  # nobody waits for a fuller bucket
-    assert engine.choose([*short, *long]) == [0, 1, 2]  # three cells, by arrival
-    assert engine.choose([long[0], *short[:1], long[1]]) == [0, 2]
-    assert engine.choose(long[:1]) == [0]
+def lanes(engine):
+    return [seating for bucket in engine._seatings.values() for seating in bucket]
 
 
-def test_choose_fills_rows_with_members_of_one_prefix(tiny_config, tiny_params, one_device):
+def test_lanes_and_rows_of_a_prefill_change_no_answer(placed, tiny_config, tiny_params, one_device):
+    """Not even the last bit where the compiled shapes are the same."""
+    engine, expected = placed
+    if engine._layout.members > 1:
+        pytest.skip("the other layout says it all")
+    two = make_engine(tiny_config, tiny_params, one_device, rows=3, lanes=2)
+    assert two.slots == 6
+    assert serve(two, REQUESTS, SAMPLING) == expected
+    one_by_one = make_engine(tiny_config, tiny_params, one_device, prefill=1)
+    for one, other in zip(serve(one_by_one, REQUESTS, SAMPLING), expected, strict=True):
+        assert one.ids == other.ids
+        np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-5)
+
+
+def test_a_suffix_longer_than_a_prefill_is_read_in_chunks(tiny_config, tiny_params, one_device):
+    layout = Layout(2, 1, PREFIX_BUCKETS, (2, 4), (9,), 4, 4)
+    engine = LocalEngine(tiny_config, layout, seed=SEED, stops=STOPS, mesh=one_device)
+    engine.publish(tiny_params, 0)
+    found = serve(engine, REQUESTS, SAMPLING)  # of 1 to 9 tokens: 4 + 4 + 1 is the longest
+    assert {len(r.suffix_ids) for r in REQUESTS} >= {1, 4, 5, 8, 9}
+    for asked, answer in zip(REQUESTS, found, strict=True):
+        expected = reference(tiny_params, tiny_config, asked, SAMPLING)
+        assert answer.ids == expected.ids
+        np.testing.assert_allclose(answer.logprobs, expected.logprobs, atol=1e-5)
+    assert serve(engine, REQUESTS[::-1], SAMPLING) == found[::-1]
+
+
+def test_a_cell_is_taken_again_while_its_neighbours_still_grow(engine):
+    """Three cells and responses of 1 to 6 tokens: nobody waits for the longest."""
+    waiting = dict(enumerate(request(p, 4, m) for p in range(4) for m in range(6)))
+    lengths = [len(a.ids) for a in serve(engine, list(waiting.values()), SAMPLING)]
+    assert set(lengths) >= {1, LIMIT}
+    found, beside = {}, 0
+    while waiting or any(lane.held for lane in lanes(engine)):
+        old = {key for lane in lanes(engine) for key in lane.held.values()}
+        for key in engine.take(waiting, SAMPLING):
+            del waiting[key]
+            beside += bool(old)
+        found |= engine.turn()
+    assert [len(found[i].ids) for i in range(len(found))] == lengths
+    assert beside > len(found) / 2
+
+
+def test_members_sit_beside_those_with_their_prefix(tiny_config, tiny_params, one_device):
     engine = make_engine(tiny_config, tiny_params, one_device, rows=2, members=3)
-    assert engine.slots == 6
-    waiting = [request(p, 4, m) for m in range(4) for p in (0, 1, 2)]
-    # Full rows first: three of prefix 0, three of prefix 1.
-    assert engine.choose(waiting) == [0, 3, 6, 1, 4, 7]
-    assert engine.choose(waiting[:4]) == [0, 3, 1]
+    waiting = dict(enumerate(request(p, 4, m) for m in range(4) for p in (0, 1, 2)))
+    # Prefix 0 and 1 have a row each; 2 and the fourth members wait for one.
+    assert engine.take(waiting, SAMPLING) == [0, 1, 3, 4, 6, 7]
+    engine.abandon()
+    assert engine.take(waiting, SAMPLING) == [0, 1, 3, 4, 6, 7]
+
+
+def test_buckets_do_not_wait_for_each_other(tiny_config, tiny_params, one_device):
+    layout = Layout(1, 1, PREFIX_BUCKETS, SUFFIX_BUCKETS, SUFFIX_BUCKETS, 4)
+    engine = LocalEngine(tiny_config, layout, seed=SEED, stops=STOPS, mesh=one_device)
+    engine.publish(tiny_params, 0)
+    waiting = dict(enumerate([request(0, 9, 0), request(0, 9, 1), request(0, 4, 0)]))
+    assert engine.take(waiting, SAMPLING) == [0, 2]
+
+
+def test_every_program_is_compiled_once(tiny_config, tiny_params, one_device):
+    """Other crowds, orders, policies and temperatures compile nothing new."""
+    programs = (sampler.prefill_prefix, sampler.prefill, grid.seat, grid.decode)
+    engine = make_engine(tiny_config, tiny_params, one_device, rows=5)
+    serve(engine, REQUESTS, SAMPLING)
+    before = [program._cache_size() for program in programs]
+    for requests in (REQUESTS[::-1], REQUESTS[:1], REQUESTS * 2):
+        serve(engine, requests, Sampling(temperature=0.5, max_tokens=LIMIT))
+        engine.publish(jax.tree.map(lambda x: x * 1.01, tiny_params), 1)
+    assert [program._cache_size() for program in programs] == before
+
+
+def test_turning_with_nothing_in_hand_is_a_bug(engine):
+    with pytest.raises(RuntimeError, match="no request"):
+        engine.turn()
+
+
+# --- bad input ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("prefix", "suffix", "named"),
-    [(13, 4, "rollout.prefix_buckets"), (4, 10, "rollout.suffix_buckets")],
+    [(13, 4, "rollout.prefix_buckets"), (4, 10, "rollout.cache_buckets")],
 )
 def test_a_prompt_too_long_for_the_buckets(engine, prefix, suffix, named):
     with pytest.raises(SkillRLError) as caught:
-        engine.choose([request(0, suffix, 0, prefix_length=prefix)])
+        engine.take({0: request(0, suffix, 0, prefix_length=prefix)}, SAMPLING)
     for part in (f"{max(prefix, suffix)} tokens", "rl.max_prompt_length", named):
         assert part in str(caught.value)
 
 
 def test_a_cache_smaller_than_one_call_is_refused():
     with pytest.raises(SkillRLError, match=r"rollout\.prefix_cache=2.*3"):
-        Layout(3, 1, (8,), (8,), 2)
+        Layout(3, 1, (8,), (8,), (8,), 2, 24)
 
 
 def test_generating_before_publishing_is_a_bug(tiny_config, one_device):
-    layout = Layout(3, 1, PREFIX_BUCKETS, SUFFIX_BUCKETS, 4)
+    layout = Layout(3, 1, PREFIX_BUCKETS, SUFFIX_BUCKETS, SUFFIX_BUCKETS, 4)
     engine = LocalEngine(tiny_config, layout, seed=0, stops=STOPS, mesh=one_device)
     with pytest.raises(RuntimeError, match="publish"):
-        engine.generate(REQUESTS[:1], SAMPLING)
+        engine.take({0: REQUESTS[0]}, SAMPLING)

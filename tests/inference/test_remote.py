@@ -1,7 +1,7 @@
 import pytest
 
 from skillrl.errors import SkillRLError
-from skillrl.inference.base import Generate, Sampling
+from skillrl.inference.base import Generate, Sampling, generate
 from skillrl.inference.openai import OpenAIEngine
 from skillrl.inference.remote import RemoteEngine
 from tests.loopback import Server, chat
@@ -19,12 +19,13 @@ def test_texts_go_out_and_come_back():
         OpenAIEngine(server.url, "m") as client,
     ):
         engine = RemoteEngine(client, slots=2)
-        assert engine.choose(asks(0, 1, 2)) == [0, 1]
-        found = engine.generate(asks(0, 1), Sampling(temperature=0.5, max_tokens=9))
+        assert engine.take(dict(enumerate(asks(0, 1, 2))), Sampling()) == [0, 1]
+        engine.abandon()
+        found = generate(engine, asks(0, 1), Sampling(temperature=0.5, max_tokens=9))
         assert [a.text for a in found] == ["Task. Step 0.", "Task. Step 1."]
         assert all(a.ids == () and a.logprobs == () and a.finished for a in found)
-        engine.generate(asks(1), Sampling())
-        RemoteEngine(client, slots=2, seed=1).generate(asks(1), Sampling())
+        generate(engine, asks(1), Sampling())
+        generate(RemoteEngine(client, slots=2, seed=1), asks(1), Sampling())
     bodies = {b["messages"][1]["content"]: b for _, b, _ in server.requests[:2]}
     one, other = bodies["Task. Step 0."], bodies["Task. Step 1."]
     assert one["messages"][0] == {"role": "system", "content": "You act."}
@@ -40,4 +41,4 @@ def test_restricted_sampling_is_refused_not_ignored(sampling):
         OpenAIEngine("http://127.0.0.1:9", "m") as client,
         pytest.raises(SkillRLError, match="top_k"),
     ):
-        RemoteEngine(client, slots=1).generate(asks(0), sampling)
+        generate(RemoteEngine(client, slots=1), asks(0), sampling)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skillrl.errors import SkillRLError
-from skillrl.inference.base import Sampling, bucket_of, ladder
+from skillrl.inference.base import Sampling, apart, bucket_of, ladder
 from skillrl.inference.local import Layout, LocalEngine
 from skillrl.inference.sampler import choose
 from tests.inference.engines import (
@@ -28,7 +28,7 @@ PLAIN = Sampling(max_tokens=LIMIT)
 
 @pytest.fixture(scope="module")
 def engine(tiny_config, tiny_params, one_device):
-    layout = Layout(3, 1, PREFIX_BUCKETS, SUFFIX_BUCKETS, 4)
+    layout = Layout(3, 1, PREFIX_BUCKETS, SUFFIX_BUCKETS, SUFFIX_BUCKETS[-1:], 4, 18)
     made = LocalEngine(tiny_config, layout, seed=SEED, stops=STOPS, mesh=one_device)
     made.publish(tiny_params, 0)
     return made
@@ -141,6 +141,12 @@ def test_ladders_rise_to_the_longest(longest, growth):
     assert rungs[-1] == longest
     assert list(rungs) == sorted(set(rungs))
     assert all(b <= max(a * growth, a + 1) for a, b in itertools.pairwise(rungs))
+
+
+def test_rungs_that_are_twice_apart():
+    assert apart((112, 160, 256, 448)) == (160, 448)
+    assert apart((16, 128, 192, 288)) == (16, 128, 288)
+    assert apart((7,)) == (7,)
 
 
 def test_a_bucket_is_the_smallest_that_holds_the_length():

@@ -132,7 +132,7 @@ def test_decoding_into_a_cache_equals_whole_rows(model, rows):
             config=config,
             mask=mask,
             segments=(segment,),
-            append=Append(cache, t),
+            append=Append(cache, jnp.full((2, M), t)),
         )
         return unembed(params, hidden)[:, :, 0], cache
 

@@ -37,7 +37,8 @@ SCRIPT = """
     batch = with_reference(batch, [m.old - 0.3 for m in batch.micros])
 
     def sample(mesh, params):
-        layout = Layout(8, 1, engines.PREFIX_BUCKETS, engines.SUFFIX_BUCKETS[:1], 8)
+        rungs = engines.SUFFIX_BUCKETS[:1]
+        layout = Layout(4, 2, engines.PREFIX_BUCKETS, rungs, rungs, 8, 48)
         engine = LocalEngine(
             config, layout, seed=engines.SEED, stops=engines.STOPS, mesh=mesh
         )

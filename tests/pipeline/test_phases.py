@@ -275,12 +275,16 @@ class Imitator:
     def __init__(self, answers):
         self.answers = iter(answers)
 
-    def choose(self, waiting):
-        return [0]
+    def take(self, waiting, sampling):
+        self.keys = list(waiting)
+        return self.keys
 
-    def generate(self, requests, sampling):
+    def turn(self):
         ids = next(self.answers)
-        return [Generated(ids, (0.0,) * len(ids), finished=True) for _ in requests]
+        return {key: Generated(ids, (0.0,) * len(ids), finished=True) for key in self.keys}
+
+    def abandon(self):
+        self.keys = []
 
 
 def test_demonstrations_have_the_prompts_of_rl(whole):

@@ -58,22 +58,32 @@ class Suite:
 
 
 class Engine:
-    """A fake that answers from the request alone, serving at most `slots` from the back."""
+    """A fake that answers from the request alone, taking at most `slots` from the back.
+
+    It answers what it took last, so that others stay in hand for a while.
+    """
 
     version = 0
 
     def __init__(self, slots=4):
-        self.slots, self.calls = slots, []
+        self.slots, self.calls, self.hand = slots, [], {}
 
-    def choose(self, waiting):
-        assert waiting
-        return list(range(len(waiting)))[-self.slots :]
-
-    def generate(self, requests, sampling):
+    def take(self, waiting, sampling):
         assert sampling is SAMPLING
-        assert 0 < len(requests) <= self.slots
-        self.calls.append(len(requests))
-        return [self._answer(r) for r in requests]
+        assert waiting
+        room = self.slots - len(self.hand)
+        taken = list(waiting)[-room:] if room else []
+        self.hand |= {key: waiting[key] for key in taken}
+        return taken
+
+    def turn(self):
+        assert 0 < len(self.hand) <= self.slots
+        self.calls.append(len(self.hand))
+        ended = list(self.hand)[-2:]
+        return {key: self._answer(self.hand.pop(key)) for key in ended}
+
+    def abandon(self):
+        self.hand.clear()
 
     def _answer(self, request):
         number = zlib.crc32(repr((request.address, request.text)).encode())

@@ -138,7 +138,7 @@ def test_recomputed_log_probabilities_make_every_ratio_one(updater):
 def test_the_sampler_and_the_trainer_agree(updater, tiny_config, tiny_params, one_device):
     engine = LocalEngine(
         tiny_config,
-        Layout(3, 1, PREFIX_BUCKETS, SUFFIX_BUCKETS, 4),
+        Layout(3, 1, PREFIX_BUCKETS, SUFFIX_BUCKETS, SUFFIX_BUCKETS, 4),
         seed=SEED,
         stops=STOPS,
         mesh=one_device,
