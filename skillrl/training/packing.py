@@ -97,8 +97,7 @@ def pack(
             raise SkillRLError(
                 f"a row of {length} tokens does not fit the largest bucket of {buckets[-1]}: "
                 "raise rl.max_prompt_length or rl.max_response_length, or the last of "
-                "rollout.prefix_buckets, rollout.suffix_buckets and "
-                "train_batch.response_buckets if you set them"
+                "rollout.suffix_buckets and train_batch.response_buckets if you set them"
             )
         by_width.setdefault(width, {}).setdefault(prefix, []).append(i)
     grids: list[Grid] = []

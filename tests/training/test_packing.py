@@ -134,7 +134,7 @@ def household(rng, groups=2, members=8):
 
 
 @pytest.mark.parametrize(
-    ("tokens", "members", "devices"), [(16384, 8, 1), (16384, 1, 1), (32768, 2, 8)]
+    ("tokens", "members", "devices"), [(16384, 8, 1), (16384, 1, 1), (32768, 2, 4), (32768, 1, 8)]
 )
 def test_at_most_a_fifth_of_a_realistic_minibatch_is_padding(tokens, members, devices):
     rng = np.random.default_rng(0)
