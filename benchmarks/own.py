@@ -28,9 +28,10 @@ from skillrl.models.transformer import Params, init
 from skillrl.parallel import rules
 from skillrl.parallel.addresses import WIDTH
 from skillrl.parallel.mesh import make_mesh
-from skillrl.training.batch import Micro, Minibatch, Sample, Shapes, make_minibatch
+from skillrl.training.batch import Micro, Minibatch, Sample, make_minibatch
 from skillrl.training.losses import grpo_loss
 from skillrl.training.optimizer import make_optimizer, state_shardings
+from skillrl.training.packing import Shapes
 from skillrl.training.update import Updater, make_updater, with_reference
 
 
@@ -170,10 +171,11 @@ def make_batch(
                     )
                 )
                 order.append(number)
-    rows, columns = (1, micro) if shared else (micro, 1)
-    widths = work.widths(shared=shared)
-    batch = make_minibatch(samples, Shapes(rows, columns, *((width,) for width in widths)))
-    found = np.asarray(ref)[order].reshape(-1, rows, columns, widths[2])
+    prefix, suffix, new = work.widths(shared=shared)
+    columns = micro if shared else 1
+    shapes = Shapes(micro * (suffix + new), columns, (prefix,), (suffix + new,), (new,))
+    batch = make_minibatch(samples, shapes)
+    found = np.asarray(ref)[order].reshape(-1, micro // columns, columns, new)
     return with_reference(batch, list(found))
 
 

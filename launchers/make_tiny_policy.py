@@ -66,8 +66,9 @@ def main(_: Sequence[str]) -> None:
     from skillrl.skills.retrieval import retrieve
     from skillrl.teacher.offline import HashingEmbedder
     from skillrl.teacher.simulated import vocabulary
-    from skillrl.training.batch import Sample, Shapes, make_minibatch
+    from skillrl.training.batch import Sample, make_minibatch
     from skillrl.training.losses import sft_loss
+    from skillrl.training.packing import Shapes
     from skillrl.training.update import make_updater
 
     course: Course = importlib.import_module(f"tiny_policies.{_ENV.value}").COURSE
@@ -144,7 +145,8 @@ def main(_: Sequence[str]) -> None:
         return jax.tree_util.tree_map_with_path(axes, tree)
 
     mesh = meshes.make_mesh()
-    shapes = Shapes(16, 1, course.prefixes, course.buckets, course.responses)
+    rows = tuple(bucket + course.responses[-1] for bucket in course.buckets)
+    shapes = Shapes(16 * rows[0], 1, course.prefixes, rows, course.responses)
 
     def show(stage, draw):
         """An episode of the demonstrator, slips and all; the answers are what it meant to do."""

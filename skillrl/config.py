@@ -274,12 +274,17 @@ class RolloutConfig:
 class TrainBatchConfig:
     """Compiled shapes of training."""
 
-    micro_rows: int = option(16, low=1)
-    """Suffix rows of one micro-batch."""
+    tokens: int = option(16384, low=1)
+    """Suffix and response tokens of one micro-batch over all devices, padding included; a row
+    per device is always allowed."""
     members: int = option(8, low=1)
-    """How many of them share one prefix row in RL; 1 packs best, more share more."""
+    """Rows that share one prefix in RL's micro-batches; 1 packs best, more share more."""
+    row_buckets: tuple[int, ...] = option((), ladder=True)
+    """Padded lengths of suffix and response together; empty builds a ladder. The largest suffix
+    with the largest response always has a bucket."""
     response_buckets: tuple[int, ...] = option((), ladder=True)
-    """Padded response lengths; empty builds a ladder up to rl.max_response_length."""
+    """Response tokens that are scored, padded; empty builds a ladder up to
+    rl.max_response_length."""
     logprob_chunk: int = option(1024, low=0)
     """Response tokens whose scores [tokens, vocabulary] exist at once; 0 means all of them."""
 

@@ -37,7 +37,7 @@ from skillrl.skills.retrieval import for_prompt
 from skillrl.teacher.base import Embedder, Teacher
 from skillrl.teacher.registry import make_embedder, make_teacher
 from skillrl.training import partition
-from skillrl.training.batch import Shapes
+from skillrl.training.packing import Shapes
 from skillrl.training.partition import Partition
 from skillrl.types import Skill, Task, Trajectory
 
@@ -218,13 +218,15 @@ class Session:
         )
 
     def shapes(self, *, members: int) -> Shapes:
-        """Compiled shapes of training, with `members` rows per prefix."""
-        batch = self.config.train_batch
-        members = min(members, batch.micro_rows)
-        responses = batch.response_buckets or ladder(
-            self.config.rl.max_response_length, growth=self.config.rollout.bucket_growth
-        )
-        return Shapes(batch.micro_rows // members, members, *self._buckets, responses)
+        """Compiled shapes of training, with at most `members` rows on a line of one prefix."""
+        batch, (prefixes, suffixes) = self.config.train_batch, self._buckets
+        # A wide ladder: what pads a response is never computed but for its scores.
+        responses = batch.response_buckets or ladder(self.config.rl.max_response_length, growth=2.0)
+        longest = suffixes[-1] + responses[-1]
+        rows = batch.row_buckets or ladder(longest, growth=self.config.rollout.bucket_growth)
+        rows = (*(width for width in rows if width < longest), longest)
+        devices = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+        return Shapes(batch.tokens, members, prefixes, rows, responses, devices)
 
     def skills(self, bank: SkillBank, task: Task) -> tuple[Skill, ...]:
         """What is retrieved for a task, in prompt order."""

@@ -25,9 +25,10 @@ from skillrl.session import Session, outcome
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.evolve import evolve
 from skillrl.skills.store import bank_from_json, bank_to_json, load_bank, save_bank
-from skillrl.training.batch import Sample, Shapes, make_minibatch
+from skillrl.training.batch import Sample, make_minibatch
 from skillrl.training.checkpoint import Checkpoints
 from skillrl.training.losses import combine_metrics, grpo_loss
+from skillrl.training.packing import Shapes
 from skillrl.training.rollouts import choose_tasks, to_samples
 from skillrl.training.steps import build_updater
 from skillrl.training.update import (

@@ -1,10 +1,9 @@
 """From step samples to arrays: prefixes once, suffix and response rows in micro-batches.
 
-A minibatch holds its distinct prefixes ``[U, P]`` and a list of micro-batches. A row
-of a micro-batch is a suffix, right-padded to S, followed by a response, right-padded
-to R, and names the prefix it continues. Rows go to the bucket of their own length (or
-fill up a wider one), in the canonical order of the samples, so the same samples always
-give the same arrays.
+A minibatch holds its distinct prefixes and a list of micro-batches. A row of a
+micro-batch is a suffix, the response right after it, and padding; it names the prefix it
+continues. `training.packing` says which rows make up a micro-batch, from the samples in
+their canonical order, so the same samples always give the same arrays.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from skillrl.inference.base import bucket_of
 from skillrl.training.losses import token_weights
+from skillrl.training.packing import Grid, Shapes, pack
 
 Rows = jax.Array | NDArray[Any]
 """On the host as it is made, on the devices as it is used."""
@@ -48,11 +48,12 @@ class Sample:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Micro:
-    """Rows of one bucket.
+    """Rows of one width, on lines of rows that share a prefix.
 
     Attributes:
-      prefix: int32 [B], which prefix the rows of a grid row continue.
-      tokens: int32 [B, M, S + R].
+      prefix: int32 [B], which prefix the rows of a line continue.
+      prefix_lengths: int32 [B], its tokens.
+      tokens: int32 [B, M, T], suffixes and responses.
       suffix_lengths: int32 [B, M]; 0 marks an empty cell.
       response_lengths: int32 [B, M].
       weights: float32 [B, M, R], of each response token in the minibatch's loss.
@@ -62,6 +63,7 @@ class Micro:
     """
 
     prefix: Rows
+    prefix_lengths: Rows
     tokens: Rows
     suffix_lengths: Rows
     response_lengths: Rows
@@ -72,41 +74,41 @@ class Micro:
 
 
 @dataclasses.dataclass(frozen=True)
+class Prefixes:
+    """Prefixes that are computed together.
+
+    Attributes:
+      tokens: int32 [B, P], right-padded.
+      lengths: int32 [B].
+      index: int32 [B], the number of each in the minibatch; U or above marks an empty line.
+    """
+
+    tokens: NDArray[np.int32]
+    lengths: NDArray[np.int32]
+    index: NDArray[np.int32]
+
+
+@dataclasses.dataclass(frozen=True)
 class Minibatch:
     """What one optimiser step reads.
 
     Attributes:
-      prefix_tokens: int32 [U, P], right-padded.
-      prefix_lengths: int32 [U].
+      prefixes: all distinct ones.
+      room: U, for how many prefixes keys and values are held.
+      width: P, of the widest prefixes.
       micros: rows.
       rows: how many are real.
-      padding: share of computed row tokens (prefix tokens not counted) that are padding.
+      padding: share of all computed tokens that no sample needed: whatever pads a row or a
+        prefix, and empty cells. A prefix token counts twice, once in each of the two
+        passes over prefixes; a row token counts once.
     """
 
-    prefix_tokens: NDArray[np.int32]
-    prefix_lengths: NDArray[np.int32]
+    prefixes: tuple[Prefixes, ...]
+    room: int
+    width: int
     micros: tuple[Micro, ...]
     rows: int
     padding: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Shapes:
-    """Compiled shapes of training.
-
-    Attributes:
-      rows: B, grid rows of a micro-batch.
-      members: M, rows of a grid row, which share a prefix.
-      prefix_buckets: padded prefix lengths.
-      suffix_buckets: padded suffix lengths.
-      response_buckets: padded response lengths.
-    """
-
-    rows: int
-    members: int
-    prefix_buckets: tuple[int, ...]
-    suffix_buckets: tuple[int, ...]
-    response_buckets: tuple[int, ...]
 
 
 def make_minibatch(
@@ -122,14 +124,14 @@ def make_minibatch(
     Raises:
       SkillRLError: a sample is longer than the largest bucket.
     """
-    prefixes = {ids: i for i, ids in enumerate(dict.fromkeys(s.prefix_ids for s in samples))}
-    width = bucket_of(max(map(len, prefixes)), shapes.prefix_buckets, "prefix")
-    count = 1 << (len(prefixes) - 1).bit_length()  # a power of two, so few shapes compile
-    prefix_tokens = np.zeros((count, width), np.int32)
-    prefix_lengths = np.ones(count, np.int32)
-    for ids, i in prefixes.items():
-        prefix_tokens[i, : len(ids)] = ids
-        prefix_lengths[i] = len(ids)
+    numbers = {ids: i for i, ids in enumerate(dict.fromkeys(s.prefix_ids for s in samples))}
+    distinct = list(numbers)
+    for ids in distinct:
+        bucket_of(len(ids), shapes.prefix_buckets, "prefix")
+    prefix_grids = pack(
+        [(i, len(ids)) for i, ids in enumerate(distinct)], shapes.prefix_buckets, shapes, members=1
+    )
+    room = 1 << (len(distinct) - 1).bit_length()  # a power of two, so few shapes compile
 
     longest = max(len(s.response_ids) for s in samples)
     mask = np.zeros((len(samples), longest), bool)
@@ -137,89 +139,68 @@ def make_minibatch(
         mask[i, : len(s.response_ids)] = True
     weights = token_weights(mask, np.array([s.trajectory for s in samples]), aggregation)
 
-    buckets: dict[tuple[int, int], dict[int, list[int]]] = {}
-    for i, s in enumerate(samples):
-        shape = (
-            bucket_of(len(s.suffix_ids), shapes.suffix_buckets, "suffix"),
-            bucket_of(len(s.response_ids), shapes.response_buckets, "response"),
-        )
-        buckets.setdefault(shape, {}).setdefault(prefixes[s.prefix_ids], []).append(i)
-
-    lines_by_shape = {
-        shape: [
-            (prefix, same[at : at + shapes.members])
-            for prefix, same in by_prefix.items()
-            for at in range(0, len(same), shapes.members)
-        ]
-        for shape, by_prefix in buckets.items()
-    }
-    micros, computed = [], 0
-    for (s_width, r_width), grid in _grids(lines_by_shape, shapes.rows):
-        micros.append(_micro(samples, weights, grid, shapes, s_width, r_width))
-        computed += shapes.rows * shapes.members * (s_width + r_width)
-    used = sum(len(s.suffix_ids) + len(s.response_ids) for s in samples)
+    row_grids = pack(
+        [(numbers[s.prefix_ids], len(s.suffix_ids) + len(s.response_ids)) for s in samples],
+        shapes.row_buckets,
+        shapes,
+        members=shapes.members,
+    )
+    used = 2 * sum(map(len, distinct))
+    used += sum(len(s.suffix_ids) + len(s.response_ids) for s in samples)
+    computed = 2 * sum(grid.cells for grid in prefix_grids) + sum(g.cells for g in row_grids)
     return Minibatch(
-        prefix_tokens, prefix_lengths, tuple(micros), len(samples), 1.0 - used / computed
+        tuple(_prefixes(distinct, grid, room) for grid in prefix_grids),
+        room,
+        prefix_grids[0].width,
+        tuple(_micro(samples, weights, grid, shapes) for grid in row_grids),
+        len(samples),
+        1.0 - used / computed,
     )
 
 
-_Line = tuple[int, list[int]]  # a prefix and the samples of one grid row
-
-
-def _grids(
-    lines_by_shape: dict[tuple[int, int], list[_Line]], rows: int
-) -> list[tuple[tuple[int, int], list[_Line]]]:
-    """Lines in grids of at most `rows`, each with its (suffix, response) shape.
-
-    Lines that do not fill a grid of their own bucket ride in the unfilled grid of a wider
-    one where there is room: a grid costs the same however many of its rows are empty.
-    """
-    grids: list[tuple[tuple[int, int], list[_Line]]] = []
-    unfilled: list[tuple[tuple[int, int], list[_Line]]] = []
-    for shape, lines in sorted(lines_by_shape.items(), reverse=True):
-        full = len(lines) - len(lines) % rows
-        grids += [(shape, lines[at : at + rows]) for at in range(0, full, rows)]
-        if rest := lines[full:]:
-            for (wide, long), waiting in unfilled:
-                if wide >= shape[0] and long >= shape[1] and len(waiting) + len(rest) <= rows:
-                    waiting += rest
-                    break
-            else:
-                unfilled.append((shape, rest))
-    return sorted([*grids, *unfilled], key=lambda grid: grid[0])
+def _prefixes(distinct: Sequence[tuple[int, ...]], grid: Grid, room: int) -> Prefixes:
+    tokens = np.zeros((grid.size, grid.width), np.int32)
+    lengths = np.ones(grid.size, np.int32)
+    index = np.full(grid.size, room, np.int32)
+    for line, (which, _) in enumerate(grid.lines):
+        ids = distinct[which]
+        tokens[line, : len(ids)] = ids
+        lengths[line] = len(ids)
+        index[line] = which
+    return Prefixes(tokens, lengths, index)
 
 
 def _micro(
-    samples: Sequence[Sample],
-    weights: NDArray[np.float32],
-    grid: list[_Line],
-    shapes: Shapes,
-    s_width: int,
-    r_width: int,
+    samples: Sequence[Sample], weights: NDArray[np.float32], grid: Grid, shapes: Shapes
 ) -> Micro:
-    cells = (shapes.rows, shapes.members)
-    prefix = np.zeros(shapes.rows, np.int32)
-    tokens = np.zeros((*cells, s_width + r_width), np.int32)
+    inside = [samples[i] for _, line in grid.lines for i in line]
+    longest = max(len(s.response_ids) for s in inside)
+    scored = min(bucket_of(longest, shapes.response_buckets, "response"), grid.width)
+    cells = (grid.size, grid.members)
+    prefix = np.zeros(grid.size, np.int32)
+    prefix_lengths = np.ones(grid.size, np.int32)
+    tokens = np.zeros((*cells, grid.width), np.int32)
     suffix_lengths = np.zeros(cells, np.int32)
     response_lengths = np.zeros(cells, np.int32)
-    token_weight = np.zeros((*cells, r_width), np.float32)
-    old = np.zeros((*cells, r_width), np.float32)
+    token_weight = np.zeros((*cells, scored), np.float32)
+    old = np.zeros((*cells, scored), np.float32)
     advantages = np.zeros(cells, np.float32)
-    for row, (which, members) in enumerate(grid):
-        prefix[row] = which
+    for line, (which, members) in enumerate(grid.lines):
+        prefix[line] = which
+        prefix_lengths[line] = len(samples[members[0]].prefix_ids)
         for member, i in enumerate(members):
-            s = samples[i]
+            s, cell = samples[i], (line, member)
             n, r = len(s.suffix_ids), len(s.response_ids)
-            tokens[row, member, :n] = s.suffix_ids
-            tokens[row, member, s_width : s_width + r] = s.response_ids
-            suffix_lengths[row, member] = n
-            response_lengths[row, member] = r
-            token_weight[row, member, :r] = weights[i, :r]
+            tokens[cell][: n + r] = (*s.suffix_ids, *s.response_ids)
+            suffix_lengths[cell] = n
+            response_lengths[cell] = r
+            token_weight[cell][:r] = weights[i, :r]
             if s.old_logprobs:
-                old[row, member, :r] = s.old_logprobs
-            advantages[row, member] = s.advantage
+                old[cell][:r] = s.old_logprobs
+            advantages[cell] = s.advantage
     return Micro(
         prefix,
+        prefix_lengths,
         tokens,
         suffix_lengths,
         response_lengths,

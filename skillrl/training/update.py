@@ -1,9 +1,9 @@
 """One optimiser step over a minibatch, with every prefix computed once.
 
-1. Prefixes forward: tokens -> keys and values.
+1. Prefixes forward, grid by grid: tokens -> keys and values.
 2. Micro-batches of suffix rows: gradients with respect to (parameters, prefix KV),
    added up.
-3. One backward pass through the prefixes takes the summed KV gradient.
+3. One backward pass through each grid of prefixes takes the summed KV gradient.
 4. Clip, AdamW, new state.
 
 By the chain rule this equals the gradient of the plain computation over whole
@@ -30,6 +30,7 @@ from skillrl.models.transformer import KV, Params, Segment, causal_mask, forward
 from skillrl.parallel.rules import put_rows, replicated
 from skillrl.training.batch import Micro, Minibatch
 from skillrl.training.losses import combine_metrics
+from skillrl.training.prefix_pool import PrefixPool
 
 LossFn = Callable[[jax.Array, Micro], tuple[jax.Array, dict[str, jax.Array]]]
 """``(logprobs [N, R], rows flattened to N) -> (sum over the rows, metrics)``."""
@@ -87,7 +88,6 @@ def prefix_kv(
 def response_logprobs(
     params: Params,
     kv: KV,
-    prefix_lengths: jax.Array,
     micro: Micro,
     *,
     config: ModelConfig,
@@ -98,41 +98,32 @@ def response_logprobs(
 
     Args:
       params: policy.
-      kv: of the minibatch's prefixes (B = U, m = 1).
-      prefix_lengths: int32 [U].
+      kv: of the prefix of each line (B, m = 1).
       micro: rows.
       config: sizes.
       remat: see `transformer.forward`.
       logprob_chunk: see `transformer.token_logprobs`.
     """
-    r = micro.weights.shape[-1]
-    s = micro.tokens.shape[-1] - r
-    lengths = prefix_lengths[micro.prefix]
-    prefix = Segment(
-        kv.take(micro.prefix),
-        (jnp.arange(kv.width) < lengths[:, None])[:, None],
-    )
-    slot = jnp.arange(s + r)
-    own = micro.suffix_lengths[..., None]
-    # A response continues right after its suffix, whatever padding lies between.
-    position = jnp.where(slot < s, slot, own + slot - s) + lengths[:, None, None]
-    exists = jnp.where(slot < s, slot < own, slot - s < micro.response_lengths[..., None])
-    order = slot[:, None] >= slot[None, :]
-    mask = (order & exists[..., None, :]) | (slot[:, None] == slot[None, :])
-    # The token before each response token: the suffix's last, then the response's own.
-    last = jnp.maximum(micro.suffix_lengths - 1, 0)[..., None]
-    before = jnp.broadcast_to(jnp.arange(s, s + r - 1), (*last.shape[:2], r - 1))
+    tokens = jnp.asarray(micro.tokens)
+    width, scored = tokens.shape[-1], micro.weights.shape[-1]
+    before = jnp.asarray(micro.prefix_lengths)[:, None]
+    prefix = Segment(kv, (jnp.arange(kv.width) < before)[:, None])
+    positions = jnp.broadcast_to(jnp.arange(width) + before[..., None], tokens.shape)
+    own = jnp.asarray(micro.suffix_lengths)
+    # A response token is scored by the token before it; past the response nothing is read.
+    at = jnp.clip(own[..., None] + jnp.arange(scored), 1, width - 1)
     hidden, _ = forward(
         params,
-        jnp.asarray(micro.tokens),
-        position,
+        tokens,
+        positions,
         config=config,
-        mask=mask,
+        mask=causal_mask(own + micro.response_lengths, width),
         segments=(prefix,),
-        keep=jnp.concatenate([last, before], 2),
+        keep=at - 1,
         remat=remat,
     )
-    return token_logprobs(params, hidden, micro.tokens[:, :, s:], chunk=logprob_chunk)
+    targets = jnp.take_along_axis(tokens, at, 2)
+    return token_logprobs(params, hidden, targets, chunk=logprob_chunk)
 
 
 def make_updater(
@@ -166,32 +157,33 @@ def make_updater(
         params, tokens, lengths, config=config, remat=remat
     )
     prefix_forward = jax.jit(kv_of)
+    pools = PrefixPool(config, mesh)
 
-    def micro_loss(trained: Params, kv: KV, frozen: Params, lengths: jax.Array, micro: Micro):
+    def micro_loss(trained: Params, kv: KV, frozen: Params, micro: Micro):
         params = join(trained, frozen)
         logprobs = response_logprobs(
-            params, kv, lengths, micro, config=config, remat=remat, logprob_chunk=logprob_chunk
+            params, kv, micro, config=config, remat=remat, logprob_chunk=logprob_chunk
         )
         rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]) if x.ndim > 1 else x, micro)
         return loss(logprobs.reshape(-1, logprobs.shape[-1]), rows)
 
-    def micro_step(trained, kv, frozen, lengths, micro, sums):
-        grads, metrics = jax.grad(micro_loss, argnums=(0, 1), has_aux=True)(
-            trained, kv, frozen, lengths, micro
+    def micro_step(trained, kv, frozen, micro, sums):
+        (grads, kv_grads), metrics = jax.grad(micro_loss, argnums=(0, 1), has_aux=True)(
+            trained, kv, frozen, micro
         )
-        return jax.tree.map(jnp.add, sums, grads), metrics
+        return jax.tree.map(jnp.add, sums, grads), kv_grads, metrics
 
-    micro_step = jax.jit(micro_step, donate_argnums=5)
+    micro_step = jax.jit(micro_step, donate_argnums=4)
     score_rows = jax.jit(
-        lambda params, kv, lengths, micro: response_logprobs(
-            params, kv, lengths, micro, config=config, remat="none", logprob_chunk=logprob_chunk
+        lambda params, kv, micro: response_logprobs(
+            params, kv, micro, config=config, remat="none", logprob_chunk=logprob_chunk
         )
     )
 
-    def prefix_backward(trained, frozen, tokens, lengths, sums):
-        grads, kv_grads = sums
-        _, pull = jax.vjp(lambda p: kv_of(join(p, frozen), tokens, lengths), trained)
-        return jax.tree.map(jnp.add, grads, pull(kv_grads)[0])
+    def prefix_backward(trained, frozen, tokens, lengths, kv_grads, sums):
+        kv, pull = jax.vjp(lambda p: kv_of(join(p, frozen), tokens, lengths), trained)
+        kv_grads = jax.tree.map(lambda g, x: g.astype(x.dtype), kv_grads, kv)
+        return jax.tree.map(jnp.add, sums, pull(kv_grads)[0])
 
     def apply(state: TrainState, grads: Params) -> tuple[TrainState, dict[str, jax.Array]]:
         norm = optax.tree.norm(grads)
@@ -209,7 +201,7 @@ def make_updater(
 
     scalar = replicated(mesh)
     shardings = TrainState(param_shardings, optimizer_shardings, scalar)  # type: ignore[arg-type]
-    prefix_backward = jax.jit(prefix_backward, out_shardings=param_shardings)
+    prefix_backward = jax.jit(prefix_backward, donate_argnums=5, out_shardings=param_shardings)
     apply = jax.jit(apply, donate_argnums=0, out_shardings=(shardings, scalar))
     zeros = jax.jit(
         lambda params: jax.tree.map(jnp.zeros_like, params), out_shardings=param_shardings
@@ -224,26 +216,41 @@ def make_updater(
         shardings,
     )
 
+    def read_prefixes(params: Params, batch: Minibatch) -> tuple[KV, list[tuple]]:
+        """Keys and values of all prefixes, and the grids they came from, on the devices."""
+        kv, grids = pools.zeros(batch.room, batch.width, config.dtype), []
+        for grid in batch.prefixes:
+            tokens, lengths = put_rows(mesh, (grid.tokens, grid.lengths))
+            kv = pools.write(kv, prefix_forward(params, tokens, lengths), grid.index)
+            grids.append((tokens, lengths, grid.index))
+        return kv, grids
+
     def update(
         state: TrainState, batch: Minibatch, frozen: Params | None = None
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         frozen = {} if frozen is None else frozen
-        tokens, lengths = put_rows(mesh, (batch.prefix_tokens, batch.prefix_lengths))
-        kv = prefix_forward(join(state.params, frozen), tokens, lengths)
-        sums = (zeros(state.params), jax.tree.map(jnp.zeros_like, kv))
+        kv, grids = read_prefixes(join(state.params, frozen), batch)
+        sums = zeros(state.params)
+        kv_sums = pools.zeros(batch.room, batch.width, jnp.float32)
         totals: dict[str, jax.Array] | None = None
         for micro in batch.micros:
-            rows = put_rows(mesh, micro)
-            sums, metrics = micro_step(state.params, kv, frozen, lengths, rows, sums)
+            rows, which = put_rows(mesh, micro), micro.prefix
+            own = pools.read(kv, which, batch.width)
+            sums, kv_grads, metrics = micro_step(state.params, own, frozen, rows, sums)
+            kv_sums = pools.add(kv_sums, kv_grads, which)
             totals = metrics if totals is None else combine_metrics(totals, metrics)
-        grads = prefix_backward(state.params, frozen, tokens, lengths, sums)
-        state, metrics = apply(state, grads)
+        for tokens, lengths, index in grids:
+            kv_grads = pools.read(kv_sums, index, tokens.shape[1])
+            sums = prefix_backward(state.params, frozen, tokens, lengths, kv_grads, sums)
+        state, metrics = apply(state, sums)
         return state, {**(totals or {}), **metrics}
 
     def score(params: Params, batch: Minibatch) -> list[jax.Array]:
-        tokens, lengths = put_rows(mesh, (batch.prefix_tokens, batch.prefix_lengths))
-        kv = prefix_forward(params, tokens, lengths)
-        return [score_rows(params, kv, lengths, put_rows(mesh, m)) for m in batch.micros]
+        kv, _ = read_prefixes(params, batch)
+        return [
+            score_rows(params, pools.read(kv, m.prefix, batch.width), put_rows(mesh, m))
+            for m in batch.micros
+        ]
 
     return Updater(update, score, init, abstract_state)
 

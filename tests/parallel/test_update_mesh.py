@@ -19,7 +19,8 @@ SCRIPT = """
     from skillrl.inference.local import Layout, LocalEngine
     from skillrl.models.config import ModelConfig
     from skillrl.parallel import make_mesh
-    from skillrl.training.batch import Shapes, make_minibatch
+    from skillrl.training.batch import make_minibatch
+    from skillrl.training.packing import Shapes
     from skillrl.training.update import host_metrics, with_reference
     from tests.conftest import spread_params
     from tests.inference import engines
@@ -31,7 +32,8 @@ SCRIPT = """
         num_kv_heads=1, head_dim=8, rope_theta=1000.0,
     )
     params = spread_params(config)
-    shapes = Shapes(8, 1, engines.PREFIX_BUCKETS, engines.SUFFIX_BUCKETS[:1], (RESPONSE,))
+    row = engines.SUFFIX_BUCKETS[0] + RESPONSE
+    shapes = Shapes(8 * row, 1, engines.PREFIX_BUCKETS, (row,), (RESPONSE,), devices=8)
     batch = make_minibatch(samples(14), shapes)
     assert len(batch.micros) == 2
     batch = with_reference(batch, [m.old - 0.3 for m in batch.micros])

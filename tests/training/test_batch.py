@@ -2,15 +2,17 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skillrl.errors import SkillRLError
-from skillrl.training.batch import Sample, Shapes, make_minibatch
+from skillrl.training.batch import Sample, make_minibatch
+from skillrl.training.packing import Shapes
 
-SHAPES = Shapes(2, 2, (4, 8), (3, 6), (2, 5))
+SHAPES = Shapes(20, 2, (4, 8), (5, 8, 11), (2, 5))
 
 
 def sample(prefix, suffix, response, trajectory=0, advantage=0.0):
@@ -29,17 +31,29 @@ def sample(prefix, suffix, response, trajectory=0, advantage=0.0):
 A, B, C = (1, 3), (2, 4), (3, 2)
 
 
+def prefixes(batch):
+    """Ids of the prefixes by their numbers."""
+    return {
+        int(which): tuple(grid.tokens[line, : grid.lengths[line]].tolist())
+        for grid in batch.prefixes
+        for line, which in enumerate(grid.index)
+        if which < batch.room
+    }
+
+
 def rows(batch):
     """(prefix ids, suffix ids, response ids, old, weights, advantage) of every real cell."""
+    ids = prefixes(batch)
     for micro in batch.micros:
-        width = micro.tokens.shape[-1] - micro.weights.shape[-1]
         for row, member in zip(*np.nonzero(micro.suffix_lengths), strict=True):
-            which = micro.prefix[row]
+            prefix = ids[micro.prefix[row]]
+            assert micro.prefix_lengths[row] == len(prefix)
             s, r = micro.suffix_lengths[row, member], micro.response_lengths[row, member]
+            assert not micro.tokens[row, member, s + r :].any()
             yield (
-                tuple(batch.prefix_tokens[which, : batch.prefix_lengths[which]].tolist()),
+                prefix,
                 tuple(micro.tokens[row, member, :s].tolist()),
-                tuple(micro.tokens[row, member, width : width + r].tolist()),
+                tuple(micro.tokens[row, member, s : s + r].tolist()),
                 micro.old[row, member, :r],
                 micro.weights[row, member],
                 micro.advantages[row, member],
@@ -47,16 +61,22 @@ def rows(batch):
 
 
 def test_arrays_by_hand():
+    # A grid of rows of 5 tokens is two lines of two cells; of prefixes of 4, five lines or one.
     samples = [sample(A, 2, 2, 0, 0.5), sample(B, 3, 1, 1, -1.0), sample(A, 1, 2, 2)]
     batch = make_minibatch(samples, SHAPES)
-    np.testing.assert_array_equal(batch.prefix_tokens, [[11, 12, 13, 0], [21, 22, 23, 24]])
-    np.testing.assert_array_equal(batch.prefix_lengths, [3, 4])
+    one, two = batch.prefixes
+    np.testing.assert_array_equal(one.tokens, [[11, 12, 13, 0]])
+    np.testing.assert_array_equal(two.tokens, [[21, 22, 23, 24]])
+    assert (one.lengths, two.lengths) == ([3], [4])
+    assert (one.index, two.index) == ([0], [1])
+    assert (batch.room, batch.width) == (2, 4)
     (micro,) = batch.micros
     np.testing.assert_array_equal(micro.prefix, [0, 1])
+    np.testing.assert_array_equal(micro.prefix_lengths, [3, 4])
     np.testing.assert_array_equal(
         micro.tokens,
         [
-            [[100, 101, 0, 200, 201], [100, 0, 0, 200, 201]],
+            [[100, 101, 200, 201, 0], [100, 200, 201, 0, 0]],
             [[100, 101, 102, 200, 0], [0, 0, 0, 0, 0]],
         ],
     )
@@ -67,37 +87,42 @@ def test_arrays_by_hand():
     np.testing.assert_allclose(micro.old, [[[-0.1, -0.2]] * 2, [[-0.1, 0], [0, 0]]])
     assert not micro.ref.any()
     assert batch.rows == 3
-    assert batch.padding == pytest.approx(1 - 11 / 20)  # 6 suffix and 5 response tokens of 2*2*5
+    # Rows: 11 of 2*2*5. Prefixes, in both passes: 7 of two grids of 4.
+    assert batch.padding == pytest.approx(1 - (11 + 2 * 7) / (20 + 2 * 8))
 
 
-MIXED = [sample(A, 4, 1), sample(A, 1, 5), sample(A, 3, 2), sample(A, 6, 3)]
+def test_widths_depend_on_a_rows_own_lengths_and_scores_on_the_longest_response():
+    samples = [sample(A, 4, 1), sample(A, 1, 5), sample(A, 3, 2), sample(A, 6, 3), sample(A, 7, 1)]
+    batch = make_minibatch(samples, dataclasses.replace(SHAPES, members=1, tokens=16))
+    # Rows of 9, of 8 and 6, of 5, of 5: three of the last fit the budget, one its quarter.
+    assert [m.tokens.shape for m in batch.micros] == [(1, 1, 11), (2, 1, 8), (1, 1, 5), (1, 1, 5)]
+    assert [m.weights.shape[-1] for m in batch.micros] == [5, 5, 2, 2]
+    assert make_minibatch([sample((1, 5), 1, 1)], SHAPES).prefixes[0].tokens.shape == (1, 8)
 
 
-def widths(batch):
-    return [(m.tokens.shape[-1] - m.weights.shape[-1], m.weights.shape[-1]) for m in batch.micros]
+def test_no_more_tokens_are_scored_than_a_row_has():
+    shapes = dataclasses.replace(SHAPES, response_buckets=(7,))
+    (micro,) = make_minibatch([sample(A, 1, 2)], shapes).micros
+    assert micro.tokens.shape[-1] == micro.weights.shape[-1] == 5
 
 
-def test_buckets_depend_on_a_rows_own_lengths():
-    batch = make_minibatch(MIXED, dataclasses.replace(SHAPES, rows=1))
-    assert widths(batch) == [(3, 2), (3, 5), (6, 2), (6, 5)]
-    assert all(m.suffix_lengths.astype(bool).sum() == 1 for m in batch.micros)
-    assert make_minibatch([sample((1, 5), 1, 1)], SHAPES).prefix_tokens.shape == (1, 8)
+def test_prefixes_stand_in_grids_of_their_own_width():
+    shapes = dataclasses.replace(SHAPES, tokens=32)  # eight or two of 4, four or one of 8
+    batch = make_minibatch([sample((p, 2 + p), 1, 1) for p in range(6)], shapes)
+    assert [grid.tokens.shape for grid in batch.prefixes] == [(1, 8)] * 3 + [(2, 4)] * 2
+    assert [grid.index.tolist() for grid in batch.prefixes] == [[3], [4], [5], [0, 1], [2, 8]]
+    assert sorted(prefixes(batch)) == list(range(6))
+    assert (batch.room, batch.width) == (8, 8)
 
 
-def test_rows_left_over_fill_up_a_wider_grid():
-    batch = make_minibatch(MIXED, SHAPES)  # two rows a grid
-    assert widths(batch) == [(3, 5), (6, 5)]
-    lengths = [m.suffix_lengths[:, 0].tolist() for m in batch.micros]
-    assert lengths == [[1, 3], [6, 4]]
-    full = make_minibatch([MIXED[2]] * 4 + [MIXED[0]], SHAPES)  # two members: four fill a grid
-    assert widths(full) == [(3, 2), (6, 2)]
-
-
-@pytest.mark.parametrize(("prefixes", "padded"), [(1, 1), (2, 2), (3, 4), (5, 8)])
-def test_few_prefix_counts_compile(prefixes, padded):
-    batch = make_minibatch([sample((p, 2), 1, 1) for p in range(prefixes)], SHAPES)
-    assert batch.prefix_tokens.shape == (padded, 4)
-    assert (batch.prefix_lengths[prefixes:] == 1).all()  # a filler is a prefix of one token
+@pytest.mark.parametrize(("count", "room"), [(1, 1), (2, 2), (3, 4), (5, 8)])
+def test_few_prefix_counts_compile_and_empty_lines_are_nobodys(count, room):
+    shapes = dataclasses.replace(SHAPES, tokens=32)
+    batch = make_minibatch([sample((p, 2), 1, 1) for p in range(count)], shapes)
+    assert batch.room == room
+    lines = np.concatenate([grid.index for grid in batch.prefixes])
+    assert sorted(lines[lines < room]) == list(range(count))
+    assert all((grid.lengths[grid.index >= room] == 1).all() for grid in batch.prefixes)
 
 
 def test_full_rows_go_on_in_the_next_row_and_grid():
@@ -127,7 +152,7 @@ def test_demonstrations_have_no_old_logprobs():
     ("wrong", "named"),
     [
         (sample((1, 9), 1, 1), ("prefix of 9", "rollout.prefix_buckets")),
-        (sample(A, 7, 1), ("suffix of 7", "rollout.suffix_buckets")),
+        (sample(A, 7, 5), ("row of 12", "rollout.suffix_buckets")),
         (sample(A, 1, 6), ("response of 6", "train_batch.response_buckets")),
     ],
 )
@@ -150,12 +175,13 @@ def test_a_sample_too_long_is_named(wrong, named):
         min_size=1,
         max_size=20,
     ),
-    st.sampled_from([(1, 1), (2, 2), (3, 1), (1, 4)]),
+    st.integers(1, 80),
+    st.integers(1, 4),
     st.sampled_from(["token_mean", "trajectory_mean"]),
 )
-def test_every_sample_is_there_once_in_order_and_weights_add_up(numbers, grid, aggregation):
+def test_every_sample_is_there_once_and_weights_add_up(numbers, tokens, members, aggregation):
     samples = [sample(*n) for n in numbers]
-    shapes = dataclasses.replace(SHAPES, rows=grid[0], members=grid[1])
+    shapes = dataclasses.replace(SHAPES, tokens=tokens, members=members)
     batch = make_minibatch(samples, shapes, aggregation=aggregation)
     found = list(rows(batch))
     assert len(found) == batch.rows == len(samples)
@@ -164,20 +190,22 @@ def test_every_sample_is_there_once_in_order_and_weights_add_up(numbers, grid, a
         (s.prefix_ids, s.suffix_ids, s.response_ids, np.float32(s.advantage)) for s in samples
     ]
     assert sorted(map(key, found)) == sorted(expected)
+    assert sorted(prefixes(batch).values()) == sorted({s.prefix_ids for s in samples})
     for *_, response, old, _, _ in found:
         np.testing.assert_allclose(old, [-0.1 * (i + 1) for i in range(len(response))], rtol=1e-6)
-    # Within a bucket and a prefix the order is that of the samples.
-    for prefix in {f[0] for f in found}:
-        for widths in {(len(f[1]) > 3, len(f[2]) > 2) for f in found}:
-            mine = lambda s: s[0] == prefix and (len(s[1]) > 3, len(s[2]) > 2) == widths  # noqa: B023, E731
-            assert [key(f) for f in found if mine(f)] == [e for e in expected if mine(e)]
     total = sum(m.weights.sum() for m in batch.micros)
     assert total == pytest.approx(1, abs=1e-5)
-    cells = sum(m.tokens.size for m in batch.micros)
+    cells = sum(m.tokens.size for m in batch.micros) + 2 * sum(
+        grid.tokens.size for grid in batch.prefixes
+    )
     used = sum(len(s.suffix_ids) + len(s.response_ids) for s in samples)
+    used += 2 * sum(map(len, {s.prefix_ids for s in samples}))
     assert batch.padding == pytest.approx(1 - used / cells)
     for micro in batch.micros:
+        assert micro.tokens[..., 0].size == 1 or micro.tokens.size <= tokens
         empty = micro.suffix_lengths == 0
         assert not micro.weights[empty].any()
         past = np.arange(micro.weights.shape[-1]) >= micro.response_lengths[..., None]
         assert not micro.weights[past].any()
+    again = make_minibatch(samples, shapes, aggregation=aggregation)
+    jax.tree.map(np.testing.assert_array_equal, again.micros, batch.micros)

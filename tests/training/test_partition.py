@@ -9,15 +9,17 @@ from skillrl.models import lora, parameters
 from skillrl.models.lora import Lora
 from skillrl.parallel.rules import replicated, tree_shardings
 from skillrl.training import partition
-from skillrl.training.batch import Shapes, make_minibatch
+from skillrl.training.batch import make_minibatch
 from skillrl.training.optimizer import make_optimizer, state_shardings
+from skillrl.training.packing import Shapes
 from skillrl.training.update import host_metrics, make_updater
 from tests.inference.engines import PREFIX_BUCKETS, SUFFIX_BUCKETS
 from tests.models.test_lora import random_adapter
 from tests.training.plain import RESPONSE, distance, either, keep_gradient, plain, samples
 
 SAMPLES = samples()
-SHARED = Shapes(2, 3, PREFIX_BUCKETS, SUFFIX_BUCKETS[:1], (RESPONSE,))
+ROW = SUFFIX_BUCKETS[0] + RESPONSE
+SHARED = Shapes(2 * 3 * ROW, 3, PREFIX_BUCKETS, (ROW,), (RESPONSE,))
 SHAPE = Lora(3, 6.0)
 
 

@@ -8,15 +8,19 @@ import pytest
 
 from skillrl.inference.base import Sampling
 from skillrl.inference.local import Layout, LocalEngine
-from skillrl.training.batch import Sample, Shapes, make_minibatch
+from skillrl.training.batch import Sample, make_minibatch
 from skillrl.training.optimizer import make_optimizer
+from skillrl.training.packing import Shapes
 from skillrl.training.update import host_metrics, with_old, with_reference
 from tests.inference.engines import PREFIX_BUCKETS, REQUESTS, SEED, STOPS, SUFFIX_BUCKETS, serve
 from tests.training.plain import RESPONSE, build, distance, either, keep_gradient, plain, samples
 
 SAMPLES = samples()
-ONE = Shapes(4, 1, PREFIX_BUCKETS, SUFFIX_BUCKETS[:1], (RESPONSE,))
-SHARED = Shapes(2, 3, PREFIX_BUCKETS, SUFFIX_BUCKETS[:1], (RESPONSE,))
+ROW = SUFFIX_BUCKETS[0] + RESPONSE
+ONE = Shapes(4 * ROW, 1, PREFIX_BUCKETS, (ROW,), (RESPONSE,))
+SHARED = Shapes(2 * 3 * ROW, 3, PREFIX_BUCKETS, (ROW,), (RESPONSE,))
+SORTED = Shapes(4 * ROW, 2, (4, *PREFIX_BUCKETS), (5, 8, ROW), (2, RESPONSE))
+GRIDS = {"members=1": ONE, "members=3": SHARED, "sorted": SORTED}
 STEPS = 4
 REF = np.random.default_rng(9).normal(-4.0, 0.5, (len(SAMPLES), RESPONSE)).astype(np.float32)
 REFERENCES = {"sft": np.ones_like(REF), "grpo": REF}
@@ -25,11 +29,10 @@ REFERENCES = {"sft": np.ones_like(REF), "grpo": REF}
 def cells(batch):
     """(micro-batch, cell, suffix ids, response ids) of every row."""
     for i, micro in enumerate(batch.micros):
-        width = micro.tokens.shape[-1] - micro.weights.shape[-1]
         for cell in zip(*np.nonzero(micro.suffix_lengths), strict=True):
             s, r = micro.suffix_lengths[cell], micro.response_lengths[cell]
             ids = micro.tokens[cell].tolist()
-            yield i, cell, tuple(ids[:s]), tuple(ids[width : width + r])
+            yield i, cell, tuple(ids[:s]), tuple(ids[s : s + r])
 
 
 def rows_of(batch, values):
@@ -42,7 +45,8 @@ def with_ref(batch, values):
     mine = {(s.suffix_ids, s.response_ids): ref for s, ref in zip(SAMPLES, values, strict=True)}
     found = [np.zeros_like(micro.old) for micro in batch.micros]
     for i, cell, suffix, response in cells(batch):
-        found[i][cell] = mine[suffix, response]
+        width = found[i].shape[-1]
+        found[i][cell] = mine[suffix, response][:width]
     return with_reference(batch, found)
 
 
@@ -69,7 +73,7 @@ def run(updater, batch):
     return host_metrics(metrics), state.optimizer.gradient
 
 
-@pytest.mark.parametrize("shapes", [ONE, SHARED], ids=["members=1", "members=3"])
+@pytest.mark.parametrize("shapes", GRIDS.values(), ids=GRIDS)
 @pytest.mark.parametrize("name", ["sft", "grpo"])
 def test_two_passes_equal_the_plain_gradient(updater, expected, name, shapes):
     batch = with_ref(make_minibatch(SAMPLES, shapes), REFERENCES[name])
@@ -82,6 +86,19 @@ def test_two_passes_equal_the_plain_gradient(updater, expected, name, shapes):
     norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(want.grads)))
     assert metrics["grad_norm"] == pytest.approx(float(norm), rel=1e-5)
     assert metrics["skipped"] == 0.0
+
+
+def test_the_grids_are_of_all_kinds():
+    """Widths, sizes, counts of scores, empty cells and empty lines among the prefixes."""
+    made = {name: make_minibatch(SAMPLES, shapes) for name, shapes in GRIDS.items()}
+    assert {micro.tokens.shape[0] for micro in made["members=1"].micros} == {1, 4}
+    assert any((micro.suffix_lengths == 0).any() for micro in made["members=3"].micros)
+    batch = made["sorted"]
+    assert {micro.tokens.shape[-1] for micro in batch.micros} == {5, 8, 12}
+    assert {micro.weights.shape[-1] for micro in batch.micros} == {2, 6}
+    assert any((micro.suffix_lengths == 0).any() for micro in batch.micros)
+    assert {grid.tokens.shape for grid in batch.prefixes} == {(1, 12), (3, 4)}
+    assert any((grid.index >= batch.room).any() for grid in batch.prefixes)
 
 
 def test_the_comparison_covers_every_part_of_the_loss(expected):
@@ -101,20 +118,20 @@ def test_the_order_and_cut_of_micro_batches_change_rounding_only(updater):
     turned = dataclasses.replace(batch, micros=batch.micros[::-1])
     assert distance(run(updater, turned)[1], grads) < 1e-6
     # The same rows, two to a micro-batch of four: the other cells are empty.
-    halves = []
-    for micro in batch.micros:
-        for keep in ([1, 1, 0, 0], [0, 0, 1, 1]):
-            real = np.array(keep, bool)
-            halves.append(
-                jax.tree.map(
-                    lambda x, m=real: np.where(m.reshape(-1, *[1] * (x.ndim - 1)), x, 0), micro
-                )
+    whole, *halves = batch.micros
+    assert len(whole.prefix) == 4
+    for keep in ([1, 1, 0, 0], [0, 0, 1, 1]):
+        real = np.array(keep, bool)
+        halves.append(
+            jax.tree.map(
+                lambda x, m=real: np.where(m.reshape(-1, *[1] * (x.ndim - 1)), x, 0), whole
             )
+        )
     cut = dataclasses.replace(batch, micros=tuple(halves))
     assert distance(run(updater, cut)[1], grads) < 1e-6
 
 
-@pytest.mark.parametrize("shapes", [ONE, SHARED], ids=["members=1", "members=3"])
+@pytest.mark.parametrize("shapes", GRIDS.values(), ids=GRIDS)
 def test_scores_are_the_log_probabilities_of_the_responses(updater, expected, shapes):
     made, params = updater
     batch = make_minibatch(SAMPLES, shapes)
