@@ -209,7 +209,8 @@ def make_engine(
     prefix, suffix, _ = work.widths(shared=shared)
     columns = members if shared else 1
     rows = rows or groups * members // columns
-    layout = Layout(rows, columns, (prefix,), (suffix,), rows)
+    kept = max(rows, groups) if shared else rows
+    layout = Layout(rows, columns, (prefix,), (suffix,), kept)
     return LocalEngine(config, layout, seed=0, stops=(), mesh=make_mesh())
 
 
