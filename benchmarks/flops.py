@@ -1,7 +1,12 @@
-"""Floating-point operations of a decoder, counted from its sizes: two per multiply-add.
+"""Floating-point operations and bytes of a decoder, counted from its sizes: two per multiply-add.
 
 Counted are matrix products only (projections, scores, mixing, unembedding), as is usual; causal
 attention as half of the square. What padding costs is not counted: it is a side's own loss.
+
+`rollout_flops` and `step_flops` are what a side computes, a second computation of the same thing
+included. `prefill_flops`, `decode_flops` and `useful_step_flops` are what the task needs at
+least: nothing twice, and no last layer for tokens of which only keys and values are read. They are
+what a share of a device's peak (MFU) is taken of.
 """
 
 from __future__ import annotations
@@ -12,7 +17,8 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Of a Qwen2-like decoder; `head` is the width of one head."""
+    """Of a Qwen2-like decoder; `head` is the width of one head, `tied` that it unembeds with the
+    embedding."""
 
     vocab: int
     width: int
@@ -21,6 +27,7 @@ class Sizes:
     kv_heads: int
     head: int
     ffn: int
+    tied: bool = True
 
     @property
     def per_token(self) -> int:
@@ -32,6 +39,25 @@ class Sizes:
     def unembed(self) -> int:
         """Of one token's scores over the vocabulary."""
         return 2 * self.width * self.vocab
+
+    @property
+    def unread(self) -> int:
+        """Of the last layer for a token of which only keys and values are read."""
+        return 2 * (2 * self.width * self.head * self.heads + 3 * self.width * self.ffn)
+
+    @property
+    def parameters(self) -> int:
+        """Matrices only: norms and biases are less than a thousandth."""
+        return self.per_token // 2 + self.width * self.vocab * (1 if self.tied else 2)
+
+    def adapter(self, rank: int) -> int:
+        """Parameters of a LoRA adapter on all projections."""
+        attention = 2 * (2 * self.width + self.head * (self.heads + self.kv_heads))
+        return self.layers * rank * (attention + 3 * (self.width + self.ffn))
+
+    def kv_bytes(self, width: int = 2) -> int:
+        """Of one token's keys and values in all layers, `width` bytes a number."""
+        return 2 * self.layers * self.kv_heads * self.head * width
 
     def attention(self, queries: float, keys: float) -> float:
         """Of `queries` tokens that each look at `keys` tokens, in all layers."""
@@ -46,7 +72,9 @@ SHAPES = {
     "tiny": Sizes(vocab=1024, width=128, layers=4, heads=4, kv_heads=2, head=32, ffn=352),
     "0.5B": Sizes(vocab=151936, width=896, layers=24, heads=14, kv_heads=2, head=64, ffn=4864),
     "1.5B": Sizes(vocab=151936, width=1536, layers=28, heads=12, kv_heads=2, head=128, ffn=8960),
-    "7B": Sizes(vocab=152064, width=3584, layers=28, heads=28, kv_heads=4, head=128, ffn=18944),
+    "7B": Sizes(
+        vocab=152064, width=3584, layers=28, heads=28, kv_heads=4, head=128, ffn=18944, tied=False
+    ),
 }
 """The benchmarks' own, and Qwen2.5's by name."""
 
@@ -71,3 +99,63 @@ def step_flops(sizes: Sizes, work: Mapping[str, int], *, shared: bool) -> float:
     prefixes = work["groups"] * a_prefix * 4 / 3 if shared else samples * a_prefix
     row = rest * sizes.per_token + sizes.causal(rest) + sizes.attention(rest, prefix)
     return 3 * (prefixes + samples * (row + work["new"] * sizes.unembed))
+
+
+def prefill_flops(sizes: Sizes, work: Mapping[str, int], *, shared: bool) -> float:
+    """At least needed to answer the prompts of one step with their first token."""
+    prefix, suffix = work["prefix"], work["suffix"]
+    prompts = work["groups"] * work["members"]
+    rows = prompts * (_past(sizes, suffix, prefix) + _read(sizes, 1, prefix + suffix))
+    prefixes = (work["groups"] if shared else prompts) * _past(sizes, prefix, 0)
+    return prefixes + rows + prompts * sizes.unembed
+
+
+def decode_flops(sizes: Sizes, work: Mapping[str, int]) -> float:
+    """Of one more token for each prompt of a step, halfway through the responses."""
+    keys = work["prefix"] + work["suffix"] + work["new"] / 2
+    prompts = work["groups"] * work["members"]
+    return prompts * (sizes.per_token + sizes.unembed + sizes.attention(1, keys))
+
+
+def decode_bytes(sizes: Sizes, work: Mapping[str, int], *, shared: bool, width: int = 2) -> float:
+    """That `decode_flops` reads at least: all matrices once, and all keys and values, those of a
+    shared prefix once a group; `width` bytes a number."""
+    prompts = work["groups"] * work["members"]
+    own = prompts * (work["suffix"] + work["new"] / 2)
+    prefixes = (work["groups"] if shared else prompts) * work["prefix"]
+    weights = (sizes.per_token + sizes.unembed) / 2 * width
+    return weights + (own + prefixes) * sizes.kv_bytes(width)
+
+
+def useful_step_flops(sizes: Sizes, work: Mapping[str, int], *, rank: int = 0) -> float:
+    """At least needed for one GRPO gradient over a workload's samples: no recomputation.
+
+    The backward pass of a product costs twice its forward pass: once for its input, once for its
+    weights. With a LoRA adapter of `rank` the weights are frozen and the second half falls away,
+    but for the adapter's own.
+    """
+    prefix, suffix, new = work["prefix"], work["suffix"], work["new"]
+    groups, samples = work["groups"], work["steps"] * work["groups"] * work["members"]
+    row = suffix + new - 1  # the last token is only predicted
+    past, read = _past(sizes, row, prefix), _read(sizes, new, prefix + suffix + new / 2)
+    total = groups * _past(sizes, prefix, 0) + samples * (past + read)
+    tokens = groups * prefix + samples * row
+    unread = tokens - samples * new
+    weights = tokens * sizes.per_token - unread * sizes.unread
+    scores = total - weights
+    weights += samples * new * sizes.unembed
+    if not rank:
+        return 3 * (scores + weights)
+    low = tokens * 2 * sizes.adapter(rank)
+    return 3 * (scores + low) + 2 * weights
+
+
+def _past(sizes: Sizes, tokens: int, before: float) -> float:
+    """Of `tokens` tokens after `before` others, only keys and values of the last layer."""
+    scores = sizes.causal(tokens) + sizes.attention(tokens, before)
+    return tokens * (sizes.per_token - sizes.unread) + scores * (1 - 1 / sizes.layers)
+
+
+def _read(sizes: Sizes, tokens: int, keys: float) -> float:
+    """What `_past` leaves out, for `tokens` tokens whose output is read."""
+    return tokens * (sizes.unread + sizes.attention(1, keys) / sizes.layers)

@@ -9,6 +9,7 @@ updater want a prefix of at least one token).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import jax
+import jax.numpy as jnp
 from flops import Sizes
 
 from skillrl.inference.base import Generate, Sampling, generate
 from skillrl.inference.local import Layout, LocalEngine
 from skillrl.models.config import ModelConfig
-from skillrl.models.parameters import axes_tree
-from skillrl.models.transformer import Params, init
+from skillrl.models.parameters import axes_tree, specs, unflatten
+from skillrl.models.transformer import Params
 from skillrl.parallel import rules
 from skillrl.parallel.addresses import WIDTH
 from skillrl.parallel.mesh import make_mesh
@@ -32,6 +34,7 @@ from skillrl.training.batch import Micro, Minibatch, Sample, make_minibatch
 from skillrl.training.losses import grpo_loss
 from skillrl.training.optimizer import make_optimizer, state_shardings
 from skillrl.training.packing import Shapes
+from skillrl.training.partition import Partition
 from skillrl.training.update import Updater, make_updater, with_reference
 
 
@@ -80,25 +83,46 @@ def model_config(sizes: Sizes, **options: Any) -> ModelConfig:
         num_heads=sizes.heads,
         num_kv_heads=sizes.kv_heads,
         head_dim=sizes.head,
+        tie_embeddings=sizes.tied,
         **options,
     )
 
 
 def random_policy(config: ModelConfig, seed: int = 0) -> Params:
-    """Random weights in the model's dtype."""
-    make = lambda: jax.tree.map(  # noqa: E731
-        lambda x: x.astype(config.dtype), init(jax.random.key(seed), config)
-    )
-    return jax.jit(make)()
+    """Random weights, made where they will lie, leaf by leaf in the model's dtype.
+
+    So 7B parameters take 15 GB and nothing beside; `transformer.init` would make them in float32.
+    """
+    dtype = jnp.dtype(config.dtype)
+    key = jax.random.key(seed, impl="unsafe_rbg")
+    flat = {}
+    for number, (path, spec) in enumerate(specs(config).items()):
+        if path[-1] == "scale":
+            flat[path] = jnp.ones(spec.shape, dtype)
+        elif path[-1] == "bias":
+            flat[path] = jnp.zeros(spec.shape, dtype)
+        else:
+            flat[path] = _normal(jax.random.fold_in(key, number), spec.shape, dtype)
+    return unflatten(flat)
 
 
-def make_step(config: ModelConfig, params: Params, **options: Any) -> Updater:
-    """A GRPO step over all parameters with the settings of every side."""
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _normal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+    return 0.02 * jax.random.normal(key, shape, dtype)
+
+
+def make_step(
+    config: ModelConfig, params: Params, partition: Partition | None = None, **options: Any
+) -> Updater:
+    """A GRPO step with the settings of every side, over all parameters or those of `partition`."""
     mesh = make_mesh()
     optimizer = make_optimizer(1e-6, total_steps=1000, weight_decay=0.0, max_grad_norm=1e9)
-    shapes = jax.eval_shape(lambda: params)
-    shardings = rules.tree_shardings(mesh, axes_tree(config), params)
-
+    if partition is None:
+        shapes, axes = jax.eval_shape(lambda: params), axes_tree(config)
+    else:
+        shapes, axes = partition.shapes, partition.axes
+        options["join"] = partition.join
+    shardings = rules.tree_shardings(mesh, axes, shapes)
     return make_updater(
         config=config,
         loss=grpo,
@@ -187,9 +211,9 @@ def make_engine(
     prefix, suffix, _ = work.widths(shared=shared)
     columns = members if shared else 1
     rows = rows or groups * members // columns
-    layout = Layout(
-        rows, columns, (prefix,), (suffix,), (suffix,), rows * columns, rows * columns * suffix
-    )
+    cells = rows * columns
+    kept = max(cells, groups)
+    layout = Layout(rows, columns, (prefix,), (suffix,), (suffix,), kept, cells * suffix)
     return LocalEngine(config, layout, seed=0, stops=(), mesh=make_mesh())
 
 

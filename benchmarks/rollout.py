@@ -52,8 +52,18 @@ OURS = "skillrl"
 class Side:
     """A process that answers a workload each time it is asked to."""
 
-    def __init__(self, name: str, python: str, folder: Path, threads: int, script: str = "rollout"):
-        env = {**os.environ, "OMP_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu"}
+    def __init__(
+        self,
+        name: str,
+        python: str,
+        folder: Path,
+        threads: int,
+        script: str = "rollout",
+        platforms: str | None = "cpu",
+    ):
+        env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        if platforms:
+            env["JAX_PLATFORMS"] = platforms
         own = Path(python) == Path(sys.executable)
         env["PYTHONPATH"] = str(HERE.parent) if own else ""
         self.name = name
