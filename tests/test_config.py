@@ -406,6 +406,13 @@ def test_mock_simulates_every_outside_part():
     assert model.policy_path.startswith("asset:")
 
 
+def test_a_served_shop_is_mocked_like_one_of_ones_own():
+    served, own = resolve("agentgym_webshop").config, resolve("webshop").config
+    assert own.model.policy_path == "asset:tiny_qwen2_webshop"
+    assert dataclasses.replace(served, env=own.env) == own
+    assert resolve("agentgym_alfworld").config.model == resolve("alfworld").config.model
+
+
 def test_resolve_path(tmp_path):
     assert resolve_path(str(tmp_path)) == tmp_path
     assert resolve_path("asset:alfworld").is_dir()
