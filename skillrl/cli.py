@@ -241,9 +241,10 @@ def _plan(name: str, config: Config, chosen: dict[str, Any]) -> list[str]:
     flags = {flag: value for flag, value in chosen.items() if value is not None}
     splits = evaluation.final_splits if name == "train" else evaluation.splits
     every = f"evolving the bank every {evolution.validation_interval}"
+    shown = config.collect.expert_episodes
     phases = {
         "collect": f"collect: {flags.get('episodes', config.collect.episodes)} episodes "
-        "with the base policy",
+        "with the base policy" + (f" and {shown} of the expert" if shown else ""),
         "distill": "distill: skills from at most "
         f"{config.distill.max_trajectories_per_category} trajectories per category",
         "sft": f"sft: {config.sft.epochs} epochs of at most "

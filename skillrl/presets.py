@@ -99,8 +99,11 @@ def _environment(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> Any:
 
 
 def _mock_layers(env: Any) -> list[tuple[str, Mapping[str, Any]]]:
-    """What mocking supplies in every environment, and what it supplies in this one."""
-    own = f"mock_{env}"
+    """What mocking supplies in every environment, and what it supplies in this one.
+
+    One that is played on AgentGym's servers is the same to a policy as the one played here.
+    """
+    own = f"mock_{str(env).removeprefix('agentgym_')}"
     wanted = ["mock", own] if own in preset_names() else ["mock"]
     return [(f"preset {name}", read_config(preset_path(name))) for name in wanted]
 

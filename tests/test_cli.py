@@ -233,6 +233,7 @@ def test_dry_run_prints_and_leaves_nothing(here, calls, capsys):
     assert "rl.training_epochs: --set" in out
     assert "model.teacher_api_key: --set" in out
     assert "rl: 7 iterations" in out
+    assert "with the base policy and 36 of the expert" in out
     assert "sk-secret" not in out
     assert calls == []
     assert not Path("runs").exists()

@@ -97,6 +97,27 @@ def test_the_search_preset_is_the_released_script():
     assert not config.evolution.enabled
 
 
+def test_the_webshop_preset_is_the_released_script():
+    config = resolve(mock=False, config_path="webshop_qwen2.5_7b").config
+    assert (config.env.name, config.env.max_steps, config.agent.history_length) == (
+        "webshop",
+        15,
+        2,
+    )
+    assert (config.env.webshop.split, config.env.webshop.goals) == ("skillrl", "synthetic")
+    assert config.env.webshop.goal_seed == 0
+    rl = config.rl
+    assert (rl.batch_size // rl.group_size, rl.group_size) == (16, 8)
+    assert (rl.kl_coeff, rl.invalid_action_penalty, rl.learning_rate) == (0.01, 0.1, 1e-6)
+    assert (rl.max_prompt_length, rl.max_response_length) == (6000, 768)
+    assert (rl.training_epochs, rl.warmup_iterations, rl.kl_estimator) == (150, 0, "k3")
+    evolution = config.evolution
+    assert evolution.enabled
+    assert (evolution.evolution_threshold, evolution.max_new_skills) == (0.4, 3)
+    assert (evolution.validation_interval, config.evaluation.quick_interval) == (5, 5)
+    assert (config.skill_retrieval.top_k, config.checkpoint.interval) == (6, 10)
+
+
 def test_round_trip():
     config = changed("rollout", suffix_buckets=[64, 128], slots=16)
     assert config.rollout.suffix_buckets == (64, 128)
@@ -404,6 +425,13 @@ def test_mock_simulates_every_outside_part():
     model = resolve().config.model
     assert (model.teacher, model.embedder) == ("simulated", "hashing")
     assert model.policy_path.startswith("asset:")
+
+
+def test_a_served_shop_is_mocked_like_one_of_ones_own():
+    served, own = resolve("agentgym_webshop").config, resolve("webshop").config
+    assert own.model.policy_path == "asset:tiny_qwen2_webshop"
+    assert dataclasses.replace(served, env=own.env) == own
+    assert resolve("agentgym_alfworld").config.model == resolve("alfworld").config.model
 
 
 def test_resolve_path(tmp_path):

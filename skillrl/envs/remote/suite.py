@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,11 @@ from skillrl.http import HTTPFailure
 from skillrl.types import Task
 
 _LOG = logging.getLogger(__name__)
+_EXPERTS = {
+    "alfworld": ("skillrl.envs.alfworld.expert", "TemplateExpert"),
+    "webshop": ("skillrl.envs.webshop.expert", "ShopExpert"),
+    "search": ("skillrl.envs.search.expert", "QuestionExpert"),
+}
 
 
 class RemoteSuite:
@@ -88,13 +94,14 @@ class RemoteSuite:
         )
 
     def expert(self, task: Task) -> Expert | None:
-        """The demonstrator of ALFWorld, which reads goals and texts alone; else none."""
-        if "alfworld" not in (self.header.environment if self.header else self.name):
+        """That of the served environment, if it reads goals and texts alone; else none."""
+        name = self.header.environment if self.header else self.name
+        played = name.removeprefix("agentgym_")
+        if played not in _EXPERTS:
             return None
-        from skillrl.envs.alfworld.expert import TemplateExpert
-
+        module, expert = _EXPERTS[played]
         try:
-            return TemplateExpert(task.goal)
+            return getattr(importlib.import_module(module), expert)(task.goal)
         except SkillRLError:
             return None  # the protocol's answer for "no demonstrator"
 

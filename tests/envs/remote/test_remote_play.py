@@ -9,9 +9,10 @@ import pytest
 from skillrl.config import EnvConfig
 from skillrl.envs import SPLITS, make_suite
 from skillrl.envs.replay import find_task
+from skillrl.envs.serve.app import make_app
 from skillrl.errors import EnvironmentLost, SkillRLError
 from skillrl.types import Task
-from tests.envs.remote.stand_in import client, ours, stand_in
+from tests.envs.remote.stand_in import LIMITS, client, ours, stand_in
 from tests.envs.serve.running import Process, Thread
 
 DIALECTS = {
@@ -152,6 +153,18 @@ def test_a_plain_webshop_server(native):
         assert environment.step(observation.admissible[0]).observation.text
         environment.close()
         assert len(server.app.state.sessions) == 1  # of the reader of goals
+
+
+@pytest.mark.parametrize(
+    ("env", "name", "dialect", "max_steps"),
+    [("webshop", "agentgym_webshop", "agentgym", 15), ("search", "openenv", "openenv", 4)],
+)
+def test_a_served_environment_has_its_demonstrator(env, name, dialect, max_steps):
+    served = make_suite(env, EnvConfig(name=env, max_steps=max_steps))
+    with Thread(lambda: make_app(served, dialect, **LIMITS)) as server:
+        suite = client(name, server)
+        for task in suite.tasks("train")[:3]:
+            assert walk(suite, task, suite.expert(task))[-1][1].won
 
 
 def test_a_manifest_is_waited_for():

@@ -1,0 +1,63 @@
+"""README.md: its lines for playing by hand work as they stand there."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import shutil
+import sys
+
+import pytest
+
+from skillrl import cli
+from tests.docs import DOCS
+
+ROOT = DOCS.parent
+PAGE = (ROOT / "README.md").read_text(encoding="utf-8")
+LINES = re.findall(
+    r"(?:^    |`)(skillrl play --env=(?:alfworld|webshop|search)\b[^`\n]*)", PAGE, re.M
+)
+SETS = re.findall(r"\b(\w+/(?:train|dev|test)\.jsonl)", PAGE)
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """Where the lines before leave their files, with games, products and questions of the tests."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "data"
+    games = folder / "alfworld" / "json_2.1.1"
+    for split in ("train", "valid_seen", "valid_unseen"):
+        for game in sorted((ROOT / "tests/fixtures/alfworld").glob("look_*"))[:1]:
+            shutil.copytree(game, games / split / game.name)
+    (folder / "webshop").mkdir()
+    for name in re.findall(r"data/webshop/(\S+\.json)", PAGE):
+        shutil.copy(
+            ROOT / "tests/fixtures/webshop/catalogue" / name.replace("_1000", ""),
+            folder / "webshop" / name,
+        )
+    row = {"id": "0", "question": "who wrote Emma", "golden_answers": ["Jane Austen"]}
+    for name in SETS:
+        (folder / "search" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "search" / name).write_text(json.dumps(row) + "\n")
+    passage = {"id": "0", "contents": '"Emma"\nEmma is a novel by Jane Austen.'}
+    (folder / "passages.jsonl").write_text(json.dumps(passage) + "\n")
+
+
+def test_there_are_lines_with_and_without_data_for_each_environment():
+    assert len(LINES) == 6
+    assert sum("env.data_dir=" in line for line in LINES) == 3
+    assert len(SETS) == 9
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("split", ["train", "valid_seen", "valid_unseen"])
+def test_a_line_as_written_plays_an_episode(data, monkeypatch, capsys, line, split):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("look\n:quit\n"))
+    assert cli.main([*shlex.split(line)[1:], f"--split={split}"]) == 0
+    out = capsys.readouterr().out
+    assert f"{split}/" in out
+    assert "\nObservation 2: " in out
+    assert ("generated" not in out.partition("\n")[0]) == ("env.data_dir=" in line)
