@@ -25,8 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from skillrl.models.attention import KV, in_order
 from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import KV, Params, Segment, causal_mask, forward, token_logprobs
+from skillrl.models.transformer import Params, Segment, causal_mask, forward, token_logprobs
 from skillrl.parallel.rules import put_rows, replicated
 from skillrl.training.batch import Micro, Minibatch
 from skillrl.training.losses import combine_metrics
@@ -117,8 +118,6 @@ def response_logprobs(
     # A response continues right after its suffix, whatever padding lies between.
     position = jnp.where(slot < s, slot, own + slot - s) + lengths[:, None, None]
     exists = jnp.where(slot < s, slot < own, slot - s < micro.response_lengths[..., None])
-    order = slot[:, None] >= slot[None, :]
-    mask = (order & exists[..., None, :]) | (slot[:, None] == slot[None, :])
     # The token before each response token: the suffix's last, then the response's own.
     last = jnp.maximum(micro.suffix_lengths - 1, 0)[..., None]
     before = jnp.broadcast_to(jnp.arange(s, s + r - 1), (*last.shape[:2], r - 1))
@@ -127,7 +126,7 @@ def response_logprobs(
         jnp.asarray(micro.tokens),
         position,
         config=config,
-        mask=mask,
+        mask=in_order(exists),
         segments=(prefix,),
         keep=jnp.concatenate([last, before], 2),
         remat=remat,
