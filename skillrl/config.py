@@ -116,6 +116,9 @@ class ModelConfig:
     """``openai``, ``hashing`` or another registered embedder."""
     dtype: str = option("bfloat16", choices=("bfloat16", "float32"))
     """Computation; softmax and log-probabilities are always float32."""
+    attention: str = option("xla", choices=("xla", "cudnn", "splash"), harmless=True)
+    """What computes attention over many tokens: ``xla`` on any device, or a fused kernel,
+    ``cudnn`` on NVIDIA GPUs and ``splash`` on one TPU. Decoding is always by ``xla``."""
     param_dtype: str = option("float32", choices=("bfloat16", "float32"))
     remat: str = option("dots", choices=("none", "full", "dots"))
     freeze: tuple[str, ...] = option(())
@@ -480,8 +483,8 @@ def public_dict(config: Config) -> dict[str, Any]:
 def diff(old: Config, new: Config) -> list[str]:
     """What may not change between the sessions of one run, one line per changed field.
 
-    Devices (mesh), logging and environment threads may change, and rl.training_epochs
-    may grow. API keys are not compared.
+    Devices (mesh and model.attention), logging and environment threads may change, and
+    rl.training_epochs may grow. API keys are not compared.
     """
     lines = []
     for path, spec, before, after in _strict.pairs(old, new):

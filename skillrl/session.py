@@ -22,6 +22,7 @@ from skillrl.errors import SkillRLError
 from skillrl.files import write_json
 from skillrl.inference.base import Engine, Sampling, apart, ladder
 from skillrl.models import hub, lora, weights
+from skillrl.models.attention import check_attention
 from skillrl.models.lora import Lora
 from skillrl.models.parameters import axes_tree
 from skillrl.models.tokenizer import Tokenizer
@@ -103,7 +104,10 @@ class Session:
                 rl.max_prompt_length,
                 rl.max_response_length,
             )
-        return dataclasses.replace(model, dtype=self.config.model.dtype)
+        settings = self.config.model
+        model = dataclasses.replace(model, dtype=settings.dtype, attention=settings.attention)
+        check_attention(model, self.mesh)
+        return model
 
     @functools.cached_property
     def param_shardings(self) -> Any:

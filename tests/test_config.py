@@ -248,7 +248,7 @@ def test_diff_lets_the_harmless_change():
             "logging": {"tensorboard": False, "progress": False},
             "mesh": {"data": 4, "fsdp": 2, "tensor": 2},
             "env": {"workers": 3},
-            "model": {"teacher_api_key": "sk"},
+            "model": {"teacher_api_key": "sk", "attention": "cudnn"},
         }
     )
     assert diff(Config(), new) == []

@@ -23,6 +23,7 @@ class ModelConfig:
       tie_embeddings: logits use the embedding instead of a head of their own.
       max_positions: longest sequence that the checkpoint was made for.
       dtype: of activations; norms, softmax, logits and log-probs are always float32.
+      attention: name of an implementation in `models.attention`.
     """
 
     model_type: str = "qwen2"
@@ -38,6 +39,7 @@ class ModelConfig:
     tie_embeddings: bool = True
     max_positions: int = 32768
     dtype: str = "float32"
+    attention: str = "xla"
 
     @property
     def qkv_bias(self) -> bool:

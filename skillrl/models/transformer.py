@@ -13,7 +13,6 @@ V vocabulary, L layers, R rank of an adapter.
 
 from __future__ import annotations
 
-import functools
 import re
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from skillrl.models.attention import KV, InOrder, Mask, attend, dense, in_order
 from skillrl.models.config import ModelConfig
 
 Params = dict
@@ -30,27 +30,6 @@ REMAT_POLICIES = {
 }
 UNROLL = 4
 """Layers per iteration of the scan over layers: shallow models have no loop at all."""
-_MASKED = -1e30
-
-
-class KV(NamedTuple):
-    """Keys ``[L, B, m, K, Q, C]`` and values ``[L, B, m, K, C, Q]`` (a layer's without L).
-
-    They lie as attention multiplies them: a decode step reads its past where it is. (Laid
-    out token by token, all of it was copied at every step, which took most of the time.)
-    """
-
-    k: jax.Array
-    v: jax.Array
-
-    @property
-    def width(self) -> int:
-        """C, how many tokens there is room for."""
-        return self.v.shape[-2]
-
-    def take(self, rows: Any) -> KV:
-        """Those of the B axis that `rows` names; with L."""
-        return KV(jnp.take(self.k, rows, 1), jnp.take(self.v, rows, 1))
 
 
 def kv_zeros(config: ModelConfig, rows: tuple[int, int], width: int) -> KV:
@@ -108,61 +87,6 @@ def rotary(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1).astype(x.dtype)
 
 
-def attend(q: jax.Array, parts: list[tuple[KV, jax.Array]]) -> jax.Array:
-    """Softmax attention over several parts without joining them.
-
-    Args:
-      q: ``[B, M, T, K, G, Q]``, already scaled.
-      parts: pairs of a layer's KV and a mask ``[B, m, T or 1, C]``; m is M or 1.
-        A part with m = 1 is read once for all M rows. At least one key of the last
-        part must be visible to every query.
-
-    Returns:
-      ``[B, M, T, K, G, Q]``, softmax in float32.
-    """
-    b, m, t, k_heads, g, _ = q.shape
-    # Heads before tokens: plain batched matrix products, which CPUs like as well.
-    q = jnp.transpose(q, (0, 1, 3, 4, 2, 5))  # [B, M, K, G, T, Q]
-
-    def fold(x: jax.Array, *, shared: bool) -> jax.Array:
-        """``[B, M, K, G, T, X]`` -> ``[B, m, K, rows, X]``: M rows meet a shared part at once."""
-        if shared:
-            return jnp.moveaxis(x, 1, 2).reshape(b, 1, k_heads, m * g * t, -1)
-        return x.reshape(b, m, k_heads, g * t, -1)
-
-    def unfold(x: jax.Array, *, shared: bool) -> jax.Array:
-        if shared:
-            return jnp.moveaxis(x.reshape(b, k_heads, m, g, t, -1), 2, 1)
-        return x.reshape(b, m, k_heads, g, t, -1)
-
-    scores, values = [], []
-    for kv, mask in parts:
-        shared = kv.k.shape[1] == 1 and m > 1
-        s = jnp.einsum(
-            "BMKTQ,BMKQC->BMKTC",
-            fold(q, shared=shared),
-            kv.k,
-            preferred_element_type=jnp.float32,
-        )
-        scores.append(jnp.where(mask[:, :, None, None], unfold(s, shared=shared), _MASKED))
-        values.append((kv.v, shared))
-    top = functools.reduce(
-        jnp.maximum, [jax.lax.stop_gradient(s).max(-1, keepdims=True) for s in scores]
-    )
-    total, mixed = jnp.float32(0.0), jnp.float32(0.0)
-    for s, (v, shared) in zip(scores, values, strict=True):
-        weight = jnp.exp(s - top)
-        total += weight.sum(-1, keepdims=True)
-        out = jnp.einsum(
-            "BMKTC,BMKCQ->BMKTQ",
-            fold(weight.astype(v.dtype), shared=shared),
-            v,
-            preferred_element_type=jnp.float32,
-        )
-        mixed += unfold(out, shared=shared)
-    return jnp.transpose((mixed / total).astype(q.dtype), (0, 1, 4, 2, 3, 5))
-
-
 class RMSNorm(nn.Module):
     """Root-mean-square norm in float32 over the last axis."""
 
@@ -217,7 +141,7 @@ class Attention(nn.Module):
         segments: tuple[Segment, ...],
         append: Append | None,
         positions: jax.Array,
-        mask: jax.Array,
+        mask: Mask,
         keep: jax.Array | None,
     ) -> tuple[jax.Array, KV]:
         """``x [B, M, T, D]`` -> outputs (at `keep`, if given), and the KV of all tokens."""
@@ -236,15 +160,16 @@ class Attention(nn.Module):
         k = rotary(k, positions, c.rope_theta)
         if keep is not None:
             positions = jnp.take_along_axis(positions, keep, 2)
-            mask = _pick(jnp.broadcast_to(mask, (*x.shape[:3], mask.shape[-1])), keep)
+            seen = dense(mask)
+            mask = _pick(jnp.broadcast_to(seen, (*x.shape[:3], seen.shape[-1])), keep)
         q = rotary(q, positions, c.rope_theta) * (width**-0.5)
         own = KV(jnp.transpose(k, (0, 1, 3, 4, 2)), jnp.transpose(v, (0, 1, 3, 2, 4)))
         if append is not None:
             own = append.write(own)
         b, m, t = q.shape[:3]
-        parts = [(s.kv, s.mask[:, :, None]) for s in segments]
+        parts: list[tuple[KV, Mask]] = [(s.kv, s.mask[:, :, None]) for s in segments]
         parts.append((own, mask))
-        y = attend(q.reshape(b, m, t, k_heads, h // k_heads, width), parts)
+        y = attend(q.reshape(b, m, t, k_heads, h // k_heads, width), parts, name=c.attention)
         y = y.reshape(b, m, t, h, width)
         return Projection("BMTHQ,HQD->BMTD", (h, width, d), name="output")(y), own
 
@@ -285,7 +210,7 @@ class Block(nn.Module):
         self,
         x: jax.Array,
         positions: jax.Array,
-        mask: jax.Array,
+        mask: Mask,
         segments: tuple[Segment, ...] = (),
         append: Append | None = None,
         keep: jax.Array | None = None,
@@ -339,7 +264,7 @@ def forward(
     positions: jax.Array,
     *,
     config: ModelConfig,
-    mask: jax.Array,
+    mask: Mask,
     segments: tuple[Segment, ...] = (),
     append: Append | None = None,
     keep: jax.Array | None = None,
@@ -353,8 +278,9 @@ def forward(
       tokens: ``[B, M, T]`` int32.
       positions: ``[B, M, T]`` int32; a suffix starts at its prefix's true length.
       config: sizes.
-      mask: ``[B, M, T, C]`` bool over the tokens themselves (C = T), or over the
-        cache slots if `append` is given (C = R).
+      mask: over the tokens themselves, an `InOrder` or ``[B, M, T, T]`` bool; over the
+        cache slots if `append` is given, ``[B, M, T, R]`` bool. Fused attention is at its best
+        with the former.
       segments: past keys and values.
       append: cache to write to, for decoding.
       keep: ``[B, M, N]`` int32, the tokens whose hidden states are wanted; None is all.
@@ -452,15 +378,9 @@ def token_logprobs(params: Params, hidden: jax.Array, targets: Any, *, chunk: in
     return jnp.moveaxis(out, 0, 2).reshape(b, m, turns * width)[:, :, :r]
 
 
-def causal_mask(lengths: jax.Array, width: int) -> jax.Array:
-    """``[B, M, T, T]`` for right-padded rows of ``lengths [B, M]``; T = `width`.
-
-    Padding queries see themselves, so that no row of the softmax is empty.
-    """
-    at = jnp.arange(width)
-    causal = at[:, None] >= at[None, :]
-    exists = at < lengths[..., None]
-    return (causal & exists[..., None, :]) | (at[:, None] == at[None, :])
+def causal_mask(lengths: jax.Array, width: int) -> InOrder:
+    """The mask of right-padded rows of ``lengths [B, M]``; T = `width`."""
+    return in_order(jnp.arange(width) < lengths[..., None], right_padded=True)
 
 
 def logits(

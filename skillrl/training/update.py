@@ -25,8 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from skillrl.models.attention import KV
 from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import KV, Params, Segment, causal_mask, forward, token_logprobs
+from skillrl.models.transformer import Params, Segment, causal_mask, forward, token_logprobs
 from skillrl.parallel.rules import put_rows, replicated
 from skillrl.training.batch import Micro, Minibatch
 from skillrl.training.losses import combine_metrics

@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 
 from skillrl.models.transformer import (
-    KV,
     Append,
     Segment,
-    attend,
     causal_mask,
     forward,
     init,
@@ -144,28 +142,6 @@ def test_decoding_into_a_cache_equals_whole_rows(model, rows):
     np.testing.assert_allclose(np.stack(found, 2)[real], expected[real], atol=1e-5)
 
 
-def test_attention_over_parts_equals_plain_softmax_attention():
-    rng = np.random.default_rng(1)
-    q = rng.normal(size=(2, 3, 4, 2, 2, 5)).astype(np.float32)
-    shared, own = (
-        rng.normal(size=(2, 2, m, c, 2, 5)).astype(np.float32) for m, c in ((1, 6), (3, 4))
-    )
-    seen = rng.random((2, 1, 1, 6)) < 0.5
-    causal = np.broadcast_to(np.tril(np.ones((4, 4), bool)), (2, 3, 4, 4))
-    laid_out = [
-        KV(np.transpose(k, (0, 1, 3, 4, 2)), np.transpose(v, (0, 1, 3, 2, 4)))
-        for k, v in (shared, own)
-    ]
-    found = attend(q, list(zip(laid_out, (seen, causal), strict=True)))
-
-    k, v = (np.concatenate([np.repeat(a, 3, 1), b], 2) for a, b in zip(shared, own, strict=True))
-    mask = np.concatenate([np.broadcast_to(seen, (2, 3, 4, 6)), causal], -1)
-    score = np.einsum("bmtkgq,bmckq->bmkgtc", q, k)
-    weight = np.where(mask[:, :, None, None], np.exp(score), 0)
-    weight /= weight.sum(-1, keepdims=True)
-    np.testing.assert_allclose(found, np.einsum("bmkgtc,bmckq->bmtkgq", weight, v), atol=1e-5)
-
-
 def test_rotary_by_hand_and_by_distance():
     x = np.array([1.0, 2.0, 3.0, 4.0], np.float32).reshape(1, 1, 1, 1, 4)
     turned = rotary(x, np.full((1, 1, 1), 2), 100.0).reshape(4)
@@ -229,7 +205,7 @@ def test_a_single_layer_works(tiny_config):
 
 
 def test_causal_mask_by_hand():
-    found = causal_mask(jnp.array([[2, 0]]), 3)[0].astype(int).tolist()
+    found = causal_mask(jnp.array([[2, 0]]), 3).seen[0].astype(int).tolist()
     assert found == [
         [[1, 0, 0], [1, 1, 0], [1, 1, 1]],  # padding sees itself
         [[1, 0, 0], [0, 1, 0], [0, 0, 1]],

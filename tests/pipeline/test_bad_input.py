@@ -60,6 +60,13 @@ def test_truncated_weights_then_the_whole_ones(collect, copied, compiled, tmp_pa
     assert status == 0, err  # the same command goes on in the same directory
 
 
+def test_attention_that_needs_another_machine(flags, policy, tmp_path):
+    section = {"policy_path": str(policy), "attention": "splash"}
+    words = ["model.attention=splash needs a TPU", "Set model.attention=xla"]
+    refused("collect", *flags(tmp_path / "run", model=section), "--episodes=1", words=words)
+    assert not (tmp_path / "run" / "collect").exists()
+
+
 def test_missing_shard(collect, copied):
     config = weights.read_config(copied)
     parts = weights.load(copied, config)

@@ -1,0 +1,321 @@
+"""Softmax attention over parts of the past, by one of several implementations.
+
+The parts of a row's past are a prefix that it shares with others, a suffix and so on; see
+`models.transformer` for the letters. `attend` goes by the name in ``model.attention``:
+
+======== ================ ============================================================
+name     runs on          how
+======== ================ ============================================================
+xla      anything         matrix products per part; a shared part is read once for all
+                          rows; scores ``[B, M, K, G, T, C]`` exist in float32
+cudnn    NVIDIA           cuDNN's fused kernel; scores never exist
+splash   one TPU          the fused Pallas kernel of JAX; scores never exist
+======== ================ ============================================================
+
+A name says what computes the passes over many tokens, where scores are large. Which passes
+those are follows from their shapes alone, never from what happens to work:
+
+- A pass of one token (a decode step) is `xla` under every name. It is bound by reading keys
+  and values, and there the fused kernels would read a shared part once per row.
+- `cudnn` computes every other pass: right-padded tokens on their own (a prefix) by its causal
+  kernel, all else with the parts joined and one mask ``[B * M, 1, T, C]``.
+- `splash` computes those whose queries are the tokens themselves in order (`InOrder`). The
+  last layer of a training pass, which has queries for the response alone, is `xla`.
+
+Joining copies a shared prefix to its M rows. For 16 rows of 214 tokens after 1,000 of Qwen2.5
+7B that and the mask are 48 MB a layer, where the scores of `xla` are 465 MB.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from skillrl.errors import SkillRLError
+from skillrl.models.config import ModelConfig
+
+_MASKED = -1e30
+
+
+class KV(NamedTuple):
+    """Keys ``[L, B, m, K, Q, C]`` and values ``[L, B, m, K, C, Q]`` (a layer's without L).
+
+    They lie as attention multiplies them: a decode step reads its past where it is. (Laid
+    out token by token, all of it was copied at every step, which took most of the time.)
+    """
+
+    k: jax.Array
+    v: jax.Array
+
+    @property
+    def width(self) -> int:
+        """C, how many tokens there is room for."""
+        return self.v.shape[-2]
+
+    def take(self, rows: Any) -> KV:
+        """Those of the B axis that `rows` names; with L."""
+        return KV(jnp.take(self.k, rows, 1), jnp.take(self.v, rows, 1))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class InOrder:
+    """Mask of tokens that see themselves and those before them that exist.
+
+    Attributes:
+      exists: ``[B, M, T]`` bool; what is False is padding.
+      seen: ``[B, M, T, T]`` bool, the same spelled out. Padding sees itself, so that no row
+        of a softmax is empty. What else it sees is up to the implementation: the results of
+        padding must not be used.
+      right_padded: whether all padding comes after all that exists.
+    """
+
+    exists: jax.Array
+    seen: jax.Array
+    right_padded: bool = dataclasses.field(metadata={"static": True})
+
+
+def in_order(exists: jax.Array, *, right_padded: bool = False) -> InOrder:
+    """The mask of rows of tokens, ``exists [B, M, T]`` bool."""
+    at = jnp.arange(exists.shape[-1])
+    order = at[:, None] >= at[None, :]
+    seen = (order & exists[..., None, :]) | (at[:, None] == at[None, :])
+    return InOrder(exists, seen, right_padded)
+
+
+Mask = jax.Array | InOrder
+Parts = list[tuple[KV, Mask]]
+IMPLEMENTATIONS: dict[str, Callable[[jax.Array, Parts], jax.Array]] = {}
+
+
+def implementation(name: str) -> Callable:
+    """Registers a function with the arguments of `attend` under the name of a setting."""
+
+    def add(function: Callable) -> Callable:
+        IMPLEMENTATIONS[name] = function
+        return function
+
+    return add
+
+
+def attend(q: jax.Array, parts: Parts, *, name: str = "xla") -> jax.Array:
+    """Softmax attention over several parts.
+
+    Args:
+      q: ``[B, M, T, K, G, Q]``, already scaled.
+      parts: pairs of a layer's KV and a mask ``[B, m, T or 1, C]``; m is M or 1.
+        A part with m = 1 is shared by all M rows. At least one key of the last part, whose
+        mask may be an `InOrder`, must be visible to every query.
+      name: of the implementation for passes of more than one token; see above.
+
+    Returns:
+      ``[B, M, T, K, G, Q]``, softmax in float32.
+    """
+    ordered = isinstance(parts[-1][1], InOrder)
+    if q.shape[2] == 1 or (name == "splash" and not ordered):
+        name = "xla"
+    return IMPLEMENTATIONS[name](q, parts)
+
+
+def check_attention(config: ModelConfig, mesh: jax.sharding.Mesh) -> None:
+    """Refuses an implementation that cannot run; to be called before anything is compiled.
+
+    Args:
+      config: of the policy that will run.
+      mesh: the devices that it will run on.
+
+    Raises:
+      SkillRLError: names the setting, what is in its way and what to set instead.
+    """
+    device, name = mesh.devices.flat[0], config.attention
+
+    def need(fits: bool, wants: str, have: str, remedy: str = "") -> None:
+        if not fits:
+            raise SkillRLError(
+                f"model.attention={name} needs {wants}, but {have}. "
+                f"Set {remedy}model.attention=xla, which runs anywhere."
+            )
+
+    if name == "cudnn":
+        cuda = device.platform == "gpu" and "cuda" in device.client.platform_version.lower()
+        need(cuda, "NVIDIA GPUs", f"the run is on {device.platform}")
+        version = float(device.compute_capability)
+        have = f"{device.device_kind} has {version}"
+        need(version >= 8, "GPUs of compute capability 8.0 (Ampere) or later", have)
+        have, remedy = f"model.dtype={config.dtype}", "model.dtype=bfloat16 or "
+        need(config.dtype == "bfloat16", "a 16-bit computation", have, remedy)
+        widest = 256 if version >= 9 else 128
+        fits = config.head_dim <= widest and config.head_dim % 8 == 0
+        need(
+            fits,
+            f"heads of at most {widest} numbers, a multiple of 8",
+            f"this policy's have {config.head_dim}",
+        )
+        tensor = mesh.shape["tensor"]
+        need(
+            config.num_kv_heads % tensor == 0,
+            "key and value heads that mesh.tensor divides",
+            f"there are {config.num_kv_heads} for mesh.tensor={tensor}",
+            "a mesh.tensor that divides them or ",
+        )
+    if name == "splash":
+        need(device.platform == "tpu", "a TPU", f"the run is on {device.platform}")
+        need(
+            mesh.size == 1,
+            "to run on one device",
+            f"mesh.data x mesh.fsdp x mesh.tensor is {mesh.size}",
+            "each of them to 1 or ",
+        )
+        have = f"this policy's have {config.head_dim}"
+        need(config.head_dim % 64 == 0, "heads of a multiple of 64 numbers", have)
+
+
+@implementation("xla")
+def xla(q: jax.Array, parts: Parts) -> jax.Array:
+    """`attend` without joining the parts: one that is shared is read once for all M rows."""
+    b, m, t, k_heads, g, _ = q.shape
+    # Heads before tokens: plain batched matrix products, which CPUs like as well.
+    q = jnp.transpose(q, (0, 1, 3, 4, 2, 5))  # [B, M, K, G, T, Q]
+
+    def fold(x: jax.Array, *, shared: bool) -> jax.Array:
+        """``[B, M, K, G, T, X]`` -> ``[B, m, K, rows, X]``: M rows meet a shared part at once."""
+        if shared:
+            return jnp.moveaxis(x, 1, 2).reshape(b, 1, k_heads, m * g * t, -1)
+        return x.reshape(b, m, k_heads, g * t, -1)
+
+    def unfold(x: jax.Array, *, shared: bool) -> jax.Array:
+        if shared:
+            return jnp.moveaxis(x.reshape(b, k_heads, m, g, t, -1), 2, 1)
+        return x.reshape(b, m, k_heads, g, t, -1)
+
+    scores, values = [], []
+    for kv, mask in parts:
+        shared = kv.k.shape[1] == 1 and m > 1
+        s = jnp.einsum(
+            "BMKTQ,BMKQC->BMKTC",
+            fold(q, shared=shared),
+            kv.k,
+            preferred_element_type=jnp.float32,
+        )
+        seen = dense(mask)[:, :, None, None]
+        scores.append(jnp.where(seen, unfold(s, shared=shared), _MASKED))
+        values.append((kv.v, shared))
+    top = functools.reduce(
+        jnp.maximum, [jax.lax.stop_gradient(s).max(-1, keepdims=True) for s in scores]
+    )
+    total, mixed = jnp.float32(0.0), jnp.float32(0.0)
+    for s, (v, shared) in zip(scores, values, strict=True):
+        weight = jnp.exp(s - top)
+        total += weight.sum(-1, keepdims=True)
+        out = jnp.einsum(
+            "BMKTC,BMKCQ->BMKTQ",
+            fold(weight.astype(v.dtype), shared=shared),
+            v,
+            preferred_element_type=jnp.float32,
+        )
+        mixed += unfold(out, shared=shared)
+    return jnp.transpose((mixed / total).astype(q.dtype), (0, 1, 4, 2, 3, 5))
+
+
+@implementation("cudnn")
+def cudnn(q: jax.Array, parts: Parts) -> jax.Array:
+    """`attend` by cuDNN's fused kernel (`jax.nn.dot_product_attention`)."""
+    b, m, t, k_heads, g, width = q.shape
+    queries = q.reshape(b * m, t, k_heads * g, width)
+    kv = _join(parts, m)
+    keys = jnp.transpose(kv.k, (0, 1, 4, 2, 3)).reshape(b * m, -1, k_heads, width)
+    values = jnp.transpose(kv.v, (0, 1, 3, 2, 4)).reshape(b * m, -1, k_heads, width)
+    kernel = functools.partial(jax.nn.dot_product_attention, scale=1.0, implementation="cudnn")
+    mask = parts[-1][1]
+    if len(parts) == 1 and isinstance(mask, InOrder) and mask.right_padded:
+        # Order alone hides padding from all that exists.
+        return kernel(queries, keys, values, is_causal=True).reshape(q.shape)
+    c = keys.shape[1]
+    seen = jnp.concatenate(
+        [jnp.broadcast_to(dense(mask), (b, m, t, kv.width)) for kv, mask in parts], -1
+    ).reshape(b * m, 1, t, c)
+    # With a mask its backward pass needs even lengths; rows of it then also start aligned.
+    more_queries, more_keys = -t % 8, -c % 8
+    pad = lambda x, n: jnp.pad(x, ((0, 0), (0, n), (0, 0), (0, 0)))  # noqa: E731
+    seen = jnp.pad(seen, ((0, 0), (0, 0), (0, more_queries), (0, more_keys)))
+    out = kernel(
+        pad(queries, more_queries), pad(keys, more_keys), pad(values, more_keys), mask=seen
+    )
+    return out[:, :t].reshape(q.shape)
+
+
+@implementation("splash")
+def splash(q: jax.Array, parts: Parts, *, interpret: bool = False) -> jax.Array:
+    """`attend` by the Pallas kernel for TPUs: masks of the past have T = 1, then an `InOrder`.
+
+    Its mask has a part that is known when it is compiled (the joined past, then the tokens in
+    order) and one that is not: what exists has segment 1, padding 0, and each sees its own.
+
+    Args:
+      q: as in `attend`.
+      parts: as in `attend`.
+      interpret: run the kernel's steps by XLA, on any device and very slowly.
+    """
+    from jax.experimental.pallas.ops.tpu import splash_attention as library
+
+    b, m, t, k_heads, g, width = q.shape
+    rows, heads = b * m, k_heads * g
+    queries = jnp.transpose(q, (0, 1, 3, 4, 2, 5)).reshape(rows, heads, t, width)
+    kv = _join(parts, m)
+    keys = jnp.swapaxes(kv.k, -1, -2).reshape(rows, k_heads, -1, width)
+    values = kv.v.reshape(keys.shape)
+    *past, (_, mask) = parts
+    assert isinstance(mask, InOrder)
+    exists = [jnp.broadcast_to(dense(x), (b, m, 1, kv.width))[:, :, 0] for kv, x in past]
+    segments = jnp.concatenate([*exists, mask.exists], -1).reshape(rows, -1).astype(jnp.int32)
+    c = keys.shape[2]
+    block_q, block_kv = _block(t), _block(c)
+    more_queries, more_keys = -t % block_q, -c % block_kv
+    pad = lambda x, n: jnp.pad(x, ((0, 0), (0, 0), (0, n), (0, 0)))  # noqa: E731
+    ids = library.SegmentIds(
+        jnp.pad(segments[:, c - t :], ((0, 0), (0, more_queries))),
+        jnp.pad(segments, ((0, 0), (0, more_keys))),
+    )
+    seen = library.CausalMask((t + more_queries, c + more_keys), offset=c - t)
+    kernel = library.make_splash_mha(
+        library.MultiHeadMask([seen] * heads),
+        head_shards=1,
+        q_seq_shards=1,
+        block_sizes=library.BlockSizes(
+            block_q, block_kv, None, block_q, block_kv, None, block_q, block_kv
+        ),
+        interpret=interpret,
+    )
+    out = jax.vmap(kernel)(
+        pad(queries, more_queries), pad(keys, more_keys), pad(values, more_keys), ids
+    )
+    out = out[:, :, :t].reshape(b, m, k_heads, g, t, width)
+    return jnp.transpose(out, (0, 1, 4, 2, 3, 5))
+
+
+def dense(mask: Mask) -> jax.Array:
+    """A mask as an array ``[B, m, T or 1, C]``."""
+    return mask.seen if isinstance(mask, InOrder) else mask
+
+
+def _join(parts: Parts, m: int) -> KV:
+    """All parts as one, C added up, for each of M rows."""
+
+    def wide(x: jax.Array) -> jax.Array:
+        return jnp.broadcast_to(x, (x.shape[0], m, *x.shape[2:]))
+
+    return KV(
+        jnp.concatenate([wide(kv.k) for kv, _ in parts], -1),
+        jnp.concatenate([wide(kv.v) for kv, _ in parts], -2),
+    )
+
+
+def _block(length: int) -> int:
+    """Tokens that splash takes at a time: fewer, larger blocks, but little padding."""
+    whole = -(-length // 128) * 128
+    return next(size for size in (512, 256, 128) if whole % size == 0)
