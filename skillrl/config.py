@@ -271,6 +271,10 @@ class RolloutConfig:
     prefill_tokens: int = option(2048, low=1)
     """Suffix tokens that one prefill reads, padding included: several short suffixes, or a chunk of
     a long one. Others decode between two prefills."""
+    weights: str = option("policy", choices=("policy", "int8"))
+    """What samples: the policy itself, or a copy with int8 weights, which half the bytes of
+    bfloat16 are read for. That plays slightly differently, in evaluations too, so RL must
+    recompute its log-probabilities (rl.old_logprobs). Adapters stay as they are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -448,6 +452,12 @@ def check(config: Config) -> None:
             f"rollout.slots is {rollout.slots}, which is not a multiple of rollout.members "
             f"({rollout.members}) x rollout.lanes ({rollout.lanes}): each lane's grid has whole "
             "rows of members, a row per prefix."
+        )
+    if rollout.weights == "int8" and rl.old_logprobs != "recomputed":
+        raise SkillRLError(
+            f"rollout.weights is int8, but rl.old_logprobs is {rl.old_logprobs}: the int8 copy "
+            "that samples is not the policy that is trained, so its log-probabilities cannot stand "
+            "for that one's. Use rl.old_logprobs=recomputed, or rollout.weights=policy."
         )
     lora = config.lora
     unknown = [target for target in lora.targets if target not in LORA_TARGETS]

@@ -25,6 +25,7 @@ from skillrl.models import hub, lora, weights
 from skillrl.models.attention import check_attention
 from skillrl.models.lora import Lora
 from skillrl.models.parameters import axes_tree
+from skillrl.models.quantised import quantise
 from skillrl.models.tokenizer import Tokenizer
 from skillrl.models.transformer import Params, init
 from skillrl.parallel import addresses, compile_cache, host_memory
@@ -289,7 +290,8 @@ class Session:
     def publish(self, params: Params, version: int) -> None:
         """Gives the engine parameters to act with; a remote engine has its own."""
         if self.config.model.policy == "local":
-            self.engine.publish(params, version)
+            int8 = self.config.rollout.weights == "int8"
+            self.engine.publish(quantise(params) if int8 else params, version)
 
     def progress(self, phase: str, total: int, *, unit: str, done: int = 0) -> Progress:
         """A progress bar, if wanted."""

@@ -186,6 +186,10 @@ def test_values_out_of_bounds(section: str, field: str, value: object, word: str
         ({"rl": {"batch_size": 60}}, ["rl.batch_size is 60", "rl.group_size (8)", "64"]),
         ({"rl": {"batch_size": 16, "minibatches": 3}}, ["rl.minibatches is 3", "only 2 groups"]),
         ({"rl": {"group_size": 1}}, ["rl.group_size is 1"]),
+        (
+            {"rollout": {"weights": "int8"}},
+            ["rollout.weights is int8", "rl.old_logprobs is sampler", "=recomputed"],
+        ),
         ({"rl": {"temperature": 0.7}}, ["rl.temperature is 0.7", "evaluation.temperature"]),
         ({"rollout": {"slots": 30, "members": 8}}, ["rollout.slots is 30", "(8)"]),
         ({"mesh": {"data": 0}}, ["mesh", "(0, 1, 1)"]),

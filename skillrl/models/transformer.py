@@ -104,7 +104,8 @@ class RMSNorm(nn.Module):
 class Projection(nn.Module):
     """A linear map written as an einsum, with an optional bias over its output axes.
 
-    A low-rank adapter beside the kernel (`models.lora`) is added if it is there.
+    What lies beside the kernel counts: the scale of one in int8 (`models.quantised`), a
+    low-rank adapter (`models.lora`).
     """
 
     equation: str
@@ -116,6 +117,9 @@ class Projection(nn.Module):
         """Applies the map in the dtype of ``x``."""
         kernel = self.param("kernel", nn.initializers.normal(0.02), self.shape)
         y = jnp.einsum(self.equation, x, kernel.astype(x.dtype))
+        if self.has_variable("params", "scale"):
+            scale: Any = self.get_variable("params", "scale")
+            y = (y * scale).astype(x.dtype)
         if self.has_variable("params", "lora_a"):
             given, axes, made = re.split(",|->", self.equation)
             inputs = "".join(axis for axis in axes if axis in given)
@@ -303,7 +307,10 @@ def forward(
         layer = jax.checkpoint(layer, prevent_cse=False, policy=REMAT_POLICIES[remat])
     weights, pasts = params["layers"], [s.kv for s in segments]
     cache = None if append is None else append.kv
-    x = jnp.take(params["embed"]["embedding"], tokens, axis=0).astype(config.dtype)
+    x = jnp.take(params["embed"]["embedding"], tokens, axis=0)
+    if "scale" in params["embed"]:
+        x = x * jnp.take(params["embed"]["scale"], tokens)[..., None]
+    x = x.astype(config.dtype)
     if isinstance(weights, list):
         kv: Any = []
         for i, own in enumerate(weights):
@@ -325,14 +332,15 @@ def forward(
 def unembed(params: Params, hidden: jax.Array) -> jax.Array:
     """Logits ``[..., V]`` in float32 of hidden states ``[..., D]``."""
     if "head" in params:
-        kernel = params["head"]["kernel"]
-        return jnp.einsum(
-            "...D,DV->...V", hidden, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32
-        )
-    kernel = params["embed"]["embedding"]
-    return jnp.einsum(
-        "...D,VD->...V", hidden, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32
+        equation, table = "...D,DV->...V", params["head"]
+        kernel = table["kernel"]
+    else:
+        equation, table = "...D,VD->...V", params["embed"]
+        kernel = table["embedding"]
+    scores = jnp.einsum(
+        equation, hidden, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32
     )
+    return scores * table["scale"] if "scale" in table else scores
 
 
 def token_logprobs(params: Params, hidden: jax.Array, targets: Any, *, chunk: int = 0) -> jax.Array:

@@ -10,6 +10,7 @@ from skillrl.errors import SkillRLError
 from skillrl.inference import grid, sampler
 from skillrl.inference.base import Generate, Sampling
 from skillrl.inference.local import Layout, LocalEngine
+from skillrl.models.quantised import quantise
 from tests.inference.engines import (
     LIMIT,
     PREFIX_BUCKETS,
@@ -275,3 +276,18 @@ def test_generating_before_publishing_is_a_bug(tiny_config, one_device):
     engine = LocalEngine(tiny_config, layout, seed=0, stops=STOPS, mesh=one_device)
     with pytest.raises(RuntimeError, match="publish"):
         engine.take({0: REQUESTS[0]}, SAMPLING)
+
+
+def test_int8_weights_sample_nearly_as_the_policy(tiny_config, tiny_params, one_device):
+    exact = make_engine(tiny_config, tiny_params, one_device)
+    rounded = make_engine(tiny_config, quantise(tiny_params), one_device)
+    expected, found = (serve(engine, REQUESTS, SAMPLING) for engine in (exact, rounded))
+    first = [
+        (a.logprobs[0], b.logprobs[0])
+        for a, b in zip(expected, found, strict=True)
+        if a.ids[0] == b.ids[0]
+    ]
+    assert len(first) >= len(REQUESTS) // 2
+    a, b = np.transpose(first)
+    np.testing.assert_allclose(a, b, atol=0.2)
+    assert (a != b).any()
