@@ -61,7 +61,7 @@ def step(it: Subject, micro: int, remat: str) -> dict[str, float]:
     join = partition.join if partition else lambda trained, frozen: trained
     groups, prefix = it.samples["groups"], it.samples["prefix"]
     suffix, new = it.samples["suffix"], it.samples["new"]
-    count = 1 << (groups - 1).bit_length()
+    count = groups
     kv = jax.eval_shape(lambda: kv_zeros(config, (count, 1), prefix))
     lengths = jax.ShapeDtypeStruct((count,), jnp.int32)
     batch = own.make_batch(
@@ -70,11 +70,12 @@ def step(it: Subject, micro: int, remat: str) -> dict[str, float]:
         micro=micro,
     )
     rows: Micro = jax.eval_shape(lambda: batch.micros[0])
+    line = jax.eval_shape(lambda: kv_zeros(config, (len(batch.micros[0].prefix), 1), prefix))
 
     def row_gradient(trained: Any, kv: Any) -> Any:
         options = {"config": config, "remat": remat, "logprob_chunk": 1024}
         score = lambda trained, kv: response_logprobs(  # noqa: E731
-            join(trained, frozen_), kv, lengths_, rows_, **options
+            join(trained, frozen_), kv, rows_, **options
         )
         return jax.vjp(score, trained, kv)[1]
 
@@ -96,7 +97,10 @@ def step(it: Subject, micro: int, remat: str) -> dict[str, float]:
         return sum(_bytes(x) for x in jax.tree.leaves(saved) if _key(x) not in known)
 
     frozen_ = lengths_ = rows_ = None
-    of_rows, of_prefixes = residuals(row_gradient, trained, kv), residuals(prefix_gradient, trained)
+    of_rows, of_prefixes = (
+        residuals(row_gradient, trained, line),
+        residuals(prefix_gradient, trained),
+    )
     stack = layers_but_last(it)
     tokens = max(micro * (suffix + new), count * prefix)
     keys = max(micro * (suffix + new) * (prefix + suffix + new), count * prefix * prefix)
