@@ -44,8 +44,7 @@ class Grid:
 
     Attributes:
       prefix: KV (B = A, m = 1).
-      suffix: KV (B = A, m = M).
-      response: KV (B = A, m = M).
+      own: KV (B = A, m = M) of a cell's suffix and, right behind it, its response.
       prefix_lengths: int32 [A].
       suffix_lengths: int32 [A, M].
       count: int32 [A, M], tokens drawn so far.
@@ -58,8 +57,7 @@ class Grid:
     """
 
     prefix: Any
-    suffix: Any
-    response: Any
+    own: Any
     prefix_lengths: jax.Array
     suffix_lengths: jax.Array
     count: jax.Array
@@ -94,6 +92,7 @@ class Seats:
       length: int32 [n], of the suffix.
       count: int32 scalar, how many suffixes there are.
       new_row: int32 [n], rows whose prefix changes.
+      source: int32 [n], a suffix that has the new one.
       prefix_length: int32 [n], the new one's.
       new_rows: int32 scalar, how many rows change.
     """
@@ -103,6 +102,7 @@ class Seats:
     length: Any
     count: Any
     new_row: Any
+    source: Any
     prefix_length: Any
     new_rows: Any
 
@@ -119,8 +119,7 @@ def empty(*, shape: Shape, config: ModelConfig, mesh: Mesh) -> Grid:
     return _pin(
         Grid(
             prefix=room(1, shape.prefix),
-            suffix=room(m, shape.suffix),
-            response=room(m, r),
+            own=room(m, shape.suffix + r),
             prefix_lengths=jnp.zeros(a, jnp.int32),
             suffix_lengths=zero,
             count=zero,
@@ -136,20 +135,11 @@ def empty(*, shape: Shape, config: ModelConfig, mesh: Mesh) -> Grid:
 
 
 @functools.partial(jax.jit, donate_argnames=("grid",), static_argnames=("stops", "mesh"))
-def seat(
-    grid: Grid,
-    prefixes: tuple[KV, ...],
-    found: Prefilled,
-    seats: Seats,
-    *,
-    stops: tuple[int, ...],
-    mesh: Mesh,
-) -> Grid:
+def seat(grid: Grid, found: Prefilled, seats: Seats, *, stops: tuple[int, ...], mesh: Mesh) -> Grid:
     """Puts prefilled suffixes and their first tokens into cells, and prefixes into rows.
 
     Args:
       grid: as it is; donated.
-      prefixes: KV of n prefixes (B = m = 1), with L; those for the rows that change first.
       found: of `sampler.prefill`.
       seats: where they go.
       stops: ids that end a response.
@@ -157,9 +147,9 @@ def seat(
     """
     stop = jnp.isin(found.first.token, jnp.array(stops, jnp.int32))
 
-    def row(j: int, grid: Grid) -> Grid:
-        a = seats.new_row[j]
-        new = [KV(prefixes[j].k[i], prefixes[j].v[i]) for i in range(len(grid.prefix))]
+    def row(j: jax.Array, grid: Grid) -> Grid:
+        a, source = seats.new_row[j], seats.source[j]
+        new = [_layer(found.prefixes, i, source) for i in range(len(grid.prefix))]
         return dataclasses.replace(
             grid,
             prefix=[_place(kv, x, (a, 0)) for kv, x in zip(grid.prefix, new, strict=True)],
@@ -169,10 +159,10 @@ def seat(
     def cell(j: jax.Array, grid: Grid) -> Grid:
         at = (seats.row[j], seats.member[j])
         token, limit = found.first.token[j], grid.ids.shape[-1]
-        suffix = [_place(kv, _layer(found.kv, i, j), at) for i, kv in enumerate(grid.suffix)]
+        own = [_place(kv, _layer(found.kv, i, j), at) for i, kv in enumerate(grid.own)]
         return dataclasses.replace(
             grid,
-            suffix=suffix,
+            own=own,
             suffix_lengths=grid.suffix_lengths.at[at].set(seats.length[j]),
             count=grid.count.at[at].set(1),
             token=grid.token.at[at].set(token),
@@ -185,9 +175,7 @@ def seat(
             finished=grid.finished.at[at].set(stop[j]),
         )
 
-    for j in range(len(prefixes)):
-        change = functools.partial(row, j)
-        grid = jax.lax.cond(j < seats.new_rows, change, lambda grid: grid, grid)
+    grid = jax.lax.fori_loop(0, seats.new_rows, row, grid)
     return _pin(jax.lax.fori_loop(0, seats.count, cell, grid), mesh)
 
 
@@ -228,26 +216,22 @@ def decode(
     limit = grid.ids.shape[-1]
     stop_ids, slot = jnp.array(stops, jnp.int32), jnp.arange(limit)
     keys = jax.random.wrap_key_data(grid.keys)
-    starts = grid.prefix_lengths[:, None] + grid.suffix_lengths
-    widths = grid.prefix[0].width, grid.suffix[0].width
-    pasts = (
-        Segment(grid.prefix, (jnp.arange(widths[0]) < grid.prefix_lengths[:, None])[:, None]),
-        Segment(grid.suffix, jnp.arange(widths[1]) < grid.suffix_lengths[..., None]),
-    )
+    widths = grid.prefix[0].width, grid.own[0].width
+    exists = (jnp.arange(widths[0]) < grid.prefix_lengths[:, None])[:, None]
 
     def going_on(grid: Grid) -> jax.Array:
         return ((held & ~grid.active).sum() < quota) & grid.active.any()
 
     def step(grid: Grid) -> Grid:
-        last = jnp.maximum(grid.count - 1, 0)
-        hidden, response = forward(
+        last = grid.suffix_lengths + jnp.maximum(grid.count - 1, 0)
+        hidden, own = forward(
             params,
             grid.token[..., None],
-            (starts + last)[..., None],
+            (grid.prefix_lengths[:, None] + last)[..., None],
             config=config,
-            mask=(slot <= last[..., None])[:, :, None],
-            segments=pasts,
-            append=Append(grid.response, last),
+            mask=(jnp.arange(widths[1]) <= last[..., None])[:, :, None],
+            segments=(Segment(prefix, exists),),
+            append=Append(grid.own, last),
         )
         token, logprob = draw(
             params,
@@ -264,7 +248,7 @@ def decode(
         stopped = grid.active & jnp.isin(token, stop_ids)
         return dataclasses.replace(
             grid,
-            response=response,
+            own=own,
             count=count,
             token=jnp.where(grid.active, token, grid.token),
             ids=jnp.where(here, token[..., None], grid.ids),
@@ -274,9 +258,9 @@ def decode(
         )
 
     # What no step changes stays outside of the loop.
-    still = {"prefix": grid.prefix, "suffix": grid.suffix}
-    moving = jax.lax.while_loop(going_on, step, dataclasses.replace(grid, prefix=None, suffix=None))
-    grid = _pin(dataclasses.replace(moving, **still), mesh)
+    prefix = grid.prefix
+    grid = jax.lax.while_loop(going_on, step, dataclasses.replace(grid, prefix=None))
+    grid = _pin(dataclasses.replace(grid, prefix=prefix), mesh)
     return grid, Report(grid.ids, grid.logprobs, grid.count, grid.active, grid.finished)
 
 
@@ -307,7 +291,7 @@ def _pin(grid: Grid, mesh: Mesh) -> Grid:
 
     def pin(path: Any, x: jax.Array) -> jax.Array:
         axes: tuple[str | None, ...] = ("rows", *(None,) * (x.ndim - 1))
-        if path[0].name in ("prefix", "suffix", "response"):
+        if path[0].name in ("prefix", "own"):
             axes = ("rows", None, "kv_heads", None, None)
         return jax.lax.with_sharding_constraint(x, rules.sharding(mesh, axes, x.shape))
 

@@ -272,31 +272,20 @@ class Lane:
 
     def _seat(self, cells: list[Cell], found: Prefilled, rows: int) -> None:
         """Moves prefilled suffixes into their cells, and prefixes into rows that change."""
-        at = {name: np.zeros(rows, np.int32) for name in ("row", "member", "length")}
-        changed: dict[int, tuple[int, ...]] = {}
+        at = {name: np.zeros(rows, np.int32) for name in _SEATS}
+        new = 0
         for j, cell in enumerate(cells):
             request = self._growing[cell] = self._pending.pop(cell)
             at["row"][j], at["member"][j] = cell
             at["length"][j] = len(request.suffix_ids)
             if self._prefix_of[cell[0]] != request.prefix_ids:
-                self._prefix_of[cell[0]] = changed[cell[0]] = request.prefix_ids
-        new_row, prefix_length = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
-        new_row[: len(changed)] = list(changed)
-        prefix_length[: len(changed)] = [len(ids) for ids in changed.values()]
-        prefixes = list(changed.values()) or [request.prefix_ids]
-        seats = grids.Seats(
-            **at,
-            count=np.int32(len(cells)),
-            new_row=new_row,
-            prefix_length=prefix_length,
-            new_rows=np.int32(len(changed)),
-        )
+                self._prefix_of[cell[0]] = request.prefix_ids
+                at["new_row"][new], at["source"][new] = cell[0], j
+                at["prefix_length"][new] = len(request.prefix_ids)
+                new += 1
+        seats = grids.Seats(**at, count=np.int32(len(cells)), new_rows=np.int32(new))
         policy = self._policy
-        self._grid = grids.seat(
-            self._grid,
-            self._prefixes(prefixes, rows),
-            found,
-            seats,
-            stops=policy.stops,
-            mesh=policy.mesh,
-        )
+        self._grid = grids.seat(self._grid, found, seats, stops=policy.stops, mesh=policy.mesh)
+
+
+_SEATS = ("row", "member", "length", "new_row", "source", "prefix_length")

@@ -38,11 +38,13 @@ class Prefilled(NamedTuple):
 
     Attributes:
       kv: of the suffixes' tokens, with L (B = n, m = 1).
+      prefixes: of their prefixes, likewise.
       keys: uint32 [n, 2], of the rows' draws.
       first: first token of each response, [n].
     """
 
     kv: KV
+    prefixes: KV
     keys: jax.Array
     first: Drawn
 
@@ -135,7 +137,7 @@ def prefill(
         top_k=top_k,
         nucleus=nucleus,
     )
-    return Prefilled(kv, jax.random.key_data(keys), first)
+    return Prefilled(kv, joined, jax.random.key_data(keys), first)
 
 
 def draw(

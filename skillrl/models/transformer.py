@@ -288,7 +288,7 @@ def forward(
       segments: past keys and values.
       append: cache to write to, for decoding.
       keep: ``[B, M, N]`` int32, the tokens whose hidden states are wanted; None is all.
-        The last layer computes nothing but keys and values for the others.
+        The last layer of a shallow model computes nothing but keys and values for the others.
       remat: ``none``, ``full`` or ``dots``: what the backward pass computes again.
 
     Returns:
@@ -318,6 +318,10 @@ def forward(
             xs = (own, past, None if cache is None else cache[i])
             x, new = layer(x, xs, keep if i == config.num_layers - 1 else None)
             kv.append(new)
+    elif config.num_layers > UNROLL:
+        # All layers alike: taking the last out of the stack would copy the others.
+        x, kv = jax.lax.scan(layer, x, (weights, tuple(pasts), cache), unroll=UNROLL)
+        x = _pick(x, keep)
     else:
         stacked = (weights, tuple(pasts), cache)
         head, last = (jax.tree.map(lambda a, at=at: a[at], stacked) for at in (slice(-1), -1))
