@@ -39,6 +39,13 @@ on_nvidia = pytest.mark.skipif(not NVIDIA, reason="needs an NVIDIA GPU")
 on_tpu = pytest.mark.skipif(not TPU, reason="needs a TPU: this takes minutes in the interpreter")
 
 
+@pytest.fixture(autouse=True)
+def exact_products():
+    """Accelerators round float32 operands of products unless they are told not to."""
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
 def test_attention_over_parts_equals_plain_softmax_attention():
     rng = np.random.default_rng(1)
     q = rng.normal(size=(2, 3, 4, 2, 2, 5)).astype(np.float32)
