@@ -180,7 +180,8 @@ def measure_rollout(
 ) -> None:
     """The rows of decode and prefill."""
     works = [own.random_work(it.sizes, steps=1, **it.prompts, new=new) for new in (SHORT, it.long)]
-    engine = own.make_engine(it.config, works[1], shared=True)
+    at_once = it.prompts["groups"] * it.prompts["members"]
+    engine = own.make_engine(it.config, works[1], shared=True, prefill=at_once)
     partition = it.partition
     policy = partition.join(partition.trained(params), params) if partition else params
     engine.publish(policy, 0)

@@ -106,7 +106,7 @@ def main() -> None:
     config = own.model_config(sizes)
     params = own.random_policy(config)
     work = own.random_work(sizes, **WORK)
-    engine = own.make_engine(config, work, shared=True, rows=ROWS)
+    engine = own.make_engine(config, work, shared=True, rows=ROWS, prefill=4)
     assert engine.slots == SLOTS
     result: dict[str, Any] = {**describe(), "work": WORK, "slots": SLOTS, "rounds": args.rounds}
     version = 0

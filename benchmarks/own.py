@@ -204,16 +204,30 @@ def make_batch(
 
 
 def make_engine(
-    config: ModelConfig, work: Work, *, shared: bool, rows: int | None = None
+    config: ModelConfig,
+    work: Work,
+    *,
+    shared: bool,
+    rows: int | None = None,
+    prefill: int = 8,
 ) -> LocalEngine:
-    """An engine whose grid holds all prompts of a step of the workload, or `rows` rows of them."""
+    """An engine whose grid holds all prompts of a step of the workload, or `rows` rows of them.
+
+    Args:
+      config: sizes.
+      work: tokens.
+      shared: whether a group's prefix is computed once.
+      rows: of the grid.
+      prefill: suffixes of one prefill call.
+    """
     _, groups, members, _ = work.suffix.shape
     prefix, suffix, _ = work.widths(shared=shared)
     columns = members if shared else 1
     rows = rows or groups * members // columns
     cells = rows * columns
-    kept = max(cells, groups)
-    layout = Layout(rows, columns, (prefix,), (suffix,), (suffix,), kept, cells * suffix)
+    layout = Layout(
+        rows, columns, (prefix,), (suffix,), (suffix,), max(cells, groups), prefill * suffix
+    )
     return LocalEngine(config, layout, seed=0, stops=(), mesh=make_mesh())
 
 
