@@ -267,7 +267,7 @@ class RolloutConfig:
     together if prefix and room are in the same bucket, so few wide ones fill an accelerator."""
     bucket_growth: float = option(1.25, above=1)
     prefix_cache: int = option(0, low=0)
-    """Prefixes kept per bucket; 0 keeps twice the grid's rows, at least 32."""
+    """Prefixes kept per bucket; 0 keeps twice the grid's rows, at least its slots and 32."""
     prefill_tokens: int = option(2048, low=1)
     """Suffix tokens that one prefill reads, padding included: several short suffixes, or a chunk of
     a long one. Others decode between two prefills."""

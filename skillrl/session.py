@@ -204,7 +204,7 @@ class Session:
             prefixes,
             tuple(s for s in suffixes if s <= rollout.prefill_tokens) or suffixes[:1],
             self._cache_buckets,
-            rollout.prefix_cache or max(2 * rows, 32),
+            rollout.prefix_cache or max(2 * rows, rows * rollout.members, 32),
             rollout.prefill_tokens,
             rollout.lanes,
         )
