@@ -9,13 +9,14 @@ width 64 (heads of 32), 2 layers, vocabulary 1,024, float32. Each axis leaves th
 - group: members, 1 to 64; steps: 1 to 50; prefix: 0 to 4,000 tokens;
 - layers: 1 to 16; width: 32 to 256 (heads and the feed-forward grow with it).
 
-A point is a process of its own, so that its memory is its own: it makes a policy, answers all
-prompts step by step with this engine (a prefix is computed once), and takes one GRPO step over
-the samples, micro-batches of 8 (or the group). The first round compiles; then the median of
+A point is two processes, so that its memory is its own: each makes a policy, answers all prompts
+step by step with this engine (a prefix is computed once), and takes one GRPO step over the
+samples, micro-batches of 8 (or the group). The first round compiles; then the median of
 `--rounds`, or of as many as fill a second. Reported are new tokens per second of the rollout,
-samples per second of the update, and what each adds at its highest to the resident set before it
-(Linux). Operations per second are beside them, since the axes change the work itself. About 6
-minutes on two cores, most of it compilation. The plot needs matplotlib.
+samples per second of the update, and what each adds at its highest to the resident set before it.
+Memory (Linux, glibc) is the second process's, whose allocator keeps nothing back. Operations per
+second are beside them, since the axes change the work itself. About 7 minutes on two cores, most
+of it compilation. The plot needs matplotlib.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -98,17 +100,19 @@ def measure(point: dict[str, int], rounds: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     def run(name: str, prepare: Callable[[], None], once: Callable[[], object]) -> None:
-        seconds, peak = [], 0.0
-        while len(seconds) <= rounds or sum(seconds[1:]) < ENOUGH:  # the first compiles
+        seconds: list[float] = []
+        # The first compiles.
+        while len(seconds) <= rounds or (rounds > 1 and sum(seconds[1:]) < ENOUGH):
             prepare()
-            gc.collect()
-            before = memory.resident_mib()
-            memory.forget_peak()
             start = time.perf_counter()
             once()
             seconds.append(time.perf_counter() - start)
-            peak = max(peak, memory.peak_mib() - before) if seconds[1:] else 0.0
-        found[name] = {"seconds": seconds[1:], "peak_mib": peak}
+        prepare()
+        gc.collect()
+        before = memory.resident_mib()
+        memory.forget_peak()
+        once()
+        found[name] = {"seconds": seconds[1:], "peak_mib": memory.peak_mib() - before}
 
     engine = own.make_engine(config, tokens, shared=True)
     versions = itertools.count()
@@ -173,25 +177,41 @@ def sweep(axes: list[str], rounds: int, path: Path | None) -> dict[str, Any]:
         "load_before": os.getloadavg()[0],
         "points": [],
     }
-    for axis in axes:
-        for value in AXES[axis]:
-            point = {**BASE, axis: value}
-            row = next((r for r in result["points"] if r["point"] == point), None)
-            if row is None:
-                command = [sys.executable, __file__, f"--rounds={rounds}"]
-                command.append(f"--point={json.dumps(point)}")
-                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-                row = {"point": point, **json.loads(done.stdout.splitlines()[-1])}
-            result["points"].append({**row, "axis": axis, "value": value})
-            print(
-                f"{axis} {value}: {row['tokens_per_s']:,.0f} tokens/s, "
-                f"{row['samples_per_s']:,.1f} samples/s",
-                flush=True,
-            )
-            result["load_after"] = os.getloadavg()[0]
-            if path:
-                path.write_text(json.dumps(result, indent=1) + "\n")
+    with tempfile.TemporaryDirectory() as cache:
+        for axis in axes:
+            for value in AXES[axis]:
+                point = {**BASE, axis: value}
+                row = next((r for r in result["points"] if r["point"] == point), None)
+                if row is None:
+                    row = {"point": point, **both(point, rounds, Path(cache))}
+                result["points"].append({**row, "axis": axis, "value": value})
+                print(
+                    f"{axis} {value}: {row['tokens_per_s']:,.0f} tokens/s, "
+                    f"{row['samples_per_s']:,.1f} samples/s",
+                    flush=True,
+                )
+                result["load_after"] = os.getloadavg()[0]
+                if path:
+                    path.write_text(json.dumps(result, indent=1) + "\n")
     return result
+
+
+def both(point: dict[str, int], rounds: int, cache: Path) -> dict[str, Any]:
+    """Times from a process, memory from another that gives back what it does not use."""
+    compiled = {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    compiled |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    # Else the allocator serves a round from what earlier ones left; but this is slower.
+    frugal = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    answers = []
+    for count, more in ((max(rounds, 2), {}), (1, frugal)):
+        command = [sys.executable, __file__, f"--rounds={count}", f"--point={json.dumps(point)}"]
+        env = {**os.environ, **compiled, **more}
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=env)
+        answers.append(json.loads(done.stdout.splitlines()[-1]))
+    timed, lean = answers
+    for name in ("rollout", "update"):
+        timed[name]["peak_mib"] = lean[name]["peak_mib"]
+    return timed
 
 
 def show(result: dict[str, Any]) -> None:

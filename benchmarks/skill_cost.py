@@ -12,8 +12,8 @@ beside (`flops.py`). Rounds go through all cases in turn; the first warms up; me
 
 `--shape 1.5B` and others are for an accelerator, in bfloat16: 80 samples a group of 150 + 64
 tokens, micro-batches of about 8,192 tokens, and case by case, so that each has the memory to
-itself; each compiles for most of a minute there. `--unshared` says for which prefixes the unshared
-form is measured (default: all). Rows are printed and written as they come. About 2 minutes:
+itself; compilation takes most of the time there. `--unshared` says for which prefixes the unshared
+form is measured (default: all). Rows are printed and written as they come. The shortest run:
 
     python benchmarks/skill_cost.py --shape 1.5B --prefixes 0,1000 --unshared "" --rounds 2
 
