@@ -459,6 +459,11 @@ def check(config: Config) -> None:
             "that samples is not the policy that is trained, so its log-probabilities cannot stand "
             "for that one's. Use rl.old_logprobs=recomputed, or rollout.weights=policy."
         )
+    if rollout.weights == "int8" and config.model.policy == "openai":
+        raise SkillRLError(
+            "rollout.weights is int8, but model.policy is openai: the server's weights are its "
+            "own. Use rollout.weights=policy, or model.policy=local."
+        )
     lora = config.lora
     unknown = [target for target in lora.targets if target not in LORA_TARGETS]
     if unknown or not lora.targets or len(set(lora.targets)) < len(lora.targets):

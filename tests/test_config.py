@@ -187,6 +187,14 @@ def test_values_out_of_bounds(section: str, field: str, value: object, word: str
         ({"rl": {"batch_size": 16, "minibatches": 3}}, ["rl.minibatches is 3", "only 2 groups"]),
         ({"rl": {"group_size": 1}}, ["rl.group_size is 1"]),
         (
+            {
+                "rollout": {"weights": "int8"},
+                "rl": {"old_logprobs": "recomputed"},
+                "model": {"policy": "openai"},
+            },
+            ["rollout.weights is int8", "model.policy is openai", "model.policy=local"],
+        ),
+        (
             {"rollout": {"weights": "int8"}},
             ["rollout.weights is int8", "rl.old_logprobs is sampler", "=recomputed"],
         ),

@@ -31,7 +31,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,10 +56,6 @@ class KV(NamedTuple):
     def width(self) -> int:
         """C, how many tokens there is room for."""
         return self.v.shape[-2]
-
-    def take(self, rows: Any) -> KV:
-        """Those of the B axis that `rows` names; with L."""
-        return KV(jnp.take(self.k, rows, 1), jnp.take(self.v, rows, 1))
 
 
 @jax.tree_util.register_dataclass
