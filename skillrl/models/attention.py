@@ -189,7 +189,8 @@ def xla(q: jax.Array, parts: Parts) -> jax.Array:
             return jnp.moveaxis(x.reshape(b, k_heads, m, g, t, -1), 2, 1)
         return x.reshape(b, m, k_heads, g, t, -1)
 
-    scores, values = [], []
+    # What is as large as the scores stays as it is multiplied; only a row's sums are unfolded.
+    scores, tops = [], []
     for kv, mask in parts:
         shared = kv.k.shape[1] == 1 and m > 1
         s = jnp.einsum(
@@ -198,20 +199,24 @@ def xla(q: jax.Array, parts: Parts) -> jax.Array:
             kv.k,
             preferred_element_type=jnp.float32,
         )
-        seen = dense(mask)[:, :, None, None]
-        scores.append(jnp.where(seen, unfold(s, shared=shared), _MASKED))
-        values.append((kv.v, shared))
-    top = functools.reduce(
-        jnp.maximum, [jax.lax.stop_gradient(s).max(-1, keepdims=True) for s in scores]
-    )
+        seen = dense(mask)[:, :, None, None]  # [B, m, 1, 1, T or 1, C]
+        if seen.shape[1:5] == (1, 1, 1, 1):
+            seen = seen[..., 0, :]  # the same for all that is folded
+        else:
+            seen = fold(jnp.broadcast_to(seen, (b, m, k_heads, g, t, kv.width)), shared=shared)
+        s = jnp.where(seen, s, _MASKED)
+        scores.append(s)
+        tops.append(unfold(jax.lax.stop_gradient(s).max(-1, keepdims=True), shared=shared))
+    top = functools.reduce(jnp.maximum, tops)
     total, mixed = jnp.float32(0.0), jnp.float32(0.0)
-    for s, (v, shared) in zip(scores, values, strict=True):
-        weight = jnp.exp(s - top)
-        total += weight.sum(-1, keepdims=True)
+    for s, (kv, _) in zip(scores, parts, strict=True):
+        shared = kv.k.shape[1] == 1 and m > 1
+        weight = jnp.exp(s - fold(top, shared=shared))
+        total += unfold(weight.sum(-1, keepdims=True), shared=shared)
         out = jnp.einsum(
             "BMKTC,BMKCQ->BMKTQ",
-            fold(weight.astype(v.dtype), shared=shared),
-            v,
+            weight.astype(kv.v.dtype),
+            kv.v,
             preferred_element_type=jnp.float32,
         )
         mixed += unfold(out, shared=shared)

@@ -17,6 +17,7 @@ pure: state and batch in, state and metrics out.
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,11 @@ from skillrl.training.prefix_pool import PrefixPool
 
 LossFn = Callable[[jax.Array, Micro], tuple[jax.Array, dict[str, jax.Array]]]
 """``(logprobs [N, R], rows flattened to N) -> (sum over the rows, metrics)``."""
+
+
+AHEAD = 2
+"""Micro-batches that are handed to the device before it is done with an earlier one: it always
+has the next, while inputs and gradients of a few exist at once and not those of all."""
 
 
 @jax.tree_util.register_dataclass
@@ -234,12 +240,16 @@ def make_updater(
         sums = zeros(state.params)
         kv_sums = pools.zeros(batch.room, batch.width, jnp.float32)
         totals: dict[str, jax.Array] | None = None
+        started: deque[dict[str, jax.Array]] = deque()
         for micro in batch.micros:
             rows, which = put_rows(mesh, micro), micro.prefix
             own = pools.read(kv, which, batch.width)
             sums, kv_grads, metrics = micro_step(state.params, own, frozen, rows, sums)
             kv_sums = pools.add(kv_sums, kv_grads, which)
             totals = metrics if totals is None else combine_metrics(totals, metrics)
+            started.append(metrics)
+            if len(started) > AHEAD:
+                jax.block_until_ready(started.popleft())
         for tokens, lengths, index in grids:
             kv_grads = pools.read(kv_sums, index, tokens.shape[1])
             sums = prefix_backward(state.params, frozen, tokens, lengths, kv_grads, sums)
