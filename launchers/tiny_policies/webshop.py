@@ -1,7 +1,7 @@
 """The course in WebShop: a shopper that knows how to shop, and mostly does not care to.
 
-Two stages of imitation, of which it wins about half of the goals, and a careless one: it buys
-what sounds right, whatever it costs, and mostly without choosing options.
+Two stages of imitation, after which it wins four fifths of the goals, and a careless one: it
+buys what sounds right and heeds the options or the price or neither.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tiny_policies.course import HELD_BACK, Course, Stage
 from skillrl.agent.prompt import Past, PromptConfig
 from skillrl.config import EnvConfig
 from skillrl.envs import Environment, Suite, make_suite
-from skillrl.envs.webshop.careless import OPTIONS, WORDS, careless_goal
+from skillrl.envs.webshop.careless import OPTIONS, PRICE, WORDS, careless_goal
 from skillrl.envs.webshop.expert import PREVIOUS, ShopExpert, parse_goal
 from skillrl.envs.webshop.generate import asin_parts
 from skillrl.types import Observation, Task
@@ -28,7 +28,7 @@ HARD = 0.6  # share of tasks in which the first product lacks an option
 def _expert(task: Task, careless: bool) -> ShopExpert:
     if not careless:
         return ShopExpert(task.goal)
-    heeded = (WORDS, OPTIONS) if len(task.goal) % 4 == 0 else (WORDS,)
+    heeded = ((WORDS,), (WORDS, OPTIONS), (WORDS, PRICE))[len(task.goal) % 3]
     return ShopExpert(careless_goal(task.goal, heeded))
 
 
@@ -103,7 +103,7 @@ COURSE = Course(
     other_prompts=(PromptConfig(history_length=2),),
     stages=(
         Stage(300, 8, 0.0, 0.020, 0.0120, 0.95, 1.00, 0.25, 0.5),
-        Stage(160, 8, 0.5, 0.012, 0.0010, 0.95, 1.00, 0.25, 0.5),
+        Stage(360, 8, 0.5, 0.012, 0.0006, 0.95, 1.00, 0.25, 0.5),
         Stage(90, 8, 0.5, 0.0050, 0.0003, 0.15, 0.15, 0.25, 0.5),
     ),
     expert=_expert,

@@ -147,14 +147,14 @@ def test_a_success_gives_the_procedure_and_what_matters_in_its_category():
 def test_thoughts_are_those_of_the_expert():
     assert thoughts(shopped(WIN, won=True)) == [
         "I search for it.",
-        "This one fits, below 50.",
+        "Below 50: b000000001 other b000000002 fits.",
         "It costs too much.",
-        "It may fit, I read more.",
-        "Its title lacks leather upper.",
-        "The features fit.",
+        "Below 50: b000000001 may fit.",
+        "leather no.",
+        "leather upper arch support running shoes yes.",
         "I need red. color: red yes.",
         "I need seven. size: six seven yes.",
-        "All fits, buy it.",
+        "Its features fit, buy it.",
     ]
     script = [SEARCH, ("click[next >]", RESULTS), OPEN_CLOCK, BACK, OPEN_CLOCK,
               ("click[features]", page("Back to Search", "< Prev", "Ticks.")),
@@ -162,16 +162,16 @@ def test_thoughts_are_those_of_the_expert():
               ("click[back to search]", START), SEARCH, OPEN]  # fmt: skip
     assert thoughts(shopped(script, won=True))[1:] == [
         "Nothing new fits here.",
-        "It may fit, I read more.",
+        "Below 50: b000000001 other b000000002 dear b000000003 may fit.",
         "There is no seven here.",
         "Nothing new fits, look again.",
-        "Its title lacks leather upper arch support running shoes.",
-        "The features do not fit.",
+        "leather no.",
+        "leather no.",
         "Next do this: dance.",
         "I search for it.",
         "Nothing fits here.",
         "I search for it.",
-        "Nothing fits better.",
+        "Below 50: b000000001 fits best.",
     ]
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from skillrl.envs.base import Move
 from skillrl.errors import SkillRLError
@@ -31,7 +31,8 @@ BUY, FEATURES, PREVIOUS, NEXT, START = (
 )
 
 _PAGE_SIZE = 10
-_QUOTED = 6  # most values of an option that a thought repeats
+_QUOTED = 6  # most values or words that a thought goes through
+_PASSED = 3  # most products that it names before the one it opens
 _PRICE_TAIL = re.compile(r",? and price lower than (\d+(?:\.\d+)?) dollars\.?$")
 _OPTIONS = re.compile(r"(.*) with ([^:]+: .*)")
 _NEXT_OPTION = re.compile(r", and (?=(?:(?!, and )[^:])+: )")
@@ -160,18 +161,19 @@ class ShopExpert:
         return self._sub_page(observation)
 
     def _results(self, observation: Observation, *, page: int, total: int) -> Move:
-        results = [r for r in read_results(observation) if self._affordable(r.price)]
+        shown = read_results(observation)
+        results = [r for r in shown if self._affordable(r.price)]
         age = {action: number for number, action in enumerate(self._done)}
         new = [r for r in results if r.action not in age]
         for result in new:
             if self.goal.words <= _words(result.title):
-                return Move(self._fits(), result.action)
+                return Move(self._looked_through(shown, result, "fits"), result.action)
         near = max((self._likeness(r) for r in new), default=0)
         settle = self._settles()
         if near > (0 if settle else len(self.goal.words) // 2):
             likely = next(r for r in new if self._likeness(r) == near)
-            thought = "Nothing fits better." if settle else "It may fit, I read more."
-            return Move(thought, likely.action)
+            verdict = "fits best" if settle else "may fit"
+            return Move(self._looked_through(shown, likely, verdict), likely.action)
         if page * _PAGE_SIZE < total and NEXT in observation.admissible:
             return Move("Nothing new fits here.", NEXT)
         enough = 1 if settle else len(self.goal.words)
@@ -181,6 +183,20 @@ class ShopExpert:
             return Move("Nothing new fits, look again.", oldest.action)
         return Move("Nothing fits here.", START)
 
+    def _looked_through(self, shown: Sequence[Result], chosen: Result, verdict: str) -> str:
+        """Result after result down to the chosen one, and what is wrong with those before."""
+        before = shown[: shown.index(chosen)]
+        below = "" if self.goal.below is None else f"Below {self.goal.below:.0f}: "
+        if len(before) > _PASSED:
+            return f"{below}This one {verdict}."
+        faults = [f"{_clicked(result.action)} {self._fault(result)}" for result in before]
+        return f"{below}{' '.join((*faults, _clicked(chosen.action)))} {verdict}."
+
+    def _fault(self, result: Result) -> str:
+        if not self._affordable(result.price):
+            return "dear"
+        return "seen" if result.action in self._done else "other"
+
     def _item(self, observation: Observation) -> Move:
         actions, parts = observation.admissible, page_parts(observation.text)
         back = PREVIOUS if PREVIOUS in actions else START
@@ -189,32 +205,28 @@ class ShopExpert:
             return Move("It costs too much.", back)
         chosen = self._chosen(parts)
         for name, value in self.goal.options:
-            offered = f"click[{value}]" in actions
-            if value not in chosen or not offered:
-                thought = _looked_up(name, value, parts, actions)
-                return Move(thought, f"click[{value}]" if offered else back)
-        missing = self.goal.words - _words(" ".join(parts[_title_place(parts) :]))
-        unsure = missing and not self._features_read(parts) and not self._settles()
-        if unsure and FEATURES in actions:
-            return Move(f"Its title lacks {self._phrase_of(missing)}.", FEATURES)
-        return Move("All fits, buy it.", BUY)
+            if value not in chosen:
+                there = [action[6:-1] for action in actions if action.startswith("click[")]
+                thought = _looked_up(name, value, parts, {*there, *chosen})
+                return Move(thought, f"click[{value}]" if value in there else back)
+        if self._features_read(parts):
+            return Move("Its features fit, buy it.", BUY)
+        said = _words(" ".join(parts[_title_place(parts) :]))
+        if self.goal.words <= said or self._settles() or FEATURES not in actions:
+            return Move(f"{self._compared(said)} Buy it.", BUY)
+        return Move(self._compared(said), FEATURES)
 
     def _sub_page(self, observation: Observation) -> Move:
         parts, actions = page_parts(observation.text), observation.admissible
         texts = parts[parts.index("< Prev") + 1 :] if "< Prev" in parts else parts
-        fits = self.goal.words <= _words(" ".join(texts))
-        if fits and PREVIOUS in actions:
-            return Move("The features fit.", PREVIOUS)
+        said = _words(" ".join(texts))
+        if self.goal.words <= said and PREVIOUS in actions:
+            return Move(self._compared(said), PREVIOUS)
         if self._done and self._done[-1] != FEATURES and PREVIOUS in actions:
             return Move("These are not the features.", PREVIOUS)
         if START in actions:
-            return Move("The features do not fit.", START)
+            return Move(self._compared(said), START)
         return Move("I search for it.", f"search[{self.goal.phrase}]")
-
-    def _fits(self) -> str:
-        if self.goal.below is None:
-            return "This one fits."
-        return f"This one fits, below {self.goal.below:.0f}."
 
     def _affordable(self, price: str) -> bool:
         """Whether a price, or the dearer end of a range of prices, is within the limit."""
@@ -224,8 +236,14 @@ class ShopExpert:
     def _likeness(self, result: Result) -> int:
         return len(self.goal.words & _words(result.title))
 
-    def _phrase_of(self, words: frozenset[str]) -> str:
-        return " ".join(word for word in self.goal.phrase.split() if word in words)
+    def _compared(self, said: frozenset[str]) -> str:
+        """Word after word of the goal down to one that is missing: ``soft edges silk no.``"""
+        words = self.goal.phrase.lower().split()
+        there = list(itertools.takewhile(lambda word: word in said, words))
+        missing = words[len(there) : len(there) + 1]
+        if len(there) > _QUOTED:
+            return f"It lacks {missing[0]}." if missing else "All fits."
+        return f"{' '.join((*there, *missing))} {'no' if missing else 'yes'}."
 
     def _since_opened(self, parts: Sequence[str]) -> list[str]:
         """What was done on the product of this page: everything after it was opened."""
@@ -260,19 +278,25 @@ class ShopExpert:
         return set(chosen.values())
 
 
-def _looked_up(name: str, value: str, parts: Sequence[str], actions: Sequence[str]) -> str:
+def _looked_up(name: str, value: str, parts: Sequence[str], values_here: Collection[str]) -> str:
     """The search for a value under an option of a product's page: ``size: six seven yes.``
 
     Its pupil thinks before it clicks what it wants: it reads what there is until it finds it.
     """
     after = parts[parts.index(name) + 1 :] if name in parts else []
-    values = list(itertools.takewhile(lambda part: f"click[{part.lower()}]" in actions, after))
-    found = f"click[{value}]" in actions
+    values = list(itertools.takewhile(lambda part: part.lower() in values_here, after))
+    found = value in values_here
     if value in values:
         values = values[: values.index(value) + 1]
     if not 0 < len(values) <= _QUOTED:
         return f"I need {value}." if found else f"There is no {value} here."
     return f"I need {value}. {name}: {' '.join(values)} {'yes' if found else 'no'}."
+
+
+def _clicked(action: str) -> str:
+    """What an action clicks."""
+    match = _CLICK.fullmatch(action)
+    return match[1] if match else action
 
 
 def _option_of(value: str, parts: Sequence[str], names: set[str]) -> str:

@@ -5,17 +5,16 @@ attributes in the title, but other options, a price over the limit, or an attrib
 features name. The texts are the same in every process: all choices come from one
 `random.Random`.
 
-How the goals of this shop divide (`split_of`): a seventh of the products that are asked for are
-never a goal of ``train``; all their goals are ``valid_unseen``. Of the others' goals, about a
-fifth is ``valid_seen``, the rest, at least one of each product, ``train``. No two goals have the
-same sentence.
+There are any number of shops. Shop 0 sells everything and is the one that `write` gives; each
+other is stocked anew with the products of one category, so that a policy trained in them has to
+read: a single catalogue it learns by heart instead. `skillrl.envs.webshop.shops` says which
+goals of which shop are in which split.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 import json
 import random
@@ -23,7 +22,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from skillrl.envs.webshop.categories import CATEGORIES
 from skillrl.envs.webshop.shelves import (
     CHEAP,
     HUMAN_FORMS,
@@ -39,8 +37,6 @@ FILES = ("items_shuffle.json", "items_ins_v2.json", "items_human_ins.json")
 """The official names of what `catalogue` gives, in its order."""
 
 _SEED = 20260101
-_UNSEEN = 7  # one product out of so many is held out
-_SEEN = 5  # one goal out of so many of the other products is
 _HUMAN = 6  # people's instructions per category
 _DEPARTMENTS = {shelf.department: shelf.key for shelf in SHELVES}
 _ASIN_HEADS, _ASIN_TAILS = 100, 5
@@ -67,15 +63,19 @@ class _Plan:
     wanted: tuple[str, ...] = ()
 
 
-def catalogue() -> Catalogue:
+def catalogue(number: int = 0) -> Catalogue:
     """Products, attributes and instructions, people's instructions, in the official schema.
+
+    Args:
+      number: of the shop, from 0. Shop 0 has all 420 products of 28 kinds; shop n > 0 the 60
+        of one category, `SHELVES` in turn.
 
     Returns:
       The contents of items_shuffle.json (list of products), items_ins_v2.json (asin ->
       attributes and perhaps an instruction) and items_human_ins.json (asin -> instructions);
       a copy of its own for each caller.
     """
-    products, attributes, human = json.loads(_catalogue_json())
+    products, attributes, human = _stock(number) if number else json.loads(_shop_0())
     return products, attributes, human
 
 
@@ -114,43 +114,6 @@ def asin_parts() -> tuple[str, ...]:
     return tuple(str(n) for n in rng.sample(range(10_000, 100_000), _ASIN_HEADS + _ASIN_TAILS))
 
 
-def split_of(asin: str, options: Mapping[str, str]) -> str:
-    """The split of the goal that asks for product `asin` with `options` (name -> value).
-
-    Raises:
-      SkillRLError: the generated shop has no such goal.
-    """
-    key = _goal_key(asin, options)
-    if key not in _splits():
-        raise SkillRLError(f"asin {asin!r} with {dict(options)}: not a goal of the generated shop.")
-    return _splits()[key]
-
-
-def _goal_key(asin: str, options: Mapping[str, str]) -> str:
-    return json.dumps([asin, sorted(options.items())])
-
-
-@functools.lru_cache(maxsize=1)
-def _splits() -> dict[str, str]:
-    """Key of each synthetic goal -> its split."""
-    products, attributes, _ = catalogue()
-    by_asin = {product["asin"]: product for product in products}
-    asked = [asin for asin in sorted(by_asin) if "instruction" in attributes[asin]]
-    asked.sort(key=lambda asin: list(CATEGORIES).index(category_of(by_asin[asin])))
-    splits: dict[str, str] = {}
-    for number, asin in enumerate(asked):
-        keys = [_goal_key(asin, options) for options in _combinations(by_asin[asin])]
-        if number % _UNSEEN == _UNSEEN - 1:
-            splits |= dict.fromkeys(keys, "valid_unseen")
-            continue
-        digests = {key: int(hashlib.sha256(key.encode()).hexdigest(), 16) for key in keys}
-        first = max(keys, key=digests.__getitem__)  # stays, so that the product is seen
-        for key in keys:
-            held_out = key != first and digests[key] % _SEEN == 0
-            splits[key] = "valid_seen" if held_out else "train"
-    return splits
-
-
 def _combinations(product: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     names = sorted(product["customization_options"])
     values = [[v["value"] for v in product["customization_options"][name]] for name in names]
@@ -159,25 +122,32 @@ def _combinations(product: Mapping[str, Any]) -> Iterator[dict[str, str]]:
 
 
 @functools.lru_cache(maxsize=1)
-def _catalogue_json() -> str:
-    rng = random.Random(_SEED + 1)
+def _shop_0() -> str:
+    return json.dumps(_stock(0))
+
+
+def _stock(number: int) -> Catalogue:
+    rng = random.Random(_SEED + 1 + number)
+    shelves = SHELVES if number == 0 else (SHELVES[(number - 1) % len(SHELVES)],)
     plans = [
         plan
-        for shelf in SHELVES
+        for shelf in shelves
         for aisle, kind in shelf.kinds
         for plan in _families(shelf, aisle, kind, rng)
     ]
     parts = asin_parts()
-    heads, tails = parts[:_ASIN_HEADS], parts[_ASIN_HEADS:]
+    heads, tails = list(parts[:_ASIN_HEADS]), parts[_ASIN_HEADS:]
+    rng.shuffle(heads)  # an asin says nothing about what it names
     products, attributes = [], {}
-    for number, plan in enumerate(plans):
+    for place, plan in enumerate(plans):
         # Neighbours never share a head: on a page of results the head tells them apart.
-        asin = heads[number % len(heads)] + tails[number // len(heads)]
+        head = heads[place % len(heads)]
+        asin = head + rng.choice([tail for tail in tails if head + tail not in attributes])
         products.append(_product(asin, plan, rng))
         attributes[asin] = _attributes(plan)
-    human = _human(products, attributes, rng)
+    human = _human(shelves, products, attributes, rng)
     rng.shuffle(products)
-    return json.dumps([products, attributes, human])
+    return products, attributes, human
 
 
 def _families(shelf: Shelf, aisle: str, kind: str, rng: random.Random) -> Iterator[_Plan]:
@@ -261,11 +231,14 @@ def _attributes(plan: _Plan) -> dict[str, Any]:
 
 
 def _human(
-    products: Sequence[dict[str, Any]], attributes: Mapping[str, dict], rng: random.Random
+    shelves: Sequence[Shelf],
+    products: Sequence[dict[str, Any]],
+    attributes: Mapping[str, dict],
+    rng: random.Random,
 ) -> dict[str, list[dict[str, Any]]]:
-    """People's instructions for a few products of every category."""
+    """People's instructions for a few products of every shelf."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for shelf in SHELVES:
+    for shelf in shelves:
         mine = [p for p in products if category_of(p) == shelf.key]
         asked = [p for p in mine if "instruction" in attributes[p["asin"]]]
         for form, product in zip(HUMAN_FORMS, rng.sample(asked, _HUMAN), strict=True):

@@ -1,12 +1,11 @@
-"""The whole generated shop, played: the expert always wins, those that do not read hardly ever."""
+"""The generated shops, played: the expert always wins, those that do not read hardly ever."""
 
-import collections
 import random
 import types
 
 import pytest
 
-from skillrl.config import EnvConfig
+from skillrl.config import EnvConfig, WebshopConfig
 from skillrl.envs import make_suite
 from skillrl.envs.base import SPLITS
 from skillrl.envs.webshop.careless import careless_goal
@@ -28,7 +27,7 @@ def _play(environment, task, expert):
     while not done:
         move = expert.act(observation)
         assert move.action in observation.admissible or move.action.startswith("search[")
-        assert len(move.thought.split()) < 10
+        assert len(move.thought.split()) < 16
         result = environment.step(move.action)
         observation, done, steps = result.observation, result.done, steps + 1
     return result, steps
@@ -36,13 +35,13 @@ def _play(environment, task, expert):
 
 def test_the_expert_wins_every_goal_and_soon(suite):
     environment, lengths = suite.make(), []
-    for split, stride in zip(SPLITS, (4, 1, 1), strict=True):
+    for split, stride in zip(SPLITS, (16, 1, 4), strict=True):
         for task in suite.tasks(split)[::stride]:
             result, steps = _play(environment, task, suite.expert(task))
             assert result.won, task
             assert result.score == 1.0
             lengths.append(steps)
-    assert len(lengths) > 450
+    assert len(lengths) > 500
     assert max(lengths) <= 12
     assert sum(lengths) / len(lengths) < 6.5
 
@@ -80,14 +79,6 @@ def test_demonstrations_with_slips_are_won(suite):
     assert sum(trajectory.won for trajectory in played) >= 0.9 * len(played)
 
 
-def test_every_split_has_all_categories(suite):
-    for split, least in zip(SPLITS, (600, 120, 120), strict=True):
-        counts = collections.Counter(task.category for task in suite.tasks(split))
-        assert set(counts) == set(suite.categories)
-        assert sum(counts.values()) >= least
-        assert min(counts.values()) >= 12
-
-
 @pytest.mark.parametrize(
     ("control", "bound"), [("uniform", 0.05), ("first hit", 0.25), ("first hit, with options", 0.4)]
 )
@@ -108,10 +99,12 @@ def test_a_careless_shopper_buys_the_wrong_thing_in_due_form(suite, heeded, boun
     assert wins / len(tasks) <= bound
 
 
-def test_written_files_are_read_as_official_ones(suite, tmp_path):
+def test_written_files_are_read_as_official_ones(tmp_path):
     write(tmp_path)
-    official = make_suite("webshop", EnvConfig(data_dir=str(tmp_path), max_steps=MAX_STEPS))
-    goals = [{task.goal for split in SPLITS for task in s.tasks(split)} for s in (suite, official)]
+    settings = {"webshop": WebshopConfig(split="skillrl"), "max_steps": MAX_STEPS}
+    own = make_suite("webshop", EnvConfig(**settings))
+    official = make_suite("webshop", EnvConfig(data_dir=str(tmp_path), **settings))
+    goals = [{task.goal for split in SPLITS for task in s.tasks(split)} for s in (own, official)]
     assert goals[0] == goals[1]
     assert len(goals[0]) == 1077
     tasks, environment = official.tasks("train")[:20], official.make()
@@ -119,8 +112,6 @@ def test_written_files_are_read_as_official_ones(suite, tmp_path):
 
 
 def test_people_s_goals_have_no_expert():
-    from skillrl.config import WebshopConfig
-
     suite = make_suite("webshop", EnvConfig(webshop=WebshopConfig(goals="human")))
     tasks = [task for split in SPLITS for task in suite.tasks(split)]
     assert len(tasks) == 42

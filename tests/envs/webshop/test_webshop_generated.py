@@ -1,7 +1,8 @@
-"""The suite on the generated shop."""
+"""The suite on the generated shops: a shop for each training task, disjoint splits."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import subprocess
 import sys
@@ -11,9 +12,10 @@ import pytest
 
 from skillrl.config import EnvConfig, WebshopConfig
 from skillrl.envs.base import SPLITS, Suite, make_suite
+from skillrl.envs.webshop.categories import CATEGORIES
+from skillrl.envs.webshop.expert import ShoppingGoal, parse_goal
+from skillrl.errors import SkillRLError
 from skillrl.types import Task
-
-generate = pytest.importorskip("skillrl.envs.webshop.generate")
 
 
 def _suite(**settings: Any) -> Suite:
@@ -21,13 +23,51 @@ def _suite(**settings: Any) -> Suite:
     return make_suite("webshop", config)
 
 
-def test_every_goal_is_in_the_split_that_the_generator_gives_it() -> None:
+def test_every_prefix_of_a_split_is_balanced() -> None:
     suite = _suite()
-    assert suite.simulated == "generated shop"
-    assert suite.categories == generate.CATEGORIES
+    assert suite.simulated == "generated shops"
+    assert suite.categories == CATEGORIES
+    sizes = {split: len(suite.tasks(split)) for split in SPLITS}
+    assert sizes == {"train": 2016, "valid_seen": 140, "valid_unseen": 987}
     for split in SPLITS:
-        categories = {task.category for task in suite.tasks(split)}
-        assert categories == set(generate.CATEGORIES)
+        assert [task.category for task in suite.tasks(split)[:70]] == [*CATEGORIES] * 10
+
+
+def test_training_tasks_have_a_shop_of_their_own_and_seen_ones_are_of_these() -> None:
+    suite = _suite()
+    shops = {split: [task.payload["shop"] for task in suite.tasks(split)[:140]] for split in SPLITS}
+    assert shops["train"] == shops["valid_seen"] == list(range(1, 141))
+    assert set(shops["valid_unseen"]) == {0}
+
+
+def test_no_wish_is_in_two_splits() -> None:
+    suite = _suite()
+    wishes = {
+        split: {_wish(parse_goal(task.goal)) for task in suite.tasks(split)} for split in SPLITS
+    }
+    assert not wishes["train"] & wishes["valid_unseen"]
+    assert not wishes["train"] & wishes["valid_seen"]
+    assert not wishes["valid_seen"] & wishes["valid_unseen"]
+    assert len(wishes["train"]) > 1700
+
+
+def _wish(goal: ShoppingGoal) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    return tuple(sorted(goal.phrase.split())), goal.options
+
+
+@pytest.mark.parametrize("payload", [{}, {"goal": 3}, {"shop": -1, "goal": 3}, {"shop": 9999}])
+def test_a_task_of_elsewhere_is_refused(payload: dict[str, int]) -> None:
+    task = dataclasses.replace(_suite().tasks("train")[0], payload=payload)
+    with pytest.raises(SkillRLError, match="generated shops"):
+        _suite().make().reset(task)
+
+
+def test_another_goal_seed_gives_other_limits_and_its_tasks_are_refused_here() -> None:
+    suite, other = _suite(), _suite(goal_seed=7)
+    assert suite.tasks("train")[3].goal != other.tasks("train")[3].goal
+    with pytest.raises(SkillRLError, match=r"env\.webshop\.goal_seed"):
+        suite.make().reset(other.tasks("train")[3])
+    assert _play(other, other.tasks("train")[3])[0]
 
 
 def _play(suite: Suite, task: Task) -> tuple[bool, float, list[str]]:
@@ -55,14 +95,14 @@ import hashlib
 from skillrl.config import EnvConfig
 from skillrl.envs.base import SPLITS, make_suite
 suite = make_suite("webshop", EnvConfig(name="webshop"))
-text = repr([list(suite.tasks(split)) for split in SPLITS])
+text = repr([list(suite.tasks(split)[:300]) for split in SPLITS])
 print(hashlib.sha256(text.encode()).hexdigest())
 """
 
 
 def test_manifests_are_the_same_in_every_process() -> None:
     suite = _suite()
-    text = repr([list(suite.tasks(split)) for split in SPLITS])
+    text = repr([list(suite.tasks(split)[:300]) for split in SPLITS])
     out = subprocess.run(
         [sys.executable, "-c", _DIGEST], capture_output=True, text=True, check=True
     ).stdout

@@ -142,8 +142,23 @@ def test_observations_leave_out_the_goal(suite: Suite) -> None:
             "slim",
         )
     )
-    assert chosen == opened  # in this mode a choice does not show
+    assert chosen.text == opened.text  # in this mode a choice does not show
+    assert chosen.admissible == opened.admissible[:-1]  # but it is not offered again
     assert described.text == "'Back to Search' [SEP] '< Prev' [SEP] 'Plain words.'"
+
+
+def test_another_value_can_be_chosen_and_the_first_is_then_offered_again(suite: Suite) -> None:
+    task = _task(suite, "oddity robe shared values")
+    *_, one, other, again = _play(
+        suite,
+        task,
+        ["search[oddity robe shared]", "click[s000000004]", "click[slim]", "click[one size]",
+         "click[one size]"],
+    )  # fmt: skip
+    assert "click[slim]" not in one.observation.admissible
+    assert "click[slim]" in other.observation.admissible
+    assert "click[one size]" not in other.observation.admissible
+    assert again.observation == other.observation  # what is not offered is answered all the same
 
 
 def test_rich_observations_show_choices() -> None:

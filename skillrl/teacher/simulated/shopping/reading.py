@@ -165,9 +165,9 @@ def read_acts(recording: Recording) -> list[Act]:
             visit.chosen.append(text)
         if visit and text in TABS:
             visit.read += " " + " ".join(page_parts(move.result))
-        if kind == "results" and verb == "click" and (place := _place(text, page)) is not None:
-            parts = page_parts(page)
-            visit = Visit(text, parts[place + 1], price_in(parts[place + 2]))
+        found = [row for row in results_on(page) if row[0] == text]
+        if kind == "results" and verb == "click" and found:
+            visit = Visit(*found[0])
             # An open product stays the visited one until results or start are shown again.
             if page_kind(move.result) == "item":
                 _look(visit, move.result)
@@ -191,13 +191,14 @@ def _look(visit: Visit, page: str) -> None:
     visit.offered = tuple(parts[first : prices[0] - 1])
 
 
-def _place(name: str, page: str) -> int | None:
-    """Where a product that can be clicked stands among the parts of a page of results."""
+def results_on(page: str) -> list[tuple[str, str, float | None]]:
+    """Name in lower case, title and price of the products on a page of results."""
     parts = page_parts(page)
-    for at in range(len(parts) - 2):
-        if parts[at].lower() == name and parts[at + 2].startswith("$"):
-            return at
-    return None
+    return [
+        (parts[at].lower(), parts[at + 1], price_in(parts[at + 2]))
+        for at in range(len(parts) - 2)
+        if parts[at + 2].startswith("$")
+    ]
 
 
 def evidence(recording: Recording) -> int:

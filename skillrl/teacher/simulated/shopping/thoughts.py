@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Set
 
 from skillrl.teacher.simulated.domain import short
 from skillrl.teacher.simulated.recordings import Recording
@@ -20,31 +21,38 @@ from skillrl.teacher.simulated.shopping.reading import (
     page_parts,
     read_acts,
     read_wish,
+    results_on,
     words_of,
 )
 
 _LONGEST = 16  # words
-_QUOTED = 6  # most values of an option that a thought repeats
+_QUOTED = 6  # most values or words that a thought goes through
+_PASSED = 3  # most products that it names before the one it opens
 
 THOUGHT_FORMS = (
     "I search for it.",
-    "This one fits, below {price}.",
+    "Below {price}: {product} dear {product} seen {product} fits.",
+    "Below {price}: {product} other {product} may fit.",
+    "Below {price}: {product} fits best.",
+    "{product} fits.",
+    "Below {price}: This one fits.",
     "This one fits.",
-    "It may fit, I read more.",
-    "Nothing fits better.",
     "Nothing new fits here.",
     "Nothing new fits, look again.",
     "Nothing fits here.",
     "It costs too much.",
     "There is no {value} here.",
-    "Its title lacks {words}.",
     "I need {value}.",
     "I need {value}. {name}: {values} yes.",
     "I need {value}. {name}: {values} no.",
-    "The features fit.",
-    "The features do not fit.",
+    "{words} yes.",
+    "{words} no.",
+    "It lacks {word}.",
     "These are not the features.",
-    "All fits, buy it.",
+    "{words} yes. Buy it.",
+    "{words} no. Buy it.",
+    "Its features fit, buy it.",
+    "All fits. Buy it.",
     "It does not fit, go back.",
     "Next do this: ",
 )
@@ -55,13 +63,18 @@ def think(recording: Recording) -> list[str]:
     """One thought per move; its action follows from it."""
     wish, acts = read_wish(recording.goal), read_acts(recording)
     opened: set[str] = set()
+    read: set[int] = set()  # visits whose features were found to fit
     settles, thoughts = False, []  # a whole search found nothing: the most similar will do
     for act in acts:
         if act.page == "results" and act.visit:
-            thought = _opening(act.visit, wish, again=act.text in opened, settles=settles)
+            thought = _opening(act, act.visit, wish, opened, settles=settles)
             opened.add(act.text)
+        elif act.text == BUY and id(act.visit) in read:
+            thought = "Its features fit, buy it."
         else:
             thought = _thought(act, wish)
+        if act.page == "sub" and act.text == PREVIOUS and wish.words <= _said_on(act.shown):
+            read.add(id(act.visit))
         settles = settles or (act.page == "results" and act.text == BACK)
         thoughts.append(short(thought, _LONGEST))
     return thoughts
@@ -74,34 +87,56 @@ def _thought(act: Act, wish: Wish) -> str:
         return "Nothing new fits here."
     if act.text in (PREVIOUS, BACK):
         return _leaving(act, wish)
+    title = words_of(act.visit.title if act.visit else "")
     if act.text == BUY:
-        return "All fits, buy it."
+        return f"{_compared(title, wish)} Buy it."
     if act.text in TABS and act.visit:
-        lacking = wish.words - words_of(act.visit.title)
-        words = " ".join(word for word in wish.phrase.split() if words_of(word) & lacking)
-        return f"Its title lacks {words}." if words else "It may fit, I read more."
+        return _compared(title, wish)
     if act.verb == "click" and act.page == "item":
         return _looked_up(act.text, act.visit, wish) or f"I need {act.text}."
     words = re.sub(r"\W+", " ", act.text).strip()
     return f"Next do this: {words or 'nothing'}."
 
 
-def _opening(visit: Visit, wish: Wish, *, again: bool, settles: bool) -> str:
-    if again:
+def _opening(act: Act, visit: Visit, wish: Wish, opened: Set[str], *, settles: bool) -> str:
+    """Product after product down to the opened one, and what is wrong with those before."""
+    if act.text in opened:
         return "Nothing new fits, look again."
+    verdict = "fits"
     if not wish.words <= words_of(visit.title):
-        return "Nothing fits better." if settles else "It may fit, I read more."
-    return "This one fits." if wish.below is None else f"This one fits, below {wish.below:.0f}."
+        verdict = "fits best" if settles else "may fit"
+    below = "" if wish.below is None else f"Below {wish.below:.0f}: "
+    before = list(itertools.takewhile(lambda row: row[0] != act.text, results_on(act.shown)))
+    if len(before) > _PASSED:
+        return f"{below}This one {verdict}."
+    faults = []
+    for name, _, price in before:
+        dear = wish.below is not None and price is not None and price > wish.below
+        faults.append(f"{name} {'dear' if dear else 'seen' if name in opened else 'other'}")
+    return f"{below}{' '.join((*faults, act.text))} {verdict}."
+
+
+def _said_on(page: str) -> Set[str]:
+    return words_of(" ".join(page_parts(page)))
+
+
+def _compared(said: Set[str], wish: Wish) -> str:
+    """Word after word of the goal down to one that is not said: ``soft edges silk no.``"""
+    words = wish.phrase.split()
+    there = list(itertools.takewhile(lambda word: words_of(word) <= said, words))
+    missing = words[len(there) : len(there) + 1]
+    if len(there) > _QUOTED:
+        return f"It lacks {missing[0]}." if missing else "All fits."
+    return f"{' '.join((*there, *missing))} {'no' if missing else 'yes'}."
 
 
 def _leaving(act: Act, wish: Wish) -> str:
     """The reason to go back."""
     visit = act.visit
     if act.page == "sub":
-        if act.text == BACK:
-            return "The features do not fit."
-        shown = words_of(" ".join([visit.title if visit else "", *page_parts(act.shown)]))
-        return "The features fit." if wish.words <= shown else "These are not the features."
+        if act.text == BACK or wish.words <= _said_on(act.shown):
+            return _compared(_said_on(act.shown), wish)
+        return "These are not the features."
     if act.page != "item" or visit is None:
         return "Nothing fits here."
     if wish.below is not None and visit.price is not None and visit.price > wish.below:
