@@ -144,7 +144,9 @@ def main() -> None:
         )
         rows.append([label, n, f"{100 * won / n:.1f}", f"{100 * low:.1f}-{100 * high:.1f}", each])
     gain = difference(*pooled(runs, "rl"), *pooled(runs, "sft"))
-    text = table(rows, ["greedy success % on valid_unseen", "n", "pooled", "95 %", "per seed"])
+    temperature = runs[0]["eval"]["base"]["valid_unseen"]["temperature"]
+    how = f"at temperature {temperature:g}" if temperature else "greedy"
+    text = table(rows, [f"success % on valid_unseen, {how}", "n", "pooled", "95 %", "per seed"])
     text += f"\n\nRL - SFT, 95 % interval: {100 * gain[0]:+.1f} to {100 * gain[1]:+.1f} points"
     text += "\nRL on valid_seen: " + ", ".join(
         f"{100 * run['eval']['rl']['valid_seen']['success']:.1f}" for run in runs
