@@ -25,6 +25,7 @@ from flops import Sizes
 from skillrl.inference.base import Generate, Sampling, generate
 from skillrl.inference.local import Layout, LocalEngine
 from skillrl.models.config import ModelConfig
+from skillrl.models.joined import worth_joining
 from skillrl.models.parameters import axes_tree, specs, unflatten
 from skillrl.models.transformer import Params
 from skillrl.parallel import rules
@@ -225,10 +226,18 @@ def make_engine(
     columns = members if shared else 1
     rows = rows or groups * members // columns
     cells = rows * columns
+    mesh = make_mesh()
     layout = Layout(
-        rows, columns, (prefix,), (suffix,), (suffix,), max(cells, groups), prefill * suffix
+        rows,
+        columns,
+        (prefix,),
+        (suffix,),
+        (suffix,),
+        max(cells, groups),
+        prefill * suffix,
+        join=worth_joining(mesh),
     )
-    return LocalEngine(config, layout, seed=0, stops=(), mesh=make_mesh())
+    return LocalEngine(config, layout, seed=0, stops=(), mesh=mesh)
 
 
 def answer(engine: LocalEngine, work: Work, *, shared: bool) -> np.ndarray:

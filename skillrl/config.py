@@ -121,6 +121,7 @@ class ModelConfig:
     ``cudnn`` on NVIDIA GPUs and ``splash`` on one TPU. Decoding is always by ``xla``."""
     param_dtype: str = option("float32", choices=("bfloat16", "float32"))
     remat: str = option("dots", choices=("none", "full", "dots"))
+    """What a backward pass computes again: nothing, everything, or all but the projections."""
     freeze: tuple[str, ...] = option(())
     """Parameters that are not trained: shell patterns of their paths, such as ``embed/*``."""
     adapter_path: str = option("")

@@ -195,6 +195,7 @@ class Session:
             )
             return RemoteEngine(server, slots=rollout.slots, seed=self.seed)
         from skillrl.inference.local import Layout, LocalEngine
+        from skillrl.models.joined import worth_joining
 
         rows = rollout.slots // (rollout.members * rollout.lanes)
         prefixes, suffixes = self._buckets
@@ -207,6 +208,7 @@ class Session:
             rollout.prefix_cache or max(2 * rows, rows * rollout.members, 32),
             rollout.prefill_tokens,
             rollout.lanes,
+            join=worth_joining(self.mesh),
         )
         stops = tuple(dict.fromkeys((self.tokenizer.im_end_id, self.tokenizer.eos_id)))
         return LocalEngine(self.model, layout, seed=self.seed, stops=stops, mesh=self.mesh)

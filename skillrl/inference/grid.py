@@ -149,20 +149,21 @@ def seat(grid: Grid, found: Prefilled, seats: Seats, *, stops: tuple[int, ...], 
 
     def row(j: jax.Array, grid: Grid) -> Grid:
         a, source = seats.new_row[j], seats.source[j]
-        new = [_layer(found.prefixes, i, source) for i in range(len(grid.prefix))]
         return dataclasses.replace(
             grid,
-            prefix=[_place(kv, x, (a, 0)) for kv, x in zip(grid.prefix, new, strict=True)],
+            prefix=[
+                _place(kv, _row(new, source), (a, 0))
+                for kv, new in zip(grid.prefix, found.prefixes, strict=True)
+            ],
             prefix_lengths=grid.prefix_lengths.at[a].set(seats.prefix_length[j]),
         )
 
     def cell(j: jax.Array, grid: Grid) -> Grid:
         at = (seats.row[j], seats.member[j])
         token, limit = found.first.token[j], grid.ids.shape[-1]
-        own = [_place(kv, _layer(found.kv, i, j), at) for i, kv in enumerate(grid.own)]
         return dataclasses.replace(
             grid,
-            own=own,
+            own=[_place(kv, _row(new, j), at) for kv, new in zip(grid.own, found.kv, strict=True)],
             suffix_lengths=grid.suffix_lengths.at[at].set(seats.length[j]),
             count=grid.count.at[at].set(1),
             token=grid.token.at[at].set(token),
@@ -201,7 +202,7 @@ def decode(
     """Draws a token for every active cell, again and again until `quota` cells have ended.
 
     Args:
-      params: policy, its ``layers`` a list.
+      params: policy, as `models.joined` lays it out.
       grid: as it is; donated.
       held: bool [A, M], cells whose answers the host waits for.
       quota: int32 scalar; stops when so many of them have ended, or none is active.
@@ -264,14 +265,9 @@ def decode(
     return grid, Report(grid.ids, grid.logprobs, grid.count, grid.active, grid.finished)
 
 
-def _layer(kv: KV, layer: int, row: jax.Array) -> KV:
-    """One row of one layer of a KV with L, as B = 1."""
-
-    def take(x: jax.Array) -> jax.Array:
-        sizes = (1, 1, *x.shape[2:])
-        return jax.lax.dynamic_slice(x, (layer, row, *(0,) * (x.ndim - 2)), sizes)[0]
-
-    return KV(take(kv.k), take(kv.v))
+def _row(kv: KV, row: jax.Array) -> KV:
+    """One row of a KV, as B = 1."""
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, row, 1), kv)
 
 
 def _place(into: KV, kv: KV, at: tuple[Any, Any]) -> KV:

@@ -19,7 +19,7 @@ from skillrl.inference import grid as grids
 from skillrl.inference.base import Generate, Generated, Sampling, bucket_of
 from skillrl.inference.sampler import Prefilled, extend, prefill, prefill_prefix
 from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import KV, Params, kv_zeros
+from skillrl.models.transformer import KV, Params, kv_zeros, unstack
 from skillrl.parallel import addresses
 from skillrl.parallel.rules import put_rows
 
@@ -41,6 +41,7 @@ class Layout:
       prefix_cache: prefixes kept per bucket.
       prefill_tokens: padded suffix tokens of one prefill call, at least one row.
       lanes: grids of a bucket.
+      join: whether projections of one input are one matrix (`models.joined`).
     """
 
     rows: int
@@ -51,6 +52,7 @@ class Layout:
     prefix_cache: int
     prefill_tokens: int = 1
     lanes: int = 1
+    join: bool = False
 
     def __post_init__(self) -> None:
         at_once = self.prefill_rows(self.suffix_buckets[0])
@@ -80,10 +82,10 @@ class Prefixes:
     def __init__(self, size: int):
         self.made = 0
         self._size = size
-        self._kept: collections.OrderedDict[tuple[int, ...], KV] = collections.OrderedDict()
+        self._kept: collections.OrderedDict[tuple[int, ...], list[KV]] = collections.OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, ids: tuple[int, ...], make: Callable[[], KV]) -> KV:
+    def get(self, ids: tuple[int, ...], make: Callable[[], list[KV]]) -> list[KV]:
         """That of `ids`; made if it is not there, once however many lanes want it."""
         with self._lock:
             if ids not in self._kept:
@@ -100,8 +102,7 @@ class Policy:
     """What all lanes sample with.
 
     Attributes:
-      params: as published.
-      unrolled: the same, its ``layers`` a list.
+      params: as published, laid out for decoding (`models.joined`).
       config: sizes.
       seed: typed key of the run.
       stops: ids that end a response.
@@ -110,17 +111,16 @@ class Policy:
     """
 
     params: Params
-    unrolled: Params
     config: ModelConfig
     seed: jax.Array
     stops: tuple[int, ...]
     mesh: jax.sharding.Mesh
     prefixes: Mapping[int, Prefixes]
 
-    def prefix(self, ids: tuple[int, ...], width: int) -> KV:
-        """Keys and values of a prefix in its bucket of `width`."""
+    def prefix(self, ids: tuple[int, ...], width: int) -> list[KV]:
+        """Keys and values of a prefix in its bucket of `width`, per layer."""
 
-        def make() -> KV:
+        def make() -> list[KV]:
             tokens = np.zeros(width, np.int32)
             tokens[: len(ids)] = ids
             return prefill_prefix(self.params, tokens, np.int32(len(ids)), config=self.config)
@@ -142,7 +142,8 @@ class Lane:
         self._prefix_of: list[tuple[int, ...] | None] = [None] * shape.rows  # on the device
         self._growing: dict[Cell, Generate] = {}
         self._pending: dict[Cell, Generate] = {}  # in order of arrival
-        self._read: dict[Cell, tuple[int, KV]] = {}  # long suffixes: tokens read, and their KV
+        # Of long suffixes, how many tokens are read, and their KV.
+        self._read: dict[Cell, tuple[int, list[KV]]] = {}
         self._draws = {
             "temperature": np.float32(sampling.temperature),
             "top_p": np.float32(sampling.top_p),
@@ -163,7 +164,7 @@ class Lane:
         for cell in self._growing:
             held[cell] = True
         self._grid, report = grids.decode(
-            self._policy.unrolled,
+            self._policy.params,
             self._grid,
             held,
             np.int32(self._quota()),
@@ -226,7 +227,8 @@ class Lane:
         rungs = self._layout.suffix_buckets
         # A padded chunk may reach beyond the cell's room.
         room = self.shape.suffix + rungs[-1]
-        nothing = (0, kv_zeros(self._policy.config, (1, 1), room))
+        config = self._policy.config
+        nothing = (0, unstack(kv_zeros(config, (1, 1), room), config.num_layers))
         offset, past = self._read.pop(cell, nothing)
         ids = request.suffix_ids[offset : offset + rungs[-1]]
         tokens = np.zeros((1, bucket_of(len(ids), rungs, "suffix")), np.int32)
@@ -245,7 +247,7 @@ class Lane:
         cells: list[Cell],
         tokens: np.ndarray,
         lengths: np.ndarray,
-        past: KV | None = None,
+        past: list[KV] | None = None,
         past_lengths: np.ndarray | None = None,
     ) -> Prefilled:
         policy, rows = self._policy, len(tokens)
@@ -265,7 +267,7 @@ class Lane:
             **self._draws,
         )
 
-    def _prefixes(self, ids: list[tuple[int, ...]], rows: int) -> tuple[KV, ...]:
+    def _prefixes(self, ids: list[tuple[int, ...]], rows: int) -> tuple[list[KV], ...]:
         """Keys and values of prefixes, filled up to `rows`."""
         found = [self._policy.prefix(prefix, self.shape.prefix) for prefix in ids]
         return tuple(found + found[:1] * (rows - len(found)))

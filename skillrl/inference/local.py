@@ -24,7 +24,8 @@ from skillrl.inference import grid as grids
 from skillrl.inference.base import Generate, Generated, Sampling, bucket_of
 from skillrl.inference.lane import Cell, Lane, Layout, Policy, Prefixes
 from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import Params, unstack
+from skillrl.models.joined import lay_out
+from skillrl.models.transformer import Params
 
 __all__ = ["Layout", "LocalEngine"]
 
@@ -99,10 +100,8 @@ class LocalEngine:
         self.abandon()
         self._computed = self.prefixes_computed
         self._seatings.clear()
-        layers = _unstack(params["layers"], self._config.num_layers)
         self._policy = Policy(
-            params=params,
-            unrolled={**params, "layers": layers},
+            params=lay_out(params, dtype=self._config.dtype, join=self._layout.join),
             config=self._config,
             seed=self._seed,
             stops=self._stops,
@@ -191,6 +190,3 @@ class LocalEngine:
         """Lets go of grids that nobody uses, before another is made."""
         for seatings in self._seatings.values():
             seatings[:] = [seating for seating in seatings if seating.held]
-
-
-_unstack = jax.jit(unstack, static_argnums=1)

@@ -4,6 +4,8 @@
 2. `prefill` reads suffixes, each after its prefix, and draws one token for each.
 3. `skillrl.inference.grid` seats them in cells and decodes.
 
+Parameters and keys and values are lists, an entry per layer (`models.joined`).
+
 At a fixed compiled shape a row's result depends on nothing but its own tokens and its key:
 not on its place, its neighbours or how many rows are in use.
 """
@@ -37,14 +39,14 @@ class Prefilled(NamedTuple):
     """What `prefill` found for n suffixes.
 
     Attributes:
-      kv: of the suffixes' tokens, with L (B = n, m = 1).
+      kv: of the suffixes' tokens, a KV (B = n, m = 1) per layer.
       prefixes: of their prefixes, likewise.
       keys: uint32 [n, 2], of the rows' draws.
       first: first token of each response, [n].
     """
 
-    kv: KV
-    prefixes: KV
+    kv: list[KV]
+    prefixes: list[KV]
     keys: jax.Array
     first: Drawn
 
@@ -52,8 +54,8 @@ class Prefilled(NamedTuple):
 @functools.partial(jax.jit, static_argnames=("config",))
 def prefill_prefix(
     params: Params, tokens: jax.Array, length: jax.Array, *, config: ModelConfig
-) -> KV:
-    """KV (B = m = 1) of one right-padded prefix ``tokens [P]``."""
+) -> list[KV]:
+    """KV (B = m = 1) of one right-padded prefix ``tokens [P]``, per layer."""
     width = tokens.shape[0]
     positions = jnp.arange(width)[None, None]
     mask = causal_mask(length[None, None], width)
@@ -63,20 +65,23 @@ def prefill_prefix(
 
 
 @functools.partial(jax.jit, donate_argnames=("past",))
-def extend(past: KV, kv: KV, length: jax.Array) -> KV:
-    """Writes a chunk behind the first `length` tokens of `past` (B = m = 1)."""
+def extend(past: list[KV], kv: list[KV], length: jax.Array) -> list[KV]:
+    """Writes a chunk behind the first `length` tokens of `past` (B = m = 1, per layer)."""
     zero = jnp.int32(0)
     at = jnp.asarray(length, jnp.int32)
-    return KV(
-        jax.lax.dynamic_update_slice(past.k, kv.k, (zero, zero, zero, zero, zero, at)),
-        jax.lax.dynamic_update_slice(past.v, kv.v, (zero, zero, zero, zero, at, zero)),
-    )
+    return [
+        KV(
+            jax.lax.dynamic_update_slice(old.k, new.k, (zero, zero, zero, zero, at)),
+            jax.lax.dynamic_update_slice(old.v, new.v, (zero, zero, zero, at, zero)),
+        )
+        for old, new in zip(past, kv, strict=True)
+    ]
 
 
 @functools.partial(jax.jit, static_argnames=("config", "top_k", "nucleus"))
 def prefill(
     params: Params,
-    prefixes: tuple[KV, ...],
+    prefixes: tuple[list[KV], ...],
     prefix_lengths: jax.Array,
     tokens: jax.Array,
     lengths: jax.Array,
@@ -84,7 +89,7 @@ def prefill(
     seed: jax.Array,
     temperature: jax.Array,
     top_p: jax.Array,
-    past: KV | None = None,
+    past: list[KV] | None = None,
     past_lengths: jax.Array | None = None,
     *,
     config: ModelConfig,
@@ -95,7 +100,7 @@ def prefill(
 
     Args:
       params: policy.
-      prefixes: KV of each row's prefix (B = m = 1).
+      prefixes: KV of each row's prefix (B = m = 1), per layer.
       prefix_lengths: ``[n]`` int32 true lengths.
       tokens: ``[n, S]`` int32 right-padded.
       lengths: ``[n]`` int32; 0 marks an empty row.
@@ -103,7 +108,7 @@ def prefill(
       seed: typed PRNG key of the run.
       temperature: scalar; 0 is greedy.
       top_p: scalar, used if `nucleus`.
-      past: KV (B = n, m = 1) of the suffixes' chunks before this one, if any.
+      past: KV (B = n, m = 1, per layer) of the suffixes' chunks before this one, if any.
       past_lengths: ``[n]`` int32 tokens of `past` that exist.
       config: sizes.
       top_k: keep that many tokens; 0 keeps all.
@@ -111,11 +116,11 @@ def prefill(
     """
     n, s = tokens.shape
     starts = prefix_lengths
-    joined = KV(*(jnp.concatenate(parts, 1) for parts in zip(*prefixes, strict=True)))
-    segments = [Segment(joined, (jnp.arange(joined.width) < starts[:, None])[:, None])]
+    joined = jax.tree.map(lambda *rows: jnp.concatenate(rows), *prefixes)
+    segments = [Segment(joined, (jnp.arange(joined[0].width) < starts[:, None])[:, None])]
     if past is not None:
         before = jnp.asarray(past_lengths)
-        segments.append(Segment(past, (jnp.arange(past.width) < before[:, None])[:, None]))
+        segments.append(Segment(past, (jnp.arange(past[0].width) < before[:, None])[:, None]))
         starts = starts + before
     hidden, kv = forward(
         params,

@@ -19,17 +19,19 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from skillrl.models.attention import KV, InOrder, Mask, attend, dense, in_order
 from skillrl.models.config import ModelConfig
+from skillrl.models.joined import Joined
 
 Params = dict
 REMAT_POLICIES = {
     "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "dots": jax.checkpoint_policies.save_only_these_names("projection"),
 }
 UNROLL = 4
-"""Layers per iteration of the scan over layers: shallow models have no loop at all."""
+"""Models of up to so many layers, and one, have no loop over them."""
 
 
 def kv_zeros(config: ModelConfig, rows: tuple[int, int], width: int) -> KV:
@@ -126,11 +128,13 @@ class Projection(nn.Module):
             outputs = "".join(axis for axis in axes if axis not in given)
             a: Any = self.get_variable("params", "lora_a")
             b: Any = self.get_variable("params", "lora_b")
-            low = jnp.einsum(f"{given},{inputs}R->BMTR", x, a.astype(x.dtype))
+            # Of two products of the same `x` XLA would make one, and copy both matrices for it.
+            low = jax.lax.optimization_barrier(x)
+            low = jnp.einsum(f"{given},{inputs}R->BMTR", low, a.astype(x.dtype))
             y += jnp.einsum(f"BMTR,R{outputs}->{made}", low, b.astype(x.dtype))
         if self.bias_shape is not None:
             y += self.param("bias", nn.initializers.zeros, self.bias_shape).astype(x.dtype)
-        return y
+        return checkpoint_name(y, "projection")
 
 
 class Attention(nn.Module):
@@ -156,8 +160,14 @@ class Attention(nn.Module):
             bias = (heads, width) if c.qkv_bias else None
             return Projection("BMTD,DHQ->BMTHQ", (d, heads, width), bias, name=name)(x)
 
-        k, v = project("key", k_heads, x), project("value", k_heads, x)
-        q = project("query", h, _pick(x, keep))
+        joined = self.has_variable("params", "query_key_value")
+        if joined:
+            shapes = tuple((heads, width) for heads in (h, k_heads, k_heads))
+            q, k, v = Joined(shapes, name="query_key_value")(x)
+            q = _pick(q, keep)
+        else:
+            k, v = project("key", k_heads, x), project("value", k_heads, x)
+            q = project("query", h, _pick(x, keep))
         if c.qk_norm:
             q = RMSNorm(c.rms_norm_eps, name="query_norm")(q)
             k = RMSNorm(c.rms_norm_eps, name="key_norm")(k)
@@ -175,6 +185,8 @@ class Attention(nn.Module):
         parts.append((own, mask))
         y = attend(q.reshape(b, m, t, k_heads, h // k_heads, width), parts, name=c.attention)
         y = y.reshape(b, m, t, h, width)
+        if joined:
+            return Joined(((d,),), inputs=2, name="output")(y)[0], own
         return Projection("BMTHQ,HQD->BMTD", (h, width, d), name="output")(y), own
 
 
@@ -199,6 +211,9 @@ class MLP(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """``[B, M, T, D]`` -> ``[B, M, T, D]``."""
         d, f = self.config.hidden_size, self.config.intermediate_size
+        if self.has_variable("params", "gate_up"):
+            gate, up = Joined(((f,), (f,)), name="gate_up")(x)
+            return Joined(((d,),), name="down")(nn.silu(gate) * up)[0]
         gate = Projection("BMTD,DF->BMTF", (d, f), name="gate")(x)
         up = Projection("BMTD,DF->BMTF", (d, f), name="up")(x)
         return Projection("BMTF,FD->BMTD", (f, d), name="down")(nn.silu(gate) * up)
@@ -253,8 +268,10 @@ class Transformer(nn.Module):
 
 
 def _pick(x: jax.Array, keep: jax.Array | None) -> jax.Array:
-    """``x [B, M, T, X]`` at the tokens ``keep [B, M, N]``; all of them if None."""
-    return x if keep is None else jnp.take_along_axis(x, keep[..., None], 2)
+    """``x [B, M, T, ...]`` at the tokens ``keep [B, M, N]``; all of them if None."""
+    if keep is None:
+        return x
+    return jnp.take_along_axis(x, keep.reshape(*keep.shape, *(1,) * (x.ndim - 3)), 2)
 
 
 def init(key: jax.Array, config: ModelConfig) -> Params:
@@ -289,7 +306,8 @@ def forward(
       append: cache to write to, for decoding.
       keep: ``[B, M, N]`` int32, the tokens whose hidden states are wanted; None is all.
         The last layer of a shallow model computes nothing but keys and values for the others.
-      remat: ``none``, ``full`` or ``dots``: what the backward pass computes again.
+      remat: what the backward pass computes again: ``none`` nothing, ``full`` all of a layer,
+        ``dots`` what lies between the results of its projections, which are kept.
 
     Returns:
       Final hidden states ``[B, M, T or N, D]``; KV of the T tokens, or the updated cache.
@@ -319,8 +337,9 @@ def forward(
             x, new = layer(x, xs, keep if i == config.num_layers - 1 else None)
             kv.append(new)
     elif config.num_layers > UNROLL:
-        # All layers alike: taking the last out of the stack would copy the others.
-        x, kv = jax.lax.scan(layer, x, (weights, tuple(pasts), cache), unroll=UNROLL)
+        # All layers alike: taking the last out of the stack would copy the others, and so would
+        # several in a turn of the loop, whose results would have to be put together.
+        x, kv = jax.lax.scan(layer, x, (weights, tuple(pasts), cache))
         x = _pick(x, keep)
     else:
         stacked = (weights, tuple(pasts), cache)

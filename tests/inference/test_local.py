@@ -27,11 +27,29 @@ SAMPLING = Sampling(max_tokens=LIMIT)
 
 
 def make_engine(
-    config, params, mesh, *, rows=3, members=1, cache=4, seed=SEED, prefill=18, lanes=1
+    config,
+    params,
+    mesh,
+    *,
+    rows=3,
+    members=1,
+    cache=4,
+    seed=SEED,
+    prefill=18,
+    lanes=1,
+    join=False,
 ):
     suffix_buckets = SUFFIX_BUCKETS if members == 1 else SUFFIX_BUCKETS[-1:]  # compiles less
     layout = Layout(
-        rows, members, PREFIX_BUCKETS, suffix_buckets, SUFFIX_BUCKETS[-1:], cache, prefill, lanes
+        rows,
+        members,
+        PREFIX_BUCKETS,
+        suffix_buckets,
+        SUFFIX_BUCKETS[-1:],
+        cache,
+        prefill,
+        lanes,
+        join,
     )
     engine = LocalEngine(config, layout, seed=seed, stops=STOPS, mesh=mesh)
     engine.publish(params, 0)
@@ -43,11 +61,17 @@ def engine(tiny_config, tiny_params, one_device):
     return make_engine(tiny_config, tiny_params, one_device)
 
 
-@pytest.fixture(scope="module", params=[(3, 1), (2, 3)], ids=["members=1", "members=3"])
+@pytest.fixture(
+    scope="module",
+    params=[(3, 1, False), (2, 3, False), (2, 3, True)],
+    ids=["members=1", "members=3", "joined"],
+)
 def placed(request, tiny_config, tiny_params, one_device):
-    """An engine of either layout, and its answers to all requests in their given order."""
-    rows, members = request.param
-    engine = make_engine(tiny_config, tiny_params, one_device, rows=rows, members=members)
+    """An engine of each layout, and its answers to all requests in their given order."""
+    rows, members, join = request.param
+    engine = make_engine(
+        tiny_config, tiny_params, one_device, rows=rows, members=members, join=join
+    )
     return engine, serve(engine, REQUESTS, SAMPLING)
 
 

@@ -1,0 +1,92 @@
+"""Weights laid out for sampling compute what the policy computes."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from skillrl.models import lora
+from skillrl.models.joined import Joined, lay_out, worth_joining
+from skillrl.models.lora import Lora
+from skillrl.models.parameters import flatten, unflatten
+from skillrl.models.quantised import quantise
+from skillrl.models.transformer import causal_mask, forward
+from skillrl.parallel.mesh import make_mesh
+from tests.conftest import spread_params
+
+ADAPTED = {
+    "every projection": tuple(lora.TARGETS),
+    "some of a group": ("k_proj", "up_proj", "o_proj"),
+}
+
+
+def with_adapter(params, config, targets):
+    shape = Lora(3, 6.0, targets)
+    random = np.random.default_rng(5)
+    leaves = {
+        path: jnp.asarray(0.3 * random.normal(size=spec.shape), jnp.float32)
+        for path, spec in lora.specs(config, shape).items()
+    }
+    return lora.join(unflatten(leaves), params, shape)
+
+
+def run(params, config, keep):
+    tokens = np.random.default_rng(0).integers(0, config.vocab_size, (2, 2, 7))
+    positions = jnp.broadcast_to(jnp.arange(7), tokens.shape)
+    mask = causal_mask(jnp.array([[7, 4], [5, 7]]), 7)
+    hidden, kv = forward(params, tokens, positions, config=config, mask=mask, keep=keep)
+    if isinstance(kv, list):
+        kv = jax.tree.map(lambda *layers: jnp.stack(layers), *kv)
+    return hidden, kv
+
+
+@pytest.mark.parametrize("weights", ["plain", *ADAPTED, "int8", "int8 and every projection"])
+@pytest.mark.parametrize("family", ["qwen2", "qwen3"])
+@pytest.mark.parametrize("join", [False, True], ids=["apart", "joined"])
+def test_a_pass_is_the_same(tiny_config, family, weights, join):
+    config = dataclasses.replace(tiny_config, model_type=family, num_heads=4, num_kv_heads=2)
+    params = spread_params(config, seed=2)
+    for name, targets in ADAPTED.items():
+        if weights.endswith(name):
+            params = with_adapter(params, config, targets)
+    if weights.startswith("int8"):
+        params = quantise(params)
+    laid = lay_out(params, dtype="float32", join=join)
+    for keep in (None, jnp.array([[[6], [3]], [[4], [6]]])):
+        expected, found = run(params, config, keep), run(laid, config, keep)
+        for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+            np.testing.assert_allclose(a, b, atol=2e-5, rtol=2e-5)
+
+
+def test_matrices_side_by_side_by_hand():
+    """Inputs (1, 2): gate [1, 0 | 0, 1], up [1; 1] with an adapter A = [1; 0], B = [10]."""
+    x = jnp.array([[[[1.0, 2.0]]]])
+    leaves = {
+        "kernel": jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]),
+        "lora_a": jnp.array([[1.0], [0.0]]),
+        "lora_b": jnp.array([[0.0, 0.0, 10.0]]),
+        "bias": jnp.array([0.0, 0.5, 0.0]),
+    }
+    gate, up = Joined(((2,), (1,))).apply({"params": leaves}, x)
+    assert gate.tolist() == [[[[1.0, 2.5]]]]
+    assert up.tolist() == [[[[13.0]]]]
+
+
+def test_joined_weights_are_kept_in_the_dtype_of_activations(tiny_config, tiny_params):
+    params = with_adapter(tiny_params, tiny_config, ADAPTED["every projection"])
+    for given, kernel in ((params, jnp.bfloat16), (quantise(params), jnp.int8)):
+        layer = lay_out(given, dtype="bfloat16", join=True)["layers"][0]
+        assert set(layer["attention"]) == {"query_key_value", "output"}
+        assert set(layer["mlp"]) == {"gate_up", "down"}
+        group = layer["attention"]["query_key_value"]
+        assert group["kernel"].shape == (16, (2 + 1 + 1) * 8)
+        assert group["kernel"].dtype == kernel
+        assert group["lora_a"].shape == (16, 9)
+        assert group["lora_a"].dtype == group["lora_b"].dtype == jnp.bfloat16
+    assert flatten(params)["layers", "mlp", "gate", "kernel"].dtype == jnp.float32  # it stays
+
+
+def test_a_cpu_leaves_them_apart():
+    assert not worth_joining(make_mesh(devices=jax.devices()[:1]))
