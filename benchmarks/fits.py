@@ -45,7 +45,7 @@ def decode(it: Subject) -> dict[str, float]:
     scores = cells * sizes.heads * suffix * (prefix + suffix) * 4
     return {
         "weights": size(weights(it)),
-        "all layers but the last once more": layers_but_last(it),
+        "layers, laid out for sampling": size(weights(it)["layers"]),
         "prefixes, and as the grid reads them": 2 * groups * prefix * sizes.kv_bytes(width),
         "suffixes and responses": 2 * cells * (suffix + it.long) * sizes.kv_bytes(width),
         "a layer of all suffixes": cells * suffix * 3 * sizes.ffn * width + 3 * scores,
@@ -101,7 +101,6 @@ def step(it: Subject, micro: int, remat: str) -> dict[str, float]:
         residuals(row_gradient, trained, line),
         residuals(prefix_gradient, trained),
     )
-    stack = layers_but_last(it)
     tokens = max(micro * (suffix + new), count * prefix)
     keys = max(micro * (suffix + new) * (prefix + suffix + new), count * prefix * prefix)
     numbers = sum(math.prod(x.shape) for x in jax.tree.leaves(trained))
@@ -111,8 +110,7 @@ def step(it: Subject, micro: int, remat: str) -> dict[str, float]:
         "moments": 8 * numbers,
         "gradients, twice, and float32 copies": 2 * size(trained) + 8 * numbers,
         "keys and values, their gradients": 3 * size(kv),
-        # Of the weights the scan keeps all layers but the last as arrays of their own.
-        "kept for the backward pass": max(of_rows, of_prefixes, stack),
+        "kept for the backward pass": max(of_rows, of_prefixes),
         "a layer once more": tokens * 6 * sizes.ffn * jnp.dtype(config.dtype).itemsize,
         "its attention": 5 * sizes.heads * keys * 4,
         "scores over the vocabulary": 3 * 1024 * sizes.vocab * 4,
@@ -125,11 +123,6 @@ def weights(it: Subject) -> Any:
     dtype = jnp.dtype(it.config.dtype)
     table = specs(it.config)
     return unflatten({p: jax.ShapeDtypeStruct(s.shape, dtype) for p, s in table.items()})
-
-
-def layers_but_last(it: Subject) -> float:
-    """`transformer.forward` scans over all layers but the last, cut out of the stack."""
-    return size(weights(it)["layers"]) * (1 - 1 / it.sizes.layers)
 
 
 def size(tree: Any) -> float:

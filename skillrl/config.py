@@ -119,6 +119,9 @@ class ModelConfig:
     attention: str = option("xla", choices=("xla", "cudnn", "splash"), harmless=True)
     """What computes attention over many tokens: ``xla`` on any device, or a fused kernel,
     ``cudnn`` on NVIDIA GPUs and ``splash`` on one TPU. Decoding is always by ``xla``."""
+    scan_layers: bool = option(True, harmless=True)
+    """Whether training loops over the layers of a deep model, which compiles in seconds. Written
+    out one by one they move less memory, but take half a minute for each program."""
     param_dtype: str = option("float32", choices=("bfloat16", "float32"))
     remat: str = option("dots", choices=("none", "full", "dots"))
     """What a backward pass computes again: nothing, everything, or all but the projections."""
@@ -499,8 +502,8 @@ def public_dict(config: Config) -> dict[str, Any]:
 def diff(old: Config, new: Config) -> list[str]:
     """What may not change between the sessions of one run, one line per changed field.
 
-    Devices (mesh and model.attention), logging and environment threads may change, and
-    rl.training_epochs may grow. API keys are not compared.
+    Devices (mesh, model.attention and model.scan_layers), logging and environment threads may
+    change, and rl.training_epochs may grow. API keys are not compared.
     """
     lines = []
     for path, spec, before, after in _strict.pairs(old, new):

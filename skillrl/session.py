@@ -106,7 +106,12 @@ class Session:
                 rl.max_response_length,
             )
         settings = self.config.model
-        model = dataclasses.replace(model, dtype=settings.dtype, attention=settings.attention)
+        model = dataclasses.replace(
+            model,
+            dtype=settings.dtype,
+            attention=settings.attention,
+            scan_layers=settings.scan_layers,
+        )
         check_attention(model, self.mesh)
         return model
 

@@ -24,6 +24,7 @@ class ModelConfig:
       max_positions: longest sequence that the checkpoint was made for.
       dtype: of activations; norms, softmax, logits and log-probs are always float32.
       attention: name of an implementation in `models.attention`.
+      scan_layers: whether passes over stacked layers loop over them, where there are many.
     """
 
     model_type: str = "qwen2"
@@ -40,6 +41,7 @@ class ModelConfig:
     max_positions: int = 32768
     dtype: str = "float32"
     attention: str = "xla"
+    scan_layers: bool = True
 
     @property
     def qkv_bias(self) -> bool:

@@ -31,7 +31,7 @@ REMAT_POLICIES = {
     "dots": jax.checkpoint_policies.save_only_these_names("projection"),
 }
 UNROLL = 4
-"""Models of up to so many layers, and one, have no loop over them."""
+"""Models of up to so many layers have no loop over them."""
 
 
 def kv_zeros(config: ModelConfig, rows: tuple[int, int], width: int) -> KV:
@@ -321,29 +321,40 @@ def forward(
         out: Any = block.apply({"params": weights}, x, positions, mask, parts, own, keep)
         return out
 
-    if remat != "none":
-        layer = jax.checkpoint(layer, prevent_cse=False, policy=REMAT_POLICIES[remat])
     weights, pasts = params["layers"], [s.kv for s in segments]
     cache = None if append is None else append.kv
+    stacked = not isinstance(weights, list)
+    loop = stacked and (config.scan_layers or config.num_layers <= UNROLL)
+    if remat != "none":
+        # Without a loop the compiler would see that a layer is computed again, and keep it.
+        layer = jax.checkpoint(layer, prevent_cse=not loop, policy=REMAT_POLICIES[remat])
     x = jnp.take(params["embed"]["embedding"], tokens, axis=0)
     if "scale" in params["embed"]:
         x = x * jnp.take(params["embed"]["scale"], tokens)[..., None]
     x = x.astype(config.dtype)
-    if isinstance(weights, list):
+    if not loop:
+        inputs = (weights, tuple(pasts), cache)
+        if stacked:
+            one_by_one = unstack(inputs, config.num_layers)
+        else:
+            one_by_one = [
+                (own, tuple(kv[i] for kv in pasts), None if cache is None else cache[i])
+                for i, own in enumerate(weights)
+            ]
         kv: Any = []
-        for i, own in enumerate(weights):
-            past = tuple(kv[i] for kv in pasts)
-            xs = (own, past, None if cache is None else cache[i])
+        for i, xs in enumerate(one_by_one):
             x, new = layer(x, xs, keep if i == config.num_layers - 1 else None)
             kv.append(new)
+        if stacked:
+            kv = jax.tree.map(lambda *layers: jnp.stack(layers), *kv)
     elif config.num_layers > UNROLL:
         # All layers alike: taking the last out of the stack would copy the others, and so would
         # several in a turn of the loop, whose results would have to be put together.
         x, kv = jax.lax.scan(layer, x, (weights, tuple(pasts), cache))
         x = _pick(x, keep)
     else:
-        stacked = (weights, tuple(pasts), cache)
-        head, last = (jax.tree.map(lambda a, at=at: a[at], stacked) for at in (slice(-1), -1))
+        inputs = (weights, tuple(pasts), cache)
+        head, last = (jax.tree.map(lambda a, at=at: a[at], inputs) for at in (slice(-1), -1))
         x, kv = jax.lax.scan(layer, x, head, unroll=UNROLL)
         x, kv_last = layer(x, last, keep)
         kv = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), kv, kv_last)

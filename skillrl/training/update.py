@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -70,12 +70,15 @@ class Updater:
         parameters are those of a whole policy, with or without an adapter.
       init: ``(trained) -> TrainState`` with a fresh optimiser; the parameters are copied.
       abstract_state: shapes, dtypes and shardings of a TrainState, to restore one.
+      programs: the jitted functions that the others consist of, by name, to look at what they
+        are compiled to.
     """
 
     update: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
     score: Callable[[Params, Minibatch], list[jax.Array]]
     init: Callable[[Params], TrainState]
     abstract_state: TrainState
+    programs: Mapping[str, Any]
 
 
 def prefix_kv(
@@ -263,7 +266,14 @@ def make_updater(
             for m in batch.micros
         ]
 
-    return Updater(update, score, init, abstract_state)
+    programs = {
+        "prefix_forward": prefix_forward,
+        "micro_step": micro_step,
+        "prefix_backward": prefix_backward,
+        "apply": apply,
+        "score_rows": score_rows,
+    }
+    return Updater(update, score, init, abstract_state, programs)
 
 
 def with_reference(batch: Minibatch, ref: list[jax.Array]) -> Minibatch:

@@ -20,6 +20,7 @@ from skillrl.models.transformer import (
     rotary,
     token_logprobs,
     unembed,
+    unstack,
 )
 from tests.conftest import spread_params
 
@@ -186,6 +187,47 @@ def test_remat_changes_no_gradient(tiny_config, tiny_params):
         jax.tree.map(
             functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), other, plain
         )
+
+
+@pytest.mark.parametrize("scan_layers", [True, False])
+def test_deep_models_compute_the_same_whether_or_not_they_loop(tiny_config, scan_layers):
+    config = dataclasses.replace(tiny_config, num_layers=6, scan_layers=scan_layers)
+    params = spread_params(config, seed=4)
+    tokens = np.random.default_rng(2).integers(0, 64, (2, M, S))
+    positions = jnp.broadcast_to(jnp.arange(S), tokens.shape)
+    mask, keep = causal_mask(SUFFIXES, S), SUFFIXES[..., None] - 1
+    run = functools.partial(forward, config=config, mask=mask)
+    # The reference is a list of layers, one at a time.
+    listed = {**params, "layers": unstack(params["layers"], 6)}
+    expected, layers = run(listed, tokens, positions)
+    found, kv = run(params, tokens, positions)
+    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(kv.k, jnp.stack([layer.k for layer in layers]), atol=1e-5)
+    some, _ = run(params, tokens, positions, keep=keep)
+    picked = np.take_along_axis(np.asarray(expected), keep[..., None], 2)
+    np.testing.assert_allclose(some, picked, atol=1e-5, rtol=1e-5)
+    looped = dataclasses.replace(config, scan_layers=True)
+    plain = gradient(params, tokens, SUFFIXES, config=looped, remat="none")
+    other = gradient(params, tokens, SUFFIXES, config=config, remat="dots")
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-3 * float(jnp.abs(a).max()))
+
+
+@pytest.mark.parametrize(("remat", "kept"), [("none", None), ("dots", 2), ("full", 0)])
+def test_what_a_layer_keeps_for_its_backward_pass(tiny_config, remat, kept):
+    """Of what is as wide as the feed-forward, `dots` keeps gate and up, `full` nothing."""
+    config = dataclasses.replace(tiny_config, num_layers=6)
+    params = spread_params(config, seed=4)
+    tokens = np.random.default_rng(2).integers(0, 64, (2, M, S))
+    positions = jnp.broadcast_to(jnp.arange(S), tokens.shape)
+    mask = causal_mask(SUFFIXES, S)
+
+    def run(params):
+        return forward(params, tokens, positions, config=config, mask=mask, remat=remat)[0]
+
+    residuals = jax.tree.leaves(jax.eval_shape(lambda params: jax.vjp(run, params)[1], params))
+    wide = [x.shape for x in residuals if x.shape == (6, *tokens.shape, config.intermediate_size)]
+    assert len(wide) > 2 if kept is None else len(wide) == kept
 
 
 def test_gradients_are_finite_with_fully_padded_rows(tiny_config, tiny_params):

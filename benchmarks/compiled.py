@@ -1,0 +1,325 @@
+"""What XLA makes of decoding, prefill and the GRPO step for an accelerator that is not at hand.
+
+    python benchmarks/compiled.py [--device h100] [--shapes 7B,1.5B,0.5B] [--json PATH]
+    python benchmarks/compiled.py --device v5p:2x2x1 --mesh 1,4,1 --attention xla
+
+Compiles the programs of `accelerator.py`, same shapes, without running them: for an H100 with
+JAX's CUDA wheels (``pip install "jax[cuda12]"``), for TPUs with ``pip install libtpu``, both on
+any x86-64 Linux. Printed are, per program, seconds of compilation, device memory (what is handed
+in and working memory), and for an H100 what its kernels do (`hlo.py`):
+
+- kernels, and the gigabytes that they read and write; of these, how many by kernels that compute
+  nothing (copies, slices, concatenations);
+- the least time that these kernels can take: each as long as its bytes at 3.35 TB/s or its
+  operations at 989 TFLOP/s take, whichever is more;
+- that of the task (`flops.py`: nothing twice, no copies), and the quotient: the share of the bound
+  which the compiled program can reach at most. It is no measurement. A kernel also has to start
+  and reaches neither peak; on the other hand what is small stays in the cache.
+
+A decode program is one turn of its loop. No kernel is tried out, as it would be with the card at
+hand, so the products of matrices are XLA's first choice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # they need a driver
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+import hlo  # noqa: E402
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+import own  # noqa: E402
+from accelerator import LONG, PROMPTS, RANKS, SAMPLES, SHORT  # noqa: E402
+from flops import (  # noqa: E402
+    SHAPES,
+    Sizes,
+    decode_bytes,
+    decode_flops,
+    prefill_flops,
+    useful_step_flops,
+)
+from hardware import PEAKS  # noqa: E402
+from jax.experimental import topologies  # noqa: E402
+
+from skillrl.console import table  # noqa: E402
+from skillrl.inference import grid as grids  # noqa: E402
+from skillrl.inference import sampler  # noqa: E402
+from skillrl.models.config import ModelConfig  # noqa: E402
+from skillrl.models.joined import lay_out, worth_joining  # noqa: E402
+from skillrl.models.lora import Lora  # noqa: E402
+from skillrl.models.parameters import axes_tree, specs, unflatten  # noqa: E402
+from skillrl.models.transformer import kv_zeros, unstack  # noqa: E402
+from skillrl.parallel import rules  # noqa: E402
+from skillrl.parallel.mesh import make_mesh  # noqa: E402
+from skillrl.training.batch import Micro  # noqa: E402
+from skillrl.training.partition import Partition, adapter  # noqa: E402
+
+H100 = """
+platform_name: "CUDA"
+device_description_str: "NVIDIA H100 80GB HBM3"
+dnn_version_info { major: 9 minor: 10 }
+runtime_version { major: 12 minor: 9 }
+gpu_device_info {
+  cuda_compute_capability { major: 9 }
+  core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98
+  memory_bandwidth: 3352320000000 device_memory_size: 84929347584 l2_cache_size: 52428800
+  threads_per_warp: 32 threads_per_block_limit: 1024 threads_per_core_limit: 2048
+  shared_memory_per_block: 49152 shared_memory_per_block_optin: 232448
+  shared_memory_per_core: 233472
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+}
+"""
+"""The data sheet of an H100 SXM, as XLA wants it where there is no card to ask."""
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A shape, and where it would run."""
+
+    name: str
+    sizes: Sizes
+    config: ModelConfig
+    mesh: jax.sharding.Mesh
+    rank: int
+
+    @property
+    def partition(self) -> Partition | None:
+        """The adapter that is trained, or None."""
+        return adapter(self.config, Lora(self.rank, 2.0 * self.rank), seed=0) if self.rank else None
+
+    def params(self) -> Any:
+        """Shapes of the policy, bfloat16, each where it would lie."""
+        shapes = {
+            p: jax.ShapeDtypeStruct(s.shape, jnp.bfloat16) for p, s in specs(self.config).items()
+        }
+        tree = unflatten(shapes)
+        return placed(tree, rules.tree_shardings(self.mesh, axes_tree(self.config), tree))
+
+    def whole(self, tree: Any) -> Any:
+        """Shapes of a tree that every device holds."""
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rules.replicated(self.mesh)),
+            tree,
+        )
+
+    def rows(self, tree: Any, at: int = 0) -> Any:
+        """Shapes of arrays whose axis `at` is split over devices as rows are."""
+
+        def one(x: Any) -> jax.ShapeDtypeStruct:
+            x = jax.ShapeDtypeStruct(np.shape(x), jax.dtypes.canonicalize_dtype(x.dtype))
+            axes = tuple("rows" if axis == at else None for axis in range(x.ndim))
+            return jax.ShapeDtypeStruct(
+                x.shape, x.dtype, sharding=rules.sharding(self.mesh, axes, x.shape)
+            )
+
+        return jax.tree.map(one, tree)
+
+
+def placed(tree: Any, shardings: Any) -> Any:
+    """Shapes with shardings."""
+    return jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, shardings
+    )
+
+
+Program = tuple[str, Any, tuple, dict[str, Any], float, float]
+"""Name, jitted function, arguments, static ones; operations and bytes that the task needs."""
+
+
+def sampling(it: Subject) -> Iterator[Program]:
+    """One prefix, all suffixes at once, and a decode step, as `accelerator.py` has them."""
+    groups, members = PROMPTS["groups"], PROMPTS["members"]
+    prefix, suffix, cells = PROMPTS["prefix"], PROMPTS["suffix"], groups * members
+    policy = it.params()
+    if it.partition:
+        policy = jax.eval_shape(it.partition.join, it.partition.shapes, policy)
+    join = worth_joining(it.mesh)
+    params = jax.eval_shape(lambda p: lay_out(p, dtype="bfloat16", join=join), policy)
+    params, config = it.whole(params), it.config
+
+    def ints(*shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, jnp.int32)
+
+    number = jax.ShapeDtypeStruct((), jnp.float32)
+    seed = jax.eval_shape(lambda: jax.random.key(0))
+
+    flops = prefill_flops(it.sizes, {**PROMPTS, "suffix": 0, "members": 0}, shared=True) / groups
+    kv = jax.eval_shape(lambda: unstack(kv_zeros(config, (1, 1), prefix), config.num_layers))
+    arguments = (params, *it.whole((ints(prefix), ints())))
+    yield "a prefix", sampler.prefill_prefix, arguments, {"config": config}, flops, 0.0
+
+    flops = prefill_flops(it.sizes, PROMPTS, shared=True) - flops * groups
+    where = jax.ShapeDtypeStruct((cells, own.WIDTH), jnp.uint32)
+    some = (ints(cells), ints(cells, suffix), ints(cells), where, seed, number, number)
+    arguments = (params, (it.whole(kv),) * cells, *it.whole(some))
+    yield "all suffixes", sampler.prefill, arguments, {"config": config}, flops, 0.0
+
+    shape = grids.Shape(groups, members, prefix, suffix, LONG)
+    grid = jax.eval_shape(lambda: grids.empty(shape=shape, config=config, mesh=it.mesh))
+    held = jax.ShapeDtypeStruct((groups, members), bool)
+    arguments = (params, *it.whole((grid, held, ints(), number, number)))
+    work = {**PROMPTS, "new": SHORT + LONG}
+    static = {"config": config, "stops": (1, 2), "mesh": it.mesh}
+    needs = decode_flops(it.sizes, work), decode_bytes(it.sizes, work, shared=True)
+    yield "decode step", grids.decode, arguments, static, *needs
+
+
+def training(it: Subject, micro: int, remat: str) -> Iterator[Program]:
+    """A micro-batch's gradient, that of all prefixes, and the optimiser's step."""
+    partition, params = it.partition, it.params()
+    own.make_mesh = lambda: it.mesh
+    updater = own.make_step(it.config, params, partition, remat=remat, logprob_chunk=1024)
+    state, frozen = updater.abstract_state, params if partition else {}
+    groups, prefix = SAMPLES["groups"], SAMPLES["prefix"]
+    rows = own.random_work(it.sizes, **SAMPLES)
+    batch = own.make_batch(rows, shared=True, micro=micro)
+    first: Micro = it.rows(batch.micros[0])
+    lines = len(batch.micros[0].prefix)
+
+    def kv(count: int, dtype: Any) -> Any:
+        shapes = jax.eval_shape(lambda: kv_zeros(it.config, (count, 1), prefix))
+        return it.rows(jax.tree.map(lambda x: x.update(dtype=dtype), shapes), 1)
+
+    grads = state.params
+    flops = useful_step_flops(it.sizes, SAMPLES, rank=it.rank)
+    of_prefixes = useful_step_flops(it.sizes, {**SAMPLES, "steps": 0}, rank=it.rank)
+    of_micro = (flops - of_prefixes) * micro / rows.rows
+    arguments = (state.params, kv(lines, it.config.dtype), frozen, first, grads)
+    programs = updater.programs
+    yield f"{micro} samples' gradient", programs["micro_step"], arguments, {}, of_micro, 0.0
+    tokens = it.rows((np.zeros((groups, prefix), np.int32), np.zeros(groups, np.int32)))
+    arguments = (state.params, frozen, *tokens, kv(groups, jnp.float32), grads)
+    yield "prefixes' gradient", programs["prefix_backward"], arguments, {}, of_prefixes, 0.0
+    yield "AdamW", programs["apply"], (state, grads), {}, 0.0, 0.0
+
+
+def compile_one(it: Subject, program: Program, on_gpu: bool, keep: Path | None) -> dict[str, Any]:
+    """The row of a program."""
+    name, function, arguments, static, flops, bytes_ = program
+    start = time.perf_counter()
+    compiled = function.lower(*arguments, **static).compile()
+    row: dict[str, Any] = {"shape": it.name, "program": name}
+    row["compile_s"] = time.perf_counter() - start
+    memory = compiled.memory_analysis()
+    row["arguments_gib"] = memory.argument_size_in_bytes / GIB
+    row["working_gib"] = memory.temp_size_in_bytes / GIB
+    if not on_gpu:
+        return row
+    text = compiled.as_text()
+    if keep:
+        keep.mkdir(parents=True, exist_ok=True)
+        (keep / f"{it.name} {name}.hlo".replace(" ", "_")).write_text(text)
+    return row | of_kernels(text, flops, bytes_)
+
+
+def of_kernels(text: str, flops: float, bytes_: float) -> dict[str, Any]:
+    """What the kernels of a program do, beside what its task needs."""
+    peak = PEAKS["NVIDIA H100 80GB HBM3"]
+    assert peak.bandwidth
+    assert peak.flops
+    found = hlo.kernels(text)
+    moved = dict.fromkeys(("product", "attention", "move", "other"), 0)
+    for kernel in found:
+        moved[kernel.kind] += kernel.times * (kernel.read + kernel.written)
+    needed = max(flops / peak.flops, bytes_ / peak.bandwidth)
+    least = sum(kernel.seconds(peak.bandwidth, peak.flops) for kernel in found)
+    return {
+        "kernels": sum(kernel.times for kernel in found),
+        "gbyte": sum(moved.values()) / 1e9,
+        "gbyte_of": {kind: n / 1e9 for kind, n in moved.items()},
+        "gflop": sum(kernel.times * kernel.flops for kernel in found) / 1e9,
+        "least_ms": 1000 * least,
+        "needed_ms": 1000 * needed,
+        "percent": 100 * needed / least if needed else None,
+    }
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    heads = ["shape", "program", "compile s", "arguments GiB", "working GiB"]
+    cells = [
+        [row["shape"], row["program"]]
+        + [f"{row[name]:.1f}" for name in ("compile_s", "arguments_gib", "working_gib")]
+        for row in rows
+    ]
+    if rows and "kernels" in rows[0]:
+        heads += ["kernels", "GB", "only moved", "least ms", "needed ms", "at most %"]
+        for line, row in zip(cells, rows, strict=True):
+            line += [
+                f"{row['kernels']:,}",
+                f"{row['gbyte']:,.1f}",
+                f"{row['gbyte_of']['move']:,.1f}",
+            ]
+            line += [f"{row['least_ms']:,.2f}", f"{row['needed_ms']:,.2f}"]
+            line.append(f"{row['percent']:.0f}" if row["percent"] else "")
+    print(table(cells, heads))
+
+
+def find_devices(name: str) -> tuple[list[jax.Device], bool]:
+    """Devices to compile for, and whether they are GPUs."""
+    if name != "h100":
+        if importlib.util.find_spec("libtpu") is None:
+            raise SystemExit(f"--device {name} needs the TPU compiler: pip install libtpu")
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+        return list(topologies.get_topology_desc(name, platform="tpu").devices), False
+    if importlib.util.find_spec("jax_plugins.xla_cuda12") is None:
+        raise SystemExit('--device h100 needs the CUDA compiler: pip install "jax[cuda12]"')
+    # JAX asks for the platform "gpu" by looking for a card (jax-ml/jax issue 23971).
+    from jax._src import xla_bridge
+
+    known = xla_bridge.canonicalize_platform
+    xla_bridge.canonicalize_platform = lambda p: "cuda" if p in ("gpu", "cuda") else known(p)
+    found = topologies.get_topology_desc(platform="cuda", target_config=H100, topology="1x1x1")
+    return list(found.devices), True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="h100", help="h100, or a TPU topology as v5p:2x2x1")
+    parser.add_argument("--mesh", default="1,1,1", help="mesh.data, mesh.fsdp, mesh.tensor")
+    parser.add_argument("--shapes", default="7B,1.5B,0.5B", help=", ".join(SHAPES))
+    parser.add_argument("--parts", default="sampling,training")
+    parser.add_argument("--attention", default="cudnn", help="a name of model.attention")
+    parser.add_argument("--rank", type=int, help="of the adapter, 0 for none; default: 16 at 7B")
+    parser.add_argument("--micro", type=int, default=40, help="samples of a micro-batch")
+    parser.add_argument("--remat", default="dots", choices=("none", "dots", "full"))
+    parser.add_argument("--layers_one_by_one", action="store_true", help="scan_layers false")
+    parser.add_argument("--keep", type=Path, help="write the compiled programs' text here")
+    parser.add_argument("--json", type=Path, help="write the rows here as well")
+    args = parser.parse_args()
+    devices, on_gpu = find_devices(args.device)
+    sizes = tuple(int(n) for n in args.mesh.split(","))
+    mesh = make_mesh(*sizes, devices=devices)
+    result = {"command": " ".join(sys.argv), "jax": jax.__version__, "rows": []}
+    result |= {"device": devices[0].device_kind, "mesh": args.mesh}
+    for name in args.shapes.split(","):
+        options = {"attention": args.attention, "scan_layers": not args.layers_one_by_one}
+        config = own.model_config(SHAPES[name], dtype="bfloat16", **options)
+        rank = RANKS.get(name, 0) if args.rank is None else args.rank
+        it = Subject(name, SHAPES[name], config, mesh, rank)
+        programs = {"sampling": sampling(it), "training": training(it, args.micro, args.remat)}
+        for part in args.parts.split(","):
+            for program in programs[part]:
+                result["rows"].append(compile_one(it, program, on_gpu, args.keep))
+                print(f"{name} {program[0]}", file=sys.stderr, flush=True)
+    show(result["rows"])
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
