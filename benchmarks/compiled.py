@@ -16,7 +16,8 @@ in and working memory), and for an H100 what its kernels do (`hlo.py`):
   which the compiled program can reach at most. It is no measurement. A kernel also has to start
   and reaches neither peak; on the other hand what is small stays in the cache.
 
-A decode program is one turn of its loop. No kernel is tried out, as it would be with the card at
+On several devices all of this is one device's; what goes between them is not counted. A decode
+program is one turn of its loop. No kernel is tried out, as it would be with the card at
 hand, so the products of matrices are XLA's first choice.
 """
 
@@ -26,6 +27,7 @@ import argparse
 import dataclasses
 import importlib.util
 import json
+import math
 import os
 import sys
 import time
@@ -61,7 +63,7 @@ from skillrl.models.config import ModelConfig  # noqa: E402
 from skillrl.models.joined import lay_out, worth_joining  # noqa: E402
 from skillrl.models.lora import Lora  # noqa: E402
 from skillrl.models.parameters import axes_tree, specs, unflatten  # noqa: E402
-from skillrl.models.transformer import kv_zeros, unstack  # noqa: E402
+from skillrl.models.transformer import kv_zeros  # noqa: E402
 from skillrl.parallel import rules  # noqa: E402
 from skillrl.parallel.mesh import make_mesh  # noqa: E402
 from skillrl.training.batch import Micro  # noqa: E402
@@ -137,6 +139,12 @@ def placed(tree: Any, shardings: Any) -> Any:
     )
 
 
+def made(function: Any, *arguments: Any, **static: Any) -> Any:
+    """Shapes of what a jitted function gives, each where the compiler puts it."""
+    lowered = function.lower(*arguments, **static)
+    return placed(lowered.out_info, lowered.compile().output_shardings)
+
+
 Program = tuple[str, Any, tuple, dict[str, Any], float, float]
 """Name, jitted function, arguments, static ones; operations and bytes that the task needs."""
 
@@ -145,12 +153,11 @@ def sampling(it: Subject) -> Iterator[Program]:
     """One prefix, all suffixes at once, and a decode step, as `accelerator.py` has them."""
     groups, members = PROMPTS["groups"], PROMPTS["members"]
     prefix, suffix, cells = PROMPTS["prefix"], PROMPTS["suffix"], groups * members
-    policy = it.params()
-    if it.partition:
-        policy = jax.eval_shape(it.partition.join, it.partition.shapes, policy)
-    join = worth_joining(it.mesh)
-    params = jax.eval_shape(lambda p: lay_out(p, dtype="bfloat16", join=join), policy)
-    params, config = it.whole(params), it.config
+    policy, config, part = it.params(), it.config, it.partition
+    if part:
+        adapter = placed(part.shapes, rules.tree_shardings(it.mesh, part.axes, part.shapes))
+        policy = made(jax.jit(part.join), adapter, policy)
+    params = made(lay_out, policy, dtype="bfloat16", join=worth_joining(it.mesh))
 
     def ints(*shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, jnp.int32)
@@ -159,20 +166,24 @@ def sampling(it: Subject) -> Iterator[Program]:
     seed = jax.eval_shape(lambda: jax.random.key(0))
 
     flops = prefill_flops(it.sizes, {**PROMPTS, "suffix": 0, "members": 0}, shared=True) / groups
-    kv = jax.eval_shape(lambda: unstack(kv_zeros(config, (1, 1), prefix), config.num_layers))
     arguments = (params, *it.whole((ints(prefix), ints())))
     yield "a prefix", sampler.prefill_prefix, arguments, {"config": config}, flops, 0.0
+    kv = made(sampler.prefill_prefix, *arguments, config=config)
 
     flops = prefill_flops(it.sizes, PROMPTS, shared=True) - flops * groups
     where = jax.ShapeDtypeStruct((cells, own.WIDTH), jnp.uint32)
-    some = (ints(cells), ints(cells, suffix), ints(cells), where, seed, number, number)
-    arguments = (params, (it.whole(kv),) * cells, *it.whole(some))
+    rows = it.rows((ints(cells), ints(cells, suffix), ints(cells), where))
+    arguments = (params, (kv,) * cells, *rows, *it.whole((seed, number, number)))
     yield "all suffixes", sampler.prefill, arguments, {"config": config}, flops, 0.0
 
     shape = grids.Shape(groups, members, prefix, suffix, LONG)
-    grid = jax.eval_shape(lambda: grids.empty(shape=shape, config=config, mesh=it.mesh))
+    if it.mesh.size == 1:
+        empty = lambda: grids.empty(shape=shape, config=config, mesh=it.mesh)  # noqa: E731
+        grid = it.whole(jax.eval_shape(empty))
+    else:
+        grid = made(grids.empty, shape=shape, config=config, mesh=it.mesh)
     held = jax.ShapeDtypeStruct((groups, members), bool)
-    arguments = (params, *it.whole((grid, held, ints(), number, number)))
+    arguments = (params, grid, *it.whole((held, ints(), number, number)))
     work = {**PROMPTS, "new": SHORT + LONG}
     static = {"config": config, "stops": (1, 2), "mesh": it.mesh}
     needs = decode_flops(it.sizes, work), decode_bytes(it.sizes, work, shared=True)
@@ -185,9 +196,11 @@ def training(it: Subject, micro: int, remat: str) -> Iterator[Program]:
     own.make_mesh = lambda: it.mesh
     updater = own.make_step(it.config, params, partition, remat=remat, logprob_chunk=1024)
     state, frozen = updater.abstract_state, params if partition else {}
-    groups, prefix = SAMPLES["groups"], SAMPLES["prefix"]
-    rows = own.random_work(it.sizes, **SAMPLES)
-    batch = own.make_batch(rows, shared=True, micro=micro)
+    devices = it.mesh.shape["data"] * it.mesh.shape["fsdp"]
+    groups, prefix = max(SAMPLES["groups"], devices), SAMPLES["prefix"]
+    samples = SAMPLES | {"groups": groups}
+    rows = own.random_work(it.sizes, **samples)
+    batch = own.make_batch(rows, shared=True, micro=micro, lines=devices)
     first: Micro = it.rows(batch.micros[0])
     lines = len(batch.micros[0].prefix)
 
@@ -196,8 +209,8 @@ def training(it: Subject, micro: int, remat: str) -> Iterator[Program]:
         return it.rows(jax.tree.map(lambda x: x.update(dtype=dtype), shapes), 1)
 
     grads = state.params
-    flops = useful_step_flops(it.sizes, SAMPLES, rank=it.rank)
-    of_prefixes = useful_step_flops(it.sizes, {**SAMPLES, "steps": 0}, rank=it.rank)
+    flops = useful_step_flops(it.sizes, samples, rank=it.rank)
+    of_prefixes = useful_step_flops(it.sizes, {**samples, "steps": 0}, rank=it.rank)
     of_micro = (flops - of_prefixes) * micro / rows.rows
     arguments = (state.params, kv(lines, it.config.dtype), frozen, first, grads)
     programs = updater.programs
@@ -224,7 +237,7 @@ def compile_one(it: Subject, program: Program, on_gpu: bool, keep: Path | None) 
     if keep:
         keep.mkdir(parents=True, exist_ok=True)
         (keep / f"{it.name} {name}.hlo".replace(" ", "_")).write_text(text)
-    return row | of_kernels(text, flops, bytes_)
+    return row | of_kernels(text, flops / it.mesh.size, bytes_ / it.mesh.size)
 
 
 def of_kernels(text: str, flops: float, bytes_: float) -> dict[str, Any]:
@@ -269,7 +282,7 @@ def show(rows: list[dict[str, Any]]) -> None:
     print(table(cells, heads))
 
 
-def find_devices(name: str) -> tuple[list[jax.Device], bool]:
+def find_devices(name: str, count: int) -> tuple[list[jax.Device], bool]:
     """Devices to compile for, and whether they are GPUs."""
     if name != "h100":
         if importlib.util.find_spec("libtpu") is None:
@@ -283,7 +296,9 @@ def find_devices(name: str) -> tuple[list[jax.Device], bool]:
 
     known = xla_bridge.canonicalize_platform
     xla_bridge.canonicalize_platform = lambda p: "cuda" if p in ("gpu", "cuda") else known(p)
-    found = topologies.get_topology_desc(platform="cuda", target_config=H100, topology="1x1x1")
+    found = topologies.get_topology_desc(
+        platform="cuda", target_config=H100, topology=f"1x{count}x1"
+    )
     return list(found.devices), True
 
 
@@ -301,13 +316,14 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="write the compiled programs' text here")
     parser.add_argument("--json", type=Path, help="write the rows here as well")
     args = parser.parse_args()
-    devices, on_gpu = find_devices(args.device)
     sizes = tuple(int(n) for n in args.mesh.split(","))
+    devices, on_gpu = find_devices(args.device, math.prod(sizes))
     mesh = make_mesh(*sizes, devices=devices)
     result = {"command": " ".join(sys.argv), "jax": jax.__version__, "rows": []}
     result |= {"device": devices[0].device_kind, "mesh": args.mesh}
     for name in args.shapes.split(","):
         options = {"attention": args.attention, "scan_layers": not args.layers_one_by_one}
+        options |= {"mesh": mesh}
         config = own.model_config(SHAPES[name], dtype="bfloat16", **options)
         rank = RANKS.get(name, 0) if args.rank is None else args.rank
         it = Subject(name, SHAPES[name], config, mesh, rank)

@@ -156,6 +156,7 @@ def make_batch(
     *,
     shared: bool,
     micro: int,
+    lines: int = 1,
     old: np.ndarray | None = None,
     ref: np.ndarray | None = None,
     advantages: np.ndarray | None = None,
@@ -166,6 +167,7 @@ def make_batch(
       work: tokens.
       shared: whether a group's prefix is computed once.
       micro: rows of a micro-batch.
+      lines: prefixes of a micro-batch, if shared: as many as devices that rows are split over.
       old: ``[samples, R]`` log-probabilities of the behaviour policy, in the order of steps,
         groups and members; random ones by default, as `ref` and ``advantages [samples]``.
       ref: of the reference policy.
@@ -197,8 +199,10 @@ def make_batch(
                 )
                 order.append(number)
     prefix, suffix, new = work.widths(shared=shared)
-    columns = micro if shared else 1
-    shapes = Shapes(micro * (suffix + new), columns, (prefix,), (suffix + new,), (new,))
+    columns = micro // lines if shared else 1
+    shapes = Shapes(
+        micro * (suffix + new), columns, (prefix,), (suffix + new,), (new,), devices=lines
+    )
     batch = make_minibatch(samples, shapes)
     found = np.asarray(ref)[order].reshape(-1, micro // columns, columns, new)
     return with_reference(batch, list(found))

@@ -111,6 +111,7 @@ class Session:
             dtype=settings.dtype,
             attention=settings.attention,
             scan_layers=settings.scan_layers,
+            mesh=self.mesh if self.mesh.size > 1 else None,
         )
         check_attention(model, self.mesh)
         return model

@@ -35,9 +35,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from skillrl.errors import SkillRLError
 from skillrl.models.config import ModelConfig
+from skillrl.parallel import rules
 
 _MASKED = -1e30
 
@@ -86,7 +88,7 @@ def in_order(exists: jax.Array, *, right_padded: bool = False) -> InOrder:
 
 Mask = jax.Array | InOrder
 Parts = list[tuple[KV, Mask]]
-IMPLEMENTATIONS: dict[str, Callable[[jax.Array, Parts], jax.Array]] = {}
+IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {}
 
 
 def implementation(name: str) -> Callable:
@@ -99,7 +101,9 @@ def implementation(name: str) -> Callable:
     return add
 
 
-def attend(q: jax.Array, parts: Parts, *, name: str = "xla") -> jax.Array:
+def attend(
+    q: jax.Array, parts: Parts, *, name: str = "xla", mesh: jax.sharding.Mesh | None = None
+) -> jax.Array:
     """Softmax attention over several parts.
 
     Args:
@@ -108,6 +112,7 @@ def attend(q: jax.Array, parts: Parts, *, name: str = "xla") -> jax.Array:
         A part with m = 1 is shared by all M rows. At least one key of the last part, whose
         mask may be an `InOrder`, must be visible to every query.
       name: of the implementation for passes of more than one token; see above.
+      mesh: devices that rows and heads are split over; `cudnn` has to know.
 
     Returns:
       ``[B, M, T, K, G, Q]``, softmax in float32.
@@ -115,6 +120,8 @@ def attend(q: jax.Array, parts: Parts, *, name: str = "xla") -> jax.Array:
     ordered = isinstance(parts[-1][1], InOrder)
     if q.shape[2] == 1 or (name == "splash" and not ordered):
         name = "xla"
+    if name == "cudnn":
+        return cudnn(q, parts, mesh=mesh)
     return IMPLEMENTATIONS[name](q, parts)
 
 
@@ -224,14 +231,18 @@ def xla(q: jax.Array, parts: Parts) -> jax.Array:
 
 
 @implementation("cudnn")
-def cudnn(q: jax.Array, parts: Parts) -> jax.Array:
-    """`attend` by cuDNN's fused kernel (`jax.nn.dot_product_attention`)."""
+def cudnn(q: jax.Array, parts: Parts, *, mesh: jax.sharding.Mesh | None = None) -> jax.Array:
+    """`attend` by cuDNN's fused kernel (`jax.nn.dot_product_attention`).
+
+    On several devices each runs it on its rows and heads: left to itself, the compiler may split
+    queries and keys differently, which the kernel refuses.
+    """
     b, m, t, k_heads, g, width = q.shape
     queries = q.reshape(b * m, t, k_heads * g, width)
     kv = _join(parts, m)
     keys = jnp.transpose(kv.k, (0, 1, 4, 2, 3)).reshape(b * m, -1, k_heads, width)
     values = jnp.transpose(kv.v, (0, 1, 3, 2, 4)).reshape(b * m, -1, k_heads, width)
-    kernel = functools.partial(jax.nn.dot_product_attention, scale=1.0, implementation="cudnn")
+    kernel = functools.partial(_kernel, mesh=mesh)
     mask = parts[-1][1]
     if len(parts) == 1 and isinstance(mask, InOrder) and mask.right_padded:
         # Order alone hides padding from all that exists.
@@ -248,6 +259,36 @@ def cudnn(q: jax.Array, parts: Parts) -> jax.Array:
         pad(queries, more_queries), pad(keys, more_keys), pad(values, more_keys), mask=seen
     )
     return out[:, :t].reshape(q.shape)
+
+
+def _kernel(
+    queries: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    *,
+    mesh: jax.sharding.Mesh | None,
+    mask: jax.Array | None = None,
+    is_causal: bool = False,
+) -> jax.Array:
+    """cuDNN's kernel on ``[rows, tokens, heads, Q]``, on each device for its part of them."""
+    arrays = (queries, keys, values) if mask is None else (queries, keys, values, mask)
+
+    def run(queries: jax.Array, keys: jax.Array, values: jax.Array, *mask: jax.Array) -> jax.Array:
+        return jax.nn.dot_product_attention(
+            queries,
+            keys,
+            values,
+            mask=mask[0] if mask else None,
+            is_causal=is_causal,
+            scale=1.0,
+            implementation="cudnn",
+        )
+
+    if mesh is None or mesh.size == 1:
+        return run(*arrays)
+    split = rules.spec(mesh, ("rows", None, "kv_heads", None), keys.shape)
+    specs = [split] * 3 + [PartitionSpec(split[0])] * (len(arrays) - 3)
+    return jax.shard_map(run, mesh=mesh, in_specs=tuple(specs), out_specs=split)(*arrays)
 
 
 @implementation("splash")

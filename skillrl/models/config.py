@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from jax.sharding import Mesh
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -25,6 +27,7 @@ class ModelConfig:
       dtype: of activations; norms, softmax, logits and log-probs are always float32.
       attention: name of an implementation in `models.attention`.
       scan_layers: whether passes over stacked layers loop over them, where there are many.
+      mesh: devices that attention is split over; None is one.
     """
 
     model_type: str = "qwen2"
@@ -42,6 +45,7 @@ class ModelConfig:
     dtype: str = "float32"
     attention: str = "xla"
     scan_layers: bool = True
+    mesh: Mesh | None = None
 
     @property
     def qkv_bias(self) -> bool:

@@ -183,7 +183,9 @@ class Attention(nn.Module):
         b, m, t = q.shape[:3]
         parts: list[tuple[KV, Mask]] = [(s.kv, s.mask[:, :, None]) for s in segments]
         parts.append((own, mask))
-        y = attend(q.reshape(b, m, t, k_heads, h // k_heads, width), parts, name=c.attention)
+        y = attend(
+            q.reshape(b, m, t, k_heads, h // k_heads, width), parts, name=c.attention, mesh=c.mesh
+        )
         y = y.reshape(b, m, t, h, width)
         if joined:
             return Joined(((d,),), inputs=2, name="output")(y)[0], own

@@ -6,9 +6,10 @@ import sys
 import textwrap
 from pathlib import Path
 
-MESHES = ("8,1,1", "2,2,2", "1,4,2")
+MESHES = ("8,1,1", "2,2,2", "1,4,2", "4,2,1:cudnn")
 
 SCRIPT = """
+    import dataclasses
     import sys
 
     import jax
@@ -27,11 +28,14 @@ SCRIPT = """
     from tests.training.plain import RESPONSE, build, distance, grpo, keep_gradient, samples
 
     assert jax.device_count() == 8
-    config = ModelConfig(
+    # In place of cuDNN's kernel the same function by XLA: what is around it is ours.
+    kernel = jax.nn.dot_product_attention
+    jax.nn.dot_product_attention = lambda *args, implementation, **options: kernel(*args, **options)
+    tiny = ModelConfig(
         vocab_size=64, hidden_size=16, intermediate_size=32, num_layers=2, num_heads=2,
         num_kv_heads=1, head_dim=8, rope_theta=1000.0,
     )
-    params = spread_params(config)
+    params = spread_params(tiny)
     row = engines.SUFFIX_BUCKETS[0] + RESPONSE
     shapes = Shapes(8 * row, 1, engines.PREFIX_BUCKETS, (row,), (RESPONSE,), devices=8)
     batch = make_minibatch(samples(14), shapes)
@@ -43,15 +47,16 @@ SCRIPT = """
         join = mesh.shape["fsdp"] == 4  # slower where outputs are split, but right
         layout = Layout(4, 2, engines.PREFIX_BUCKETS, rungs, rungs, 8, 48, join=join)
         engine = LocalEngine(
-            config, layout, seed=engines.SEED, stops=engines.STOPS, mesh=mesh
+            tiny, layout, seed=engines.SEED, stops=engines.STOPS, mesh=mesh
         )
         engine.publish(params, 1)
         return engines.serve(engine, engines.REQUESTS[:8], Sampling(max_tokens=4))
 
-    def run(mesh):
+    def run(mesh, attention="xla"):
+        config = dataclasses.replace(tiny, attention=attention, mesh=mesh)
         updater, placed = build(config, params, mesh, grpo, keep_gradient(optax.sgd(1e-2)))
         state, metrics = updater.update(updater.init(placed), batch)
-        answers = sample(mesh, state.params) if mesh.shape["data"] < 8 else None
+        answers = sample(mesh, state.params) if mesh.shape["data"] < 4 else None
         # Parameters, and what has their shape, really are split.
         fsdp, tensor = mesh.shape["fsdp"], mesh.shape["tensor"]
         for tree in (state.params, state.optimizer.gradient):
@@ -61,9 +66,10 @@ SCRIPT = """
 
     one = run(make_mesh(devices=jax.devices()[:1]))
     for sizes in sys.argv[1:]:
-        mesh = make_mesh(*map(int, sizes.split(",")))
+        numbers, _, attention = sizes.partition(":")
+        mesh = make_mesh(*map(int, numbers.split(",")))
         assert mesh.size == 8
-        state, metrics, answers = run(mesh)
+        state, metrics, answers = run(mesh, attention or "xla")
         for name, value in one[1].items():
             gap = abs(metrics[name] - value) / max(abs(value), 1e-6)
             assert gap <= 1e-5, (sizes, name, metrics[name], value)
