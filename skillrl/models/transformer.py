@@ -20,10 +20,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import NamedSharding
 
 from skillrl.models.attention import KV, InOrder, Mask, attend, dense, in_order
 from skillrl.models.config import ModelConfig
 from skillrl.models.joined import Joined
+from skillrl.parallel import rules
 
 Params = dict
 REMAT_POLICIES = {
@@ -333,7 +335,7 @@ def forward(
     x = jnp.take(params["embed"]["embedding"], tokens, axis=0)
     if "scale" in params["embed"]:
         x = x * jnp.take(params["embed"]["scale"], tokens)[..., None]
-    x = x.astype(config.dtype)
+    x = _by_rows(x.astype(config.dtype), config)
     if not loop:
         inputs = (weights, tuple(pasts), cache)
         if stacked:
@@ -363,6 +365,21 @@ def forward(
     norm = RMSNorm(config.rms_norm_eps)
     hidden: Any = norm.apply({"params": params["final_norm"]}, x)
     return hidden, kv
+
+
+def _by_rows(x: jax.Array, config: ModelConfig) -> jax.Array:
+    """``x [B, M, T, D]`` with B split over devices, if they divide it.
+
+    The compiler could as well split D as the weights are (``mesh.fsdp``) and add up partial
+    products. That is better for a decode step, whose tokens are few; for many tokens the weights
+    are less to send.
+    """
+    if config.mesh is None or x.shape[2] == 1:
+        return x
+    split = rules.spec(config.mesh, ("rows", None, None, None), x.shape)
+    if split[0] is None:
+        return x
+    return jax.lax.with_sharding_constraint(x, NamedSharding(config.mesh, split))
 
 
 def unembed(params: Params, hidden: jax.Array) -> jax.Array:
