@@ -65,6 +65,7 @@ from skillrl.training.partition import Partition, adapter  # noqa: E402
 # Multiples of 8, as the buckets of a run are: tensor cores want that.
 PROMPTS = {"groups": 8, "members": 8, "prefix": 1000, "suffix": 152}
 SAMPLES = {"steps": 10, "groups": 2, "members": 8, "prefix": 1000, "suffix": 152, "new": 64}
+BUCKET = 1024  # of a prefix: the rung of `inference.base.ladder` that holds it
 SHORT, LONG = 8, 136  # new tokens; the difference is what decoding takes
 RANKS = {"7B": 16}
 TARGETS = {("7B", "decode"): 60, ("1.5B", "decode"): 45, ("7B", "prefill"): 50, ("7B", "step"): 50}
@@ -138,6 +139,8 @@ def subject(name: str, args: argparse.Namespace) -> Subject:
         if "attention" not in {field.name for field in dataclasses.fields(ModelConfig)}:
             raise SystemExit("--attention: this version of the model has one attention only")
         options["attention"] = args.attention
+    if args.layers_one_by_one:
+        options["scan_layers"] = False
     groups = args.groups or SAMPLES["groups"]
     prompts, samples, long = PROMPTS, SAMPLES | {"groups": groups}, LONG
     if name == "tiny":
@@ -182,7 +185,9 @@ def measure_rollout(
     """The rows of decode and prefill."""
     works = [own.random_work(it.sizes, steps=1, **it.prompts, new=new) for new in (SHORT, it.long)]
     at_once = it.prompts["groups"] * it.prompts["members"]
-    engine = own.make_engine(it.config, works[1], shared=True, prefill=at_once)
+    engine = own.make_engine(
+        it.config, works[1], shared=True, prefill=at_once, prefix_bucket=BUCKET
+    )
     partition = it.partition
     policy = partition.join(partition.trained(params), params) if partition else params
     engine.publish(policy, 0)
@@ -297,10 +302,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="after the one that compiles")
     parser.add_argument("--groups", type=int, default=0, help="of 80 samples in a GRPO step")
     parser.add_argument("--rank", type=int, help="of the adapter, 0 for none; default: 16 at 7B")
-    parser.add_argument("--micro", type=int, default=16, help="samples of a micro-batch")
+    parser.add_argument("--micro", type=int, default=40, help="samples of a micro-batch")
     parser.add_argument("--remat", default="dots", choices=("none", "dots", "full"))
     parser.add_argument("--logprob_chunk", type=int, default=1024)
     parser.add_argument("--attention", default="", help="a name that ModelConfig.attention knows")
+    parser.add_argument("--layers_one_by_one", action="store_true", help="scan_layers false")
     parser.add_argument("--plan", action="store_true", help="print the memory needed, and stop")
     parser.add_argument("--json", type=Path, help="write the rows here as well")
     args = parser.parse_args()

@@ -44,7 +44,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import own  # noqa: E402
-from accelerator import LONG, PROMPTS, RANKS, SAMPLES, SHORT  # noqa: E402
+from accelerator import BUCKET, LONG, PROMPTS, RANKS, SAMPLES, SHORT  # noqa: E402
 from flops import (  # noqa: E402
     SHAPES,
     Sizes,
@@ -152,7 +152,7 @@ Program = tuple[str, Any, tuple, dict[str, Any], float, float]
 def sampling(it: Subject) -> Iterator[Program]:
     """One prefix, all suffixes at once, and a decode step, as `accelerator.py` has them."""
     groups, members = PROMPTS["groups"], PROMPTS["members"]
-    prefix, suffix, cells = PROMPTS["prefix"], PROMPTS["suffix"], groups * members
+    suffix, cells = PROMPTS["suffix"], groups * members
     policy, config, part = it.params(), it.config, it.partition
     if part:
         adapter = placed(part.shapes, rules.tree_shardings(it.mesh, part.axes, part.shapes))
@@ -166,7 +166,7 @@ def sampling(it: Subject) -> Iterator[Program]:
     seed = jax.eval_shape(lambda: jax.random.key(0))
 
     flops = prefill_flops(it.sizes, {**PROMPTS, "suffix": 0, "members": 0}, shared=True) / groups
-    arguments = (params, *it.whole((ints(prefix), ints())))
+    arguments = (params, *it.whole((ints(BUCKET), ints())))
     yield "a prefix", sampler.prefill_prefix, arguments, {"config": config}, flops, 0.0
     kv = made(sampler.prefill_prefix, *arguments, config=config)
 
@@ -176,7 +176,7 @@ def sampling(it: Subject) -> Iterator[Program]:
     arguments = (params, (kv,) * cells, *rows, *it.whole((seed, number, number)))
     yield "all suffixes", sampler.prefill, arguments, {"config": config}, flops, 0.0
 
-    shape = grids.Shape(groups, members, prefix, suffix, LONG)
+    shape = grids.Shape(groups, members, BUCKET, suffix, LONG)
     if it.mesh.size == 1:
         empty = lambda: grids.empty(shape=shape, config=config, mesh=it.mesh)  # noqa: E731
         grid = it.whole(jax.eval_shape(empty))

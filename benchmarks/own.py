@@ -215,6 +215,7 @@ def make_engine(
     shared: bool,
     rows: int | None = None,
     prefill: int = 8,
+    prefix_bucket: int = 0,
 ) -> LocalEngine:
     """An engine whose grid holds all prompts of a step of the workload, or `rows` rows of them.
 
@@ -224,6 +225,7 @@ def make_engine(
       shared: whether a group's prefix is computed once.
       rows: of the grid.
       prefill: suffixes of one prefill call.
+      prefix_bucket: padded length of a prefix; 0 is none.
     """
     _, groups, members, _ = work.suffix.shape
     prefix, suffix, _ = work.widths(shared=shared)
@@ -234,7 +236,7 @@ def make_engine(
     layout = Layout(
         rows,
         columns,
-        (prefix,),
+        (prefix_bucket or prefix,),
         (suffix,),
         (suffix,),
         max(cells, groups),

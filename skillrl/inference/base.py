@@ -109,12 +109,18 @@ def generate(engine: Engine, requests: Sequence[Generate], sampling: Sampling) -
 
 
 def ladder(longest: int, *, smallest: int = 32, growth: float = 1.25) -> tuple[int, ...]:
-    """Bucket sizes from `smallest` up to `longest`, each at most `growth` times the last."""
+    """Bucket sizes from `smallest` up to `longest`, each at most `growth` times the last.
+
+    They are multiples of 8 where that leaves room for a step, and from 256 of 64: GPUs multiply
+    by tiles, and what does not fill the last one is copied into something that does.
+    """
     rungs = [min(smallest, longest)]
     while rungs[-1] < longest:
         step = max(int(rungs[-1] * growth), rungs[-1] + 1)
-        step = step // 8 * 8 if step >= rungs[-1] + 8 else step
-        rungs.append(min(max(step, rungs[-1] + 1), longest))
+        unit = next((unit for unit in (64, 8) if step >= 4 * unit), 1)
+        if step // unit * unit > rungs[-1]:
+            step = step // unit * unit
+        rungs.append(min(step, longest))
     return tuple(rungs)
 
 
