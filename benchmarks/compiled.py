@@ -4,8 +4,8 @@
     python benchmarks/compiled.py --device v5p:2x2x1 --mesh 1,4,1 --attention xla
 
 Compiles the programs of `accelerator.py`, same shapes, without running them: for an H100 with
-JAX's CUDA wheels (``pip install "jax[cuda12]"``), for TPUs with ``pip install libtpu``, both on
-any x86-64 Linux. Printed are, per program, seconds of compilation, device memory (what is handed
+JAX's CUDA wheels (``pip install -e ".[cuda12]"``), for TPUs with ``pip install -e ".[tpu]"``, both
+on any x86-64 Linux. Printed are, per program, seconds of compilation, device memory (what is handed
 in and working memory), and for an H100 what its kernels do (`hlo.py`):
 
 - kernels, and the gigabytes that they read and write; of these, how many by kernels that compute
@@ -157,7 +157,8 @@ def sampling(it: Subject) -> Iterator[Program]:
     if part:
         adapter = placed(part.shapes, rules.tree_shardings(it.mesh, part.axes, part.shapes))
         policy = made(jax.jit(part.join), adapter, policy)
-    params = made(lay_out, policy, dtype="bfloat16", join=worth_joining(it.mesh))
+    jitted = jax.jit(lay_out, static_argnames=("dtype", "join"))
+    params = made(jitted, policy, dtype="bfloat16", join=worth_joining(it.mesh))
 
     def ints(*shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, jnp.int32)
@@ -286,11 +287,12 @@ def find_devices(name: str, count: int) -> tuple[list[jax.Device], bool]:
     """Devices to compile for, and whether they are GPUs."""
     if name != "h100":
         if importlib.util.find_spec("libtpu") is None:
-            raise SystemExit(f"--device {name} needs the TPU compiler: pip install libtpu")
+            raise SystemExit(f"--device {name} needs the TPU compiler: pip install -e '.[tpu]'")
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
         return list(topologies.get_topology_desc(name, platform="tpu").devices), False
-    if importlib.util.find_spec("jax_plugins.xla_cuda12") is None:
-        raise SystemExit('--device h100 needs the CUDA compiler: pip install "jax[cuda12]"')
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
+    if not any(importlib.util.find_spec(plugin) for plugin in plugins):
+        raise SystemExit("--device h100 needs the CUDA compiler: pip install -e '.[cuda12]'")
     # JAX asks for the platform "gpu" by looking for a card (jax-ml/jax issue 23971).
     from jax._src import xla_bridge
 

@@ -27,7 +27,7 @@ class ModelConfig:
       dtype: of activations; norms, softmax, logits and log-probs are always float32.
       attention: name of an implementation in `models.attention`.
       scan_layers: whether passes over stacked layers loop over them, where there are many.
-      mesh: devices that attention is split over; None is one.
+      mesh: devices that a pass is split over; None is one.
     """
 
     model_type: str = "qwen2"

@@ -77,9 +77,8 @@ def worth_joining(mesh: jax.sharding.Mesh) -> bool:
     return mesh.devices.flat[0].platform != "cpu" and mesh.shape["tensor"] == 1
 
 
-@functools.partial(jax.jit, static_argnames=("dtype", "join"))
 def lay_out(params: Mapping[str, Any], *, dtype: str, join: bool) -> dict[str, Any]:
-    """A policy laid out for sampling; its numbers are copied.
+    """A policy laid out for sampling; the numbers of its layers are copied.
 
     Args:
       params: as from `transformer.init`, with or without an adapter in it (`lora.join`), or in
@@ -90,12 +89,14 @@ def lay_out(params: Mapping[str, Any], *, dtype: str, join: bool) -> dict[str, A
     Returns:
       The same, its ``layers`` a list and their projections, if joined, grouped as in `GROUPS`.
     """
-    stacked = params["layers"]
+    return {**params, "layers": _layers(params["layers"], dtype=dtype, join=join)}
+
+
+@functools.partial(jax.jit, static_argnames=("dtype", "join"))
+def _layers(stacked: Mapping[str, Any], *, dtype: str, join: bool) -> list[dict[str, Any]]:
     count = len(jax.tree.leaves(stacked)[0])
     layers = [jax.tree.map(lambda a, i=i: a[i], stacked) for i in range(count)]
-    if join:
-        layers = [_layer(layer, dtype) for layer in layers]
-    return {**params, "layers": layers}
+    return [_layer(layer, dtype) for layer in layers] if join else layers
 
 
 def _layer(layer: Mapping[str, Any], dtype: str) -> dict[str, Any]:
