@@ -58,6 +58,7 @@ from flops import (  # noqa: E402
 from hardware import Peak, describe, peak_gib, peak_of_device  # noqa: E402
 from rollout import Side  # noqa: E402
 
+from skillrl.inference.base import bucket_of, ladder  # noqa: E402
 from skillrl.models.config import ModelConfig  # noqa: E402
 from skillrl.models.lora import Lora  # noqa: E402
 from skillrl.training.partition import Partition, adapter  # noqa: E402
@@ -65,7 +66,7 @@ from skillrl.training.partition import Partition, adapter  # noqa: E402
 # Multiples of 8, as the buckets of a run are: tensor cores want that.
 PROMPTS = {"groups": 8, "members": 8, "prefix": 1000, "suffix": 152}
 SAMPLES = {"steps": 10, "groups": 2, "members": 8, "prefix": 1000, "suffix": 152, "new": 64}
-BUCKET = 1024  # of a prefix: the rung of `inference.base.ladder` that holds it
+BUCKET = bucket_of(PROMPTS["prefix"], ladder(6000), "prefix")  # as the released limit gives it
 SHORT, LONG = 8, 136  # new tokens; the difference is what decoding takes
 RANKS = {"7B": 16}
 TARGETS = {("7B", "decode"): 60, ("1.5B", "decode"): 45, ("7B", "prefill"): 50, ("7B", "step"): 50}
@@ -233,7 +234,7 @@ def measure_step(
         it.config, params, partition, remat=args.remat, logprob_chunk=args.logprob_chunk
     )
     work = own.random_work(it.sizes, **it.samples)
-    batch = own.make_batch(work, shared=True, micro=args.micro)
+    batch = own.make_batch(work, shared=True, micro=args.micro, prefix_bucket=BUCKET)
     settings = {"micro": args.micro, "remat": args.remat, "attention": args.attention or "default"}
     settings |= {"rank": it.rank, **it.samples}
     if "step" in parts:

@@ -106,6 +106,7 @@ def step(it: Subject, micro: int, remat: str) -> dict[str, float]:
     numbers = sum(math.prod(x.shape) for x in jax.tree.leaves(trained))
     found = {
         "weights": size(frozen) if partition else 0,
+        "layers, laid out for sampling": size(frozen["layers"]),
         "trained, twice": 2 * size(trained),
         "moments": 8 * numbers,
         "gradients, twice, and float32 copies": 2 * size(trained) + 8 * numbers,

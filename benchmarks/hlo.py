@@ -4,7 +4,8 @@ A kernel is an instruction of a scheduled module that does work. Bytes are those
 and results, as if each came from the device's memory (what is small may come from a cache): of an
 array that it slices, the slice; of one that it updates in place, the update. Operations are those
 of matrix products and of cuDNN's attention. What stands in a loop counts as often as the loop
-turns; one whose turns are not known when it is compiled counts as one turn.
+turns; one whose turns are not known when it is compiled counts as one turn. What devices send
+each other is a kind of its own, whose bytes are those that arrive.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ MOVES = frozenset(
         *("transpose", "broadcast", "convert", "reshape", "gather"),
     )
 )
-"""Instructions that compute nothing."""
+"""Instructions that compute nothing, but for a change of dtype on the way."""
+SENT = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+"""Instructions that exchange something with other devices."""
 ADDRESSES = frozenset(("compare", "select", "add", "subtract", "multiply"))
 """What may stand beside `MOVES` in a kernel that only moves, if it is of one number."""
 
@@ -53,6 +56,9 @@ class Instruction:
     @property
     def called(self) -> list[str]:
         """Computations that it runs."""
+        branches = re.search(r"branch_computations=\{([^}]*)\}", self.rest)
+        if branches:
+            return re.findall(r"%([\w.\-<>]+)", branches[1])
         return re.findall(r"(?:calls|body|to_apply)=%?([\w.\-<>]+)", self.rest)
 
     @property
@@ -67,7 +73,7 @@ class Kernel:
     """One launch, `times` over.
 
     Attributes:
-      kind: ``product``, ``attention``, ``move`` (computes nothing) or ``other``.
+      kind: ``product``, ``attention``, ``move`` (computes nothing), ``sent`` or ``other``.
       times: how often.
       read: bytes, of one.
       written: bytes, of one.
@@ -81,7 +87,9 @@ class Kernel:
     flops: float
 
     def seconds(self, bandwidth: float, flops: float) -> float:
-        """At least, all times together: bytes or operations, whichever takes longer."""
+        """All times together: bytes or operations, whichever takes longer; 0 if `sent`."""
+        if self.kind == "sent":
+            return 0.0
         return self.times * max((self.read + self.written) / bandwidth, self.flops / flops)
 
 
@@ -132,6 +140,13 @@ def _walk(
             for called in i.called:
                 _walk(computations, called, times * i.turns, found)
             continue
+        if i.op.startswith(SENT):
+            # What starts has room for what it sends beside what it receives.
+            given = sum(size(shapes.get(o, "")) for o in i.operands)
+            both = i.op.endswith("-start") and not i.op.startswith("all-reduce")
+            arrives = max(size(i.shape) - given, 0) if both else size(i.shape)
+            found.append(Kernel("sent", times, 0, arrives, 0.0))
+            continue
         inner = computations[i.called[0]] if i.op == "fusion" else [i]
         if i.op == "fusion":
             read, written = _traffic(inner)
@@ -147,7 +162,9 @@ def _walk(
 
 def _kind(i: Instruction, inner: list[Instruction]) -> str:
     if i.op == "custom-call":
-        return "attention" if "cudnn$fmha" in i.rest else "product" if "gemm" in i.rest else "other"
+        if "__cublas" in i.rest:
+            raise ValueError(f"{i.name}: operations of cuBLAS's calls are not counted")
+        return "attention" if "cudnn$fmha" in i.rest else "other"
     if any(x.op == "dot" for x in inner):
         return "product"
     computing = [x for x in inner if x.op not in FREE | MOVES]

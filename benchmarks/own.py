@@ -113,10 +113,15 @@ def _normal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Arr
 
 
 def make_step(
-    config: ModelConfig, params: Params, partition: Partition | None = None, **options: Any
+    config: ModelConfig,
+    params: Params,
+    partition: Partition | None = None,
+    *,
+    mesh: jax.sharding.Mesh | None = None,
+    **options: Any,
 ) -> Updater:
     """A GRPO step with the settings of every side, over all parameters or those of `partition`."""
-    mesh = make_mesh()
+    mesh = make_mesh() if mesh is None else mesh
     optimizer = make_optimizer(1e-6, total_steps=1000, weight_decay=0.0, max_grad_norm=1e9)
     if partition is None:
         shapes, axes = jax.eval_shape(lambda: params), axes_tree(config)
@@ -157,6 +162,7 @@ def make_batch(
     shared: bool,
     micro: int,
     lines: int = 1,
+    prefix_bucket: int = 0,
     old: np.ndarray | None = None,
     ref: np.ndarray | None = None,
     advantages: np.ndarray | None = None,
@@ -168,6 +174,7 @@ def make_batch(
       shared: whether a group's prefix is computed once.
       micro: rows of a micro-batch.
       lines: prefixes of a micro-batch, if shared: as many as devices that rows are split over.
+      prefix_bucket: padded length of a prefix; 0 is none.
       old: ``[samples, R]`` log-probabilities of the behaviour policy, in the order of steps,
         groups and members; random ones by default, as `ref` and ``advantages [samples]``.
       ref: of the reference policy.
@@ -201,7 +208,12 @@ def make_batch(
     prefix, suffix, new = work.widths(shared=shared)
     columns = micro // lines if shared else 1
     shapes = Shapes(
-        micro * (suffix + new), columns, (prefix,), (suffix + new,), (new,), devices=lines
+        micro * (suffix + new),
+        columns,
+        (prefix_bucket or prefix,),
+        (suffix + new,),
+        (new,),
+        devices=lines,
     )
     batch = make_minibatch(samples, shapes)
     found = np.asarray(ref)[order].reshape(-1, micro // columns, columns, new)

@@ -215,6 +215,7 @@ class Session:
             rollout.prefill_tokens,
             rollout.lanes,
             join=worth_joining(self.mesh),
+            devices=self.mesh.shape["data"] * self.mesh.shape["fsdp"],
         )
         stops = tuple(dict.fromkeys((self.tokenizer.im_end_id, self.tokenizer.eos_id)))
         return LocalEngine(self.model, layout, seed=self.seed, stops=stops, mesh=self.mesh)

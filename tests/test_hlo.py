@@ -59,6 +59,9 @@ custom_call_target="__cudnn$fmhaSoftmax"
   %q = bf16[2,4,3,8]{3,2,1,0} bitcast(%a)
   %k = bf16[2,5,3,8]{3,2,1,0} bitcast(%a)
   %v = bf16[2,5,3,8]{3,2,1,0} bitcast(%a)
+  %gathering = (bf16[4,8]{1,0}, bf16[16,8]{1,0}) all-gather-start(%a), dimensions={0}
+  %gathered = bf16[16,8]{1,0} all-gather-done(%gathering)
+  %sum = f32[100,4]{1,0} all-reduce(%c), to_apply=%add
   ROOT %out = f32[4,2]{1,0} fusion(%a, %b), kind=kCustom, calls=%product
 }
 """
@@ -75,7 +78,7 @@ def hlo():
 
 
 def test_kernels_by_hand(hlo):
-    take, put, attention, product = hlo.kernels(MODULE)
+    take, put, attention, gathered, summed, product = hlo.kernels(MODULE)
     # A slice is read, not the stack (and the number that says where); three turns.
     assert (take.kind, take.times, take.read, take.written) == ("move", 3, 16 + 4, 16)
     # An update in place writes the update; adding is no mere move.
@@ -84,6 +87,15 @@ def test_kernels_by_hand(hlo):
     assert (attention.kind, attention.flops) == ("attention", 4 * 2 * 4 * 3 * 8 * 5)
     assert (product.kind, product.read, product.written) == ("product", 64 + 32, 32)
     assert product.flops == 2 * 4 * 2 * 8
+    # What arrives, not what is sent as well; the link's time is not the memory's.
+    assert [(x.kind, x.written) for x in (gathered, summed)] == [("sent", 256), ("sent", 1600)]
+    assert gathered.seconds(1, 1) == 0
+
+
+def test_what_is_not_understood_is_refused(hlo):
+    odd = MODULE.replace("__cudnn$fmhaSoftmax", "__cublas$gemm")
+    with pytest.raises(ValueError, match=r"attended.*cuBLAS"):
+        hlo.kernels(odd)
 
 
 def test_the_least_time_is_of_what_binds(hlo):

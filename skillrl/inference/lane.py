@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import threading
 from collections.abc import Callable, Mapping
 
@@ -42,6 +43,7 @@ class Layout:
       prefill_tokens: padded suffix tokens of one prefill call, at least one row.
       lanes: grids of a bucket.
       join: whether projections of one input are one matrix (`models.joined`).
+      devices: that rows are split over; a prefill has a multiple of them where it can.
     """
 
     rows: int
@@ -53,6 +55,7 @@ class Layout:
     prefill_tokens: int = 1
     lanes: int = 1
     join: bool = False
+    devices: int = 1
 
     def __post_init__(self) -> None:
         at_once = self.prefill_rows(self.suffix_buckets[0])
@@ -69,7 +72,8 @@ class Layout:
 
     def prefill_rows(self, width: int) -> int:
         """Suffixes of a prefill call of this bucket."""
-        return min(max(1, self.prefill_tokens // width), self.cells)
+        rows = min(max(1, self.prefill_tokens // width), self.cells)
+        return rows - rows % self.devices if rows >= self.devices else rows
 
 
 class Prefixes:
@@ -82,10 +86,10 @@ class Prefixes:
     def __init__(self, size: int):
         self.made = 0
         self._size = size
-        self._kept: collections.OrderedDict[tuple[int, ...], list[KV]] = collections.OrderedDict()
+        self._kept: collections.OrderedDict[tuple[int, ...], KV] = collections.OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, ids: tuple[int, ...], make: Callable[[], list[KV]]) -> list[KV]:
+    def get(self, ids: tuple[int, ...], make: Callable[[], KV]) -> KV:
         """That of `ids`; made if it is not there, once however many lanes want it."""
         with self._lock:
             if ids not in self._kept:
@@ -117,10 +121,10 @@ class Policy:
     mesh: jax.sharding.Mesh
     prefixes: Mapping[int, Prefixes]
 
-    def prefix(self, ids: tuple[int, ...], width: int) -> list[KV]:
-        """Keys and values of a prefix in its bucket of `width`, per layer."""
+    def prefix(self, ids: tuple[int, ...], width: int) -> KV:
+        """Keys and values of a prefix in its bucket of `width`."""
 
-        def make() -> list[KV]:
+        def make() -> KV:
             tokens = np.zeros(width, np.int32)
             tokens[: len(ids)] = ids
             return prefill_prefix(self.params, tokens, np.int32(len(ids)), config=self.config)
@@ -227,9 +231,9 @@ class Lane:
         rungs = self._layout.suffix_buckets
         # A padded chunk may reach beyond the cell's room.
         room = self.shape.suffix + rungs[-1]
-        config = self._policy.config
-        nothing = (0, unstack(kv_zeros(config, (1, 1), room), config.num_layers))
-        offset, past = self._read.pop(cell, nothing)
+        if cell not in self._read:
+            self._read[cell] = (0, _nothing_read(config=self._policy.config, room=room))
+        offset, past = self._read.pop(cell)
         ids = request.suffix_ids[offset : offset + rungs[-1]]
         tokens = np.zeros((1, bucket_of(len(ids), rungs, "suffix")), np.int32)
         tokens[0, : len(ids)] = ids
@@ -267,7 +271,7 @@ class Lane:
             **self._draws,
         )
 
-    def _prefixes(self, ids: list[tuple[int, ...]], rows: int) -> tuple[list[KV], ...]:
+    def _prefixes(self, ids: list[tuple[int, ...]], rows: int) -> tuple[KV, ...]:
         """Keys and values of prefixes, filled up to `rows`."""
         found = [self._policy.prefix(prefix, self.shape.prefix) for prefix in ids]
         return tuple(found + found[:1] * (rows - len(found)))
@@ -288,6 +292,11 @@ class Lane:
         seats = grids.Seats(**at, count=np.int32(len(cells)), new_rows=np.int32(new))
         policy = self._policy
         self._grid = grids.seat(self._grid, found, seats, stops=policy.stops, mesh=policy.mesh)
+
+
+@functools.partial(jax.jit, static_argnames=("config", "room"))
+def _nothing_read(*, config: ModelConfig, room: int) -> list[KV]:
+    return unstack(kv_zeros(config, (1, 1), room), config.num_layers)
 
 
 _SEATS = ("row", "member", "length", "new_row", "source", "prefix_length")

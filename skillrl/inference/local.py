@@ -100,6 +100,7 @@ class LocalEngine:
         self.abandon()
         self._computed = self.prefixes_computed
         self._seatings.clear()
+        self._policy = None  # before there is another: each has weights of its own
         self._policy = Policy(
             params=lay_out(params, dtype=self._config.dtype, join=self._layout.join),
             config=self._config,

@@ -4,7 +4,7 @@
 2. `prefill` reads suffixes, each after its prefix, and draws one token for each.
 3. `skillrl.inference.grid` seats them in cells and decodes.
 
-Parameters and keys and values are lists, an entry per layer (`models.joined`).
+Parameters are laid out for it (`models.joined`): layers are a list.
 
 At a fixed compiled shape a row's result depends on nothing but its own tokens and its key:
 not on its place, its neighbours or how many rows are in use.
@@ -19,7 +19,15 @@ import jax
 import jax.numpy as jnp
 
 from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import KV, Params, Segment, causal_mask, forward, unembed
+from skillrl.models.transformer import (
+    KV,
+    Params,
+    Segment,
+    causal_mask,
+    forward,
+    unembed,
+    unstack,
+)
 from skillrl.parallel import addresses
 
 
@@ -54,14 +62,14 @@ class Prefilled(NamedTuple):
 @functools.partial(jax.jit, static_argnames=("config",))
 def prefill_prefix(
     params: Params, tokens: jax.Array, length: jax.Array, *, config: ModelConfig
-) -> list[KV]:
-    """KV (B = m = 1) of one right-padded prefix ``tokens [P]``, per layer."""
+) -> KV:
+    """KV (B = m = 1) of one right-padded prefix ``tokens [P]``, all layers in one array."""
     width = tokens.shape[0]
     positions = jnp.arange(width)[None, None]
     mask = causal_mask(length[None, None], width)
     keep = jnp.zeros((1, 1, 1), jnp.int32)  # only keys and values are wanted
     _, kv = forward(params, tokens[None, None], positions, config=config, mask=mask, keep=keep)
-    return kv
+    return jax.tree.map(lambda *layers: jnp.stack(layers), *kv)
 
 
 @functools.partial(jax.jit, donate_argnames=("past",))
@@ -81,7 +89,7 @@ def extend(past: list[KV], kv: list[KV], length: jax.Array) -> list[KV]:
 @functools.partial(jax.jit, static_argnames=("config", "top_k", "nucleus"))
 def prefill(
     params: Params,
-    prefixes: tuple[list[KV], ...],
+    prefixes: tuple[KV, ...],
     prefix_lengths: jax.Array,
     tokens: jax.Array,
     lengths: jax.Array,
@@ -100,7 +108,7 @@ def prefill(
 
     Args:
       params: policy.
-      prefixes: KV of each row's prefix (B = m = 1), per layer.
+      prefixes: KV of each row's prefix (B = m = 1, with L: few arrays, as each costs the host).
       prefix_lengths: ``[n]`` int32 true lengths.
       tokens: ``[n, S]`` int32 right-padded.
       lengths: ``[n]`` int32; 0 marks an empty row.
@@ -116,7 +124,8 @@ def prefill(
     """
     n, s = tokens.shape
     starts = prefix_lengths
-    joined = jax.tree.map(lambda *rows: jnp.concatenate(rows), *prefixes)
+    stacked = jax.tree.map(lambda *rows: jnp.concatenate(rows, 1), *prefixes)
+    joined = unstack(stacked, config.num_layers)
     segments = [Segment(joined, (jnp.arange(joined[0].width) < starts[:, None])[:, None])]
     if past is not None:
         before = jnp.asarray(past_lengths)

@@ -83,44 +83,55 @@ def lay_out(params: Mapping[str, Any], *, dtype: str, join: bool) -> dict[str, A
     Args:
       params: as from `transformer.init`, with or without an adapter in it (`lora.join`), or in
         int8 (`quantised.quantise`).
-      dtype: of activations. Joined kernels and adapters are kept in it, but for int8 ones.
+      dtype: of activations. All matrices are kept in it, but for int8 ones.
       join: whether to put projections of one input side by side.
 
     Returns:
       The same, its ``layers`` a list and their projections, if joined, grouped as in `GROUPS`.
     """
-    return {**params, "layers": _layers(params["layers"], dtype=dtype, join=join)}
+    layers = _layers(params["layers"], dtype=dtype, join=join)
+    return {
+        name: layers if name == "layers" else _cast(part, dtype) for name, part in params.items()
+    }
+
+
+def _cast(part: Any, dtype: str) -> Any:
+    """A tree whose matrices have the dtype of activations, in which every pass would read them."""
+
+    def cast(path: Any, x: jax.Array) -> jax.Array:
+        matrix = path[-1].key in ("kernel", "embedding", "lora_a", "lora_b")
+        return x.astype(dtype) if matrix and jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    return jax.tree_util.tree_map_with_path(cast, part)
 
 
 @functools.partial(jax.jit, static_argnames=("dtype", "join"))
 def _layers(stacked: Mapping[str, Any], *, dtype: str, join: bool) -> list[dict[str, Any]]:
     count = len(jax.tree.leaves(stacked)[0])
-    layers = [jax.tree.map(lambda a, i=i: a[i], stacked) for i in range(count)]
-    return [_layer(layer, dtype) for layer in layers] if join else layers
+    cast = _cast(stacked, dtype)
+    layers = [jax.tree.map(lambda a, i=i: a[i], cast) for i in range(count)]
+    return [_layer(layer) for layer in layers] if join else layers
 
 
-def _layer(layer: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+def _layer(layer: Mapping[str, Any]) -> dict[str, Any]:
     made = {name: dict(part) for name, part in layer.items()}
     for (part, name), members in GROUPS.items():
         inputs = 2 if name == "output" else 1
-        made[part][name] = _side_by_side([made[part].pop(m) for m in members], inputs, dtype)
+        made[part][name] = _side_by_side([made[part].pop(m) for m in members], inputs)
     return made
 
 
-def _side_by_side(parts: list[dict[str, Any]], inputs: int, dtype: str) -> dict[str, Any]:
+def _side_by_side(parts: list[dict[str, Any]], inputs: int) -> dict[str, Any]:
     """One projection's leaves of those of several; their kernels have `inputs` axes of inputs."""
 
     def flat(x: jax.Array) -> jax.Array:
         return x.reshape(math.prod(x.shape[:inputs]), -1)
 
     kernels = [flat(part["kernel"]) for part in parts]
-    made: dict[str, Any] = {}
+    made: dict[str, Any] = {"kernel": jnp.concatenate(kernels, 1)}
     for name in ("scale", "bias"):
         if name in parts[0]:
             made[name] = jnp.concatenate([part[name].reshape(-1) for part in parts])
-    if "scale" not in made:
-        kernels = [kernel.astype(dtype) for kernel in kernels]
-    made["kernel"] = jnp.concatenate(kernels, 1)
 
     before, low, high = 0, [], []
     for part, kernel in zip(parts, kernels, strict=True):
@@ -132,6 +143,6 @@ def _side_by_side(parts: list[dict[str, Any]], inputs: int, dtype: str) -> dict[
             high.append(jnp.pad(b, ((0, 0), (before, after))))
         before += width
     if low:
-        made["lora_a"] = jnp.concatenate(low, 1).astype(dtype)
-        made["lora_b"] = jnp.concatenate(high).astype(dtype)
+        made["lora_a"] = jnp.concatenate(low, 1)
+        made["lora_b"] = jnp.concatenate(high)
     return made

@@ -13,6 +13,7 @@ V vocabulary, L layers, R rank of an adapter.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, NamedTuple
 
@@ -331,7 +332,8 @@ def forward(
     loop = stacked and (config.scan_layers or config.num_layers <= UNROLL)
     if remat != "none":
         # Without a loop the compiler would see that a layer is computed again, and keep it.
-        layer = jax.checkpoint(layer, prevent_cse=not loop, policy=REMAT_POLICIES[remat])
+        apart = not loop or config.num_layers <= UNROLL
+        layer = jax.checkpoint(layer, prevent_cse=apart, policy=REMAT_POLICIES[remat])
     x = jnp.take(params["embed"]["embedding"], tokens, axis=0)
     if "scale" in params["embed"]:
         x = x * jnp.take(params["embed"]["scale"], tokens)[..., None]
@@ -368,13 +370,13 @@ def forward(
 
 
 def _by_rows(x: jax.Array, config: ModelConfig) -> jax.Array:
-    """``x [B, M, T, D]`` with B split over devices, if they divide it.
+    """``x [B, M, T, D]`` with B split over devices, if they divide it and tokens are many.
 
     The compiler could as well split D as the weights are (``mesh.fsdp``) and add up partial
-    products. That is better for a decode step, whose tokens are few; for many tokens the weights
-    are less to send.
+    products. That sends some numbers per token and output, and splitting by rows sends D weights
+    per output: less for a decode step the one, for a prefill or training the other.
     """
-    if config.mesh is None or x.shape[2] == 1:
+    if config.mesh is None or math.prod(x.shape[:3]) < config.hidden_size:
         return x
     split = rules.spec(config.mesh, ("rows", None, None, None), x.shape)
     if split[0] is None:
