@@ -295,6 +295,11 @@ def test_a_cache_smaller_than_one_call_is_refused():
         Layout(3, 1, (8,), (8,), (8,), 2, 24)
 
 
+def test_a_prefill_has_a_multiple_of_the_devices_where_it_can():
+    layout = Layout(8, 1, (8,), (8, 16), (8,), 64, 100, devices=4)
+    assert [layout.prefill_rows(width) for width in (8, 16, 40)] == [8, 4, 2]
+
+
 def test_generating_before_publishing_is_a_bug(tiny_config, one_device):
     layout = Layout(3, 1, PREFIX_BUCKETS, SUFFIX_BUCKETS, SUFFIX_BUCKETS, 4)
     engine = LocalEngine(tiny_config, layout, seed=0, stops=STOPS, mesh=one_device)
