@@ -325,19 +325,25 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="write the compiled programs' text here")
     parser.add_argument("--json", type=Path, help="write the rows here as well")
     args = parser.parse_args()
-    sizes = tuple(int(n) for n in args.mesh.split(","))
+    shapes, parts, sizes = (x.split(",") for x in (args.shapes, args.parts, args.mesh))
+    for given, known in ((shapes, SHAPES), (parts, ("sampling", "training"))):
+        if unknown := set(given) - set(known):
+            raise SystemExit(f"unknown: {', '.join(unknown)}; choose from: {', '.join(known)}")
+    if len(sizes) != 3 or not all(size.isdigit() for size in sizes):
+        raise SystemExit(f"--mesh {args.mesh}: three numbers are wanted, as in 1,8,1")
+    sizes = [int(size) for size in sizes]
     devices, on_gpu = find_devices(args.device, math.prod(sizes))
     mesh = make_mesh(*sizes, devices=devices)
     result = {"command": " ".join(sys.argv), "jax": jax.__version__, "rows": []}
     result |= {"device": devices[0].device_kind, "mesh": args.mesh}
-    for name in args.shapes.split(","):
+    for name in shapes:
         options = {"attention": args.attention, "scan_layers": not args.layers_one_by_one}
         options |= {"mesh": mesh}
         config = own.model_config(SHAPES[name], dtype="bfloat16", **options)
         rank = RANKS.get(name, 0) if args.rank is None else args.rank
         it = Subject(name, SHAPES[name], config, mesh, rank)
         programs = {"sampling": sampling(it), "training": training(it, args.micro, args.remat)}
-        for part in args.parts.split(","):
+        for part in parts:
             for program in programs[part]:
                 result["rows"].append(compile_one(it, program, on_gpu, args.keep))
                 print(f"{name} {program[0]}", file=sys.stderr, flush=True)
