@@ -111,8 +111,8 @@ def generate(engine: Engine, requests: Sequence[Generate], sampling: Sampling) -
 def ladder(longest: int, *, smallest: int = 32, growth: float = 1.25) -> tuple[int, ...]:
     """Bucket sizes from `smallest` up to `longest`, each at most `growth` times the last.
 
-    They are multiples of 8 where that leaves room for a step, and from 256 of 64: GPUs multiply
-    by tiles, and what does not fill the last one is copied into something that does.
+    Where `growth` leaves room for it they are multiples of 8, and from 256 on of 64, but for the
+    last: GPUs multiply by tiles, and what does not fill one is copied into something that does.
     """
     rungs = [min(smallest, longest)]
     while rungs[-1] < longest:

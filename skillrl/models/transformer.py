@@ -370,7 +370,7 @@ def forward(
 
 
 def _by_rows(x: jax.Array, config: ModelConfig) -> jax.Array:
-    """``x [B, M, T, D]`` with B split over devices, if they divide it and tokens are many.
+    """``x [B, M, T, D]`` with B split over the devices that divide it, if tokens are many.
 
     The compiler could as well split D as the weights are (``mesh.fsdp``) and add up partial
     products. That sends some numbers per token and output, and splitting by rows sends D weights

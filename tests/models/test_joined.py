@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -98,5 +99,9 @@ def test_joined_weights_are_kept_in_the_dtype_of_activations(tiny_config, tiny_p
     assert flatten(params)["layers", "mlp", "gate", "kernel"].dtype == jnp.float32  # it stays
 
 
-def test_a_cpu_leaves_them_apart():
-    assert not worth_joining(make_mesh(devices=jax.devices()[:1]))
+def test_where_they_are_joined():
+    assert not worth_joining(make_mesh(devices=jax.devices()[:1]))  # a CPU
+    devices = np.array([SimpleNamespace(platform="gpu")])
+    for tensor, expected in ((1, True), (2, False)):
+        mesh = SimpleNamespace(devices=devices, shape={"data": 1, "fsdp": 2, "tensor": tensor})
+        assert worth_joining(mesh) == expected
