@@ -10,6 +10,10 @@ class SkillRLError(Exception):
     """Bad input or surroundings, with the remedy in the message."""
 
 
+class Corrupt(SkillRLError):
+    """Something that was written by a run is not what it was: a byte or a file has changed."""
+
+
 class EnvironmentLost(RuntimeError):
     """The environment of one episode is gone for good, e.g. its server.
 

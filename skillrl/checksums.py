@@ -1,0 +1,123 @@
+"""Checksums of what is written and read again: a flipped byte is refused, never a result.
+
+A directory (a checkpoint, an exported policy) carries ``SHA256SUMS``, which ``sha256sum -c``
+checks by hand as well. A JSON object, or a row of JSON lines, carries its own sum under the key
+``checksum``; it is of the content, so reformatting a file changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from skillrl.errors import Corrupt, SkillRLError
+
+SUMS = "SHA256SUMS"
+"""File of a directory's checksums, in the format of sha256sum."""
+
+KEY = "checksum"
+"""Where a JSON object keeps its own."""
+
+
+def seal(value: Mapping[str, Any]) -> dict[str, Any]:
+    """`value` with its checksum added, or renewed; plain JSON values only."""
+    plain = {key: item for key, item in value.items() if key != KEY}
+    return plain | {KEY: _of_json(plain)}
+
+
+def unseal(value: Any, path: str | Path, *, required: bool = False) -> Any:
+    """What `seal` was given; values that are no sealed object come back as they are.
+
+    Args:
+      value: as read from a file.
+      path: the file (and line), for the message.
+      required: a missing checksum is refused too: for files that only this program writes.
+
+    Raises:
+      Corrupt: the content is not what was written.
+    """
+    if not isinstance(value, dict) or KEY not in value:
+        if required:
+            raise Corrupt(
+                f"{path}: is corrupt: its checksum is missing. Restore it from a copy, or delete "
+                "it and repeat the phase that wrote it."
+            )
+        return value
+    plain = {key: item for key, item in value.items() if key != KEY}
+    if _of_json(plain) != value[KEY]:
+        raise Corrupt(
+            f"{path}: is corrupt: the content does not have the checksum that was written with "
+            f"it. Restore it from a copy; if you changed it on purpose, remove its {KEY!r}."
+        )
+    return plain
+
+
+def seal_directory(directory: str | Path) -> None:
+    """Writes ``SHA256SUMS`` over all files in and below `directory`, atomically."""
+    from skillrl.files import TEMPORARY, atomic_write
+
+    directory = Path(directory)
+    lines = [
+        f"{_of_file(path)}  {path.relative_to(directory).as_posix()}\n"
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name != SUMS and not path.name.startswith(TEMPORARY)
+    ]
+    atomic_write(directory / SUMS, "".join(lines))
+
+
+def check_directory(directory: str | Path, names: Iterable[str] | None = None) -> bool:
+    """Compares files with the ``SHA256SUMS`` beside them.
+
+    Args:
+      directory: what `seal_directory` was given, or any with a file of this name and format.
+      names: only these files, by their path below `directory`; those that are not listed
+        there are passed over. None compares all.
+
+    Returns:
+      Whether there are sums to compare with.
+
+    Raises:
+      Corrupt: a file is missing or has other content; it is named.
+    """
+    directory = Path(directory)
+    try:
+        text = (directory / SUMS).read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        return False
+    except (OSError, UnicodeDecodeError) as error:
+        raise Corrupt(f"{directory / SUMS}: is corrupt: {error}. {_REMEDY}") from None
+    wanted = None if names is None else set(names)
+    for line in text.splitlines():
+        digest, separator, name = line.partition("  ")
+        if not separator or len(digest) != 64:
+            raise Corrupt(f"{directory / SUMS}: is corrupt: no line of sha256sum: {line[:80]!r}.")
+        if wanted is not None and name not in wanted:
+            continue
+        path = directory / name
+        try:
+            found = _of_file(path)
+        except FileNotFoundError:
+            raise Corrupt(f"{path}: is missing, so {directory} is corrupt. {_REMEDY}") from None
+        except OSError as error:
+            raise SkillRLError(f"{path}: cannot be read ({error.strerror}).") from None
+        if found != digest:
+            raise Corrupt(
+                f"{path}: is corrupt: its content is not what {SUMS} beside it says. {_REMEDY}"
+            )
+    return True
+
+
+_REMEDY = "Restore it from a copy, or name another directory."
+
+
+def _of_json(value: Mapping[str, Any]) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return "sha256:" + hashlib.sha256(text.encode("ascii")).hexdigest()[:32]
+
+
+def _of_file(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
