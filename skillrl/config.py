@@ -55,9 +55,20 @@ class RLConfig:
     max_grad_norm: float = option(1.0, above=0)
     clip_epsilon_high: float | None = option(None, above=0)
     """Upper clip range; null means `clip_epsilon`."""
+    clip_ratio_c: float | None = option(3.0, above=1)
+    """Where an advantage is negative, a ratio above this has no gradient (dual clip); null sets no
+    limit."""
+    entropy_coeff: float = option(0.0, low=0)
+    """Weight of the policy's entropy at each response token, which is added to the objective."""
     advantage: str = option("grpo", filled=True)
-    loss_aggregation: str = option("token_mean", choices=("token_mean", "trajectory_mean"))
+    loss_aggregation: str = option(
+        "token_mean", choices=("token_mean", "trajectory_mean", "micro_batch_mean")
+    )
+    loss_micro_batch: int = option(4, low=1)
+    """Step samples of a micro-batch, for loss_aggregation=micro_batch_mean alone."""
     kl_estimator: str = option("k3", filled=True)
+    """``k3`` has a bounded slope, ``k3_clamped`` none above 10, as released; ``k1`` does not
+    pull."""
     reward: str = option("success", choices=("success", "score"))
     temperature: float = option(1.0, above=0)
     """Recorded log-probabilities are those of the full softmax: only 1.0 is accepted."""
@@ -431,6 +442,13 @@ def check(config: Config) -> None:
         raise SkillRLError(
             "rl.group_size is 1: rl.advantage=grpo compares the episodes of a group, so alone "
             "every advantage would be 0. Use 2 or more."
+        )
+    high = rl.clip_epsilon_high or rl.clip_epsilon
+    if rl.clip_ratio_c is not None and rl.clip_ratio_c <= 1 + high:
+        raise SkillRLError(
+            f"rl.clip_ratio_c is {rl.clip_ratio_c:g}, which is not above 1 + the upper clip range "
+            f"({1 + high:g}): it limits ratios that the clip leaves alone. Use 3, or null for no "
+            "limit."
         )
     groups = rl.batch_size // rl.group_size
     if rl.minibatches > groups:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -415,11 +416,37 @@ def token_logprobs(params: Params, hidden: jax.Array, targets: Any, *, chunk: in
     Returns:
       ``[B, M, R]`` float32.
     """
+    return _of_scores(_logprob, params, hidden, targets, chunk)
 
-    def some(hidden: jax.Array, targets: jax.Array) -> jax.Array:
-        scores = unembed(params, hidden)
-        chosen = jnp.take_along_axis(scores, targets[..., None], -1)[..., 0]
-        return chosen - jax.nn.logsumexp(scores, -1)
+
+def token_logprobs_and_entropies(
+    params: Params, hidden: jax.Array, targets: Any, *, chunk: int = 0
+) -> tuple[jax.Array, jax.Array]:
+    """What `token_logprobs` gives, and the entropy in nats of each distribution, ``[B, M, R]``."""
+
+    def both(scores: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+        mean = jnp.sum(jax.nn.softmax(scores, -1) * scores, -1)
+        return _logprob(scores, targets), jax.nn.logsumexp(scores, -1) - mean
+
+    return _of_scores(both, params, hidden, targets, chunk)
+
+
+def _logprob(scores: jax.Array, targets: jax.Array) -> jax.Array:
+    chosen = jnp.take_along_axis(scores, targets[..., None], -1)[..., 0]
+    return chosen - jax.nn.logsumexp(scores, -1)
+
+
+def _of_scores(
+    read: Callable[[jax.Array, jax.Array], Any],
+    params: Params,
+    hidden: jax.Array,
+    targets: Any,
+    chunk: int,
+) -> Any:
+    """``read(scores [..., V], targets [...])`` of all tokens, `chunk` scores at a time."""
+
+    def some(hidden: jax.Array, targets: jax.Array) -> Any:
+        return read(unembed(params, hidden), targets)
 
     b, m, r = targets.shape
     width = max(1, chunk // (b * m)) if chunk else r
@@ -438,7 +465,7 @@ def token_logprobs(params: Params, hidden: jax.Array, targets: Any, *, chunk: in
     _, out = jax.lax.scan(
         lambda _, xs: (None, step(*xs)), None, (split(hidden), split(jnp.asarray(targets)))
     )
-    return jnp.moveaxis(out, 0, 2).reshape(b, m, turns * width)[:, :, :r]
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 2).reshape(b, m, turns * width)[:, :, :r], out)
 
 
 def causal_mask(lengths: jax.Array, width: int) -> InOrder:

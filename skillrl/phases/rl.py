@@ -154,7 +154,12 @@ def _update(
         for part in np.array_split(np.arange(len(groups)), config.minibatches)
     ]
     batches = [
-        make_minibatch(samples, learner.shapes, aggregation=config.loss_aggregation)
+        make_minibatch(
+            samples,
+            learner.shapes,
+            aggregation=config.loss_aggregation,
+            micro_batch=config.loss_micro_batch,
+        )
         for samples in minibatches
         if samples
     ]
@@ -331,11 +336,13 @@ def _updater(session: Session) -> Updater:
             clip_high=config.clip_epsilon_high or config.clip_epsilon,
             kl_coeff=config.kl_coeff,
             kl_estimator=config.kl_estimator,
+            clip_ratio_c=config.clip_ratio_c,
         )
 
     return build_updater(
         session,
         loss,
+        entropy_coeff=config.entropy_coeff,
         learning_rate=config.learning_rate,
         schedule=config.lr_schedule,
         total_steps=total + 1,

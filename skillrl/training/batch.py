@@ -112,7 +112,11 @@ class Minibatch:
 
 
 def make_minibatch(
-    samples: Sequence[Sample], shapes: Shapes, *, aggregation: str = "token_mean"
+    samples: Sequence[Sample],
+    shapes: Shapes,
+    *,
+    aggregation: str = "token_mean",
+    micro_batch: int = 4,
 ) -> Minibatch:
     """Arrays of `samples`, whose loss weights add up to 1 over the whole minibatch.
 
@@ -120,6 +124,7 @@ def make_minibatch(
       samples: at least one; order is kept within a bucket.
       shapes: compiled shapes.
       aggregation: see `losses.token_weights`.
+      micro_batch: likewise.
 
     Raises:
       SkillRLError: a sample is longer than the largest bucket.
@@ -137,7 +142,9 @@ def make_minibatch(
     mask = np.zeros((len(samples), longest), bool)
     for i, s in enumerate(samples):
         mask[i, : len(s.response_ids)] = True
-    weights = token_weights(mask, np.array([s.trajectory for s in samples]), aggregation)
+    weights = token_weights(
+        mask, np.array([s.trajectory for s in samples]), aggregation, micro_batch=micro_batch
+    )
 
     row_grids = pack(
         [(numbers[s.prefix_ids], len(s.suffix_ids) + len(s.response_ids)) for s in samples],

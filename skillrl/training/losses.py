@@ -28,11 +28,19 @@ MAX_LOG_RATIO = 20.0
 """Log-ratios are cut to +-20 before exp (e^20 = 5e8), beyond which the gradient
 is 0: in float32 exp overflows at 88, and min() of an infinity has NaN gradients."""
 
-AGGREGATIONS = ("token_mean", "trajectory_mean")
+MAX_KL_SLOPE = 10.0
+"""Largest slope of k3 in log pi_theta. Plain k3 grows as e^d, so that one token with d = 12
+weighs as much as 160,000 tokens; with this it weighs as much as ten of d = ln 2."""
+
+AGGREGATIONS = ("token_mean", "trajectory_mean", "micro_batch_mean")
 
 
 def token_weights(
-    mask: ArrayLike, trajectory_index: ArrayLike, kind: str = "token_mean"
+    mask: ArrayLike,
+    trajectory_index: ArrayLike,
+    kind: str = "token_mean",
+    *,
+    micro_batch: int = 4,
 ) -> NDArray[np.float32]:
     """Weight of every token in the loss of one whole minibatch.
 
@@ -40,11 +48,15 @@ def token_weights(
     ``trajectory_mean``: 1 / (tokens of the token's trajectory * trajectories),
     the per-trajectory mean that equation 9 of the paper (2602.08234) has.
     Trajectories without a token do not count.
+    ``micro_batch_mean``: 1 / (tokens of its micro-batch * micro-batches), the mean of token
+    means that the released code takes. A micro-batch is `micro_batch` samples in their order,
+    however they are computed here. Micro-batches without a token do not count.
 
     Args:
       mask: [N, R], true at response tokens.
       trajectory_index: int [N], equal for steps of one trajectory; any ids.
       kind: one of `AGGREGATIONS`.
+      micro_batch: samples of a micro-batch, at least 1; read by ``micro_batch_mean`` alone.
 
     Returns:
       float32 [N, R], adding up to 1, or all 0 if no token is selected.
@@ -66,7 +78,10 @@ def token_weights(
         return np.zeros(mask.shape, np.float32)
     if kind == "token_mean":
         return (mask / mask.sum()).astype(np.float32)
-    inverse = np.unique(trajectory_index, return_inverse=True)[1].reshape(-1)
+    if kind == "micro_batch_mean":
+        inverse = np.arange(len(mask)) // micro_batch
+    else:
+        inverse = np.unique(trajectory_index, return_inverse=True)[1].reshape(-1)
     tokens = np.bincount(inverse, weights=mask.sum(axis=1))
     per_row = 1.0 / (np.maximum(tokens, 1)[inverse] * np.count_nonzero(tokens))
     return (mask * per_row[:, None]).astype(np.float32)
@@ -95,14 +110,18 @@ def clipped_surrogate(
     *,
     clip_low: float,
     clip_high: float,
+    clip_ratio_c: float | None = None,
 ) -> jax.Array:
     """Clipped policy objective of each token (to be maximised).
 
         rho_t = exp(log pi_theta(a_t) - log pi_old(a_t))
         J_t = min(rho_t * A_t, clip(rho_t, 1 - clip_low, 1 + clip_high) * A_t)
 
+    and, where A_t < 0, at least clip_ratio_c * A_t (dual clip, arXiv 1912.09729): without it
+    the gradient of a disadvantageous token grows with rho_t without a bound.
+
     Equation 9 of the paper with a ratio per token, as its code has it, rather
-    than per trajectory. The released dual clip (c = 3) is not used.
+    than per trajectory. The equation has no dual clip; the released code has one of 3.
 
     Args:
       logprobs: [N, R] of the policy in training.
@@ -111,6 +130,8 @@ def clipped_surrogate(
       mask: [N, R], non-zero at response tokens.
       clip_low: how far below 1 a ratio still counts.
       clip_high: how far above 1 a ratio still counts.
+      clip_ratio_c: how large a ratio still counts where the advantage is negative, above
+        1 + clip_high; None sets no limit.
 
     Returns:
       float32 [N, R], 0 outside the mask.
@@ -118,7 +139,10 @@ def clipped_surrogate(
     ratio = _ratio(logprobs, old, mask)
     advantages = _per_token(advantages, mask)
     clipped = jnp.clip(ratio, 1.0 - clip_low, 1.0 + clip_high)
-    return jnp.minimum(ratio * advantages, clipped * advantages)
+    surrogate = jnp.minimum(ratio * advantages, clipped * advantages)
+    if clip_ratio_c is None:
+        return surrogate
+    return jnp.where(advantages < 0, jnp.maximum(surrogate, clip_ratio_c * advantages), surrogate)
 
 
 def kl_k1(logprobs: ArrayLike, ref: ArrayLike) -> jax.Array:
@@ -135,18 +159,31 @@ def kl_k3(logprobs: ArrayLike, ref: ArrayLike) -> jax.Array:
 
         k3 = exp(d) - d - 1,    d = log pi_ref(a_t) - log pi_theta(a_t)
 
-    Source: J. Schulman, "Approximating KL divergence" (2020), as in GRPO
-    (2402.03300). d is cut to +-`MAX_LOG_RATIO`; the released code cuts k3 to 10
-    instead. expm1 keeps the digits that ``exp(d) - 1`` loses near d = 0.
+    up to the d where its slope is `MAX_KL_SLOPE` (d = ln 11 = 2.4), and its tangent from there
+    on. Source: J. Schulman, "Approximating KL divergence" (2020), as in GRPO (2402.03300). The
+    tangent is ours: a token that the policy has all but given up pulls back with a bounded force,
+    where plain k3 lets it drown all others and `kl_k3_clamped` lets it go. expm1 keeps the digits
+    that ``exp(d) - 1`` loses near d = 0.
+    """
+    delta = jnp.asarray(ref, jnp.float32) - jnp.asarray(logprobs, jnp.float32)
+    curved = jnp.minimum(delta, np.log1p(MAX_KL_SLOPE))
+    return jnp.expm1(curved) - curved + MAX_KL_SLOPE * (delta - curved)
+
+
+def kl_k3_clamped(logprobs: ArrayLike, ref: ArrayLike) -> jax.Array:
+    """The k3 of the released code: plain, with its value cut to at most 10.
+
+    Where it is cut (d above 2.6 or below -11) its gradient is 0: nothing pulls such a token back.
     """
     delta = jnp.asarray(ref, jnp.float32) - jnp.asarray(logprobs, jnp.float32)
     delta = jnp.clip(delta, -MAX_LOG_RATIO, MAX_LOG_RATIO)
-    return jnp.expm1(delta) - delta
+    return jnp.clip(jnp.expm1(delta) - delta, -10.0, 10.0)
 
 
 KL_ESTIMATORS: dict[str, Callable[[ArrayLike, ArrayLike], jax.Array]] = {
     "k1": kl_k1,
     "k3": kl_k3,
+    "k3_clamped": kl_k3_clamped,
 }
 
 
@@ -161,6 +198,7 @@ def grpo_loss(
     clip_high: float,
     kl_coeff: float,
     kl_estimator: str = "k3",
+    clip_ratio_c: float | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The RL loss of one micro-batch (paper equation 9, negated, per token).
 
@@ -179,14 +217,16 @@ def grpo_loss(
       clip_high: see `clipped_surrogate`.
       kl_coeff: beta, at least 0.
       kl_estimator: a key of `KL_ESTIMATORS`.
+      clip_ratio_c: see `clipped_surrogate`.
 
     Returns:
       The loss (float32 scalar) and metrics (float32 scalars, no gradient).
       Metrics of micro-batches add up to the minibatch's, as the loss does:
-      ``policy_loss``, ``kl``, ``clip_fraction``, ``ratio``, ``sampler_gap``
-      (weighted mean of |logprobs - old|: before the first update of an
-      iteration, how far sampler and trainer disagree); except
-      ``sampler_gap_max``, of which the maximum is to be taken.
+      ``policy_loss``, ``kl``, ``clip_fraction``, ``dual_clip_fraction``, ``ratio``,
+      ``sampler_gap`` (weighted mean of |logprobs - old|: before the first update of an
+      iteration, how far sampler and trainer disagree), ``surprise`` (weighted mean of
+      -logprobs: for tokens sampled at temperature 1, an estimate of the policy's entropy);
+      except ``sampler_gap_max`` and ``kl_max``, of which the maximum is to be taken.
 
     Raises:
       SkillRLError: unknown ``kl_estimator``.
@@ -199,7 +239,13 @@ def grpo_loss(
     old, ref = jax.lax.stop_gradient((old, ref))
 
     surrogate = clipped_surrogate(
-        logprobs, old, advantages, mask, clip_low=clip_low, clip_high=clip_high
+        logprobs,
+        old,
+        advantages,
+        mask,
+        clip_low=clip_low,
+        clip_high=clip_high,
+        clip_ratio_c=clip_ratio_c,
     )
     kl = KL_ESTIMATORS[kl_estimator](logprobs, ref)
     policy_loss = -_weighted_sum(surrogate, weights)
@@ -207,15 +253,18 @@ def grpo_loss(
     loss = policy_loss + kl_coeff * kl_loss
 
     ratio = _ratio(logprobs, old, mask)
-    was_clipped = surrogate < ratio * _per_token(advantages, mask)
+    plain = ratio * _per_token(advantages, mask)
     gap = jnp.abs(logprobs - old)
     metrics = {
         "policy_loss": policy_loss,
         "kl": kl_loss,
-        "clip_fraction": _weighted_sum(was_clipped, weights),
+        "kl_max": jnp.max(_real(kl, mask), initial=0.0),
+        "clip_fraction": _weighted_sum(surrogate < plain, weights),
+        "dual_clip_fraction": _weighted_sum(surrogate > plain, weights),
         "ratio": _weighted_sum(ratio, weights),
         "sampler_gap": _weighted_sum(gap, weights),
         "sampler_gap_max": jnp.max(gap, initial=0.0),
+        "surprise": _weighted_sum(-logprobs, weights),
     }
     return loss, jax.lax.stop_gradient(metrics)
 

@@ -10,8 +10,10 @@ from skillrl.training.optimizer import make_optimizer, state_shardings
 from skillrl.training.update import LossFn, Updater, make_updater
 
 
-def build_updater(session: Session, loss: LossFn, **optimizer: Any) -> Updater:
-    """An `Updater` for what is trained of the policy; keywords go to `make_optimizer`."""
+def build_updater(
+    session: Session, loss: LossFn, *, entropy_coeff: float = 0.0, **optimizer: Any
+) -> Updater:
+    """An `Updater` for what is trained of the policy; other keywords go to `make_optimizer`."""
     transform = make_optimizer(**optimizer)
     partition, mesh = session.partition, session.mesh
     shardings = tree_shardings(mesh, partition.axes, partition.shapes)
@@ -28,4 +30,5 @@ def build_updater(session: Session, loss: LossFn, **optimizer: Any) -> Updater:
         join=partition.join,
         remat=session.config.model.remat,
         logprob_chunk=session.config.train_batch.logprob_chunk,
+        entropy_coeff=entropy_coeff,
     )

@@ -28,10 +28,18 @@ import optax
 
 from skillrl.models.attention import KV
 from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import Params, Segment, causal_mask, forward, token_logprobs
+from skillrl.models.transformer import (
+    Params,
+    Segment,
+    causal_mask,
+    forward,
+    token_logprobs,
+    token_logprobs_and_entropies,
+)
 from skillrl.parallel.rules import put_rows, replicated
 from skillrl.training.batch import Micro, Minibatch
 from skillrl.training.losses import combine_metrics
+from skillrl.training.masked import masked_sum
 from skillrl.training.prefix_pool import PrefixPool
 
 LossFn = Callable[[jax.Array, Micro], tuple[jax.Array, dict[str, jax.Array]]]
@@ -114,6 +122,17 @@ def response_logprobs(
       remat: see `transformer.forward`.
       logprob_chunk: see `transformer.token_logprobs`.
     """
+    hidden, targets = response_states(params, kv, micro, config=config, remat=remat)
+    return token_logprobs(params, hidden, targets, chunk=logprob_chunk)
+
+
+def response_states(
+    params: Params, kv: KV, micro: Micro, *, config: ModelConfig, remat: str
+) -> tuple[jax.Array, jax.Array]:
+    """States ``[B, M, R, D]`` before the response tokens, and these tokens ``[B, M, R]``.
+
+    The arguments are those of `response_logprobs`.
+    """
     tokens = jnp.asarray(micro.tokens)
     width, scored = tokens.shape[-1], micro.weights.shape[-1]
     before = jnp.asarray(micro.prefix_lengths)[:, None]
@@ -132,8 +151,7 @@ def response_logprobs(
         keep=at - 1,
         remat=remat,
     )
-    targets = jnp.take_along_axis(tokens, at, 2)
-    return token_logprobs(params, hidden, targets, chunk=logprob_chunk)
+    return hidden, jnp.take_along_axis(tokens, at, 2)
 
 
 def make_updater(
@@ -148,6 +166,7 @@ def make_updater(
     join: Callable[[Params, Params], Params] = lambda trained, frozen: trained,
     remat: str = "none",
     logprob_chunk: int = 0,
+    entropy_coeff: float = 0.0,
 ) -> Updater:
     """Builds the jitted pieces of one phase.
 
@@ -162,6 +181,8 @@ def make_updater(
       join: ``(trained, frozen) -> parameters of the whole policy``.
       remat: what the backward pass computes again.
       logprob_chunk: tokens whose scores exist at once, see `transformer.token_logprobs`.
+      entropy_coeff: what a nat of entropy at a token of weight 1 lowers the loss by. Where it is
+        not 0 there is a metric ``entropy``, the weighted mean.
     """
     kv_of = lambda params, tokens, lengths: prefix_kv(  # noqa: E731
         params, tokens, lengths, config=config, remat=remat
@@ -171,11 +192,17 @@ def make_updater(
 
     def micro_loss(trained: Params, kv: KV, frozen: Params, micro: Micro):
         params = join(trained, frozen)
-        logprobs = response_logprobs(
-            params, kv, micro, config=config, remat=remat, logprob_chunk=logprob_chunk
-        )
+        states = response_states(params, kv, micro, config=config, remat=remat)
         rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]) if x.ndim > 1 else x, micro)
-        return loss(logprobs.reshape(-1, logprobs.shape[-1]), rows)
+        if not entropy_coeff:
+            logprobs = token_logprobs(params, *states, chunk=logprob_chunk)
+            return loss(logprobs.reshape(-1, logprobs.shape[-1]), rows)
+        logprobs, entropies = token_logprobs_and_entropies(params, *states, chunk=logprob_chunk)
+        value, metrics = loss(logprobs.reshape(-1, logprobs.shape[-1]), rows)
+        entropy = masked_sum(entropies * micro.weights, micro.weights != 0)
+        return value - entropy_coeff * entropy, metrics | {
+            "entropy": jax.lax.stop_gradient(entropy)
+        }
 
     def micro_step(trained, kv, frozen, micro, sums):
         (grads, kv_grads), metrics = jax.grad(micro_loss, argnums=(0, 1), has_aux=True)(

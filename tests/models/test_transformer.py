@@ -19,6 +19,7 @@ from skillrl.models.transformer import (
     logits,
     rotary,
     token_logprobs,
+    token_logprobs_and_entropies,
     unembed,
     unstack,
 )
@@ -268,12 +269,18 @@ def test_log_probabilities_in_chunks_are_those_of_all_at_once(tiny_config, tiny_
         return (chosen * weights).sum(), chosen
 
     def chunked(params, hidden):
-        chosen = token_logprobs(params, hidden, targets, chunk=chunk)
-        return (chosen * weights).sum(), chosen
+        chosen, entropies = token_logprobs_and_entropies(params, hidden, targets, chunk=chunk)
+        return (chosen * weights).sum(), (chosen, entropies)
 
     want, expected = jax.grad(plain, argnums=(0, 1), has_aux=True)(tiny_params, hidden)
-    got, found = jax.jit(jax.grad(chunked, argnums=(0, 1), has_aux=True))(tiny_params, hidden)
+    got, (found, entropies) = jax.jit(jax.grad(chunked, argnums=(0, 1), has_aux=True))(
+        tiny_params, hidden
+    )
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    shares = jax.nn.softmax(unembed(tiny_params, hidden))
+    np.testing.assert_allclose(entropies, -(shares * jnp.log(shares)).sum(-1), atol=1e-5)
+    alone = jax.jit(token_logprobs, static_argnames="chunk")
+    np.testing.assert_array_equal(alone(tiny_params, hidden, targets, chunk=chunk), found)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
 

@@ -95,6 +95,85 @@ def test_kl_estimates_average_to_the_kl():
         np.testing.assert_allclose(np.sum(p * estimate(np.log(p), np.log(q))), kl, rtol=1e-5)
 
 
+def test_one_token_that_is_far_off_does_not_own_the_update():
+    """With d = 12 plain k3 has a slope of e^12 - 1 = 162,754; ours ends at 10, with a pull."""
+    d = jnp.array([0.1, np.log(11.0), 12.0, 80.0])
+    slopes = jax.vmap(jax.grad(lambda x: losses.kl_k3(x, 0.0)))(-d)
+    np.testing.assert_allclose(slopes, [-np.expm1(0.1), -10.0, -10.0, -10.0], rtol=1e-5)
+    values = losses.kl_k3(-d, 0.0)
+    bend = 10.0 - np.log(11.0)
+    np.testing.assert_allclose(
+        values[1:], [bend, bend + 10 * (12 - np.log(11)), bend + 10 * (80 - np.log(11))], rtol=1e-5
+    )
+    # A thousand tokens with advantages of +-1 and that one: its share of the gradient's norm.
+    logprobs, old = np.full((1, 1001), -1.0, np.float32), np.full((1, 1001), -1.0, np.float32)
+    ref = logprobs.copy()
+    ref[0, 0] += 12.0
+    advantages = np.where(np.arange(1001) % 2, 1.0, -1.0)[None]
+    weights = np.full((1, 1001), 1 / 1001, np.float32)
+    gradient = jax.grad(losses.grpo_loss, has_aux=True)(
+        logprobs, old, ref, advantages, weights, clip_low=0.2, clip_high=0.2, kl_coeff=0.01
+    )[0]
+    assert abs(gradient[0, 0]) / np.linalg.norm(gradient) < 0.04  # 0.9 of one token's 1/sqrt(1001)
+
+
+def test_the_released_k3_lets_go_of_what_is_far_off():
+    d = jnp.array([1.0, 2.6, 2.7, 12.0, -9.0, -12.0])
+    values = losses.kl_k3_clamped(-d, 0.0)
+    expected = [np.e - 2, np.expm1(2.6) - 2.6, 10.0, 10.0, 9 + np.expm1(-9.0), 10.0]
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+    slopes = jax.vmap(jax.grad(lambda x: losses.kl_k3_clamped(x, 0.0)))(-d)
+    np.testing.assert_allclose(
+        slopes, [1 - np.e, -np.expm1(2.6), 0, 0, -np.expm1(-9.0), 0], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "objective", "slope"),
+    [
+        (2.9, -2.0, 2.9 * -2.0, 2.9 * -2.0),
+        (3.1, -2.0, 3.0 * -2.0, 0.0),  # limited
+        (np.exp(12.0), -2.0, 3.0 * -2.0, 0.0),
+        (np.exp(12.0), 2.0, 1.3 * 2.0, 0.0),  # the upper clip is before it
+        (0.5, -2.0, 0.8 * -2.0, 0.0),
+        (3.1, 0.0, 0.0, 0.0),
+    ],
+)
+def test_dual_clip_by_hand(ratio, advantage, objective, slope):
+    def total(logprobs):
+        old = jnp.full((1, 1), -15.0)
+        args = (logprobs, old, jnp.array([advantage]), jnp.ones((1, 1)))
+        return losses.clipped_surrogate(*args, **CLIP, clip_ratio_c=3.0).sum()
+
+    value, gradient = jax.value_and_grad(total)(jnp.full((1, 1), -15.0 + np.log(ratio)))
+    np.testing.assert_allclose(value, objective, rtol=1e-5)
+    np.testing.assert_allclose(gradient[0, 0], slope, rtol=1e-5, atol=1e-7)
+
+
+def test_dual_clip_is_counted():
+    old = jnp.full((1, 4), -9.0)
+    logprobs = old + jnp.log(jnp.array([[1.0, 4.0, 4.0, 0.5]]))
+    advantages = jnp.array([[1.0, -1.0, 1.0, -1.0]])
+    _, metrics = losses.grpo_loss(
+        logprobs, old, old, advantages, np.full((1, 4), 0.25), **RL, clip_ratio_c=3.0
+    )
+    assert metrics["clip_fraction"] == 0.5
+    assert metrics["dual_clip_fraction"] == 0.25
+    # d = -ln 4 twice and ln 2 once: 1/4 - 1 + ln 4 is the largest k3.
+    np.testing.assert_allclose(metrics["kl_max"], np.log(4.0) - 0.75, rtol=1e-5)
+    np.testing.assert_allclose(metrics["surprise"], -float(logprobs.mean()), rtol=1e-6)
+
+
+def test_weights_of_micro_batches_by_hand():
+    """Four samples in twos: 3 + 1 tokens, 2 tokens, and a pair without any does not count."""
+    mask = np.array([[1, 1, 1], [1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
+    weights = losses.token_weights(mask, np.zeros(6), "micro_batch_mean", micro_batch=2)
+    expected = mask * np.array([1 / 8, 1 / 8, 1 / 4, 0, 0, 0])[:, None]
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+    one = losses.token_weights(mask, np.zeros(6), "micro_batch_mean", micro_batch=6)
+    np.testing.assert_allclose(one, mask / 6, rtol=1e-6)
+
+
 def test_k3_keeps_its_digits_near_zero_and_is_never_negative():
     delta = np.float32(1e-4)
     np.testing.assert_allclose(losses.kl_k3(-delta, 0.0), 5e-9, rtol=0.1)
@@ -229,7 +308,7 @@ def test_the_reference_and_the_old_policy_get_no_gradient():
 
 def test_unknown_kl_estimator():
     logprobs, old, ref, advantages, mask = example()
-    with pytest.raises(SkillRLError, match="k1, k3"):
+    with pytest.raises(SkillRLError, match="k1, k3, k3_clamped"):
         losses.grpo_loss(logprobs, old, ref, advantages, mask, **RL, kl_estimator="k2")
 
 

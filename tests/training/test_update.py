@@ -8,12 +8,23 @@ import pytest
 
 from skillrl.inference.base import Sampling
 from skillrl.inference.local import Layout, LocalEngine
+from skillrl.models.transformer import logits
 from skillrl.training.batch import Sample, make_minibatch
 from skillrl.training.optimizer import make_optimizer
 from skillrl.training.packing import Shapes
 from skillrl.training.update import host_metrics, with_old, with_reference
 from tests.inference.engines import PREFIX_BUCKETS, REQUESTS, SEED, STOPS, SUFFIX_BUCKETS, serve
-from tests.training.plain import RESPONSE, build, distance, either, keep_gradient, plain, samples
+from tests.training.plain import (
+    RESPONSE,
+    WIDTH,
+    build,
+    distance,
+    either,
+    keep_gradient,
+    plain,
+    samples,
+    sft,
+)
 
 SAMPLES = samples()
 ROW = SUFFIX_BUCKETS[0] + RESPONSE
@@ -246,3 +257,42 @@ def test_the_abstract_state_describes_the_state(updater):
     ):
         assert (leaf.shape, leaf.dtype) == (spec.shape, spec.dtype)
         assert leaf.sharding.is_equivalent_to(spec.sharding, leaf.ndim)
+
+
+def test_entropy_is_added_to_the_objective(tiny_config, tiny_params, one_device):
+    """The two-pass gradient with `entropy_coeff` against -sum w (log p - c p log p) in one piece."""
+    coeff = 0.7
+    made, params = build(
+        tiny_config,
+        tiny_params,
+        one_device,
+        sft,
+        keep_gradient(make_optimizer(0.05, schedule="linear", total_steps=STEPS)),
+        entropy_coeff=coeff,
+        logprob_chunk=4,
+    )
+    state, metrics = made.update(made.init(params), make_minibatch(SAMPLES, ONE))
+    count = sum(len(s.response_ids) for s in SAMPLES)
+    tokens = np.zeros((len(SAMPLES), WIDTH), np.int32)
+    before, targets = np.zeros((2, count, 2), int)  # (row, position)
+    at = 0
+    for row, s in enumerate(SAMPLES):
+        whole = [*s.prefix_ids, *s.suffix_ids, *s.response_ids]
+        tokens[row, : len(whole)] = whole
+        for position in range(len(whole) - len(s.response_ids), len(whole)):
+            before[at], targets[at] = (row, position - 1), (row, position)
+            at += 1
+    lengths = np.array(
+        [len(s.prefix_ids) + len(s.suffix_ids) + len(s.response_ids) for s in SAMPLES]
+    )
+
+    def whole_loss(params):
+        scores = jax.nn.log_softmax(logits(params, tokens, config=tiny_config, lengths=lengths))
+        scores = scores[tuple(before.T)]
+        chosen = scores[np.arange(count), tokens[tuple(targets.T)]]
+        entropy = -(jax.numpy.exp(scores) * scores).sum(-1).mean()
+        return -chosen.mean() - coeff * entropy, entropy
+
+    gradient, entropy = jax.jit(jax.grad(whole_loss, has_aux=True))(tiny_params)
+    np.testing.assert_allclose(metrics["entropy"], entropy, rtol=1e-4)
+    assert distance(state.optimizer.gradient, gradient) < 1e-4
