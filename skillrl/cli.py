@@ -86,6 +86,9 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
         if name in _PHASES:
             message += f" The same command continues from the last checkpoint:\n  {again}"
         print(message, file=sys.stderr)
+        from skillrl.parallel import background
+
+        background.leave(130)
         return 130
 
 

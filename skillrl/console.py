@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TextIO
 
+FIRST_SIGN, SIGN = 5.0, 60.0
+"""Seconds without a line until `Progress.note` writes one: the first, and later ones."""
+
 
 class Progress:
     """A phase's progress with time left and running numbers.
 
     On a terminal it is a bar that rewrites itself; elsewhere (a log file, CI) a line
-    about every tenth of the way; with ``enabled=False`` nothing.
+    about every tenth of the way, or a minute after the last one; with ``enabled=False`` nothing.
 
         with Progress("collect", total=256, unit="episode") as progress:
             for ...:
@@ -32,12 +35,15 @@ class Progress:
     ):
         """Starts at `done` of `total`, as a resumed phase does."""
         self._phase, self._unit = phase, unit
-        self.total, self.done = total, done
+        self.total, self.done, self.closed = total, done, False
         self._first = done
         self._enabled = enabled
         self._file = file if file is not None else sys.stderr
         self._start = time.monotonic()
         self._tenth = self._tenths()
+        self._shown = ""
+        self._silent = self._start + FIRST_SIGN - SIGN  # when the last line was written
+        self._noted = 0.0
         self._bar: Any = None
         if enabled and self._file.isatty():
             from tqdm import tqdm
@@ -63,6 +69,7 @@ class Progress:
         if not self._enabled:
             return
         shown = ", ".join(f"{name} {_number(value)}" for name, value in numbers.items())
+        self._shown = shown
         if self._bar is not None:
             self._bar.set_postfix_str(shown, refresh=False)
             self._bar.update(count)
@@ -70,8 +77,20 @@ class Progress:
             self._tenth = self._tenths()
             self._line(shown)
 
+    def note(self, doing: str) -> None:
+        """Shows that something goes on within a step; to be called as often as one likes."""
+        now = time.monotonic()
+        if not self._enabled or now - self._noted < 0.5:
+            return
+        self._noted = now
+        if self._bar is not None:
+            self._bar.set_postfix_str(", ".join(filter(None, (self._shown, doing))))
+        elif now - self._silent >= SIGN:
+            self._line(doing)
+
     def close(self) -> None:
         """Ends the bar. May be called twice."""
+        self.closed = True
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -80,12 +99,14 @@ class Progress:
         return 10 * self.done // self.total if self.total else 10
 
     def _line(self, shown: str) -> None:
-        spent = time.monotonic() - self._start
+        self._silent = time.monotonic()
+        spent = self._silent - self._start
         rate = spent / max(1, self.done - self._first)
         left = max(0, self.total - self.done) * rate
         print(
             f"{self._phase}: {self.done}/{self.total} {self._unit}s, {duration(spent)} spent, "
-            f"{duration(left)} left" + (f", {shown}" if shown else ""),
+            + (f"{duration(left)} left" if self.done > self._first else "just begun")
+            + (f", {shown}" if shown else ""),
             file=self._file,
             flush=True,
         )

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
@@ -28,7 +28,7 @@ from skillrl.models.parameters import axes_tree
 from skillrl.models.quantised import quantise
 from skillrl.models.tokenizer import Tokenizer
 from skillrl.models.transformer import Params, init
-from skillrl.parallel import addresses, compile_cache, host_memory
+from skillrl.parallel import addresses, background, compile_cache, host_memory
 from skillrl.parallel.mesh import make_mesh
 from skillrl.parallel.rules import tree_shardings
 from skillrl.parts import parts
@@ -42,6 +42,8 @@ from skillrl.training import partition
 from skillrl.training.packing import Shapes
 from skillrl.training.partition import Partition
 from skillrl.types import Skill, Task, Trajectory
+
+T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
 
@@ -284,16 +286,25 @@ class Session:
         engine: Engine | None = None,
     ) -> list[Trajectory]:
         """Plays jobs with the published policy; trajectories in the order of the jobs."""
+        engine, jobs = engine or self.engine, list(jobs)
+        start, before = time.monotonic(), engine.tokens
+
+        def on_turn(done: int) -> None:
+            drawn = engine.tokens - before
+            rate = f", {drawn} tokens ({drawn / (time.monotonic() - start):.0f}/s)" if drawn else ""
+            self.note(f"{done} of {len(jobs)} episodes played{rate}")
+
         return collect(
             jobs,
             suite=self.suite,
-            engine=engine or self.engine,
+            engine=engine,
             sampling=Sampling(
                 temperature=temperature, max_tokens=self.config.rl.max_response_length
             ),
             workers=self.config.env.workers,
             width=width,
             on_done=on_done,
+            on_turn=on_turn,
         )
 
     def publish(self, params: Params, version: int) -> None:
@@ -303,8 +314,25 @@ class Session:
             self.engine.publish(quantise(params) if int8 else params, version)
 
     def progress(self, phase: str, total: int, *, unit: str, done: int = 0) -> Progress:
-        """A progress bar, if wanted."""
-        return Progress(phase, total, unit=unit, done=done, enabled=self.config.logging.progress)
+        """A progress bar, if wanted; `note` shows what goes on in the newest that is open."""
+        bar = Progress(phase, total, unit=unit, done=done, enabled=self.config.logging.progress)
+        self._bars.append(bar)
+        return bar
+
+    def note(self, doing: str) -> None:
+        """Shows in the progress bar what goes on within a step of it."""
+        while self._bars and self._bars[-1].closed:
+            self._bars.pop()
+        if self._bars:
+            self._bars[-1].note(doing)
+
+    def wait_for(self, doing: str, work: Callable[..., T], *arguments: Any) -> T:
+        """``work(*arguments)`` on the device; meanwhile `doing` is shown and Ctrl-C is heard."""
+        return background.wait_for(work, *arguments, beat=lambda: self.note(doing))
+
+    @functools.cached_property
+    def _bars(self) -> list[Progress]:
+        return []
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:

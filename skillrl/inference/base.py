@@ -79,10 +79,12 @@ class Engine(Protocol):
     Attributes:
       version: of the policy that answers (optimiser updates behind it).
       slots: how many requests it works on side by side.
+      tokens: sampled so far, where it knows; for people to see that something goes on.
     """
 
     version: int
     slots: int
+    tokens: int
 
     def take(self, waiting: Mapping[Any, Generate], sampling: Sampling) -> list[Any]:
         """Starts on those of `waiting` that it has room for; their keys.
@@ -91,7 +93,7 @@ class Engine(Protocol):
         """
 
     def turn(self) -> dict[Any, Generated]:
-        """Works until one or more requests in hand are answered; the answers by key."""
+        """Works on requests in hand; the answers by key, which may be none for now."""
 
     def abandon(self) -> None:
         """Forgets what is in hand."""

@@ -72,13 +72,18 @@ class Grid:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What the host reads after `decode`; attributes as of `Grid`."""
+    """What the host reads after `decode`; attributes as of `Grid`, but for one.
+
+    Attributes:
+      steps: int32 scalar, how many tokens the longest-working cell drew.
+    """
 
     ids: jax.Array
     logprobs: jax.Array
     count: jax.Array
     active: jax.Array
     finished: jax.Array
+    steps: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -190,6 +195,7 @@ def decode(
     grid: Grid,
     held: jax.Array,
     quota: jax.Array,
+    steps: jax.Array,
     temperature: jax.Array,
     top_p: jax.Array,
     *,
@@ -201,11 +207,15 @@ def decode(
 ) -> tuple[Grid, Report]:
     """Draws a token for every active cell, again and again until `quota` cells have ended.
 
+    How the tokens are cut into calls changes none of them.
+
     Args:
       params: policy, as `models.joined` lays it out.
       grid: as it is; donated.
       held: bool [A, M], cells whose answers the host waits for.
       quota: int32 scalar; stops when so many of them have ended, or none is active.
+      steps: int32 scalar; stops after so many tokens of a cell in any case, so that the host
+        is asked now and then.
       temperature: scalar; 0 is greedy.
       top_p: scalar, used if `nucleus`.
       config: sizes.
@@ -220,10 +230,12 @@ def decode(
     widths = grid.prefix[0].width, grid.own[0].width
     exists = (jnp.arange(widths[0]) < grid.prefix_lengths[:, None])[:, None]
 
-    def going_on(grid: Grid) -> jax.Array:
-        return ((held & ~grid.active).sum() < quota) & grid.active.any()
+    def going_on(carry: tuple[Grid, jax.Array]) -> jax.Array:
+        grid, done = carry
+        return ((held & ~grid.active).sum() < quota) & grid.active.any() & (done < steps)
 
-    def step(grid: Grid) -> Grid:
+    def step(carry: tuple[Grid, jax.Array]) -> tuple[Grid, jax.Array]:
+        grid, done = carry
         last = grid.suffix_lengths + jnp.maximum(grid.count - 1, 0)
         hidden, own = forward(
             params,
@@ -247,7 +259,7 @@ def decode(
         here = (slot == grid.count[..., None]) & grid.active[..., None]
         count = grid.count + grid.active
         stopped = grid.active & jnp.isin(token, stop_ids)
-        return dataclasses.replace(
+        grid = dataclasses.replace(
             grid,
             own=own,
             count=count,
@@ -257,12 +269,14 @@ def decode(
             active=grid.active & ~stopped & (count < limit),
             finished=grid.finished | stopped,
         )
+        return grid, done + 1
 
     # What no step changes stays outside of the loop.
     prefix = grid.prefix
-    grid = jax.lax.while_loop(going_on, step, dataclasses.replace(grid, prefix=None))
+    start = dataclasses.replace(grid, prefix=None), jnp.int32(0)
+    grid, done = jax.lax.while_loop(going_on, step, start)
     grid = _pin(dataclasses.replace(grid, prefix=prefix), mesh)
-    return grid, Report(grid.ids, grid.logprobs, grid.count, grid.active, grid.finished)
+    return grid, Report(grid.ids, grid.logprobs, grid.count, grid.active, grid.finished, done)
 
 
 def _row(kv: KV, row: jax.Array) -> KV:

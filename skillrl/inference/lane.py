@@ -10,6 +10,7 @@ import collections
 import dataclasses
 import functools
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 import jax
@@ -26,6 +27,13 @@ from skillrl.parallel.rules import put_rows
 
 Cell = tuple[int, int]
 """Row and member."""
+
+CALL_SECONDS = 0.5
+"""How long a decode call may take, as far as the pace of those before it tells: nobody can
+interrupt one. On an accelerator that is hundreds of tokens, and the limit is seldom met."""
+
+FIRST_STEPS = 4
+"""Tokens of a lane's first call, whose pace is not known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,10 +145,14 @@ class Lane:
 
     Attributes:
       shape: sizes of the grid.
+      drawn: tokens since whoever counts them has set it to 0.
     """
 
     def __init__(self, policy: Policy, layout: Layout, shape: grids.Shape, sampling: Sampling):
-        self.shape = shape
+        self.shape, self.drawn = shape, 0
+        self._counted = 0  # of them, those in cells that are growing
+        self._pace = float("inf")  # seconds per step, of the fastest call
+        self._steps = FIRST_STEPS
         self._policy, self._layout, self._sampling = policy, layout, sampling
         self._grid = grids.empty(shape=shape, config=policy.config, mesh=policy.mesh)
         self._prefix_of: list[tuple[int, ...] | None] = [None] * shape.rows  # on the device
@@ -158,7 +170,7 @@ class Lane:
     def run(self, new: Mapping[Cell, Generate]) -> dict[Cell, Generated]:
         """Takes `new` requests, each with its free cell, and works until some have ended.
 
-        None may have ended where a long suffix is being read.
+        None may have ended where a long suffix is being read, or `CALL_SECONDS` have gone by.
         """
         self._pending |= new
         self._seat_pending()
@@ -167,17 +179,23 @@ class Lane:
         held = np.zeros((self.shape.rows, self.shape.members), bool)
         for cell in self._growing:
             held[cell] = True
+        start = time.monotonic()
         self._grid, report = grids.decode(
             self._policy.params,
             self._grid,
             held,
             np.int32(self._quota()),
+            np.int32(self._steps),
             config=self._policy.config,
             stops=self._policy.stops,
             mesh=self._policy.mesh,
             **self._draws,
         )
-        return self._harvest(jax.device_get(report))
+        report = jax.device_get(report)
+        # The fastest so far: one that was compiled first, or paused, says nothing.
+        self._pace = min(self._pace, (time.monotonic() - start) / max(1, int(report.steps)))
+        self._steps = min(max(1, int(CALL_SECONDS / self._pace)), self.shape.response)
+        return self._harvest(report)
 
     def _quota(self) -> int:
         """How many must end before new ones are seated: one, unless the grid is large and full."""
@@ -186,6 +204,8 @@ class Lane:
 
     def _harvest(self, report: grids.Report) -> dict[Cell, Generated]:
         answers = {}
+        total = sum(int(report.count[cell]) for cell in self._growing)
+        self.drawn += total - self._counted
         for cell in [cell for cell in self._growing if not report.active[cell]]:
             del self._growing[cell]
             count = report.count[cell]
@@ -194,6 +214,7 @@ class Lane:
                 tuple(report.logprobs[cell][:count].tolist()),
                 bool(report.finished[cell]),
             )
+        self._counted = sum(int(report.count[cell]) for cell in self._growing)
         return answers
 
     def _seat_pending(self) -> None:

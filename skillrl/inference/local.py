@@ -2,9 +2,9 @@
 
 A request goes to a grid that its own lengths choose (its *bucket*), is prefilled there and
 decoded beside whatever else the grid holds; its cell is free again when its response ends.
-`take` accepts requests for which there is a cell, `turn` returns what has ended. With several
-lanes (grids of a bucket) each runs on a thread, so that devices work while the host plays the
-episodes of the others.
+`take` accepts requests for which there is a cell, `turn` returns what has ended. Each lane (a grid
+of a bucket) runs on a thread, so that devices work while the host plays the episodes of others,
+and can be interrupted.
 
 Shapes come from the `Layout` alone, so the same request gives the same tokens bit for bit
 whatever else is going on.
@@ -26,6 +26,7 @@ from skillrl.inference.lane import Cell, Lane, Layout, Policy, Prefixes
 from skillrl.models.config import ModelConfig
 from skillrl.models.joined import lay_out
 from skillrl.models.transformer import Params
+from skillrl.parallel import background
 
 __all__ = ["Layout", "LocalEngine"]
 
@@ -66,6 +67,7 @@ class LocalEngine:
       version: policy version of the parameters.
       slots: cells of a bucket's grids.
       prefixes_computed: prefix passes since the start (each prefix once per version).
+      tokens: drawn since the start, those of unfinished responses included.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class LocalEngine:
         stops: tuple[int, ...],
         mesh: jax.sharding.Mesh,
     ):
-        self.version = -1
+        self.version, self.tokens = -1, 0
         self.slots = layout.cells * layout.lanes
         self._config, self._layout, self._stops = config, layout, stops
         self._mesh, self._seed = mesh, jax.random.key(seed)
@@ -85,9 +87,8 @@ class LocalEngine:
         self._computed = 0
         self._seatings: dict[Hashable, list[_Seating]] = {}
         self._running: dict[concurrent.futures.Future, _Seating] = {}
-        self._threads: concurrent.futures.ThreadPoolExecutor | None = None
-        if layout.lanes > 1:
-            self._threads = concurrent.futures.ThreadPoolExecutor(layout.lanes, "lane")
+        self._forgotten: set[concurrent.futures.Future] = set()
+        self._threads = background.Workers(layout.lanes, "lane")
 
     @property
     def prefixes_computed(self) -> int:
@@ -98,6 +99,8 @@ class LocalEngine:
     def publish(self, params: Params, version: int) -> None:
         """Takes new parameters; everything cached for the old ones is dropped."""
         self.abandon()
+        concurrent.futures.wait(self._forgotten)  # they hold the old ones
+        self._forgotten.clear()
         self._computed = self.prefixes_computed
         self._seatings.clear()
         self._policy = None  # before there is another: each has weights of its own
@@ -112,8 +115,8 @@ class LocalEngine:
         self.version = version
 
     def abandon(self) -> None:
-        """Forgets all requests in hand."""
-        concurrent.futures.wait(self._running)
+        """Forgets all requests in hand; what the device is at for them, it ends by itself."""
+        self._forgotten = {f for f in (*self._forgotten, *self._running) if not f.done()}
         self._running.clear()
         for bucket, seatings in list(self._seatings.items()):
             if any(seating.held for seating in seatings):
@@ -132,37 +135,34 @@ class LocalEngine:
         return taken
 
     def turn(self) -> dict[Any, Generated]:
-        """Works until requests in hand are answered; their answers by key."""
-        answers: dict[Any, Generated] = {}
-        while not answers:
-            busy = set(map(id, self._running.values()))
-            idle = [
-                seating
-                for seatings in self._seatings.values()
-                for seating in seatings
-                if seating.held and id(seating) not in busy
-            ]
-            for seating in idle:
-                new, seating.new = seating.new, {}
-                self._running[self._start(seating.lane, new)] = seating
-            if not self._running:
-                raise RuntimeError("turn: there is no request in hand")
-            done, _ = concurrent.futures.wait(
-                self._running, return_when=concurrent.futures.FIRST_COMPLETED
-            )
-            for future in done:
-                seating = self._running.pop(future)
-                found = future.result()
-                answers |= {seating.held.pop(cell): answer for cell, answer in found.items()}
-        return answers
+        """Works on the requests in hand; the answers by key of those that have ended.
 
-    def _start(self, lane: Lane, new: Mapping[Cell, Generate]) -> concurrent.futures.Future:
-        """A round of a lane, on its thread if there are several."""
-        if self._threads is not None:
-            return self._threads.submit(lane.run, new)
-        future: concurrent.futures.Future = concurrent.futures.Future()
-        future.set_result(lane.run(new))
-        return future
+        There may be none: it comes back after `background.BEAT` seconds in any case, for the
+        caller to show how far things are.
+        """
+        busy = set(map(id, self._running.values()))
+        idle = [
+            seating
+            for seatings in self._seatings.values()
+            for seating in seatings
+            if seating.held and id(seating) not in busy
+        ]
+        for seating in idle:
+            new, seating.new = seating.new, {}
+            self._running[self._threads.submit(seating.lane.run, new)] = seating
+        if not self._running:
+            raise RuntimeError("turn: there is no request in hand")
+        done, _ = concurrent.futures.wait(
+            self._running, background.BEAT, concurrent.futures.FIRST_COMPLETED
+        )
+        answers: dict[Any, Generated] = {}
+        for future in done:
+            seating = self._running.pop(future)
+            found = future.result()
+            self.tokens += seating.lane.drawn
+            seating.lane.drawn = 0
+            answers |= {seating.held.pop(cell): answer for cell, answer in found.items()}
+        return answers
 
     def _find(self, request: Generate, sampling: Sampling) -> tuple[_Seating, Cell] | None:
         """A cell for a request in a lane of its bucket, the emptiest first."""

@@ -17,12 +17,14 @@ class RemoteEngine:
     Attributes:
       version: always 0; the server's weights are not ours.
       slots: requests in flight at once.
+      tokens: 0; a server's answers are texts.
     """
 
     version = 0
 
     def __init__(self, server: OpenAIEngine, *, slots: int, seed: int = 0):
         self._server, self.slots, self._seed = server, slots, seed
+        self.tokens = 0
         self._hand: dict[Any, tuple[Generate, Sampling]] = {}
 
     def take(self, waiting: Mapping[Any, Generate], sampling: Sampling) -> list[Any]:

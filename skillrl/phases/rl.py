@@ -165,13 +165,19 @@ def _update(
     ]
     if config.old_logprobs == "recomputed":
         policy = learner.policy(state)
-        batches = [with_old(batch, updater.score(policy, batch)) for batch in batches]
+        batches = [
+            with_old(batch, session.wait_for("scoring", updater.score, policy, batch))
+            for batch in batches
+        ]
     totals: dict[str, float] = {}
     fresh: dict[str, float] = {}  # the gap before any update of this iteration
-    for batch in batches:
-        batch = with_reference(batch, updater.score(learner.reference, batch))
-        state, metrics = updater.update(state, batch, learner.frozen)
-        numbers = host_metrics(metrics)
+    for number, batch in enumerate(batches, 1):
+        doing = f"update {number} of {len(batches)}"
+        ref = session.wait_for(f"scoring for {doing}", updater.score, learner.reference, batch)
+        state, metrics = session.wait_for(
+            doing, updater.update, state, with_reference(batch, ref), learner.frozen
+        )
+        numbers = session.wait_for(doing, host_metrics, metrics)
         fresh = fresh or {"sampler_gap_fresh": numbers["sampler_gap"]}
         totals = combine_metrics(totals, numbers) if totals else numbers
     count = max(1, len(batches))

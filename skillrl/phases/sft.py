@@ -86,8 +86,11 @@ def sft(
                         batch = make_minibatch(
                             [sample_of(data[i], int(i)) for i in sorted(chosen)], shapes
                         )
-                        state, metrics = updater.update(state, batch, frozen)
-                        numbers = host_metrics(metrics) | {"padding": batch.padding}
+                        state, metrics = session.wait_for(
+                            "update", updater.update, state, batch, frozen
+                        )
+                        numbers = session.wait_for("update", host_metrics, metrics)
+                        numbers |= {"padding": batch.padding}
                         session.metrics.write("sft", epoch * per_epoch + at + 1, numbers)
                         bar.update(loss=numbers["loss"])
                     checkpoints.save(epoch + 1, state, taught)

@@ -82,6 +82,7 @@ def collect(
     workers: int = 0,
     width: int = 0,
     on_done: Callable[[Trajectory], None] | None = None,
+    on_turn: Callable[[int], None] | None = None,
 ) -> list[Trajectory]:
     """Plays all jobs and returns their trajectories in the order of the jobs.
 
@@ -94,6 +95,7 @@ def collect(
       width: episodes alive at once; 0 takes twice the engine's slots, so that somebody is
         usually waiting for a cell that becomes free.
       on_done: called with each trajectory as it ends.
+      on_turn: called about twice a second or more often, with how many have ended.
 
     Returns:
       One trajectory per job. An environment that raises ends its episode with
@@ -198,8 +200,10 @@ def collect(
                 requests = {i: live.request for i, live in waiting.items() if live.request}
                 for index in engine.take(requests, sampling):
                     playing[index] = waiting.pop(index)
+            if on_turn:
+                on_turn(len(results))
             if busy:
-                timeout = 0.0 if playing else None
+                timeout = 0.0 if playing else 0.5
                 done, _ = concurrent.futures.wait(busy, timeout, concurrent.futures.FIRST_COMPLETED)
                 for future in done:
                     live = busy.pop(future)

@@ -145,7 +145,7 @@ def test_responses_end_their_turn_and_read_back(tiny_tokenizer):
 class Scripted:
     """Answers every request with the same tokens."""
 
-    version, slots = 0, 1
+    version, slots, tokens = 0, 1, 0
 
     def __init__(self, reply):
         self.reply, self.requests, self.sampling = reply, [], None

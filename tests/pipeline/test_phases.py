@@ -270,7 +270,7 @@ def test_a_teacher_that_fails_stops_nothing_and_is_counted(flags, whole, compile
 class Imitator:
     """An engine that says what it was told to say."""
 
-    version, slots = 0, 1
+    version, slots, tokens = 0, 1, 0
 
     def __init__(self, answers):
         self.answers = iter(answers)

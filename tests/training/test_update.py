@@ -260,7 +260,7 @@ def test_the_abstract_state_describes_the_state(updater):
 
 
 def test_entropy_is_added_to_the_objective(tiny_config, tiny_params, one_device):
-    """The two-pass gradient with `entropy_coeff` against -sum w (log p - c p log p) in one piece."""
+    """The two-pass gradient against that of mean(-log p) - coeff * mean(entropy) in one piece."""
     coeff = 0.7
     made, params = build(
         tiny_config,
