@@ -340,3 +340,20 @@ def test_table():
 )
 def test_duration(seconds: float, text: str):
     assert duration(seconds) == text
+
+
+def test_something_is_shown_before_the_first_step_is_done(monkeypatch):
+    """After five seconds, and then a minute after the last line; a bar shows it at once."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    out = io.StringIO()
+    with Progress("rl", total=2, unit="iteration", file=out) as progress:
+        for second in range(140):
+            now[0] = float(second)
+            progress.note(f"{second} of 500 episodes played")
+    lines = out.getvalue().splitlines()
+    assert lines == [
+        "rl: 0/2 iterations, 5s spent, just begun, 5 of 500 episodes played",
+        "rl: 0/2 iterations, 1m05s spent, just begun, 65 of 500 episodes played",
+        "rl: 0/2 iterations, 2m05s spent, just begun, 125 of 500 episodes played",
+    ]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skillrl.errors import SkillRLError
-from skillrl.inference import grid, sampler
+from skillrl.inference import grid, lane, sampler
 from skillrl.inference.base import Generate, Sampling
 from skillrl.inference.local import Layout, LocalEngine
 from skillrl.models.quantised import quantise
@@ -240,6 +240,21 @@ def test_a_cell_is_taken_again_while_its_neighbours_still_grow(engine):
         found |= engine.turn()
     assert [len(found[i].ids) for i in range(len(found))] == lengths
     assert beside > len(found) / 2
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_how_decoding_is_cut_into_calls_changes_no_bit(placed, monkeypatch, steps):
+    """Calls of a token or two, as a slow device gets them, against as many as it takes."""
+    engine, expected = placed
+    monkeypatch.setattr(lane, "FIRST_STEPS", steps)
+    monkeypatch.setattr(lane, "CALL_SECONDS", 0.0)  # then one token a call
+    engine.abandon()
+    engine._seatings.clear()  # lanes that know their pace
+    before = engine.tokens
+    assert serve(engine, REQUESTS, SAMPLING) == expected
+    assert engine.tokens - before == sum(len(answer.ids) for answer in expected)
+    assert all(seating.lane._steps == 1 for seating in lanes(engine))
+    engine._seatings.clear()
 
 
 def test_members_sit_beside_those_with_their_prefix(tiny_config, tiny_params, one_device):
