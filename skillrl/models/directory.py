@@ -202,29 +202,44 @@ _OTHERS = {
 
 def missing_advice(named: str, setting: str = "model.policy_path") -> str:
     """What to write in place of a path that is no directory."""
-    path = Path(os.path.expanduser(named))
+    path = expanded(named)
     if os.path.isfile(path):
         if path.suffix == ".gguf":
             return "GGUF files are not read; give the directory of the checkpoint in safetensors"
         return f"it is a file; give the directory that it lies in, {path.parent}"
     if link := _dangling(path):
         return link.removesuffix("; ")
-    hub = _HUB.fullmatch(named)
+    hub = hub_name(named)
     if hub and setting == "model.adapter_path":
         return (
             "it looks like a name on the Hugging Face hub; adapters are read from a directory: "
-            f"hf download {hub[2]} --local-dir DIR"
+            f"hf download {hub} --local-dir DIR"
         )
     if hub:
         return (
             "it looks like a name on the Hugging Face hub, which goes into another setting: "
-            f"--set model.policy_path= --set model.policy_model_id={hub[2]}"
+            f"--set model.policy_path= --set model.policy_model_id={hub}"
         )
+    if setting == "model.adapter_path":
+        return "give the directory that PEFT's save_pretrained has written"
     return (
-        "give a Hugging Face model directory, or leave it empty to use model.policy_model_id"
-        if setting == "model.policy_path"
-        else "give the directory that PEFT's save_pretrained has written"
+        "give a Hugging Face model directory, asset:NAME for one that ships with the package, or "
+        "leave it empty to use model.policy_model_id"
     )
+
+
+def hub_name(text: str) -> str | None:
+    """The name on the hub that `text`, a name or an address, could be: ``owner/model``."""
+    found = _HUB.fullmatch(text)
+    return found[2] if found else None
+
+
+def expanded(named: str | Path) -> Path:
+    """A path as written, ``~`` being the home directory; what can be no path stays as it is."""
+    try:
+        return Path(os.path.expanduser(named))
+    except ValueError:  # a NUL in the name of whose home it is
+        return Path(named)
 
 
 def read_object(path: Path) -> dict[str, Any]:

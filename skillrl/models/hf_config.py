@@ -133,7 +133,8 @@ def _refuse_unsupported(path: Path, fields: Mapping[str, Any]) -> None:
                 f"{path.parent / 'policy'}, or the run with --workdir"
             )
         raise SkillRLError(
-            f"{path}: model_type {_shown(model_type)} is not one of {', '.join(ARCHITECTURES)}{remedy}"
+            f"{path}: model_type {_shown(model_type)} is not one of "
+            f"{', '.join(ARCHITECTURES)}{remedy}"
         )
     wanted = ARCHITECTURES[model_type]
     architectures = fields.get("architectures") or [wanted]

@@ -32,7 +32,7 @@ def resolve(model_path: str | Path | None, model_id: str | None) -> Path:
     if model_path:
         name = str(model_path)
         shipped = name.startswith(ASSET)
-        path = ASSETS / name.removeprefix(ASSET) if shipped else Path(os.path.expanduser(name))
+        path = ASSETS / name.removeprefix(ASSET) if shipped else model_directory.expanded(name)
         model_directory.check(path, named=name)
         return path
     if not model_id:

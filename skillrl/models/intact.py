@@ -1,8 +1,9 @@
 """Whether the files of a model directory are what was written or downloaded: by their hashes.
 
-Three places may know them, asked in this order: ``SHA256SUMS`` beside the files (every policy
-that we export has it), the hub's cache (a large file is called by its SHA-256 there), and what
-``hf download --local-dir`` keeps about its files. A directory without any is read as it is.
+Four places may know them, asked in this order: ``SHA256SUMS`` beside the files (every policy
+that we export has it), that of the package for the policies which ship with it, the hub's cache
+(a large file is called by its SHA-256 there), and what ``hf download --local-dir`` keeps about
+its files. A directory without any is read as it is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from pathlib import Path
 from skillrl import checksums
 from skillrl.errors import Corrupt, SkillRLError
 
+SHIPPED = Path(__file__).resolve().parent.parent / "assets"
+"""Where the policies lie that ship with the package."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _THREADS = 4  # hashing leaves the interpreter free: shards are read side by side
 
@@ -29,11 +33,27 @@ def check(directory: Path, names: Iterable[str]) -> None:
     """
     if (directory / checksums.SUMS).exists():
         compare = _with_sums
+    elif directory.absolute().parent == SHIPPED:
+        compare = _with_package
     else:
         compare = _with_hub
     with ThreadPoolExecutor(_THREADS) as pool:
         for _ in pool.map(lambda name: compare(directory, name), names):
             pass
+
+
+def seal_shipped() -> None:
+    """Writes the sums of the policies in the package; their READMEs may be edited freely."""
+    from skillrl.files import atomic_write
+
+    lines = [
+        f"{_sha256(path)}  {path.relative_to(SHIPPED).as_posix()}\n"
+        for path in sorted(SHIPPED.glob("tiny_*/*"))
+        if path.name not in ("README.md", checksums.SUMS)
+    ]
+    atomic_write(SHIPPED / checksums.SUMS, "".join(lines))
+    for own in SHIPPED.glob(f"tiny_*/{checksums.SUMS}"):
+        own.unlink()
 
 
 def _with_sums(directory: Path, name: str) -> None:
@@ -45,14 +65,18 @@ def _with_sums(directory: Path, name: str) -> None:
         ) from None
 
 
+def _with_package(directory: Path, name: str) -> None:
+    """Sums outside the directory, so that whoever copies a shipped policy may edit the copy."""
+    checksums.check_directory(SHIPPED, [f"{directory.name}/{name}"])
+
+
 def _with_hub(directory: Path, name: str) -> None:
     path = directory / name
     wanted = _cached_hash(path) or _downloaded_hash(directory, name)
     if wanted is None:
         return
     try:
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = _sha256(path)
     except OSError as error:
         raise SkillRLError(f"{path}: cannot be read ({error.strerror}).") from None
     if found != wanted:
@@ -60,6 +84,11 @@ def _with_hub(directory: Path, name: str) -> None:
             f"{os.path.realpath(path)}: is corrupt: its content is not what was downloaded from "
             "the hub. Delete it and download it again."
         )
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cached_hash(path: Path) -> str | None:

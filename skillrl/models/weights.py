@@ -24,8 +24,8 @@ import safetensors.numpy
 
 from skillrl import checksums
 from skillrl.errors import SkillRLError
-from skillrl.models import hf_config, intact, parameters, tensors
 from skillrl.models import directory as model_directory
+from skillrl.models import hf_config, intact, parameters, tensors
 from skillrl.models.config import ModelConfig
 from skillrl.models.directory import SINGLE, TOKENIZER_FILES
 from skillrl.models.tokenizer import Tokenizer
