@@ -91,11 +91,7 @@ def read(directory: Path) -> AdapterConfig:
       SkillRLError: no adapter is there, or one of a kind that is not read.
     """
     check_directory(directory)
-    try:
-        fields = model_directory.read_object(directory / ADAPTER_CONFIG)
-    except SkillRLError:
-        intact.check(directory, [ADAPTER_CONFIG])  # says more, where it knows
-        raise
+    fields = model_directory.read_object(directory / ADAPTER_CONFIG)
     _refuse_changed_base(directory, fields)  # before the hash: some set it by hand
     intact.check(directory, [ADAPTER_CONFIG])
     odd = [f"{key}={shown(repr(fields[key]))}" for key in fields if not _plain(key, fields[key])]
@@ -126,7 +122,7 @@ def check_directory(directory: Path) -> None:
     if not os.path.isdir(directory):
         named = shown(str(directory))
         advice = model_directory.missing_advice(str(directory), _SETTING)
-        raise SkillRLError(f"{_SETTING} {named!r} is not a directory: {advice}")
+        raise SkillRLError(f"{_SETTING} '{named}' is not a directory: {advice}")
     wrong = f"{directory}: no LoRA adapter in PEFT's format can be read from it: it"
     if not (directory / ADAPTER_CONFIG).is_file():
         model = (directory / model_directory.CONFIG).is_file()
@@ -138,7 +134,9 @@ def check_directory(directory: Path) -> None:
                 f"{wrong} has no {ADAPTER}. adapter_model.bin is in PyTorch's own format, which may run "
                 "code when it is read; if you trust it, load it with PEFT and call save_pretrained"
             )
-        raise SkillRLError(f"{wrong} has {ADAPTER_CONFIG}, but no {ADAPTER}: download or copy it again")
+        raise SkillRLError(
+            f"{wrong} has {ADAPTER_CONFIG}, but no {ADAPTER}: download or copy it again"
+        )
 
 
 def _refuse_changed_base(directory: Path, fields: Mapping[str, Any]) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from skillrl.errors import SkillRLError
-from skillrl.text import printable
+from skillrl.models import intact
+from skillrl.text import printable, repair
 
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
@@ -47,7 +48,7 @@ def check(directory: Path, *, named: str, setting: str = "model.policy_path") ->
     Raises:
       SkillRLError: it is not; the message says what it is instead, and the remedy.
     """
-    said = f"{setting} {shown(named)!r}"
+    said = f"{setting} '{shown(named)}'"
     if not os.path.isdir(directory):
         raise SkillRLError(f"{said} is not a directory: {missing_advice(named, setting)}")
     adapter = (directory / ADAPTER_CONFIG).is_file()
@@ -97,11 +98,13 @@ def weight_files(directory: Path, single: str = SINGLE) -> tuple[list[str], Mapp
     As transformers reads it, the file `single` is all if it is there, index or not.
 
     Raises:
-      SkillRLError: an index of another shape.
+      Corrupt: the index has another hash than is known for it.
+      SkillRLError: it is of another shape.
     """
     index = directory / f"{single}.index.json"
     if (directory / single).is_file() or not index.is_file():
         return [single], {}
+    intact.check(directory, [index.name])
     weight_map = read_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise SkillRLError(f"cannot read {index}: it has no weight_map of tensors; {INCOMPLETE}")
@@ -196,7 +199,6 @@ _OTHERS = {
     ".h5": "weights for TensorFlow",
     ".msgpack": "weights of Flax",
     ".onnx": "an ONNX file",
-    ".npz": "weights of NumPy or MLX",
 }
 
 
@@ -246,6 +248,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file of a model directory.
 
     Raises:
+      Corrupt: it cannot be read, and has another hash than is known for it.
       SkillRLError: missing, unreadable, or of another shape.
     """
     try:
@@ -257,10 +260,11 @@ def read_object(path: Path) -> dict[str, Any]:
             raise ValueError(POINTER)
         fields = json.loads(content.decode("utf-8-sig"))
     except (ValueError, OSError, RecursionError) as error:
+        intact.check(path.parent, [path.name])  # says more, where it knows
         raise SkillRLError(f"cannot read {path}: {error}; {INCOMPLETE}") from None
     if not isinstance(fields, dict):
         raise SkillRLError(f"{path} does not hold a JSON object: {INCOMPLETE}")
-    return fields
+    return repair(fields)
 
 
 POINTER = "it is only a pointer of Git LFS; run git lfs pull in its repository"

@@ -64,13 +64,13 @@ def _cached(model_id: str) -> Path | None:
         return None
     except HFValidationError as error:
         raise SkillRLError(
-            f"model.policy_model_id {shown(model_id)!r} is not a name on the hub "
+            f"model.policy_model_id '{shown(model_id)}' is not a name on the hub "
             f"({shown(str(error), 300)}): write it as owner/name, or set model.policy_path for a "
             "local directory"
         ) from error
     except (OSError, ValueError) as error:
         raise SkillRLError(
-            f"model.policy_model_id {shown(model_id)!r}: the local Hugging Face cache cannot be "
+            f"model.policy_model_id '{shown(model_id)}': the local Hugging Face cache cannot be "
             f"read ({error}): check HF_HOME and its permissions, or set model.policy_path"
         ) from error
     directory = Path(found)

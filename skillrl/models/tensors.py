@@ -94,7 +94,7 @@ def open_tensors(
     if absent:
         raise SkillRLError(model_directory.absence(directory, absent[0], single))
     if verify:
-        intact.check(directory, [*files, *([f"{single}.index.json"] if weight_map else [])])
+        intact.check(directory, files)
     found: dict[str, Tensor] = {}
     for name in files:
         for tensor in _open(directory / name, stack):
