@@ -131,8 +131,9 @@ def check_directory(directory: Path) -> None:
     if not (directory / ADAPTER).is_file():
         if (directory / "adapter_model.bin").is_file():
             raise SkillRLError(
-                f"{wrong} has no {ADAPTER}. adapter_model.bin is in PyTorch's own format, which may run "
-                "code when it is read; if you trust it, load it with PEFT and call save_pretrained"
+                f"{wrong} has no {ADAPTER}. adapter_model.bin is in PyTorch's own format, which "
+                "may run code when it is read; if you trust it, load it with PEFT and call "
+                "save_pretrained"
             )
         raise SkillRLError(
             f"{wrong} has {ADAPTER_CONFIG}, but no {ADAPTER}: download or copy it again"

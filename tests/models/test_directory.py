@@ -181,3 +181,19 @@ def test_other_directories_as_checkpoint(tmp_path):
     with pytest.raises(SkillRLError, match=r"--checkpoint=.*policy"):
         chosen(str(tmp_path))
     assert chosen("asset:tiny_qwen2_search")[0] == "asset:tiny_qwen2_search"
+
+
+def test_what_the_model_settings_name_is_looked_at_before_anything_starts(model, tmp_path):
+    def check(**settings):
+        predecessors.check_policy(Config.from_dict({"model": settings}))
+
+    path = adapter(tmp_path / "a", str(model))
+    check(policy_path=str(model), adapter_path=path)
+    check(policy_path="")
+    check(policy="openai", policy_path="not looked at")
+    with pytest.raises(SkillRLError, match=r"give it as model\.adapter_path"):
+        check(policy_path=path)
+    with pytest.raises(SkillRLError, match=r"give it as model\.policy_path"):
+        check(adapter_path=str(model))
+    with pytest.raises(SkillRLError, match="hf download owner/adapter"):
+        check(adapter_path="owner/adapter")

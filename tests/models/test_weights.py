@@ -285,6 +285,7 @@ def test_missing_shard_and_bad_index(tmp_path):
     assert hub.missing_shards(tmp_path / "m") == [victim.name]
     with pytest.raises(SkillRLError, match=f"{victim.name} does not exist .*index.json"):
         weights.load(tmp_path / "m", TINY)
+    (tmp_path / "m" / "SHA256SUMS").unlink()
     (tmp_path / "m" / weights.INDEX).write_text("{}")
     with pytest.raises(SkillRLError, match=r"cannot read .*index\.json"):
         weights.load(tmp_path / "m", TINY)
