@@ -144,25 +144,26 @@ def evaluated(config: Config, checkpoint: str, *, adapter: bool = True) -> Confi
 
 def _adapted(config: Config, adapter: Path, said: str, *, merged: str) -> Config:
     """`config` with an adapter and the model that it names as its base."""
-    base = adapter_config.read(adapter).base
+    try:
+        base = adapter_config.read(adapter).base
+    except SkillRLError as error:  # of one kind or another, which stays
+        raise type(error)(f"{said} is a LoRA adapter, and cannot be read: {error}") from None
     if merged and model_directory.expanded(merged) != adapter:
         raise SkillRLError(
             f"{said} is a LoRA adapter, and model.adapter_path={merged} names another: leave one "
             "of the two out."
         )
-    chosen = {"adapter_path": str(adapter)}
-    if os.path.isdir(model_directory.expanded(base)) and base:
-        chosen["policy_path"] = base
-    elif model_directory.hub_name(base):
-        chosen |= {"policy_path": "", "policy_model_id": base}
-    else:
+    model = dataclasses.replace(config.model, adapter_path=str(adapter), policy_path=base)
+    if not base or not os.path.isdir(model_directory.expanded(base)):
+        model = dataclasses.replace(model, policy_path="", policy_model_id=base)
+    if not model.policy_path and not model_directory.hub_name(base):
         named = f"names {model_directory.shown(base)!r}, which is not there" if base else "is empty"
         raise SkillRLError(
             f"{said}: is a LoRA adapter, but base_model_name_or_path in its "
             f"{model_directory.ADAPTER_CONFIG} {named}. Give the model that it was made for with "
             f"--checkpoint=MODEL --set model.adapter_path={adapter}."
         )
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, **chosen))
+    return dataclasses.replace(config, model=model)
 
 
 def _why_not(path: Path, named: str) -> str:
@@ -170,7 +171,7 @@ def _why_not(path: Path, named: str) -> str:
         hub = model_directory.hub_name(named)
         if hub and not os.path.exists(path):
             return (
-                "for a name on the Hugging Face hub use --checkpoint=base "
+                "no such directory; for a name on the Hugging Face hub use --checkpoint=base "
                 f"--set model.policy_path= --set model.policy_model_id={hub}"
             )
         if os.path.isfile(path):

@@ -8,7 +8,6 @@ that a kind that is not known can never pass for plain LoRA. Nothing here import
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -164,9 +163,9 @@ def _plain(key: str, value: Any) -> bool:
 
 def _number(directory: Path, fields: Mapping[str, Any], key: str) -> float:
     value = fields.get(key)
-    right = int if key == "r" else int | float
-    good = isinstance(value, right) and not isinstance(value, bool)
-    if not good or not math.isfinite(value) or (key == "r" and not 1 <= value <= 2**20):
+    right = int if key == "r" else (int, float)
+    most = 2**20 if key == "r" else 1e9
+    if not isinstance(value, right) or isinstance(value, bool) or not 0 < value <= most:
         raise SkillRLError(
             f"{directory / ADAPTER_CONFIG}: {key} is {shown(repr(value))}; use the "
             "adapter_config.json that came with the adapter"

@@ -214,13 +214,13 @@ def missing_advice(named: str, setting: str = "model.policy_path") -> str:
     hub = hub_name(named)
     if hub and setting == "model.adapter_path":
         return (
-            "it looks like a name on the Hugging Face hub; adapters are read from a directory: "
-            f"hf download {hub} --local-dir DIR"
+            "check the path; or if it is a name on the Hugging Face hub, download it and give the "
+            f"directory: hf download {hub} --local-dir DIR"
         )
     if hub:
         return (
-            "it looks like a name on the Hugging Face hub, which goes into another setting: "
-            f"--set model.policy_path= --set model.policy_model_id={hub}"
+            "check the path; or if it is a name on the Hugging Face hub, it goes into another "
+            f"setting: --set model.policy_path= --set model.policy_model_id={hub}"
         )
     if setting == "model.adapter_path":
         return "give the directory that PEFT's save_pretrained has written"

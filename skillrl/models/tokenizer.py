@@ -18,7 +18,7 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skillrl.errors import SkillRLError
 from skillrl.models import directory as model_directory
@@ -206,7 +206,7 @@ def _warn_of_other_chats(directory: Path) -> None:
     """Prompts are ChatML; a model that has learned another format is told apart by its template."""
     own = directory / "chat_template.jinja"
     if own.is_file():
-        templates = [own.read_bytes().decode("utf-8", "replace")]
+        templates: list[Any] = [own.read_bytes().decode("utf-8", "replace")]
     elif (directory / _SETTINGS).is_file():
         found = model_directory.read_object(directory / _SETTINGS).get("chat_template")
         named = found if isinstance(found, list) else [{"template": found}]

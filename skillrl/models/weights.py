@@ -93,9 +93,8 @@ def load(
     else:
         where = parameters.flatten(shardings)
     with contextlib.ExitStack() as stack:
-        found = tensors.open_tensors(directory, stack)
-        if config.tie_embeddings:
-            found = _tied(directory, found)
+        there = tensors.open_tensors(directory, stack)
+        found = _tied(directory, there) if config.tie_embeddings else there
         table = parameters.specs(config)
         tensors.check_tensors(directory, found, table, spare=(tensors.HEAD,))
         flat = {path: tensors.read(found, spec, where[path], dtype) for path, spec in table.items()}

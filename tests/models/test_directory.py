@@ -153,6 +153,13 @@ def test_an_adapter_as_checkpoint_is_played_on_its_base(model, tmp_path):
             chosen(path)
 
 
+def test_an_adapter_as_checkpoint_that_is_broken(tmp_path):
+    fill(tmp_path, "adapter_config.json")
+    words = r"--checkpoint=.* is a LoRA adapter, .* no adapter_model\.safetensors"
+    with pytest.raises(SkillRLError, match=words):
+        chosen(str(tmp_path))
+
+
 def test_the_adapter_of_a_run_is_not_merged_into_its_exported_policy_again(model):
     assert chosen(str(model), own="merged before", adapter=False)[2] == ""
     assert chosen(str(model), own="of --set")[2] == "of --set"
