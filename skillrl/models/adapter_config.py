@@ -123,12 +123,12 @@ def check_directory(directory: Path) -> None:
         advice = model_directory.missing_advice(str(directory), _SETTING)
         raise SkillRLError(f"{_SETTING} '{named}' is not a directory: {advice}")
     wrong = f"{directory}: no LoRA adapter in PEFT's format can be read from it: it"
-    if not (directory / ADAPTER_CONFIG).is_file():
-        model = (directory / model_directory.CONFIG).is_file()
+    if not os.path.isfile(directory / ADAPTER_CONFIG):
+        model = os.path.isfile(directory / model_directory.CONFIG)
         advice = " It holds a whole model: give it as model.policy_path" if model else ""
         raise SkillRLError(f"{wrong} has no {ADAPTER_CONFIG}.{advice}")
-    if not (directory / ADAPTER).is_file():
-        if (directory / "adapter_model.bin").is_file():
+    if not os.path.isfile(directory / ADAPTER):
+        if os.path.isfile(directory / "adapter_model.bin"):
             raise SkillRLError(
                 f"{wrong} has no {ADAPTER}. adapter_model.bin is in PyTorch's own format, which "
                 "may run code when it is read; if you trust it, load it with PEFT and call "

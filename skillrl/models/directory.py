@@ -51,13 +51,13 @@ def check(directory: Path, *, named: str, setting: str = "model.policy_path") ->
     said = f"{setting} '{shown(named)}'"
     if not os.path.isdir(directory):
         raise SkillRLError(f"{said} is not a directory: {missing_advice(named, setting)}")
-    adapter = (directory / ADAPTER_CONFIG).is_file()
-    if not (directory / CONFIG).is_file() and not adapter:
+    adapter = os.path.isfile(directory / ADAPTER_CONFIG)
+    if not os.path.isfile(directory / CONFIG) and not adapter:
         raise SkillRLError(
             f"{said} holds no {CONFIG}: {instead(directory)}give a Hugging Face model directory, "
             "or leave it empty to use model.policy_model_id"
         )
-    absent = missing(directory) if (directory / CONFIG).is_file() else [SINGLE]
+    absent = missing(directory) if os.path.isfile(directory / CONFIG) else [SINGLE]
     if adapter and absent:
         raise SkillRLError(f"{said} {_IS_ADAPTER}")
     if adapter:
@@ -78,9 +78,9 @@ _IS_ADAPTER = (
 
 def is_adapter(directory: Path) -> bool:
     """Whether it holds an adapter in PEFT's format, and no whole model."""
-    if not (directory / ADAPTER_CONFIG).is_file():
+    if not os.path.isfile(directory / ADAPTER_CONFIG):
         return False
-    return not (directory / CONFIG).is_file() or bool(missing(directory))
+    return not os.path.isfile(directory / CONFIG) or bool(missing(directory))
 
 
 def is_run(directory: Path) -> bool:
@@ -102,7 +102,7 @@ def weight_files(directory: Path, single: str = SINGLE) -> tuple[list[str], Mapp
       SkillRLError: it is of another shape.
     """
     index = directory / f"{single}.index.json"
-    if (directory / single).is_file() or not index.is_file():
+    if os.path.isfile(directory / single) or not os.path.isfile(index):
         return [single], {}
     intact.check(directory, [index.name])
     weight_map = read_object(index).get("weight_map")
@@ -119,12 +119,14 @@ def weight_files(directory: Path, single: str = SINGLE) -> tuple[list[str], Mapp
 
 def missing(directory: Path, single: str = SINGLE) -> list[str]:
     """Weight files that the directory should hold and does not."""
-    return [name for name in weight_files(directory, single)[0] if not (directory / name).is_file()]
+    return [
+        name for name in weight_files(directory, single)[0] if not os.path.isfile(directory / name)
+    ]
 
 
 def has_tokenizer(directory: Path) -> bool:
     """Whether the files of a tokenizer are there."""
-    there = {name for name in TOKENIZER_FILES if (directory / name).is_file()}
+    there = {name for name in TOKENIZER_FILES if os.path.isfile(directory / name)}
     return "tokenizer.json" in there or {"vocab.json", "merges.txt"} <= there
 
 
@@ -187,7 +189,7 @@ def _hints(directory: Path) -> Iterator[str]:
     inside = [
         name
         for name in names
-        if any((directory / name / file).is_file() for file in (CONFIG, ADAPTER_CONFIG))
+        if any(os.path.isfile(directory / name / file) for file in (CONFIG, ADAPTER_CONFIG))
     ]
     if inside:
         more = f" (or {', '.join(inside[1:4])})" if inside[1:] else ""

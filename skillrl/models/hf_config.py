@@ -9,6 +9,7 @@ ignored. Both spellings are written, so that old and new readers agree.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def read_config(directory: str | Path) -> ModelConfig:
         scaling, sliding-window attention, quantised weights).
     """
     path = Path(directory) / model_directory.CONFIG
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise SkillRLError(
             f"{path} does not exist: model.policy_path must be a Hugging Face model directory"
         )

@@ -47,7 +47,7 @@ def missing_shards(directory: Path) -> list[str]:
 
 def _absent(directory: Path) -> list[str]:
     """What a snapshot lacks to be a policy: config, weights or tokenizer."""
-    wanted = [] if (directory / model_directory.CONFIG).is_file() else [model_directory.CONFIG]
+    wanted = [] if os.path.isfile(directory / model_directory.CONFIG) else [model_directory.CONFIG]
     wanted += model_directory.missing(directory)
     return wanted if model_directory.has_tokenizer(directory) else [*wanted, "tokenizer.json"]
 

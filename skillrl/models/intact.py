@@ -31,7 +31,7 @@ def check(directory: Path, names: Iterable[str]) -> None:
     Raises:
       Corrupt: a file has other content than was written, or a listed one is missing.
     """
-    if (directory / checksums.SUMS).exists():
+    if os.path.exists(directory / checksums.SUMS):
         compare = _with_sums
     elif directory.absolute().parent == SHIPPED:
         compare = _with_package
@@ -93,7 +93,7 @@ def _sha256(path: Path) -> str:
 
 def _cached_hash(path: Path) -> str | None:
     """In the hub's cache a file is a link to a blob; those of Git LFS bear their SHA-256."""
-    if not path.is_symlink() or not path.exists():
+    if not os.path.islink(path) or not os.path.exists(path):
         return None
     blob = Path(os.path.realpath(path))
     known = blob.parent.name == "blobs" and _SHA256.fullmatch(blob.name)

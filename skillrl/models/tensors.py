@@ -267,14 +267,20 @@ def _parts(length: int, rows: int) -> Iterator[slice]:
         yield slice(start, min(length, start + rows))
 
 
+def _is_pointer(file: Path) -> bool:
+    try:
+        with open(file, "rb") as start:
+            return model_directory.pointer(start.read(64))
+    except OSError as error:
+        raise SkillRLError(f"weights file {file} cannot be read ({error.strerror})") from None
+
+
 def _open(file: Path, stack: contextlib.ExitStack) -> list[Tensor]:
     try:
         handle = stack.enter_context(safetensors.safe_open(file, framework="np"))
     except (safetensors.SafetensorError, OSError) as error:
         intact.check(file.parent, [file.name])  # says more, where it knows
-        with open(file, "rb") as start:
-            left = model_directory.pointer(start.read(64))
-        why = f"{model_directory.POINTER}; {error}" if left else error
+        why = f"{model_directory.POINTER}; {error}" if _is_pointer(file) else error
         raise SkillRLError(
             f"weights file {file} is damaged or cut short ({file.stat().st_size} bytes: "
             f"{why}): {INCOMPLETE}"

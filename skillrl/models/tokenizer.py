@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -149,7 +150,7 @@ def _load_backend(directory: Path) -> tokenizers.Tokenizer:
     import tokenizers  # here, because importing a room should not load Rust
 
     path = directory / "tokenizer.json"
-    if path.is_file():
+    if os.path.isfile(path):
         try:
             with open(path, "rb") as file:
                 if model_directory.pointer(file.read(64)):
@@ -180,7 +181,7 @@ def _load_backend(directory: Path) -> tokenizers.Tokenizer:
 def _read_names(directory: Path) -> dict[str, str]:
     """``eos_token`` and ``pad_token`` of tokenizer_config.json, where they are given."""
     path = directory / _SETTINGS
-    if not path.is_file():
+    if not os.path.isfile(path):
         return {}
     config = model_directory.read_object(path)
     names = {}
@@ -205,9 +206,12 @@ _SETTINGS = "tokenizer_config.json"
 def _warn_of_other_chats(directory: Path) -> None:
     """Prompts are ChatML; a model that has learned another format is told apart by its template."""
     own = directory / "chat_template.jinja"
-    if own.is_file():
-        templates: list[Any] = [own.read_bytes().decode("utf-8", "replace")]
-    elif (directory / _SETTINGS).is_file():
+    if os.path.isfile(own):
+        try:
+            templates: list[Any] = [own.read_bytes().decode("utf-8", "replace")]
+        except OSError as error:
+            raise SkillRLError(f"{own}: cannot be read ({error.strerror}).") from None
+    elif os.path.isfile(directory / _SETTINGS):
         found = model_directory.read_object(directory / _SETTINGS).get("chat_template")
         named = found if isinstance(found, list) else [{"template": found}]
         templates = [item.get("template") for item in named if isinstance(item, dict)]

@@ -45,7 +45,7 @@ def read_config(directory: str | Path) -> ModelConfig:
       SkillRLError: as `hf_config.read_config`; or the weights cannot be opened.
     """
     directory = Path(directory)
-    if (directory / model_directory.CONFIG).is_file():
+    if os.path.isfile(directory / model_directory.CONFIG):
         intact.check(directory, [model_directory.CONFIG])
     config = hf_config.read_config(directory)
     if not config.tie_embeddings or model_directory.missing(directory):
@@ -239,7 +239,7 @@ def _write_descriptions(directory: Path, config: ModelConfig, tokenizer: Tokeniz
             "pad_token_id": tokenizer.pad_id,
         }
         for name in TOKENIZER_FILES:
-            if (tokenizer.directory / name).is_file():
+            if os.path.isfile(tokenizer.directory / name):
                 shutil.copyfile(tokenizer.directory / name, directory / name)
     _write_json(directory / "config.json", hf_config.to_json(config, token_ids=token_ids))
     generation = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0, **token_ids}
@@ -285,10 +285,11 @@ def replacing(directory: Path, *, marker: str) -> Iterator[Path | None]:
 def _check_replaceable(directory: Path, marker: str) -> None:
     if not directory.exists():
         return
-    ours = directory.is_dir() and (directory / marker).is_file()
+    ours = directory.is_dir() and os.path.isfile(directory / marker)
+    ours = ours and not model_directory.is_run(directory)  # whose config.json is another one
     if not ours and not (directory.is_dir() and not any(directory.iterdir())):
         raise SkillRLError(
-            f"will not replace {directory}: it exists and has no {marker}; export to another "
+            f"will not replace {directory}: it exists and has no {marker} of an export; export to another "
             "path or remove it first"
         )
 

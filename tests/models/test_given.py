@@ -1,6 +1,7 @@
 """Weights that other programs have written: read as transformers reads them, or refused by name."""
 
 import json
+import os
 import re
 import shutil
 import struct
@@ -310,3 +311,11 @@ def test_a_byte_order_mark_and_half_an_emoji_in_a_config_do_no_harm(given):
     fields = json.loads((given / "config.json").read_text()) | {"note": "\ud83d"}
     (given / "config.json").write_text(json.dumps(fields), encoding="utf-8-sig")
     assert weights.read_config(given) == weights.read_config(FIXTURES / "qwen2")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_file_that_may_not_be_read(given, name):
+    (given / name).chmod(0)
+    with pytest.raises(SkillRLError, match=re.escape(name)):
+        load(given)

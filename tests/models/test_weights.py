@@ -253,6 +253,10 @@ def test_save_refuses_to_replace_what_is_not_a_model(tmp_path):
     with pytest.raises(SkillRLError, match="will not replace"):
         weights.save(tmp_path, random_params(TINY), TINY)
     assert (tmp_path / "thesis.txt").exists()
+    (tmp_path / "config.json").write_text(json.dumps({"env": {}, "rl": {}, "model": {}}))
+    with pytest.raises(SkillRLError, match="will not replace"):  # the directory of a run
+        weights.save(tmp_path, random_params(TINY), TINY)
+    assert (tmp_path / "thesis.txt").exists()
 
 
 def test_save_refuses_parameters_of_another_model(tmp_path):
