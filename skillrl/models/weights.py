@@ -289,8 +289,8 @@ def _check_replaceable(directory: Path, marker: str) -> None:
     ours = ours and not model_directory.is_run(directory)  # whose config.json is another one
     if not ours and not (directory.is_dir() and not any(directory.iterdir())):
         raise SkillRLError(
-            f"will not replace {directory}: it exists and has no {marker} of an export; export to another "
-            "path or remove it first"
+            f"will not replace {directory}: it exists and has no {marker} of an export; export to "
+            "another path or remove it first"
         )
 
 
