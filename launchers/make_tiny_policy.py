@@ -56,7 +56,7 @@ def main(_: Sequence[str]) -> None:
     from skillrl.agent.prompt import render_prefix, render_suffix
     from skillrl.config import EnvConfig
     from skillrl.envs import answer_form, make_suite
-    from skillrl.models import tiny_tokenizer, weights
+    from skillrl.models import intact, tiny_tokenizer, weights
     from skillrl.models.config import ModelConfig
     from skillrl.models.mimetic import mimetic_init
     from skillrl.models.parameters import axes_tree
@@ -220,6 +220,8 @@ def main(_: Sequence[str]) -> None:
         params = state.params
         weights.save(kept, params, config, tokenizer_dir=words, dtype="float32")
     weights.save(output, params, config, tokenizer_dir=words, dtype="float32")
+    if output.resolve().parent == intact.SHIPPED:
+        intact.seal_shipped()
     print(f"written: {output}")
 
 

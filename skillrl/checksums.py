@@ -91,8 +91,8 @@ def check_directory(directory: str | Path, names: Iterable[str] | None = None) -
         raise Corrupt(f"{directory / SUMS}: is corrupt: {error}. {_REMEDY}") from None
     wanted = None if names is None else set(names)
     for line in text.splitlines():
-        digest, separator, name = line.partition("  ")
-        if not separator or len(digest) != 64:
+        digest, mark, name = line[:64], line[64:66], line[66:].removeprefix("./")
+        if mark not in ("  ", " *") or not name:  # * is how sha256sum marks binary files
             raise Corrupt(f"{directory / SUMS}: is corrupt: no line of sha256sum: {line[:80]!r}.")
         if wanted is not None and name not in wanted:
             continue

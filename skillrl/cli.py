@@ -146,7 +146,8 @@ def _with_checkpoint(resolved: presets.Resolved, parsed: Parsed) -> presets.Reso
             f"{model.policy_api_base} serves it, and no checkpoint. Leave the flag out, or use "
             "--set model.policy=local."
         )
-    config = predecessors.evaluated(resolved.config, checkpoint)
+    asked = resolved.sources.get("model.adapter_path") == "--set"
+    config = predecessors.evaluated(resolved.config, checkpoint, adapter=asked)
     if config == resolved.config:
         return resolved
     sources = {**resolved.sources, "model.policy_path": "--checkpoint"}
@@ -165,13 +166,12 @@ def _check(name: str, config: Config, workdir: Path, chosen: dict[str, Any]) -> 
         run.recorded_config(workdir)
     else:
         run.check_workdir(workdir, config)
-    if config.model.policy == "local" and config.model.policy_path:
-        presets.resolve_path(config.model.policy_path)
+    from skillrl import predecessors
+
+    predecessors.check_policy(config)
     suite = make_suite(config.env.name, config.env)
     _check_names(name, config)
     _check_splits(name, config, suite, chosen)
-    from skillrl import predecessors
-
     predecessors.check(name, run.RunDirectory(workdir, config, lock=False), chosen)
     return describe(parts(config, suite.simulated))
 

@@ -13,6 +13,9 @@ from typing import Any
 
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
+from skillrl.models import adapter_config
+from skillrl.models import directory as model_directory
+from skillrl.presets import resolve_path
 from skillrl.run import RunDirectory
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank
@@ -82,18 +85,96 @@ def cold_started(run: RunDirectory) -> bool:
     return False
 
 
-def evaluated(config: Config, checkpoint: str) -> Config:
+def check_policy(config: Config) -> None:
+    """Whether the directories that ``model`` names are there and are of the right kind.
+
+    Raises:
+      SkillRLError: one is not.
+    """
+    model = config.model
+    if model.policy != "local":
+        return
+    if model.policy_path:
+        path = resolve_path(model.policy_path)
+        if model_directory.is_adapter(path):
+            model_directory.check(path, named=model.policy_path)
+    if model.adapter_path:
+        adapter_config.read(model_directory.expanded(model.adapter_path))
+
+
+def evaluated(config: Config, checkpoint: str, *, adapter: bool = True) -> Config:
     """`config` with the policy of ``--checkpoint``, if that is a Hugging Face directory.
 
-    Sizes and tokenizer are then the directory's own, not those of the run's base policy.
+    Sizes and tokenizer are then the directory's own, not those of the run's base policy. A
+    directory with a LoRA adapter is played on the model that the adapter names as its base.
+
+    Args:
+      config: settings.
+      checkpoint: base, sft or rl, or a directory.
+      adapter: whether ``model.adapter_path`` of `config` is meant for the directory; that of a
+        run was for its base, and is in all policies that came of it.
+
+    Raises:
+      SkillRLError: neither one of the names nor such a directory.
     """
     if checkpoint in STAGES or config.model.policy != "local":
         return config
-    if not Path(os.path.expanduser(checkpoint), "config.json").is_file():
+    said = f"--checkpoint={model_directory.shown(checkpoint)}"
+    if checkpoint.startswith("asset:"):
+        path = resolve_path(checkpoint)
+    else:
+        path = model_directory.expanded(checkpoint)
+    if os.path.isdir(path) and model_directory.is_adapter(path):
+        return _adapted(config, path, said, merged=config.model.adapter_path if adapter else "")
+    if not os.path.isfile(path / model_directory.CONFIG):
         raise SkillRLError(
-            f"--checkpoint={checkpoint}: neither base, sft or rl nor a Hugging Face directory "
-            "(no config.json in it)"
+            f"{said}: neither base, sft or rl nor a Hugging Face directory "
+            f"({_why_not(path, checkpoint)})"
         )
-    return dataclasses.replace(
-        config, model=dataclasses.replace(config.model, policy_path=checkpoint)
-    )
+    if model_directory.is_run(path):
+        raise SkillRLError(
+            f"{said}: is the directory of a run. Evaluate the run with --workdir={path}, or give "
+            f"its policy: --checkpoint={path / 'policy'}."
+        )
+    model = dataclasses.replace(config.model, policy_path=checkpoint)
+    if not adapter:
+        model = dataclasses.replace(model, adapter_path="")
+    return dataclasses.replace(config, model=model)
+
+
+def _adapted(config: Config, adapter: Path, said: str, *, merged: str) -> Config:
+    """`config` with an adapter and the model that it names as its base."""
+    try:
+        base = adapter_config.read(adapter).base
+    except SkillRLError as error:  # of one kind or another, which stays
+        raise type(error)(f"{said} is a LoRA adapter, and cannot be read: {error}") from None
+    if merged and model_directory.expanded(merged) != adapter:
+        raise SkillRLError(
+            f"{said} is a LoRA adapter, and model.adapter_path={merged} names another: leave one "
+            "of the two out."
+        )
+    model = dataclasses.replace(config.model, adapter_path=str(adapter), policy_path=base)
+    if not base or not os.path.isdir(model_directory.expanded(base)):
+        model = dataclasses.replace(model, policy_path="", policy_model_id=base)
+    if not model.policy_path and not model_directory.hub_name(base):
+        named = f"names {model_directory.shown(base)!r}, which is not there" if base else "is empty"
+        raise SkillRLError(
+            f"{said}: is a LoRA adapter, but base_model_name_or_path in its "
+            f"{model_directory.ADAPTER_CONFIG} {named}. Give the model that it was made for with "
+            f"--checkpoint=MODEL --set model.adapter_path={adapter}."
+        )
+    return dataclasses.replace(config, model=model)
+
+
+def _why_not(path: Path, named: str) -> str:
+    if not os.path.isdir(path):
+        hub = model_directory.hub_name(named)
+        if hub and not os.path.exists(path):
+            return (
+                "no such directory; for a name on the Hugging Face hub use --checkpoint=base "
+                f"--set model.policy_path= --set model.policy_model_id={hub}"
+            )
+        if os.path.isfile(path):
+            return model_directory.missing_advice(named)
+        return "no such directory"
+    return f"{model_directory.instead(path)}no {model_directory.CONFIG} in it"

@@ -20,6 +20,7 @@ from typing import Any
 from skillrl import _strict, config
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
+from skillrl.models import directory as model_directory
 
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 _START = re.compile(r"[A-Za-z_.]*")
@@ -208,19 +209,20 @@ def resolve_path(value: str) -> Path:
     if value.startswith("asset:"):
         name = value.removeprefix("asset:")
         path = _PACKAGE / "assets" / name
-        if not name or name != Path(name).name or not path.is_dir():
+        if not name or name != Path(name).name or not os.path.isdir(path):
             there = sorted(p.name for p in (_PACKAGE / "assets").glob("*") if p.is_dir())
             raise SkillRLError(
-                f"{value}: no such asset in the package; there are: {', '.join(there) or 'none'}."
+                f"{model_directory.shown(value)}: no such asset in the package; there are: "
+                f"{', '.join(there) or 'none'}."
             )
         return path
-    path = Path(os.path.expanduser(value))
-    if not path.is_dir():
-        raise SkillRLError(
-            f"{value}: no such directory. Give a directory, or asset:NAME for one that ships "
-            "with the package."
-        )
-    return path
+    path = model_directory.expanded(value)
+    if os.path.isdir(path):  # False too for what can be no path: too long, or with a NUL
+        return path
+    raise SkillRLError(
+        f"{model_directory.shown(value)}: no such directory; "
+        f"{model_directory.missing_advice(value)}."
+    )
 
 
 def _preset_dir() -> Path:

@@ -91,9 +91,9 @@ class Session:
     def model(self) -> Any:
         """Sizes of the policy."""
         model = weights.read_config(self.policy_dir)
-        if self.tokenizer.vocab_size > model.vocab_size:
+        if self.tokenizer.rows > model.vocab_size:
             raise SkillRLError(
-                f"{self.policy_dir}: the tokenizer has {self.tokenizer.vocab_size} tokens, but "
+                f"{self.policy_dir}: the tokenizer has {self.tokenizer.rows} tokens, but "
                 f"vocab_size in config.json is {model.vocab_size}: some would have no embedding. "
                 "Use the tokenizer and config.json that came with the weights"
             )

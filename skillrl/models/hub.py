@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 
 from skillrl.errors import SkillRLError
+from skillrl.models import directory as model_directory
+from skillrl.models.directory import shown
 
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 """Files of a model repository that are read (not the same weights in other formats)."""
@@ -30,14 +32,9 @@ def resolve(model_path: str | Path | None, model_id: str | None) -> Path:
     if model_path:
         name = str(model_path)
         shipped = name.startswith(ASSET)
-        directory = ASSETS / name.removeprefix(ASSET) if shipped else Path(name).expanduser()
-        if not (directory / "config.json").is_file():
-            what = "holds no config.json" if directory.is_dir() else "is not a directory"
-            raise SkillRLError(
-                f"model.policy_path {name!r} {what}: give a Hugging Face model "
-                "directory, or leave it empty to use model.policy_model_id"
-            )
-        return directory
+        path = ASSETS / name.removeprefix(ASSET) if shipped else model_directory.expanded(name)
+        model_directory.check(path, named=name)
+        return path
     if not model_id:
         raise SkillRLError("no model is named: set model.policy_path or model.policy_model_id")
     return _cached(model_id) or _download(model_id)
@@ -45,12 +42,14 @@ def resolve(model_path: str | Path | None, model_id: str | None) -> Path:
 
 def missing_shards(directory: Path) -> list[str]:
     """Weight files that the directory should hold and does not."""
-    index = directory / "model.safetensors.index.json"
-    if not index.is_file():
-        name = "model.safetensors"
-        return [] if (directory / name).is_file() else [name]
-    names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    return sorted(name for name in names if not (directory / name).is_file())
+    return model_directory.missing(directory)
+
+
+def _absent(directory: Path) -> list[str]:
+    """What a snapshot lacks to be a policy: config, weights or tokenizer."""
+    wanted = [] if os.path.isfile(directory / model_directory.CONFIG) else [model_directory.CONFIG]
+    wanted += model_directory.missing(directory)
+    return wanted if model_directory.has_tokenizer(directory) else [*wanted, "tokenizer.json"]
 
 
 def _cached(model_id: str) -> Path | None:
@@ -65,12 +64,17 @@ def _cached(model_id: str) -> Path | None:
         return None
     except HFValidationError as error:
         raise SkillRLError(
-            f"model.policy_model_id {model_id!r} is not a name on the hub ({error}): write it as "
-            "owner/name, or set model.policy_path for a local directory"
+            f"model.policy_model_id '{shown(model_id)}' is not a name on the hub "
+            f"({shown(str(error), 300)}): write it as owner/name, or set model.policy_path for a "
+            "local directory"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise SkillRLError(
+            f"model.policy_model_id '{shown(model_id)}': the local Hugging Face cache cannot be "
+            f"read ({error}): check HF_HOME and its permissions, or set model.policy_path"
         ) from error
     directory = Path(found)
-    whole = (directory / "config.json").is_file() and not missing_shards(directory)
-    return directory if whole else None
+    return directory if not _absent(directory) else None
 
 
 def _download(model_id: str) -> Path:
@@ -85,11 +89,28 @@ def _download(model_id: str) -> Path:
             f"model {model_id!r} is not in the local Hugging Face cache and cannot be downloaded "
             f"({type(error).__name__}: {error}). Set model.policy_path to a local directory, set "
             "HF_HOME to a cache that holds it, or check the network, the name and the access "
-            "token (HF_TOKEN)"
+            f"token (HF_TOKEN){_local(model_id)}"
         ) from error
-    if not (directory / "config.json").is_file() or missing_shards(directory):
+    absent = _absent(directory)
+    if absent:  # without a network, the client gives what is there
+        more = f" and {len(absent) - 3} more" if absent[3:] else ""
+        found = ", ".join(absent[:3]) + more
+        if huggingface_hub.constants.HF_HUB_OFFLINE:
+            remedy = "HF_HUB_OFFLINE is set: unset it to download the rest"
+        else:
+            remedy = (
+                "the rest could not be downloaded, or the hub does not have it. Check the network, "
+                "or choose a checkpoint that has safetensors weights and a tokenizer"
+            )
         raise SkillRLError(
-            f"the hub's {model_id!r} has no config.json with safetensors weights: choose a "
-            "checkpoint that has, or convert it and set model.policy_path"
+            f"model {model_id!r}: the local Hugging Face cache holds only part of it; {found} is "
+            f"missing from {directory}, and {remedy}; or set model.policy_path to a complete "
+            "directory"
         )
     return directory
+
+
+def _local(model_id: str) -> str:
+    if not os.path.isdir(model_id):
+        return ""
+    return f". There is a directory of this name here: for it, set model.policy_path={model_id}"

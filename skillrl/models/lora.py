@@ -23,8 +23,9 @@ import numpy as np
 import safetensors.numpy
 
 from skillrl.errors import SkillRLError
-from skillrl.models import parameters, weights
+from skillrl.models import adapter_config, parameters, tensors, weights
 from skillrl.models.config import ModelConfig
+from skillrl.models.directory import ADAPTER, ADAPTER_CONFIG, expanded
 from skillrl.models.parameters import LAYERS, ParameterSpec
 
 A, B = "lora_a", "lora_b"
@@ -39,7 +40,6 @@ TARGETS = {
 }
 """Projections that can be adapted: Hugging Face's name -> path in a layer."""
 _INPUTS = {"output": ("heads", "head_dim"), "down": ("ffn",)}  # the others read ``embed``
-_WEIGHTS, _SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +147,8 @@ def save(
 ) -> None:
     """Writes a directory that ``peft.PeftModel.from_pretrained(model, directory)`` loads.
 
+    It is sealed with ``SHA256SUMS``.
+
     Every process of a multi-host run must call it; the first one writes.
 
     Args:
@@ -157,14 +159,17 @@ def save(
       base: path or name of the model that it adapts.
 
     Raises:
-      SkillRLError: the directory holds something that is not an adapter.
+      SkillRLError: the directory holds something that is not an adapter, or a number of the
+        adapter is not finite.
     """
     flat = parameters.flatten(adapter)
-    tensors = {
+    values = {
         name: spec.to_hf(weights.fetch(flat[path], layer).astype(np.float32))
         for path, spec in specs(config, lora).items()
         for layer, name in enumerate(spec.hf_names)
     }
+    for name, value in values.items():
+        tensors.check_numbers(value, f"nothing is exported: tensor {name!r}")
     settings = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -178,11 +183,11 @@ def save(
         "use_rslora": False,
         "inference_mode": True,
     }
-    with weights.replacing(Path(directory), marker=_SETTINGS) as temporary:
+    with weights.replacing(Path(directory), marker=ADAPTER_CONFIG) as temporary:
         if temporary is not None:
-            safetensors.numpy.save_file(tensors, temporary / _WEIGHTS, metadata={"format": "pt"})
+            safetensors.numpy.save_file(values, temporary / ADAPTER, metadata={"format": "pt"})
             text = json.dumps(settings, indent=2) + "\n"
-            (temporary / _SETTINGS).write_text(text, encoding="utf-8")
+            (temporary / ADAPTER_CONFIG).write_text(text, encoding="utf-8")
 
 
 def load(directory: str | Path, config: ModelConfig) -> tuple[dict[str, Any], Lora]:
@@ -192,51 +197,45 @@ def load(directory: str | Path, config: ModelConfig) -> tuple[dict[str, Any], Lo
       The adapter (float32, whole on the first local device) and its shape.
 
     Raises:
+      Corrupt: a file has another hash than is known for it, or a number is not finite.
       SkillRLError: no adapter is there, it is of another kind than plain LoRA on the
         projections of `TARGETS`, or its tensors do not fit the model.
     """
-    directory = Path(directory)
-    try:
-        settings = json.loads((directory / _SETTINGS).read_text(encoding="utf-8"))
-        lora = _read_settings(settings, directory)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SkillRLError(
-            f"{directory}: no LoRA adapter in PEFT's format can be read from it ({error!r}); it "
-            f"should hold {_SETTINGS} and {_WEIGHTS}"
-        ) from error
+    directory = expanded(directory)
+    settings = adapter_config.read(directory)
+    lora = Lora(settings.rank, settings.alpha, _targets(directory, settings, config))
     table = specs(config, lora)
     with contextlib.ExitStack() as stack:
-        tensors = weights.open_tensors(directory, stack, single=_WEIGHTS)
-        weights.check_tensors(directory, tensors, table)
+        found = tensors.open_tensors(directory, stack, single=ADAPTER)
+        tensors.check_tensors(directory, found, table)
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        flat = {
-            path: weights.read(tensors, spec, device, np.float32) for path, spec in table.items()
-        }
+        flat = {path: tensors.read(found, spec, device, np.float32) for path, spec in table.items()}
         jax.block_until_ready(flat)
     return parameters.unflatten(flat), lora
 
 
-def _read_settings(settings: Mapping[str, Any], directory: Path) -> Lora:
-    plain = {"peft_type": "LORA", "bias": "none", "use_dora": False, "fan_in_fan_out": False}
-    empty = ("modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform")
-    odd = [
-        f"{key}={settings[key]!r}"
-        for key, value in plain.items()
-        if settings.get(key, value) != value
-    ]
-    odd += [f"{key}={settings[key]!r}" for key in empty if settings.get(key)]
-    targets = settings["target_modules"]
-    if targets == "all-linear":
-        targets = list(TARGETS)
-    if isinstance(targets, str) or not set(targets) <= set(TARGETS):
-        odd.append(f"target_modules={targets!r}")
-    if odd:
-        raise SkillRLError(
-            f"{directory}: the adapter has {', '.join(odd)}; only plain LoRA on "
-            f"{', '.join(TARGETS)} is read. Merge it into its model with PEFT's "
-            "merge_and_unload() and give that model as model.policy_path"
-        )
-    rank, alpha = int(settings["r"]), float(settings["lora_alpha"])
-    if settings.get("use_rslora"):  # alpha / sqrt(r): the same thing with another alpha
-        alpha *= rank**0.5
-    return Lora(rank, alpha, tuple(sorted(targets, key=list(TARGETS).index)))
+def _targets(
+    directory: Path, settings: adapter_config.AdapterConfig, config: ModelConfig
+) -> tuple[str, ...]:
+    """The projections that PEFT would adapt, which must be the same in all layers."""
+    targets = []
+    for target, at in TARGETS.items():
+        stem = parameters.specs(config)[(LAYERS, *at, "kernel")].hf_names
+        adapted = [settings.adapts(name.removesuffix(".weight")) for name in stem]
+        if all(adapted):
+            targets.append(target)
+        elif any(adapted):
+            _refuse_targets(directory, settings, f"adapts {target} in some layers only")
+    for other in ("lm_head", "model.embed_tokens"):
+        if settings.adapts(other):
+            _refuse_targets(directory, settings, f"adapts {other}")
+    if not targets:
+        _refuse_targets(directory, settings, "adapts none of them")
+    return tuple(targets)
+
+
+def _refuse_targets(directory: Path, settings: adapter_config.AdapterConfig, what: str) -> None:
+    raise SkillRLError(
+        f"{directory}: the adapter has target_modules={list(settings.targets)!r}, which {what}; "
+        f"only plain LoRA on {', '.join(TARGETS)} of all layers is read. {adapter_config.MERGE}"
+    )

@@ -14,16 +14,21 @@ forge a turn of the conversation; control tokens enter a prompt only as ids
 from __future__ import annotations
 
 import functools
-import json
+import logging
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skillrl.errors import SkillRLError
+from skillrl.models import directory as model_directory
+from skillrl.models import intact
 
 if TYPE_CHECKING:
     import tokenizers
+
+_LOG = logging.getLogger(__name__)
 
 IM_START = "<|im_start|>"
 IM_END = "<|im_end|>"
@@ -57,10 +62,13 @@ class Tokenizer:
         """Loads the tokeniser of a Hugging Face model directory.
 
         Raises:
+          Corrupt: a file has another hash than is known for it.
           SkillRLError: if the directory holds no tokeniser, it cannot be read, or
             it has no ChatML control tokens.
         """
         directory = Path(directory)
+        intact.check(directory, model_directory.TOKENIZER_FILES)
+        _warn_of_other_chats(directory)
         return cls(directory, _load_backend(directory), _read_names(directory))
 
     def encode(self, text: str) -> list[int]:
@@ -113,6 +121,11 @@ class Tokenizer:
         return self._backend.get_vocab_size(with_added_tokens=True)
 
     @functools.cached_property
+    def rows(self) -> int:
+        """Rows that an embedding needs: one more than the largest id (ids may leave gaps)."""
+        return 1 + max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1)
+
+    @functools.cached_property
     def im_start_id(self) -> int:
         """Opens a turn."""
         return self.special(IM_START)
@@ -137,39 +150,78 @@ def _load_backend(directory: Path) -> tokenizers.Tokenizer:
     import tokenizers  # here, because importing a room should not load Rust
 
     path = directory / "tokenizer.json"
-    if path.is_file():
+    if os.path.isfile(path):
         try:
+            with open(path, "rb") as file:
+                if model_directory.pointer(file.read(64)):
+                    raise ValueError(model_directory.POINTER)
             return tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the Rust binding raises plain Exception
             raise SkillRLError(
                 f"cannot read {path}: {error}; download the model again or point "
                 "model.policy_path at a complete directory"
             ) from error
-    if not (directory / "vocab.json").is_file() or not (directory / "merges.txt").is_file():
+    if not model_directory.has_tokenizer(directory):
         raise SkillRLError(
             f"{directory} holds no tokenizer (neither tokenizer.json nor vocab.json with "
             "merges.txt): copy the tokenizer files of the base model into it"
         )
     import transformers
 
-    loaded = transformers.AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
-    return tokenizers.Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    try:
+        loaded = transformers.AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+        return tokenizers.Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    except Exception as error:  # whatever a file of another shape makes of it
+        raise SkillRLError(
+            f"cannot read the tokenizer in {directory} ({type(error).__name__}: "
+            f"{model_directory.shown(str(error))}); download the model again"
+        ) from error
 
 
 def _read_names(directory: Path) -> dict[str, str]:
     """``eos_token`` and ``pad_token`` of tokenizer_config.json, where they are given."""
-    path = directory / "tokenizer_config.json"
-    if not path.is_file():
+    path = directory / _SETTINGS
+    if not os.path.isfile(path):
         return {}
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise SkillRLError(f"cannot read {path}: {error}; download the model again") from error
+    config = model_directory.read_object(path)
     names = {}
     for key in ("eos_token", "pad_token"):
         value = config.get(key)
         if isinstance(value, dict):
             value = value.get("content")
+        if value is not None and not isinstance(value, str):
+            raise SkillRLError(
+                f"{path}: {key} is {model_directory.shown(repr(config[key]))}, not a token; "
+                "use the file that came with the model"
+            )
         if value:
             names[key] = value
     return names
+
+
+_SETTINGS = "tokenizer_config.json"
+
+
+@functools.cache  # said once for each model
+def _warn_of_other_chats(directory: Path) -> None:
+    """Prompts are ChatML; a model that has learned another format is told apart by its template."""
+    own = directory / "chat_template.jinja"
+    if os.path.isfile(own):
+        try:
+            templates: list[Any] = [own.read_bytes().decode("utf-8", "replace")]
+        except OSError as error:
+            raise SkillRLError(f"{own}: cannot be read ({error.strerror}).") from None
+    elif os.path.isfile(directory / _SETTINGS):
+        found = model_directory.read_object(directory / _SETTINGS).get("chat_template")
+        named = found if isinstance(found, list) else [{"template": found}]
+        templates = [item.get("template") for item in named if isinstance(item, dict)]
+    else:
+        templates = []
+    said = [text for text in templates if isinstance(text, str) and text.strip()]
+    if said and not any(IM_START in text for text in said):
+        _LOG.warning(
+            "%s has a chat template without %s: it has learned another format than ChatML, in "
+            "which it is asked here, so it may understand its prompts badly",
+            directory,
+            IM_START,
+        )

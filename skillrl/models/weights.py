@@ -8,7 +8,9 @@ transformers, vLLM and SGLang load as it is.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import logging
 import math
 import os
 import shutil
@@ -17,31 +19,46 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import ml_dtypes  # noqa: F401  registers bfloat16 with numpy; safetensors cannot read it otherwise
 import numpy as np
-import safetensors
 import safetensors.numpy
 
+from skillrl import checksums
 from skillrl.errors import SkillRLError
-from skillrl.models import hf_config, parameters
+from skillrl.models import directory as model_directory
+from skillrl.models import hf_config, intact, parameters, tensors
 from skillrl.models.config import ModelConfig
-from skillrl.models.hf_config import read_config
+from skillrl.models.directory import SINGLE, TOKENIZER_FILES
 from skillrl.models.tokenizer import Tokenizer
 
-__all__ = ["load", "read_config", "save"]
+_LOG = logging.getLogger(__name__)
 
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-)
-_INCOMPLETE = "download or copy the model again"
+INDEX = f"{SINGLE}.index.json"
+
+
+def read_config(directory: str | Path) -> ModelConfig:
+    """Reads ``config.json``; a head of its own in the weights counts more than what it says.
+
+    Where the config ties the head to the embedding and the file has both, with other numbers,
+    they are not tied: transformers 5 reads it so, too.
+
+    Raises:
+      SkillRLError: as `hf_config.read_config`; or the weights cannot be opened.
+    """
+    directory = Path(directory)
+    if os.path.isfile(directory / model_directory.CONFIG):
+        intact.check(directory, [model_directory.CONFIG])
+    config = hf_config.read_config(directory)
+    if not config.tie_embeddings or model_directory.missing(directory):
+        return config
+    with contextlib.ExitStack() as stack:
+        if not tensors.has_own_head(tensors.open_tensors(directory, stack, verify=False)):
+            return config
+    _LOG.warning(
+        "%s has tie_word_embeddings, but its weights have an lm_head.weight that differs from "
+        "the embedding: the head of the file is used. Set tie_word_embeddings to false there",
+        directory / model_directory.CONFIG,
+    )
+    return dataclasses.replace(config, tie_embeddings=False)
 
 
 def load(
@@ -64,8 +81,10 @@ def load(
       Parameters as a nested dict (see `skillrl.models.parameters`).
 
     Raises:
-      SkillRLError: if a shard is missing or cut short, or a tensor is missing, unknown
-        or of another shape than the config says.
+      Corrupt: a file has another hash than is known for it, or holds a number that is not
+        finite or beyond `tensors.LARGEST`.
+      SkillRLError: if a shard is missing or cut short, or a tensor is missing, unknown,
+        quantised, or of another shape than the config says.
     """
     directory = Path(directory)
     if shardings is None:
@@ -74,12 +93,26 @@ def load(
     else:
         where = parameters.flatten(shardings)
     with contextlib.ExitStack() as stack:
-        tensors = open_tensors(directory, stack)
+        there = tensors.open_tensors(directory, stack)
+        found = _tied(directory, there) if config.tie_embeddings else there
         table = parameters.specs(config)
-        check_tensors(directory, tensors, table)
-        flat = {path: read(tensors, spec, where[path], dtype) for path, spec in table.items()}
+        tensors.check_tensors(directory, found, table, spare=(tensors.HEAD,))
+        flat = {path: tensors.read(found, spec, where[path], dtype) for path, spec in table.items()}
         jax.block_until_ready(flat)
     return parameters.unflatten(flat)
+
+
+def _tied(directory: Path, found: Mapping[str, tensors.Tensor]) -> Mapping[str, tensors.Tensor]:
+    """Tensors of a model whose head is its embedding, by whichever of the names it has."""
+    if tensors.has_own_head(found):
+        raise SkillRLError(
+            f"the weights in {directory} have an lm_head.weight that differs from the embedding, "
+            "but the config ties the two: set tie_word_embeddings to false in config.json to use "
+            "it, or delete it from the weights"
+        )
+    if tensors.EMBEDDING not in found and tensors.HEAD in found:  # safetensors keeps one name
+        return {**found, tensors.EMBEDDING: found[tensors.HEAD]}
+    return found
 
 
 def save(
@@ -91,7 +124,7 @@ def save(
     max_shard_bytes: float = 5e9,
     dtype: str | None = None,
 ) -> None:
-    """Writes a Hugging Face model directory, whole or not at all.
+    """Writes a Hugging Face model directory with ``SHA256SUMS``, whole or not at all.
 
     Every process of a multi-host run must call it; the first one writes.
 
@@ -104,8 +137,8 @@ def save(
       dtype: of the written weights; None means ``config.dtype``.
 
     Raises:
-      SkillRLError: if the parameters do not fit the config, the tokeniser is missing,
-        or the directory holds something that is not a model.
+      SkillRLError: if the parameters do not fit the config or are not finite, the tokeniser
+        is missing, or the directory holds something that is not a model.
     """
     parameters.check_total(params, config)
     tokenizer = None if tokenizer_dir is None else Tokenizer.load(tokenizer_dir)
@@ -114,109 +147,6 @@ def save(
         if temporary is not None:
             _write_descriptions(temporary, config, tokenizer)
         _write_weights(temporary, params, config, stored, max_shard_bytes)
-
-
-# ---------------------------------------------------------------- import
-
-
-class Tensor:
-    """A tensor of an open file; nothing is read until a slice is asked for."""
-
-    def __init__(self, file: Path, handle: Any, name: str):
-        self.file = file
-        self.slice = handle.get_slice(name)
-        self.shape = tuple(self.slice.get_shape())
-
-
-def open_tensors(
-    directory: Path, stack: contextlib.ExitStack, single: str = SINGLE
-) -> dict[str, Tensor]:
-    """Every tensor of the checkpoint by name; without an index all are in the file `single`."""
-    index = directory / INDEX
-    if index.is_file():
-        try:
-            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise SkillRLError(f"cannot read {index}: {error!r}; {_INCOMPLETE}") from error
-        files = sorted(set(weight_map.values()))
-    else:
-        weight_map, files = None, [single]
-    tensors: dict[str, Tensor] = {}
-    for name in files:
-        file = directory / name
-        if not file.is_file():
-            named = f" (named by {INDEX})" if weight_map else f", nor is there a {INDEX}"
-            raise SkillRLError(f"weights file {file} does not exist{named}: {_INCOMPLETE}")
-        try:
-            handle = stack.enter_context(safetensors.safe_open(file, framework="np"))
-        except (safetensors.SafetensorError, OSError) as error:
-            raise SkillRLError(
-                f"weights file {file} is damaged or cut short ({file.stat().st_size} bytes: "
-                f"{error}): {_INCOMPLETE}"
-            ) from error
-        tensors |= {key: Tensor(file, handle, key) for key in handle.keys()}  # noqa: SIM118
-    for name, file_name in (weight_map or {}).items():
-        if name not in tensors:
-            raise SkillRLError(
-                f"{INDEX} says that {name!r} is in {directory / file_name}, but it is not: "
-                f"{_INCOMPLETE}"
-            )
-    return tensors
-
-
-def check_tensors(
-    directory: Path,
-    tensors: Mapping[str, Tensor],
-    table: Mapping[parameters.Path, parameters.ParameterSpec],
-) -> None:
-    """Refuses tensors that are missing, unknown or of another shape than the table's."""
-    expected = {name: spec.hf_shape for spec in table.values() for name in spec.hf_names}
-    for name, shape in expected.items():
-        if name not in tensors:
-            raise SkillRLError(
-                f"tensor {name!r} {shape} is missing from the weights in {directory}: its "
-                "config.json belongs to another model, or the download is incomplete"
-            )
-        found = tensors[name]
-        if found.shape != shape:
-            raise SkillRLError(
-                f"tensor {name!r} in {found.file} has shape {found.shape}, but config.json "
-                f"says {shape}: use the config.json that came with the weights (the first axis "
-                "of the embedding is vocab_size)"
-            )
-    # A tied checkpoint may hold its head again, and old ones hold rotary constants.
-    unknown = sorted(
-        name
-        for name in tensors
-        if name not in expected and name != "lm_head.weight" and "rotary_emb" not in name
-    )
-    if unknown:
-        raise SkillRLError(
-            f"the weights in {directory} hold {len(unknown)} tensors that the model of its "
-            f"config.json does not use, such as {unknown[0]!r}: they would be ignored silently; "
-            "use a plain Qwen2, Qwen2.5 or Qwen3 checkpoint (merge adapters first)"
-        )
-
-
-def read(
-    tensors: Mapping[str, Tensor],
-    spec: parameters.ParameterSpec,
-    sharding: jax.sharding.Sharding,
-    dtype: Any,
-) -> jax.Array:
-    """One parameter, each shard from its own slices of the files."""
-    names = spec.hf_names
-
-    def one(name: str, index: tuple[slice, ...]) -> np.ndarray:
-        box = tensors[name].slice[spec.hf_slices(index)]
-        return spec.from_hf(box if dtype is None else box.astype(dtype), index)
-
-    def shard(index: Any) -> np.ndarray:
-        if spec.stacked:
-            return np.stack([one(name, index[1:]) for name in names[index[0]]])
-        return np.ascontiguousarray(one(names[0], index))
-
-    return jax.make_array_from_callback(spec.shape, sharding, shard)
 
 
 # ---------------------------------------------------------------- export
@@ -233,13 +163,15 @@ def _write_weights(
     flat = parameters.flatten(params)
     total = 0
     weight_map: dict[str, str] = {}
-    for number, tensors in enumerate(plan, start=1):
+    for number, planned in enumerate(plan, start=1):
         file = SINGLE if len(plan) == 1 else f"model-{number:05d}-of-{len(plan):05d}.safetensors"
         # Every process takes part in fetching: a shard may live on another host.
         values = {
             name: spec.to_hf(fetch(flat[path], layer).astype(dtype))
-            for name, path, spec, layer in tensors
+            for name, path, spec, layer in planned
         }
+        for name, value in values.items():
+            tensors.check_numbers(value, f"nothing is exported: tensor {name!r}")
         if directory is not None:
             safetensors.numpy.save_file(values, directory / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(values, file)
@@ -307,7 +239,7 @@ def _write_descriptions(directory: Path, config: ModelConfig, tokenizer: Tokeniz
             "pad_token_id": tokenizer.pad_id,
         }
         for name in TOKENIZER_FILES:
-            if (tokenizer.directory / name).is_file():
+            if os.path.isfile(tokenizer.directory / name):
                 shutil.copyfile(tokenizer.directory / name, directory / name)
     _write_json(directory / "config.json", hf_config.to_json(config, token_ids=token_ids))
     generation = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0, **token_ids}
@@ -320,7 +252,9 @@ def _write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def replacing(directory: Path, *, marker: str) -> Iterator[Path | None]:
-    """A directory to write into, put in place of `directory` at the end, whole or not at all.
+    """A directory to write into; at the end it is sealed with ``SHA256SUMS`` and put in place.
+
+    Others see it whole or not at all.
 
     Args:
       directory: is created, or replaced if it holds a file called `marker`.
@@ -342,6 +276,7 @@ def replacing(directory: Path, *, marker: str) -> Iterator[Path | None]:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         yield temporary
+        checksums.seal_directory(temporary)
         _publish(temporary, directory, marker)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -350,11 +285,12 @@ def replacing(directory: Path, *, marker: str) -> Iterator[Path | None]:
 def _check_replaceable(directory: Path, marker: str) -> None:
     if not directory.exists():
         return
-    ours = directory.is_dir() and (directory / marker).is_file()
+    ours = directory.is_dir() and os.path.isfile(directory / marker)
+    ours = ours and not model_directory.is_run(directory)  # whose config.json is another one
     if not ours and not (directory.is_dir() and not any(directory.iterdir())):
         raise SkillRLError(
-            f"will not replace {directory}: it exists and has no {marker}; export to another "
-            "path or remove it first"
+            f"will not replace {directory}: it exists and has no {marker} of an export; export to "
+            "another path or remove it first"
         )
 
 

@@ -55,6 +55,18 @@ def random_adapter(config, shape, seed=3):
     )
 
 
+def save(directory, config, shape=RANK4):
+    """An adapter as from another program: with no checksums."""
+    lora.save(directory, random_adapter(config, shape), config, shape)
+    (directory / "SHA256SUMS").unlink()
+    return directory
+
+
+def edit(directory, **settings):
+    path = directory / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+
 def test_the_targets_of_the_configuration_are_those_of_the_model():
     assert tuple(lora.TARGETS) == LORA_TARGETS
 
@@ -153,19 +165,38 @@ def test_files_are_laid_out_as_peft_lays_them_out(tmp_path):
     ("change", "named"),
     [
         ({"peft_type": "IA3"}, "peft_type='IA3'"),
+        ({"task_type": "SEQ_CLS"}, "task_type='SEQ_CLS'"),
+        ({"bias": "lora_only"}, "bias='lora_only'"),
+        ({"lora_bias": True}, "lora_bias=True"),
         ({"use_dora": True}, "use_dora=True"),
+        ({"use_rslora": "yes"}, "use_rslora='yes'"),
+        ({"use_qalora": True}, "use_qalora=True"),
+        ({"fan_in_fan_out": True}, "fan_in_fan_out=True"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save=['lm_head']"),
+        ({"rank_pattern": {"q_proj": 2}}, "rank_pattern={'q_proj': 2}"),
+        ({"alpha_pattern": {"q_proj": 2}}, "alpha_pattern={'q_proj': 2}"),
+        ({"layers_to_transform": [0]}, "layers_to_transform=[0]"),
+        ({"layer_replication": [[0, 1]]}, "layer_replication=[[0, 1]]"),
+        ({"trainable_token_indices": [7]}, "trainable_token_indices=[7]"),
+        ({"alora_invocation_tokens": [7]}, "alora_invocation_tokens=[7]"),
+        ({"target_parameters": ["experts"]}, "target_parameters=['experts']"),
+        ({"megatron_config": {"x": 1}}, "megatron_config={'x': 1}"),
+        ({"a_kind_of_next_year": True}, "a_kind_of_next_year=True"),
         ({"target_modules": ["lm_head"]}, "target_modules=['lm_head']"),
+        ({"target_modules": ["q_proj", "lm_head"]}, "adapts lm_head"),
+        ({"target_modules": ["layers.0.self_attn.q_proj"]}, "adapts q_proj in some layers only"),
         ({"target_modules": ".*_proj"}, "target_modules='.*_proj'"),
+        ({"target_modules": None}, "target_modules=None"),
+        ({"exclude_modules": ".*"}, "exclude_modules='.*'"),
         ({"r": "four"}, "adapter_config.json"),
+        ({"r": 0}, "r is 0"),
+        ({"lora_alpha": float("nan")}, "lora_alpha is nan"),
         ({"r": 8}, r"has shape \(4, 32\)"),
     ],
 )
 def test_what_is_not_plain_lora_is_refused(tmp_path, change, named):
     config = CONFIGS["qwen2"]
-    lora.save(tmp_path / "a", random_adapter(config, RANK4), config, RANK4)
-    path = tmp_path / "a" / "adapter_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    edit(save(tmp_path / "a", config), **change)
     pattern = named if named.startswith("has shape") else re.escape(named)
     with pytest.raises(SkillRLError, match=pattern):
         lora.load(tmp_path / "a", config)
@@ -173,9 +204,7 @@ def test_what_is_not_plain_lora_is_refused(tmp_path, change, named):
 
 def test_rank_stabilised_scaling_is_read_as_another_alpha(tmp_path):
     config = CONFIGS["qwen2"]
-    lora.save(tmp_path / "a", random_adapter(config, RANK4), config, RANK4)
-    path = tmp_path / "a" / "adapter_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"use_rslora": True}))
+    edit(save(tmp_path / "a", config), use_rslora=True)
     assert lora.load(tmp_path / "a", config)[1].scale == pytest.approx(8.0 / 4**0.5)
 
 
@@ -186,6 +215,84 @@ def test_a_directory_of_something_else_is_not_replaced(tmp_path):
     with pytest.raises(SkillRLError, match=r"adapter_config\.json"):
         lora.save(tmp_path / "a", random_adapter(config, RANK4), config, RANK4)
     with pytest.raises(SkillRLError, match="no LoRA adapter"):
+        lora.load(tmp_path / "a", config)
+
+
+@pytest.mark.parametrize(
+    "kind", ["pissa", "pissa_niter_16", "olora", "OLoRA", "corda", "loftq", "lora_ga", "new", 2]
+)
+def test_an_adapter_that_began_by_changing_its_base_is_refused_with_the_way_out(tmp_path, kind):
+    config = CONFIGS["qwen2"]
+    edit(save(tmp_path / "a", config), init_lora_weights=kind)
+    with pytest.raises(SkillRLError, match="path_initial_model_for_weight_conversion") as error:
+        lora.load(tmp_path / "a", config)
+    assert f"init_lora_weights={kind!r}" in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [True, False, None, "gaussian", "eva", "orthogonal"])
+def test_other_beginnings_leave_the_base_alone(tmp_path, kind):
+    config = CONFIGS["qwen2"]
+    edit(save(tmp_path / "a", config), init_lora_weights=kind, loftq_config={"loftq_bits": 4})
+    assert lora.load(tmp_path / "a", config)[1] == RANK4
+
+
+MLP = ("gate_proj", "up_proj", "down_proj")
+
+
+@pytest.mark.parametrize(
+    ("modules", "excluded", "targets"),
+    [
+        ("all-linear", None, tuple(lora.TARGETS)),
+        ("all-linear", ["lm_head", "self_attn.q_proj"], tuple(lora.TARGETS)[1:]),
+        ([f"mlp.{name}" for name in reversed(MLP)], [], MLP),
+        ([f"model.layers.{i}.mlp.up_proj" for i in range(2)], None, ("up_proj",)),
+    ],
+)
+def test_modules_are_named_as_in_peft(tmp_path, modules, excluded, targets):
+    config, shape = CONFIGS["qwen2"], Lora(2, 4.0, targets)
+    edit(save(tmp_path / "a", config, shape), target_modules=modules, exclude_modules=excluded)
+    assert lora.load(tmp_path / "a", config)[1] == shape
+
+
+def test_an_adapter_whose_numbers_are_damaged_is_refused(tmp_path):
+    config = CONFIGS["qwen2"]
+    path = save(tmp_path / "a", config) / "adapter_model.safetensors"
+    tensors = safetensors.numpy.load_file(path)
+    name = "base_model.model.model.layers.1.mlp.up_proj.lora_B.weight"
+    tensors[name][0, 0] = np.inf
+    safetensors.numpy.save_file(tensors, path)
+    with pytest.raises(SkillRLError, match=re.escape(f"{name!r} in {path} holds a number that")):
+        lora.load(tmp_path / "a", config)
+    broken = random_adapter(config, RANK4)
+    broken["layers"]["mlp"]["up"]["lora_a"] = jnp.full_like(
+        broken["layers"]["mlp"]["up"]["lora_a"], jnp.nan
+    )
+    with pytest.raises(SkillRLError, match="nothing is exported: tensor"):
+        lora.save(tmp_path / "b", broken, config, RANK4)
+    assert not (tmp_path / "b").exists()
+
+
+def test_what_an_adapter_holds_beside_its_projections_is_not_dropped(tmp_path):
+    config = CONFIGS["qwen2"]
+    path = save(tmp_path / "a", config) / "adapter_model.safetensors"
+    tensors = safetensors.numpy.load_file(path)
+    extra = {"base_model.model.lm_head.weight": np.zeros((61, 32), np.float32)}  # after a resize
+    safetensors.numpy.save_file(tensors | extra, path)
+    with pytest.raises(SkillRLError, match=r"such as 'lm_head\.weight'"):
+        lora.load(tmp_path / "a", config)
+
+
+def test_a_place_without_an_adapter_is_called_what_it_is(tmp_path):
+    config = CONFIGS["qwen2"]
+    for name, word in (("nowhere", "PEFT's save_pretrained"), ("owner/adapter", "hf download")):
+        with pytest.raises(SkillRLError, match=word):
+            lora.load(name, config)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(SkillRLError, match=r"give it as model\.policy_path"):
+        lora.load(tmp_path, config)
+    path = save(tmp_path / "a", config) / "adapter_model.safetensors"
+    path.rename(path.with_name("adapter_model.bin"))
+    with pytest.raises(SkillRLError, match=r"adapter_model\.bin is in PyTorch's own format"):
         lora.load(tmp_path / "a", config)
 
 

@@ -218,3 +218,57 @@ def test_slow_layout_is_read_through_transformers(directory, tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(names))
     slow = Tokenizer.load(tmp_path)
     assert slow.decode(slow.encode("take mug 12 <|im_end|>")) == "take mug 12 <|im_end|>"
+
+
+def test_an_embedding_needs_a_row_for_the_largest_id_even_after_a_gap(directory, tmp_path):
+    content = json.loads((directory / "tokenizer.json").read_text())
+    plain = Tokenizer.load(directory)
+    assert plain.rows == plain.vocab_size
+    content["added_tokens"].append(content["added_tokens"][0] | {"id": 900, "content": "<far>"})
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    far = Tokenizer.load(tmp_path)
+    assert far.vocab_size == plain.vocab_size + 1
+    assert far.rows == far.special("<far>") + 1 >= far.vocab_size
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ([], "does not hold a JSON object"),
+        ({"eos_token": 151645}, "eos_token is 151645, not a token"),
+        ({"pad_token": {"content": ["x"]}}, "not a token"),
+        ({"eos_token": "<|nowhere|>"}, r"no token '<\|nowhere\|>'"),
+        ({"pad_token": "\ud83d"}, "no token '\ufffd'"),
+    ],
+)
+def test_settings_of_another_shape(directory, tmp_path, config, message):
+    shutil.copy(directory / "tokenizer.json", tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(SkillRLError, match=message):
+        Tokenizer.load(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["own file", "text", "list"])
+@pytest.mark.parametrize("template", ["### Instruction: {{ x }}", "<|im_start|>{{ x }}"])
+def test_a_chat_format_that_is_not_ours_is_warned_of(directory, tmp_path, caplog, place, template):
+    shutil.copy(directory / "tokenizer.json", tmp_path)
+    if place == "own file":
+        (tmp_path / "chat_template.jinja").write_text(template)
+    else:
+        value = template if place == "text" else [{"name": "default", "template": template}]
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": value}))
+    Tokenizer.load(tmp_path)
+    Tokenizer.load(tmp_path)
+    assert caplog.text.count("it has learned another format") == template.startswith("###")
+
+
+def test_a_slow_layout_that_is_broken_and_a_file_that_git_left_out(directory, tmp_path):
+    pytest.importorskip("transformers")
+    (tmp_path / "vocab.json").write_text("[]")
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "Qwen2Tokenizer"}')
+    with pytest.raises(SkillRLError, match="cannot read the tokenizer in"):
+        Tokenizer.load(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1\noid x\n")
+    with pytest.raises(SkillRLError, match="git lfs pull"):
+        Tokenizer.load(tmp_path)

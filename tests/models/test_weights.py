@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from skillrl import presets
 from skillrl.errors import SkillRLError
 from skillrl.models import hub, parameters, tiny_tokenizer, transformer, weights
 from skillrl.models.config import ModelConfig
@@ -252,6 +253,10 @@ def test_save_refuses_to_replace_what_is_not_a_model(tmp_path):
     with pytest.raises(SkillRLError, match="will not replace"):
         weights.save(tmp_path, random_params(TINY), TINY)
     assert (tmp_path / "thesis.txt").exists()
+    (tmp_path / "config.json").write_text(json.dumps({"env": {}, "rl": {}, "model": {}}))
+    with pytest.raises(SkillRLError, match="will not replace"):  # the directory of a run
+        weights.save(tmp_path, random_params(TINY), TINY)
+    assert (tmp_path / "thesis.txt").exists()
 
 
 def test_save_refuses_parameters_of_another_model(tmp_path):
@@ -284,6 +289,7 @@ def test_missing_shard_and_bad_index(tmp_path):
     assert hub.missing_shards(tmp_path / "m") == [victim.name]
     with pytest.raises(SkillRLError, match=f"{victim.name} does not exist .*index.json"):
         weights.load(tmp_path / "m", TINY)
+    (tmp_path / "m" / "SHA256SUMS").unlink()
     (tmp_path / "m" / weights.INDEX).write_text("{}")
     with pytest.raises(SkillRLError, match=r"cannot read .*index\.json"):
         weights.load(tmp_path / "m", TINY)
@@ -296,9 +302,6 @@ def test_missing_and_unknown_tensors(checkpoint):
     safetensors.numpy.save_file({**tensors, "model.vision.weight": np.zeros(3)}, path)
     with pytest.raises(SkillRLError, match=r"such as 'model\.vision\.weight'"):
         weights.load(checkpoint, config)
-    # A tied checkpoint may repeat its head.
-    safetensors.numpy.save_file({**tensors, "lm_head.weight": np.zeros(3)}, path)
-    weights.load(checkpoint, config)
     del tensors["model.layers.1.mlp.up_proj.weight"]
     safetensors.numpy.save_file(tensors, path)
     with pytest.raises(SkillRLError, match=r"'model\.layers\.1\.mlp\.up_proj\.weight' \(48, 32\)"):
@@ -361,7 +364,24 @@ def test_config_in_the_old_spelling(checkpoint):
         ({"rope_parameters": "REMOVE"}, "rope_theta is missing"),
         ({"rope_theta": 123.0}, "rope_theta states several values"),
         ({"quantization_config": {"bits": 4}}, "quantised"),
-        ({"dtype": "float16"}, "dtype 'float16'"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "of 'gptq': quantised"),
+        ({"dtype": "float8_e4m3fn"}, "dtype 'float8_e4m3fn'"),
+        ({"dtype": 16}, "dtype 16"),
+        ({"rope_parameters": "yarn"}, "rope_parameters is 'yarn', not an object"),
+        ({"rope_parameters": {"rope_theta": "1e4"}}, "rope_theta is '1e4'"),
+        ({"rope_parameters": {"rope_theta": float("nan")}}, "rope_theta is nan"),
+        ({"partial_rotary_factor": 0.5}, "partial"),
+        ({"tie_word_embeddings": "false"}, "tie_word_embeddings is 'false', neither true"),
+        ({"use_sliding_window": "no"}, "use_sliding_window is 'no'"),
+        ({"layer_types": ["linear_attention"]}, "layer_types"),
+        ({"vocab_size": "61"}, "vocab_size is '61', not a whole number"),
+        ({"num_hidden_layers": 10**12}, "num_hidden_layers is 1000000000000, not"),
+        ({"num_hidden_layers": True}, "num_hidden_layers is True, not"),
+        ({"num_attention_heads": 0}, "num_attention_heads is 0, not"),
+        ({"head_dim": 7}, "heads of width 7"),
+        ({"rms_norm_eps": -1e-6}, "rms_norm_eps is -1e-06"),
+        ({"architectures": "Qwen2ForCausalLM"}, "not a language model"),
+        ({"transformers_weights": "other.safetensors"}, "transformers_weights"),
         ({"num_hidden_layers": "REMOVE"}, "lacks 'num_hidden_layers'"),
         ({"num_key_value_heads": 3}, "not a multiple"),
         ({"model_type": "qwen3", "architectures": "REMOVE"}, "lacks 'head_dim'"),
@@ -406,24 +426,40 @@ def test_resolve_from_the_cache_and_without_a_network(tmp_path):
     # The library reads its environment once, so each case is a process.
     snapshot = tmp_path / "hub" / "models--owner--model" / "snapshots" / ("a" * 40)
     shutil.copytree(FIXTURES / "qwen2", snapshot)
+    shutil.copy(presets.resolve_path("asset:tiny_qwen2_alfworld") / "tokenizer.json", snapshot)
     refs = tmp_path / "hub" / "models--owner--model" / "refs"
     refs.mkdir()
     (refs / "main").write_text("a" * 40)
     env = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     env.pop("HF_HUB_CACHE", None)
-    code = "import sys; from skillrl.models import hub; print(hub.resolve(None, sys.argv[1]))"
+    code = """
+import sys
+from skillrl.errors import SkillRLError
+from skillrl.models import hub
+for name in sys.argv[1:]:
+    try:
+        print(hub.resolve(None, name))
+    except SkillRLError as error:
+        print(error)
+"""
 
-    def resolve(name):
+    def resolve(*names):
         root = Path(__file__).parents[2]
-        return subprocess.run(
-            [sys.executable, "-c", code, name], env=env, cwd=root, capture_output=True, text=True
-        )
+        command = [sys.executable, "-c", code, *names]
+        done = subprocess.run(command, env=env, cwd=root, capture_output=True, text=True)
+        return done.stdout.splitlines()
 
-    assert resolve("owner/model").stdout.strip() == str(snapshot)
-    absent = resolve("owner/absent").stderr
-    assert "SkillRLError" in absent
+    names = ("owner/model", "owner/absent", "a/b/c", "x" * 5000, "tests/models")
+    whole, absent, wrong, long, local = resolve(*names)
+    assert whole == str(snapshot)
     assert "HF_HOME" in absent
     assert "model.policy_path" in absent
-    assert "is not a name on the hub" in resolve("a/b/c").stderr
+    assert "is not a name on the hub" in wrong
+    assert "(5000 characters)" in long
+    assert len(long) < 1000
+    assert local.endswith("set model.policy_path=tests/models")
+    (snapshot / "tokenizer.json").unlink()  # never fetched, e.g. by another program
     (snapshot / "model.safetensors").unlink()  # an interrupted download is not a model
-    assert "SkillRLError" in resolve("owner/model").stderr
+    (half,) = resolve("owner/model")
+    assert f"model.safetensors, tokenizer.json is missing from {snapshot}" in half
+    assert "unset it to download the rest" in half

@@ -35,7 +35,8 @@ def refused(*arguments: str | Path, words: list[str]) -> None:
 
 @pytest.fixture
 def copied(policy, tmp_path) -> Path:
-    return shutil.copytree(policy, tmp_path / "policy")
+    """A policy as from another program, without checksums, that a test may damage."""
+    return shutil.copytree(policy, tmp_path / "policy", ignore=shutil.ignore_patterns("SHA256SUMS"))
 
 
 @pytest.fixture
