@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import math
+from typing import Any, TypeGuard
 
 from skillrl.text import repair
 
@@ -42,3 +43,10 @@ def sound(value: Any) -> Any:
             raise ValueError("it is nested too deeply")
         level = [x for item in level for x in (item.values() if isinstance(item, dict) else item)]
     return repair(value)
+
+
+def is_real(value: Any) -> TypeGuard[float]:
+    """Whether `value` is a finite number, and not so large that arithmetic makes it infinite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= 1e300 and math.isfinite(value)

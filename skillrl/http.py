@@ -177,6 +177,7 @@ def get_json(
     retries: int = 4,
     backoff: float = 0.5,
     max_wait: float = 60.0,
+    limit: int = MAX_ANSWER,
     client: httpx.Client | None = None,
     sleep: Callable[[float], None] = time.sleep,
     jitter: Callable[[], float] = random.random,
@@ -184,7 +185,7 @@ def get_json(
     """GETs `url` and returns the decoded JSON answer; retries and raises as `post_json` does."""
     return _ask(
         "GET", url, None, headers={}, timeout=timeout, retries=retries, backoff=backoff,
-        max_wait=max_wait, deadline=None, limit=MAX_ANSWER, fault=None, client=client,
+        max_wait=max_wait, deadline=None, limit=limit, fault=None, client=client,
         sleep=sleep, jitter=jitter,
     )  # fmt: skip
 

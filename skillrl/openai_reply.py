@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
+
+from skillrl.decode import is_real
 
 _CUT = ("length", "max_tokens", "model_length", "max_output_tokens")
 _FILTERED = ("content_filter", "safety", "prohibited_content", "blocklist", "recitation")
@@ -115,13 +116,6 @@ def _logprobs(value: Any) -> tuple[float, ...] | None:
     if not all(is_real(number) and number <= 1e-6 for number in found):
         raise ValueError("logprobs.content has something else than finite log-probabilities")
     return tuple(map(float, found))
-
-
-def is_real(value: Any) -> bool:
-    """A finite JSON number that a float can hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) <= 1e300 and math.isfinite(value)
 
 
 def _of(value: Any, what: str, kind: type) -> Any:

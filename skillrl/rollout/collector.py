@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Iterator
 
 from skillrl.agent.agent import Act, Episode, Reset
+from skillrl.envs.answers import checked_observation, checked_result
 from skillrl.envs.base import Environment, Suite
 from skillrl.errors import EnvironmentLost, SkillRLError
-from skillrl.inference.base import Engine, Generate, Sampling
+from skillrl.inference.base import Engine, Generate, Sampling, Unanswered
+from skillrl.text import printable
 from skillrl.types import Task, Trajectory
+
+_LOG = logging.getLogger(__name__)
 
 LOST_IN_A_ROW = 16
 """Episodes with `EnvironmentLost`, none ending well in between, after which a run stops.
@@ -66,7 +71,10 @@ class _Handles:
 
     def drop(self, handle: Environment) -> None:
         del self._open[id(handle)]
-        handle.close()
+        try:
+            handle.close()
+        except Exception as error:  # it is broken already, and its episode counted
+            _LOG.warning("closing the environment of an errored episode: %s", error)
 
     def close(self) -> None:
         for handle in self._open.values():
@@ -96,13 +104,14 @@ def collect(
       on_done: called with each trajectory as it ends.
 
     Returns:
-      One trajectory per job. An environment that raises ends its episode with
-      ``error`` set; whoever uses the trajectories excludes and counts these.
+      One trajectory per job. An environment that raises or answers something malformed, a
+      prompt that cannot be made of it and a request that the engine does not answer end their
+      episode with ``error`` set; whoever uses the trajectories excludes and counts these.
 
     Raises:
-      SkillRLError: an environment or a prompt raised it, `LOST_IN_A_ROW` episodes in a
-        row lost their environment, or all jobs ended with an error: there is nothing to go on
-        with then, and a success of 0 would be wrong.
+      SkillRLError: an environment or the engine raised it, `LOST_IN_A_ROW` episodes in a
+        row lost their environment or were not answered, or all jobs ended with an error: there is
+        nothing to go on with then, and a success of 0 would be wrong.
     """
     pending = enumerate(jobs)
     width = width or 2 * engine.slots
@@ -113,7 +122,7 @@ def collect(
     handles = _Handles(suite)
     pool = concurrent.futures.ThreadPoolExecutor(workers) if workers else None
 
-    lost = 0  # in a row
+    lost, failed = 0, 0  # in a row, in all
 
     def finish(live: _Live, trajectory: Trajectory) -> None:
         nonlocal lost
@@ -127,14 +136,21 @@ def collect(
             on_done(trajectory)
 
     def fail(live: _Live, error: Exception) -> None:
-        nonlocal lost
+        nonlocal lost, failed
         live.episode.close()
+        failed += 1
+        if str(failed).strip("0") == "1":  # the first, tenth, hundredth, ...
+            _LOG.warning(
+                "%d episode(s) errored so far, %s the newest: %s",
+                failed, live.job.task.id, printable(f"{type(error).__name__}: {error}"),
+            )  # fmt: skip
         if not isinstance(error, EnvironmentLost):
             lost = 0
         elif not error.rejected:
             lost += 1
         if lost == LOST_IN_A_ROW:
-            raise _stopped(f"the last {lost} episodes all lost their environment", error) from error
+            what = f"the last {lost} episodes all lost their environment or were not answered"
+            raise _stopped(what, error) from error
         job = live.job
         message = f"{type(error).__name__}: {error}"
         finish(
@@ -155,8 +171,8 @@ def collect(
 
     def ask(live: _Live, wants: Reset | Act) -> object:
         if isinstance(wants, Reset):
-            return live.environment.reset(wants.task)
-        return live.environment.step(wants.action)
+            return checked_observation(live.environment.reset(wants.task))
+        return checked_result(live.environment.step(wants.action))
 
     def advance(live: _Live, answer: object) -> None:
         """Runs an episode until it waits for tokens or for a thread, or ends."""
@@ -165,6 +181,9 @@ def collect(
                 wants = live.episode.send(answer)
             except StopIteration as stop:
                 finish(live, stop.value)
+                return
+            except SkillRLError as error:  # what it was sent cannot be made a prompt
+                fail(live, error)
                 return
             if isinstance(wants, Generate):
                 live.request = wants
@@ -218,7 +237,10 @@ def collect(
                 for index, answer in engine.turn().items():
                     live = playing.pop(index)
                     live.request = None
-                    advance(live, answer)
+                    if isinstance(answer, Unanswered):
+                        fail(live, answer)
+                    else:
+                        advance(live, answer)
     finally:
         engine.abandon()
         if pool is not None:

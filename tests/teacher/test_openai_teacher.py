@@ -1,14 +1,15 @@
+import dataclasses
 import json
 import logging
-import types
 
 import numpy as np
 import pytest
 
+from skillrl.config import ModelConfig
 from skillrl.errors import SkillRLError
 from skillrl.teacher import registry
 from skillrl.teacher.ask import ask_json
-from skillrl.teacher.base import TeacherError
+from skillrl.teacher.base import TeacherError, Unusable
 from skillrl.teacher.openai import OpenAIEmbedder, OpenAITeacher
 from skillrl.teacher.simulated import SimulatedTeacher
 from tests.loopback import Reply, Server, chat
@@ -66,8 +67,9 @@ def test_wrong_schema_is_a_teacher_error_and_is_not_stored(tmp_path, body):
 
 
 def test_an_empty_answer_is_not_stored(tmp_path):
-    with Server(lambda *_: chat(None)) as server:
-        assert make(server, tmp_path).complete(ASK, purpose="x") == ""
+    empty = pytest.raises(Unusable, match=r"empty \(finish_reason=stop\)")
+    with Server(lambda *_: chat(None)) as server, empty:
+        make(server, tmp_path).complete(ASK, purpose="x")
     assert not list(tmp_path.iterdir())
 
 
@@ -135,17 +137,17 @@ def test_malformed_answers_are_asked_again_with_the_error_then_skipped():
 
 
 def test_registry():
-    config = types.SimpleNamespace(
+    config = ModelConfig(
         teacher="simulated", embedder="openai", embedding_api_base="http://h/v1",
-        embedding_model_id="e", embedding_api_key=KEY,
+        embedding_model_id="e", embedding_api_key=KEY, embedding_batch_size=7,
     )  # fmt: skip
     assert isinstance(registry.make_teacher(config, None), SimulatedTeacher)
     embedder = registry.make_embedder(config, None)
     assert (embedder.model_id, embedder.api_base) == ("e", "http://h/v1")
-    config.teacher = "oracle"
+    assert embedder._batch == 7
+    config = dataclasses.replace(config, teacher="oracle", embedder="word2vec")
     with pytest.raises(SkillRLError, match="openai, simulated"):
         registry.make_teacher(config, None)
-    config.embedder = "word2vec"
     with pytest.raises(SkillRLError, match="hashing, openai"):
         registry.make_embedder(config, None)
 
