@@ -43,7 +43,7 @@ _REMEDIES = {
 _TOO_LONG = re.compile(
     r"context[ _-]?(length|size|window)|maximum (context|sequence|input|prompt)|max_model_len"
     r"|(prompt|inputs?|request|messages?)\W+(\w+\W+){0,4}too (long|large)"
-    r"|too many (input )?tokens|reduce the length|inputs? must have less than"
+    r"|too many (input )?tokens|reduce the length|inputs?\W+must have less than"
     r"|prompt_too_long|string_above_max_length",
     re.IGNORECASE,
 )
@@ -201,6 +201,7 @@ class _Trouble:
     refused: bool = False
     body: str = ""
     large: bool = False
+    stated: bool = False
 
 
 def _ask(
@@ -320,6 +321,7 @@ def _read(
         again=stated.status is not None and _passing(code),
         wait=wait,
         body=_kept(stated.message, blank),
+        stated=True,
     )
 
 
@@ -340,6 +342,8 @@ def _remedy(found: _Trouble) -> str:
             "less (rl.max_prompt_length for a policy, distill.max_trajectories_per_category for a "
             "teacher)."
         )
+    if found.stated and status not in _REMEDIES:
+        return "The server names no more of it: look at its log."
     if status < 300:
         return "Is this the JSON endpoint of the server? Check its address."
     if status < 400:

@@ -60,7 +60,7 @@ def _forms(secret: str) -> set[str]:
         html.escape(secret),
         json.dumps(secret)[1:-1],
         secret.replace("/", "\\/"),
-        "".join(c if c.isalnum() else f"\\u{ord(c):04x}" for c in secret),
+        *(_unicode(secret, escaped) for escaped in ("&<>", "&<>'+`", None)),
         data.hex(),
     }
     for before in range(3):  # in base64 a text looks otherwise at each of three places
@@ -68,3 +68,11 @@ def _forms(secret: str) -> set[str]:
         inner = coded[(0, 2, 3)[before] :].rstrip("=")
         forms |= {inner[:-1], inner[:-1].replace("+", "-").replace("/", "_")}
     return forms
+
+
+def _unicode(secret: str, escaped: str | None) -> str:
+    """With some characters as JSON writes them for HTML: all but letters and digits, or these."""
+    return "".join(
+        f"\\u{ord(c):04x}" if (not c.isalnum() if escaped is None else c in escaped) else c
+        for c in secret
+    )

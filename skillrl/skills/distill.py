@@ -244,7 +244,9 @@ def _lesson(item: Any, skill: Skill) -> Lesson:
 
 def _nothing(teacher: str, questions: int, skipped: Mapping[str, str]) -> str:
     """The message where a teacher left the bank empty: its reasons, the most frequent first."""
-    reasons = Counter(skipped.values())
+    reasons = Counter(
+        reason if len(reason) <= 250 else f"{reason[:247]}..." for reason in skipped.values()
+    )
     if questions > len(skipped):
         reasons["it answered with an empty list"] = questions - len(skipped)
     told = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common(3))
