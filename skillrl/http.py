@@ -60,6 +60,7 @@ class HTTPFailure(SkillRLError):
       refused: nobody listens there (any more).
       body: the beginning of the last answer, secrets blanked.
       too_large: the answer was longer than allowed.
+      stated: it is an error that the server stated in an answer with a good status.
     """
 
     def __init__(
@@ -72,15 +73,22 @@ class HTTPFailure(SkillRLError):
         refused: bool = False,
         body: str = "",
         too_large: bool = False,
+        stated: bool = False,
     ) -> None:
         super().__init__(message)
         self.url, self.status, self.attempts = url, status, attempts
-        self.refused, self.body, self.too_large = refused, body, too_large
+        self.refused, self.body = refused, body
+        self.too_large, self.stated = too_large, stated
 
     @property
     def too_long(self) -> bool:
         """The server says that the request has more text than it can take."""
         return is_too_long(self.status, self.body)
+
+    @property
+    def of_the_request(self) -> bool:
+        """The server is there and refuses this request; others may be answered."""
+        return self.status in (400, 413, 422) or (self.stated and self.status == 200)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -268,6 +276,7 @@ def _ask(
                 refused=found.refused,
                 body=found.body,
                 too_large=found.large,
+                stated=found.stated,
             )
         wait = backoff * 2.0 ** min(attempts - 1, 60) * (0.5 + jitter())
         wait = min(max_wait, max(wait, found.wait or 0.0))

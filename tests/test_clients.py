@@ -75,7 +75,8 @@ def test_what_applies_and_cannot_be_used_is_one_sentence(monkeypatch, name, valu
     [
         ("*", True), ("a.example", True), (".a.example", True), ("*.a.example", True),
         ("example", True), ("b.example", False), ("xa.example", False), ("a.example:8443", True),
-        ("a.example:1", False), ("https://a.example", True), ("10.0.0.0/8", False), ("A.Example", True),
+        ("a.example:1", False), ("https://a.example", True), ("10.0.0.0/8", False),
+        ("A.Example", True),
     ],
 )  # fmt: skip
 def test_names_in_no_proxy(monkeypatch, entry, exempt):
@@ -106,7 +107,8 @@ def test_addresses_and_networks_in_no_proxy(monkeypatch, url, entry, exempt):
     [
         ("http://localhost", True), ("http://LOCALHOST.:1", True), ("http://a.localhost", True),
         ("http://[::ffff:127.0.0.1]", True), ("http://0.0.0.0:1", True), ("http://[::]:1", True),
-        ("http://localhost.example", False), ("http://127.0.0.1.example", False), ("http://[", False),
+        ("http://localhost.example", False), ("http://127.0.0.1.example", False),
+        ("http://[", False),
     ],
 )  # fmt: skip
 def test_addresses_of_this_machine(url, answer):

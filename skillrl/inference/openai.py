@@ -22,7 +22,6 @@ from skillrl.openai_server import OpenAIServer
 _LOG = logging.getLogger(__name__)
 
 _OF_THE_SERVER = (300, 301, 302, 303, 307, 308, 401, 402, 403, 404, 407, 429)
-_OF_THE_REQUEST = (200, 400, 413, 422)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -156,7 +155,7 @@ class OpenAIEngine:
         except HTTPFailure as error:
             if error.refused or error.status in _OF_THE_SERVER:
                 raise
-            return Unanswered(str(error), rejected=error.status in _OF_THE_REQUEST)
+            return Unanswered(str(error), rejected=error.of_the_request)
         except ValueError as error:
             problem = self._server.wrong("/chat/completions", f"not a chat completion: {error}")
             return Unanswered(problem)

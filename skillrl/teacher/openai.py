@@ -18,8 +18,6 @@ from skillrl.teacher.vectors import names_batch, read_vectors, stored_vector, un
 
 _LOG = logging.getLogger(__name__)
 
-_OF_THE_QUESTION = (200, 400, 413, 422)  # statuses that speak of one request, not of the server
-
 
 class _Client:
     """What teacher and embedder share: address, key (never shown), cache, retries."""
@@ -61,7 +59,7 @@ class _Client:
     def _failed(self, error: HTTPFailure) -> TeacherError:
         return TeacherError(
             f"{self.model_id}: {error}",
-            question=error.status in _OF_THE_QUESTION,
+            question=error.of_the_request,
             too_long=error.too_long,
         )
 
