@@ -161,13 +161,16 @@ def find_json(text: str) -> Any:
         tries += 1
         try:
             value, end = decoder.raw_decode(body, match.start())
-            value = sound(value)  # half an emoji may be escaped in here, too
         except (ValueError, RecursionError) as error:
             problem = f"the JSON is broken ({error})"
             start = match.start() + 1
             continue
-        found.append((end - match.start(), value))
         start = end
+        try:
+            # Half an emoji may be escaped in here, too.
+            found.append((end - match.start(), sound(value)))
+        except ValueError as error:
+            problem = f"the JSON cannot be used ({error})"
     if not found:
         raise ValueError(problem)
     return max(found, key=lambda pair: pair[0])[1]
