@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
+
 from skillrl.clients import open_client
 from skillrl.errors import SkillRLError
 from skillrl.http import Fault, HTTPFailure, bearer, post_json, public_url
@@ -67,9 +69,6 @@ class OpenAIServer:
       retries: attempts after the first.
       connections: most at once.
       sleep: how to pause between attempts, in seconds.
-
-    Raises:
-      SkillRLError: no address or model; the key, the proxy or the certificates are not usable.
     """
 
     def __init__(
@@ -85,30 +84,35 @@ class OpenAIServer:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.api_base, self.model_id = api_base.rstrip("/"), model_id
-        self._headers = bearer(find_key(api_base, api_key, key_variable))
-        self.blank = Redactor(value.split()[-1] for value in self._headers.values())
+        self._key = find_key(api_base, api_key, key_variable)
+        self.blank = Redactor([self._key.strip()])
         self._timeout, self._retries, self._sleep = timeout, retries, sleep
-        self._http = open_client(self.api_base, connections=connections)
+        self._connections = connections
+        self._http: httpx.Client | None = None  # opened when it is needed
         self._changes: dict[str, str] = {}  # option -> its name there, or "" for none
         self._lock = threading.Lock()
         self.requests_sent = 0
 
     def close(self) -> None:
         """Closes the connections; may be called twice."""
-        self._http.close()
+        if self._http is not None:
+            self._http.close()
 
     def ask(self, path: str, payload: Mapping[str, Any]) -> Any:
         """The JSON answer to a POST; an error that it states counts as one of the server.
 
         Raises:
           HTTPFailure: there was none; see `post_json`.
+          SkillRLError: the key, the proxy or the certificates of this address are not usable.
         """
         with self._lock:
             self.requests_sent += 1
+            if self._http is None:
+                self._http = open_client(self.api_base, connections=self._connections)
         return post_json(
             self.api_base + path,
             dict(payload),
-            headers=self._headers,
+            headers=bearer(self._key),
             timeout=self._timeout,
             retries=self._retries,
             fault=stated_error,
