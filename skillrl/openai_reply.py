@@ -112,15 +112,18 @@ def _logprobs(value: Any) -> tuple[float, ...] | None:
     tokens = value.get("content") if isinstance(value, dict) else None
     if not isinstance(tokens, list):
         return None
-    found = [token.get("logprob") if isinstance(token, dict) else None for token in tokens]
-    if not all(is_real(number) and number <= 1e-6 for number in found):
-        raise ValueError("logprobs.content has something else than finite log-probabilities")
-    return tuple(map(float, found))
+    found = []
+    for token in tokens:
+        number = token.get("logprob") if isinstance(token, dict) else None
+        if not is_real(number) or number > 1e-6:
+            raise ValueError("logprobs.content has something else than finite log-probabilities")
+        found.append(float(number))
+    return tuple(found)
 
 
-def _of(value: Any, what: str, kind: type) -> Any:
+def _of(value: Any, what: str, kind: type[dict] | type[list] | type[str]) -> Any:
     if not isinstance(value, kind):
-        name = {dict: "an object", list: "a list", str: "a text"}[kind]
+        name = "an object" if kind is dict else "a list" if kind is list else "a text"
         raise ValueError(f"{what} is not {name} but {_shown(value)}")
     return value
 

@@ -1,5 +1,7 @@
 import json
 import logging
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -46,6 +48,22 @@ def test_requests_run_at_the_same_time():
 
     with Server(answer) as server, OpenAIEngine(server.url, "m", concurrency=3) as engine:
         assert len(engine.generate(requests("a", "b", "c"))) == 3
+
+
+def test_an_interrupted_command_does_not_wait_for_a_silent_server():
+    """Ctrl-C while 60 s of silence have hardly begun: the process ends all the same."""
+    silent = Server(lambda *_: Reply(hang=60.0))
+    script = (
+        "import os, signal, sys, threading\n"
+        "from skillrl.inference.openai import ChatRequest, OpenAIEngine\n"
+        "engine = OpenAIEngine(sys.argv[1], 'm', timeout=60.0)\n"
+        "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "engine.generate([ChatRequest([{'role': 'user', 'content': 'x'}], 1)])\n"
+    )
+    with silent as server:
+        command = [sys.executable, "-c", script, server.url]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert "KeyboardInterrupt" in ended.stderr
 
 
 def test_missing_logprobs_and_cut_off():

@@ -75,7 +75,8 @@ class RemoteRetriever:
                 )
             )
         except (HTTPFailure, RetrievalError) as error:
-            if not self._answered:
+            long = isinstance(error, HTTPFailure) and error.too_long  # of this query alone
+            if not (self._answered or long):
                 raise SkillRLError(
                     f"{error} It is one of env.search.urls and is asked in the dialect "
                     f"{self._dialect!r}: check both (env.search.dialect=single or batched)."
