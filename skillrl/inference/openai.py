@@ -7,19 +7,17 @@ not text, cross room borders), which this interface does not give.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 from skillrl.errors import SkillRLError
 from skillrl.http import HTTPFailure, public_url
 from skillrl.inference.base import Unanswered
 from skillrl.openai_server import OpenAIServer
+from skillrl.threads import DaemonPool
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,45 +56,6 @@ class Completion:
     finish_reason: str
     token_logprobs: tuple[float, ...] | None = None
     finished: bool = True
-
-
-class _Pool:
-    """Threads that do not keep the process alive.
-
-    Those of `ThreadPoolExecutor` are waited for at exit: after Ctrl-C, as long as a server that
-    does not answer is asked again.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._work: queue.SimpleQueue[tuple[Future, Callable[[], Any]] | None] = queue.SimpleQueue()
-        self._size = size
-        self._threads: list[threading.Thread] = []
-
-    def submit(self, do: Callable[[], Any]) -> Future:
-        """The future result of `do`."""
-        if len(self._threads) < self._size:
-            name = f"openai-engine-{len(self._threads)}"
-            self._threads.append(threading.Thread(target=self._run, name=name, daemon=True))
-            self._threads[-1].start()
-        future: Future = Future()
-        self._work.put((future, do))
-        return future
-
-    def close(self) -> None:
-        """Lets the threads end when what was submitted is done; may be called twice."""
-        for _ in self._threads:
-            self._work.put(None)
-        self._threads = []
-
-    def _run(self) -> None:
-        while (item := self._work.get()) is not None:
-            future, do = item
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(do())
-            except BaseException as error:  # told to whoever asks for the result
-                future.set_exception(error)
 
 
 class OpenAIEngine:
@@ -138,7 +97,7 @@ class OpenAIEngine:
         self._logprobs = logprobs
         self._lock = threading.Lock()
         self._problems = 0
-        self._pool = _Pool(concurrency)
+        self._pool = DaemonPool(concurrency, name="openai-engine")
 
     def __repr__(self) -> str:
         return f"OpenAIEngine({public_url(self._server.api_base)!r}, {self.model_id!r})"
@@ -173,7 +132,7 @@ class OpenAIEngine:
         Raises:
           SkillRLError: the server is gone, or will have none of our requests.
         """
-        futures = [self._pool.submit(functools.partial(self._one, request)) for request in requests]
+        futures = [self._pool.submit(self._one, request) for request in requests]
         try:
             return [future.result() for future in futures]
         finally:

@@ -19,6 +19,7 @@ from skillrl.envs.base import Environment, Suite
 from skillrl.errors import EnvironmentLost, SkillRLError
 from skillrl.inference.base import Engine, Generate, Sampling, Unanswered
 from skillrl.text import printable
+from skillrl.threads import DaemonPool
 from skillrl.types import Task, Trajectory
 
 _LOG = logging.getLogger(__name__)
@@ -120,7 +121,8 @@ def collect(
     playing: dict[int, _Live] = {}
     busy: dict[concurrent.futures.Future, _Live] = {}
     handles = _Handles(suite)
-    pool = concurrent.futures.ThreadPoolExecutor(workers) if workers else None
+    pool = DaemonPool(workers, name="environment") if workers else None
+    interrupted = False
 
     lost, failed = 0, 0  # in a row, in all
 
@@ -241,10 +243,17 @@ def collect(
                         fail(live, answer)
                     else:
                         advance(live, answer)
+    except BaseException as error:
+        interrupted = not isinstance(error, Exception)
+        raise
     finally:
         engine.abandon()
         if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.close()
+            for future in busy:
+                future.cancel()
+            if not interrupted:  # else an environment may be waiting for a server that is gone
+                concurrent.futures.wait(busy)
         handles.close()
     found = [results[i] for i in sorted(results)]
     if found and all(trajectory.error for trajectory in found):

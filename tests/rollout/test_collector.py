@@ -435,3 +435,23 @@ def test_environments_of_several_workers_run_at_the_same_time():
     at = {(f"t{i}", 0): together.wait for i in range(3)}
     found, _, _ = play(3, at=at, workers=3)
     assert [t.error for t in found] == [""] * 3
+
+
+def test_an_interruption_does_not_wait_for_an_environment_that_does_not_answer():
+    """One episode's environment hangs; Ctrl-C comes in another."""
+    hung, release = threading.Event(), threading.Event()
+
+    def hang():
+        hung.set()
+        release.wait(timeout=60)
+
+    def interrupt():
+        hung.wait(timeout=60)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play(2, at={("t0", 0): hang, ("t1", 0): interrupt}, workers=2)
+    assert not release.is_set()
+    waiting = [t for t in threading.enumerate() if t.name.startswith("environment-")]
+    assert all(thread.daemon for thread in waiting)  # the process would end all the same
+    release.set()
