@@ -41,7 +41,7 @@ def open_client(url: str, *, connections: int | None = 100) -> httpx.Client:
     except ImportError:
         raise SkillRLError(
             f"{_named(proxy)} is a SOCKS proxy, and what speaks to one is not installed: pip "
-            f"install 'httpx[socks]', or add {_host(url)} to NO_PROXY if it needs none."
+            f"install 'httpx[socks]', or add {host_of(url)} to NO_PROXY if it needs none."
         ) from None
     except (httpx.InvalidURL, ValueError) as error:
         raise SkillRLError(
@@ -60,7 +60,7 @@ def proxy_for(url: str) -> str | None:
     if is_loopback(url):
         return None
     known = getproxies()
-    proxy = known.get(urlsplit(url).scheme.lower()) or known.get("all")
+    proxy = known.get(url.partition(":")[0].lower()) or known.get("all")
     if not proxy or _exempt(url, known.get("no", "")):
         return None
     if "://" not in proxy:
@@ -69,14 +69,14 @@ def proxy_for(url: str) -> str | None:
     if scheme.lower() not in ("http", "https", *_SOCKS):
         raise SkillRLError(
             f"{_named(proxy)}: proxies are http, https, socks5 or socks5h, not {scheme!r}. Write "
-            f"socks5:// if it is such a one, or add {_host(url)} to NO_PROXY if it needs none."
+            f"socks5:// if it is such a one, or add {host_of(url)} to NO_PROXY if it needs none."
         )
     return f"{scheme.lower()}://{rest}"
 
 
 def is_loopback(url: str) -> bool:
     """Whether `url` is an address of this machine alone."""
-    host = _host(url)
+    host = host_of(url)
     if host == "localhost" or host.endswith(".localhost"):
         return True
     address = _address(host)
@@ -110,10 +110,10 @@ def certificates() -> ssl.SSLContext:
 
 def _exempt(url: str, listed: str) -> bool:
     """Whether ``NO_PROXY`` has the host: names with all below them, addresses, networks, ports."""
-    host = _host(url)
+    host = host_of(url)
     address = _address(host)
     try:
-        port = urlsplit(url).port or {"http": 80, "https": 443}[urlsplit(url).scheme.lower()]
+        port = urlsplit(url).port or (443 if url.lower().startswith("https:") else 80)
     except ValueError:
         return False  # no usable address, as the request will say
     for entry in listed.replace(",", " ").split():
@@ -136,7 +136,8 @@ def _exempt(url: str, listed: str) -> bool:
     return False
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
+    """The host of an address in small letters; "" where it has none that can be read."""
     try:
         return (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:  # half a bracket: the request will say so

@@ -12,11 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
-from skillrl.clients import open_client
+from skillrl.clients import host_of, open_client
 from skillrl.errors import SkillRLError
 from skillrl.http import Fault, HTTPFailure, bearer, post_json, public_url
 from skillrl.openai_reply import Reply, read_reply
@@ -47,7 +46,7 @@ def find_key(api_base: str, api_key: str, variable: str) -> str:
     The last only where the address is OpenAI's own: no other server may see that key.
     """
     key = api_key or os.environ.get(variable, "")
-    if not key and urlsplit(api_base).hostname == _OPENAI_HOST:
+    if not key and host_of(api_base) == _OPENAI_HOST:
         key = os.environ.get("OPENAI_API_KEY", "")
     return key
 

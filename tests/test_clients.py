@@ -115,6 +115,13 @@ def test_addresses_of_this_machine(url, answer):
     assert is_loopback(url) is answer
 
 
+def test_half_an_address_is_refused_and_no_traceback(monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "http://proxy.example")
+    for url in ("http://[half", "http://localhost:99999999", "http://[::1]x/v1", "http://a:b@/"):
+        with pytest.raises(SkillRLError):
+            post_json(url, {}, retries=0, timeout=1.0)
+
+
 def test_a_connection_limit_is_one():
     with open_client("http://localhost", connections=3) as client:
         assert isinstance(client, httpx.Client)

@@ -18,6 +18,8 @@ from skillrl.teacher.vectors import names_batch, read_vectors, stored_vector, un
 
 _LOG = logging.getLogger(__name__)
 
+_SHORTEST = 200  # characters of a text that is not cut any further for an embedder
+
 
 class _Client:
     """What teacher and embedder share: address, key (never shown), cache, retries."""
@@ -172,20 +174,29 @@ class OpenAIEmbedder(_Client):
 
     def _ask(self, path: str, texts: list[str]) -> tuple[list[str], list[list[float]]]:
         """The first texts, as many as the server takes at once, and their vectors."""
+        part = sent = texts[: self._batch]
         while True:
-            part = texts[: self._batch]
             try:
-                answer = self._server.ask(path, {"model": self.model_id, "input": part})
+                answer = self._server.ask(path, {"model": self.model_id, "input": sent})
                 return part, read_vectors(answer, part)
             except ValueError as error:
                 raise self._wrong(path, error) from error
             except HTTPFailure as error:
-                smaller = error.status == 413 or error.too_large or error.too_long
+                if len(part) == 1 and error.too_long and len(sent[0]) > _SHORTEST:
+                    sent = [sent[0][: len(sent[0]) // 2]]
+                    _LOG.warning(
+                        "%s: a text of %d characters is too long for it; its first %d are compared",
+                        self.model_id, len(part[0]), len(sent[0]),
+                    )  # fmt: skip
+                    continue
+                smaller = error.too_large or error.too_long
                 if len(part) == 1 or not (smaller or names_batch(error.status, error.body)):
                     raise self._failed(error) from error
+                before = len(part)
                 self._batch = (len(part) + 1) // 2
+                part = sent = texts[: self._batch]
                 _LOG.warning(
                     "%s takes fewer than %d texts at once; asking for %d "
                     "(model.embedding_batch_size sets it)",
-                    self.model_id, len(part), self._batch,
+                    self.model_id, before, self._batch,
                 )  # fmt: skip

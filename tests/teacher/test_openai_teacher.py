@@ -244,6 +244,26 @@ def test_a_server_that_takes_fewer_texts_at_once(most, status, says, caplog):
         assert len(server.requests) == asked + 1
 
 
+def test_a_text_beyond_the_embedders_context_is_compared_by_its_beginning(tmp_path, caplog):
+    def answer(path, body):
+        if any(len(text) > 600 for text in body["input"]):
+            return Reply(413, {"error": "inputs must have less than 512 tokens. Given: 900"})
+        rows = [{"index": i, "embedding": [len(t), 1.0]} for i, t in enumerate(body["input"])]
+        return {"data": rows}
+
+    with Server(answer) as server:
+        found = make(server, tmp_path, OpenAIEmbedder).embed(["a", "b" * 2000, "c"])
+        assert found[:, 1] / found[:, 0] == pytest.approx([1, 1 / 500, 1])
+        asked = len(server.requests)
+        again = make(server, tmp_path, OpenAIEmbedder).embed(["b" * 2000])
+        assert len(server.requests) == asked
+        assert again[0] == pytest.approx(found[1])
+        server.faults += [Reply(413)] * 9
+        with pytest.raises(TeacherError, match="too long for the server"):
+            make(server, None, OpenAIEmbedder).embed(["b" * 2000])
+    assert "a text of 2000 characters is too long" in caplog.text
+
+
 def test_another_refusal_is_not_taken_for_one_of_the_batch():
     with Server(lambda *_: Reply(400, {"error": "no such model"})) as server:
         with pytest.raises(TeacherError, match="no such model"):
