@@ -140,6 +140,19 @@ class ModelConfig:
     """Parameters that are not trained: shell patterns of their paths, such as ``embed/*``."""
     adapter_path: str = option("")
     """LoRA adapter in PEFT's format that is merged into the policy when it is loaded."""
+    policy_timeout: float = option(120.0, above=0, high=86400, harmless=True)
+    """Seconds to wait for the server of the policy, while it sends nothing; four times as long for
+    a whole answer. Likewise for teacher and embedder."""
+    policy_retries: int = option(4, low=0, high=100, harmless=True)
+    """Tries after the first, with pauses that double from half a second to a minute. Likewise."""
+    teacher_timeout: float = option(300.0, above=0, high=86400, harmless=True)
+    teacher_retries: int = option(5, low=0, high=100, harmless=True)
+    teacher_max_tokens: int = option(0, low=0, harmless=True)
+    """Longest answer of the teacher, its reasoning included; 0 leaves that to its server."""
+    embedding_timeout: float = option(300.0, above=0, high=86400, harmless=True)
+    embedding_retries: int = option(5, low=0, high=100, harmless=True)
+    embedding_batch_size: int = option(64, low=1, high=2048, harmless=True)
+    """Most texts of one request; halved by itself for a server that takes fewer."""
 
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -204,9 +217,9 @@ class SearchConfig:
     """Passages shown per search."""
     datasets: tuple[str, ...] = option(())
     """Of those in env.data_dir; empty means all."""
-    timeout: float = option(60.0, above=0, harmless=True)
+    timeout: float = option(60.0, above=0, high=86400, harmless=True)
     """Seconds to wait for a server."""
-    retries: int = option(9, low=0, harmless=True)
+    retries: int = option(9, low=0, high=1000, harmless=True)
     """Tries after the first, with growing pauses (9 are about a minute)."""
 
 
@@ -216,11 +229,11 @@ class ServerConfig:
 
     url: str = option("", url=True, harmless=True)
     """Its address; empty takes the environment's usual one (docs/servers.md)."""
-    timeout: float = option(30.0, above=0, harmless=True)
+    timeout: float = option(30.0, above=0, high=86400, harmless=True)
     """Seconds to wait for an answer; one that comes later counts as none."""
-    retries: int = option(6, low=0, harmless=True)
+    retries: int = option(6, low=0, high=1000, harmless=True)
     """Fresh sessions on which an episode is replayed before it is given up as errored."""
-    backoff: float = option(0.5, low=0, harmless=True)
+    backoff: float = option(0.5, low=0, high=3600, harmless=True)
     """Seconds before the first replay; doubles each time, up to 30."""
     num_tasks: int = option(0, low=0)
     """First so many training tasks; 0 takes all that the server has."""

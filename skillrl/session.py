@@ -200,6 +200,8 @@ class Session:
                 model.policy_model_id,
                 model.policy_api_key,
                 concurrency=rollout.slots,
+                timeout=model.policy_timeout,
+                retries=model.policy_retries,
             )
             return RemoteEngine(server, slots=rollout.slots, seed=self.seed)
         from skillrl.inference.local import Layout, LocalEngine

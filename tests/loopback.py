@@ -20,15 +20,22 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """One scripted answer: `truncate` announces more bytes than are sent; `hang` in seconds."""
+    """One scripted answer: `truncate` announces more bytes than are sent; `hang` in seconds.
+
+    A `body` of bytes or text is sent as it is. With `drip`, it comes a byte at a time, so many
+    seconds apart.
+    """
 
     status: int = 200
     body: Any = dataclasses.field(default_factory=dict)
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     hang: float = 0.0
     truncate: bool = False
+    drip: float = 0.0
 
     def encoded(self) -> bytes:
+        if isinstance(self.body, bytes):
+            return self.body
         return self.body.encode() if isinstance(self.body, str) else json.dumps(self.body).encode()
 
 
@@ -44,6 +51,9 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
+                outer.handle(self)
+
+            def do_GET(self) -> None:
                 outer.handle(self)
 
             def log_message(self, format: str, *args: Any) -> None:
@@ -71,7 +81,12 @@ class Server:
                 request.send_header(name, value)
             request.send_header("Content-Length", str(len(data) + (50 if reply.truncate else 0)))
             request.end_headers()
-            request.wfile.write(data)
+            if not reply.drip:
+                request.wfile.write(data)
+                return
+            for byte in data:
+                request.wfile.write(bytes([byte]))
+                time.sleep(reply.drip)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the client stopped waiting, as a test asked it to
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from skillrl.errors import SkillRLError
+from skillrl.errors import EnvironmentLost, SkillRLError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,6 +73,14 @@ class Generated:
     text: str | None = None
 
 
+class Unanswered(EnvironmentLost):
+    """The engine finally failed on one request, and may answer others.
+
+    Its episode is recorded as errored; ``rejected`` says that the server refuses this request
+    every time, so that it is no sign of danger for the other episodes.
+    """
+
+
 class Engine(Protocol):
     """A rollout engine: requests are taken as there is room, and answered as they end.
 
@@ -92,7 +100,7 @@ class Engine(Protocol):
         At least one, if nothing is in hand.
         """
 
-    def turn(self) -> dict[Any, Generated]:
+    def turn(self) -> Mapping[Any, Generated | Unanswered]:
         """Works on requests in hand; the answers by key, which may be none for now."""
 
     def abandon(self) -> None:
@@ -100,13 +108,20 @@ class Engine(Protocol):
 
 
 def generate(engine: Engine, requests: Sequence[Generate], sampling: Sampling) -> list[Generated]:
-    """Answers all of `requests`, in order, with an engine that has nothing else in hand."""
+    """Answers all of `requests`, in order, with an engine that has nothing else in hand.
+
+    Raises:
+      SkillRLError: the engine failed on one of them.
+    """
     waiting = dict(enumerate(requests))
     found: dict[int, Generated] = {}
     while len(found) < len(requests):
         for key in engine.take(waiting, sampling):
             del waiting[key]
-        found |= engine.turn()
+        for key, answer in engine.turn().items():
+            if isinstance(answer, Unanswered):
+                raise SkillRLError(str(answer)) from answer
+            found[key] = answer
     return [found[i] for i in range(len(requests))]
 
 

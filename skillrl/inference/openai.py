@@ -7,16 +7,21 @@ not text, cross room borders), which this interface does not give.
 from __future__ import annotations
 
 import dataclasses
+import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
-
 from skillrl.errors import SkillRLError
-from skillrl.http import bearer, post_json, public_url
-from skillrl.teacher.openai import find_key
+from skillrl.http import HTTPFailure, public_url
+from skillrl.inference.base import Unanswered
+from skillrl.openai_server import OpenAIServer
+from skillrl.threads import DaemonPool
+
+_LOG = logging.getLogger(__name__)
+
+_OF_THE_SERVER = (300, 301, 302, 303, 307, 308, 401, 402, 403, 404, 407, 429)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,16 +49,13 @@ class Completion:
       text: what the model said.
       finish_reason: ``stop``, ``length``, ...: as the server says, or "".
       token_logprobs: of each token, natural logarithm; None where the server gives none.
+      finished: not cut off by the token limit.
     """
 
     text: str
     finish_reason: str
     token_logprobs: tuple[float, ...] | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Not cut off by the token limit."""
-        return self.finish_reason != "length"
+    finished: bool = True
 
 
 class OpenAIEngine:
@@ -88,16 +90,17 @@ class OpenAIEngine:
                 "and use at least one thread."
             )
         self.model_id = model_id
-        self._url = api_base.rstrip("/") + "/chat/completions"
-        self._key = find_key(api_base, api_key, "SKILLRL_POLICY_API_KEY")
-        self._options = {"timeout": timeout, "retries": retries, "sleep": sleep}
+        self._server = OpenAIServer(
+            api_base, model_id, api_key, key_variable="SKILLRL_POLICY_API_KEY", timeout=timeout,
+            retries=retries, connections=concurrency, sleep=sleep,
+        )  # fmt: skip
         self._logprobs = logprobs
-        limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-        self._http = httpx.Client(limits=limits)
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="openai-engine")
+        self._lock = threading.Lock()
+        self._problems = 0
+        self._pool = DaemonPool(concurrency, name="openai-engine")
 
     def __repr__(self) -> str:
-        return f"OpenAIEngine({public_url(self._url)!r}, {self.model_id!r})"
+        return f"OpenAIEngine({public_url(self._server.api_base)!r}, {self.model_id!r})"
 
     def __enter__(self) -> OpenAIEngine:
         return self
@@ -107,14 +110,27 @@ class OpenAIEngine:
 
     def close(self) -> None:
         """Ends the threads and connections; may be called twice."""
-        self._pool.shutdown(cancel_futures=True)
-        self._http.close()
+        self._pool.close()
+        self._server.close()
 
     def generate(self, requests: Sequence[ChatRequest]) -> list[Completion]:
         """Answers, in the order of the requests.
 
         Raises:
           SkillRLError: a request finally failed; those not yet started are dropped.
+        """
+        found: list[Completion] = []
+        for answer in self.answers(requests):
+            if isinstance(answer, Unanswered):
+                raise SkillRLError(str(answer)) from answer
+            found.append(answer)
+        return found
+
+    def answers(self, requests: Sequence[ChatRequest]) -> list[Completion | Unanswered]:
+        """Likewise, but where one request alone failed, the failure stands in its place.
+
+        Raises:
+          SkillRLError: the server is gone, or will have none of our requests.
         """
         futures = [self._pool.submit(self._one, request) for request in requests]
         try:
@@ -123,7 +139,7 @@ class OpenAIEngine:
             for future in futures:
                 future.cancel()
 
-    def _one(self, request: ChatRequest) -> Completion:
+    def _one(self, request: ChatRequest) -> Completion | Unanswered:
         payload: dict[str, Any] = {
             "model": self.model_id,
             "messages": [dict(message) for message in request.messages],
@@ -134,22 +150,26 @@ class OpenAIEngine:
             payload["seed"] = request.seed
         if self._logprobs:
             payload["logprobs"] = True
-        answer = post_json(
-            self._url,
-            payload,
-            headers=bearer(self._key),
-            client=self._http,
-            **self._options,  # type: ignore[arg-type]
-        )
         try:
-            choice = answer["choices"][0]
-            text = choice["message"]["content"] or ""
-            tokens = (choice.get("logprobs") or {}).get("content")
-            logprobs = None if tokens is None else tuple(float(t["logprob"]) for t in tokens)
-            return Completion(str(text), str(choice.get("finish_reason") or ""), logprobs)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise SkillRLError(
-                f"{public_url(self._url)}: the answer is not a chat completion "
-                f"({type(error).__name__}: {error}). Is it an OpenAI-compatible server? Check its "
-                "address and version."
-            ) from error
+            reply = self._server.chat(payload)
+        except HTTPFailure as error:
+            if error.refused or error.status in _OF_THE_SERVER:
+                raise
+            return Unanswered(str(error), rejected=error.of_the_request)
+        except ValueError as error:
+            problem = self._server.wrong("/chat/completions", f"not a chat completion: {error}")
+            return Unanswered(problem)
+        if reply.refusal or not reply.text.strip():
+            self._note(reply.problem)
+        return Completion(reply.text, reply.finish_reason, reply.token_logprobs, not reply.cut)
+
+    def _note(self, problem: str) -> None:
+        """Warns of answers without text, of the first, tenth, hundredth, ..."""
+        with self._lock:
+            self._problems += 1
+            count = self._problems
+        if str(count).strip("0") == "1":
+            _LOG.warning(
+                "%s: %d answer(s) without an action so far, the newest since %s",
+                self.model_id, count, self._server.quote(problem),
+            )  # fmt: skip

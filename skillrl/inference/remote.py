@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from skillrl.errors import SkillRLError
-from skillrl.inference.base import Generate, Generated, Sampling
+from skillrl.inference.base import Generate, Generated, Sampling, Unanswered
 from skillrl.inference.openai import ChatRequest, OpenAIEngine
 
 
@@ -42,11 +42,11 @@ class RemoteEngine:
         self._hand |= {key: (waiting[key], sampling) for key in taken}
         return taken
 
-    def turn(self) -> dict[Any, Generated]:
+    def turn(self) -> dict[Any, Generated | Unanswered]:
         """Asks the server; a seed made from ours and the address goes along with each request.
 
         Raises:
-          SkillRLError: the server finally failed.
+          SkillRLError: the server is gone, or will have none of our requests.
         """
         asked = [
             ChatRequest(
@@ -60,11 +60,13 @@ class RemoteEngine:
             )
             for request, sampling in self._hand.values()
         ]
-        answers = self._server.generate(asked)
+        answers = self._server.answers(asked)
         keys = list(self._hand)
         self._hand.clear()
         return {
-            key: Generated((), answer.token_logprobs or (), answer.finished, answer.text)
+            key: answer
+            if isinstance(answer, Unanswered)
+            else Generated((), answer.token_logprobs or (), answer.finished, answer.text)
             for key, answer in zip(keys, answers, strict=True)
         }
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from skillrl.agent.agent import render_response
 from skillrl.agent.parse import parse
+from skillrl.envs.answers import checked_observation, checked_result
 from skillrl.envs.base import Expert, answer_form
 from skillrl.errors import SkillRLError
 from skillrl.files import truncate_jsonl
@@ -106,7 +107,7 @@ def _demonstrate(session: Session, task: Task, expert: Expert) -> Trajectory:
     tags = answer_form(session.suite).tags
     steps: list[Step] = []
     try:
-        observation = environment.reset(task)
+        observation = checked_observation(environment.reset(task))
         while True:
             move = expert.act(observation)
             action = move.action
@@ -116,7 +117,7 @@ def _demonstrate(session: Session, task: Task, expert: Expert) -> Trajectory:
             invalid = parse(response, observation.admissible, tags=tags).invalid
             if action != move.action and not invalid:
                 action, response = move.action, render_response(move.thought, move.action, tags)
-            result = environment.step(action)
+            result = checked_result(environment.step(action))
             if action != move.action and hasattr(expert, "played"):
                 expert.played("")  # a slip is never possible; not every page would show that
             steps.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ from skillrl.training.losses import sft_loss
 from skillrl.training.steps import build_updater
 from skillrl.training.update import TrainState, host_metrics
 from skillrl.types import Trajectory
+
+_LOG = logging.getLogger(__name__)
 
 
 def sft(
@@ -117,6 +120,7 @@ def make_examples(
 ) -> list[Example]:
     """Own successes rewritten by the teacher, and the expert's episodes as they are."""
     found: list[Example] = []
+    without = 0
     for trajectory in trajectories:
         if not trajectory.won:
             continue
@@ -129,6 +133,10 @@ def make_examples(
             thoughts = rewrite_thoughts(trajectory, teacher=session.teacher, skills=skills)
         if thoughts is not None:
             found += examples(trajectory, thoughts, skills, session.agent)
+        else:
+            without += 1
+    if without:
+        _LOG.warning("sft: the teacher wrote no thoughts for %d success(es), left out", without)
     return found
 
 

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Iterator
 
 from skillrl.agent.agent import Act, Episode, Reset
+from skillrl.envs.answers import checked_observation, checked_result
 from skillrl.envs.base import Environment, Suite
 from skillrl.errors import EnvironmentLost, SkillRLError
-from skillrl.inference.base import Engine, Generate, Sampling
+from skillrl.inference.base import Engine, Generate, Sampling, Unanswered
+from skillrl.text import printable
+from skillrl.threads import DaemonPool
 from skillrl.types import Task, Trajectory
+
+_LOG = logging.getLogger(__name__)
 
 LOST_IN_A_ROW = 16
 """Episodes with `EnvironmentLost`, none ending well in between, after which a run stops.
@@ -66,7 +72,10 @@ class _Handles:
 
     def drop(self, handle: Environment) -> None:
         del self._open[id(handle)]
-        handle.close()
+        try:
+            handle.close()
+        except Exception as error:  # it is broken already, and its episode counted
+            _LOG.warning("closing the environment of an errored episode: %s", error)
 
     def close(self) -> None:
         for handle in self._open.values():
@@ -98,13 +107,14 @@ def collect(
       on_turn: called about twice a second or more often, with how many have ended.
 
     Returns:
-      One trajectory per job. An environment that raises ends its episode with
-      ``error`` set; whoever uses the trajectories excludes and counts these.
+      One trajectory per job. An environment that raises or answers something malformed, a
+      prompt that cannot be made of it and a request that the engine does not answer end their
+      episode with ``error`` set; whoever uses the trajectories excludes and counts these.
 
     Raises:
-      SkillRLError: an environment or a prompt raised it, `LOST_IN_A_ROW` episodes in a
-        row lost their environment, or all jobs ended with an error: there is nothing to go on
-        with then, and a success of 0 would be wrong.
+      SkillRLError: an environment or the engine raised it, `LOST_IN_A_ROW` episodes in a
+        row lost their environment or were not answered, or all jobs ended with an error: there is
+        nothing to go on with then, and a success of 0 would be wrong.
     """
     pending = enumerate(jobs)
     width = width or 2 * engine.slots
@@ -113,9 +123,10 @@ def collect(
     playing: dict[int, _Live] = {}
     busy: dict[concurrent.futures.Future, _Live] = {}
     handles = _Handles(suite)
-    pool = concurrent.futures.ThreadPoolExecutor(workers) if workers else None
+    pool = DaemonPool(workers, name="environment") if workers else None
+    interrupted = False
 
-    lost = 0  # in a row
+    lost, failed = 0, 0  # in a row, in all
 
     def finish(live: _Live, trajectory: Trajectory) -> None:
         nonlocal lost
@@ -129,14 +140,21 @@ def collect(
             on_done(trajectory)
 
     def fail(live: _Live, error: Exception) -> None:
-        nonlocal lost
+        nonlocal lost, failed
         live.episode.close()
+        failed += 1
+        if str(failed).strip("0") == "1":  # the first, tenth, hundredth, ...
+            _LOG.warning(
+                "%d episode(s) errored so far, %s the newest: %s",
+                failed, live.job.task.id, printable(f"{type(error).__name__}: {error}"),
+            )  # fmt: skip
         if not isinstance(error, EnvironmentLost):
             lost = 0
         elif not error.rejected:
             lost += 1
         if lost == LOST_IN_A_ROW:
-            raise _stopped(f"the last {lost} episodes all lost their environment", error) from error
+            what = f"the last {lost} episodes all lost their environment or were not answered"
+            raise _stopped(what, error) from error
         job = live.job
         message = f"{type(error).__name__}: {error}"
         finish(
@@ -157,8 +175,8 @@ def collect(
 
     def ask(live: _Live, wants: Reset | Act) -> object:
         if isinstance(wants, Reset):
-            return live.environment.reset(wants.task)
-        return live.environment.step(wants.action)
+            return checked_observation(live.environment.reset(wants.task))
+        return checked_result(live.environment.step(wants.action))
 
     def advance(live: _Live, answer: object) -> None:
         """Runs an episode until it waits for tokens or for a thread, or ends."""
@@ -167,6 +185,9 @@ def collect(
                 wants = live.episode.send(answer)
             except StopIteration as stop:
                 finish(live, stop.value)
+                return
+            except SkillRLError as error:  # what it was sent cannot be made a prompt
+                fail(live, error)
                 return
             if isinstance(wants, Generate):
                 live.request = wants
@@ -222,11 +243,21 @@ def collect(
                 for index, answer in engine.turn().items():
                     live = playing.pop(index)
                     live.request = None
-                    advance(live, answer)
+                    if isinstance(answer, Unanswered):
+                        fail(live, answer)
+                    else:
+                        advance(live, answer)
+    except BaseException as error:
+        interrupted = not isinstance(error, Exception)
+        raise
     finally:
         engine.abandon()
         if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.close()
+            for future in busy:
+                future.cancel()
+            if not interrupted:  # else an environment may be waiting for a server that is gone
+                concurrent.futures.wait(busy)
         handles.close()
     found = [results[i] for i in sorted(results)]
     if found and all(trajectory.error for trajectory in found):

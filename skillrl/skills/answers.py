@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from skillrl.errors import SkillRLError
 from skillrl.teacher.ask import field
+from skillrl.text import printable
 from skillrl.types import GENERAL, Provenance, Skill, Trajectory
+
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _LIMITS = {"title": 80, "principle": 600, "when_to_apply": 300}
 
@@ -25,22 +32,51 @@ def check_training(trajectories: Collection[Trajectory], what: str) -> None:
             )
 
 
-def skill_list(
-    sources: Collection[str], *, teacher: str, step: int, category: str, kind: str, limit: int
-) -> Callable[[Any], list[Skill]]:
-    """A validator: a JSON list of skills; at most `limit` of them are kept."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entries(Generic[T]):
+    """The entries of an answer.
 
-    def check(value: Any) -> list[Skill]:
-        if isinstance(value, dict) and len(value) == 1:
-            (value,) = value.values()
-        if not isinstance(value, list):
-            raise ValueError(f"expected a list of objects, got {type(value).__name__}")
-        return [
-            read_skill(item, sources, teacher=teacher, step=step, category=category, kind=kind)
-            for item in value[:limit]
-        ]
+    Attributes:
+      kept: those that are in the form asked for.
+      dropped: of each of the others, what was wrong with it.
+    """
 
-    return check
+    kept: tuple[T, ...]
+    dropped: tuple[str, ...] = ()
+
+
+def read_entries(value: Any, read: Callable[[Any], T], *, limit: int | None = None) -> Entries[T]:
+    """The entries of a JSON list, at most `limit` good ones; the malformed are left out.
+
+    Args:
+      value: the decoded answer: a list, or an object with nothing but one.
+      read: makes one entry; raises ValueError where it is malformed.
+      limit: as many good entries are read, and no further.
+
+    Raises:
+      ValueError: it is no list, or has entries, none of them good.
+    """
+    if isinstance(value, dict) and len(value) == 1:
+        (value,) = value.values()
+    if not isinstance(value, list):
+        raise ValueError(f"expected a list of objects, got {type(value).__name__}")
+    kept: list[T] = []
+    dropped: list[str] = []
+    for number, item in enumerate(value, 1):
+        if limit is not None and len(kept) >= limit:
+            break
+        try:
+            kept.append(read(item))
+        except ValueError as error:
+            dropped.append(f"entry {number}: {error}")
+    if dropped and not kept:
+        raise ValueError(dropped[0])
+    if dropped:
+        _LOG.warning(
+            "the teacher's answer: %d of %d entries left out, the first since %s",
+            len(dropped), len(dropped) + len(kept), printable(dropped[0]),
+        )  # fmt: skip
+    return Entries(tuple(kept), tuple(dropped))
 
 
 def read_skill(
@@ -52,15 +88,21 @@ def read_skill(
     category: str = GENERAL,
     kind: str = "skill",
 ) -> Skill:
-    """One skill without id; trajectories that the teacher names in vain are not believed."""
+    """One skill without id; trajectories that the teacher names in vain are not believed.
+
+    Raises:
+      ValueError: it is not in the form asked for.
+    """
     words = {
         name: field(item, name, limit=limit, required=name != "when_to_apply")
         for name, limit in _LIMITS.items()
     }
-    named = item.get("sources") or []
-    if not isinstance(named, list):
+    named = item.get("sources")
+    if isinstance(named, str):
+        named = [named]
+    if named is not None and not isinstance(named, list):
         raise ValueError("field 'sources' must be a list of trajectory ids")
-    known = tuple(name for name in named if name in sources)
+    known = tuple(name for name in named or () if isinstance(name, str) and name in sources)
     return Skill(
         id="",
         category=category,

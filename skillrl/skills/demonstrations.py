@@ -8,7 +8,7 @@ from typing import Any
 from skillrl.errors import SkillRLError
 from skillrl.skills import prompts
 from skillrl.skills.answers import check_training
-from skillrl.teacher.ask import ask_json
+from skillrl.teacher.ask import ask_about, ask_json
 from skillrl.teacher.base import Teacher
 from skillrl.types import Skill, Trajectory
 
@@ -33,7 +33,7 @@ def rewrite_thoughts(
       max_tries: requests before giving up.
 
     Returns:
-      As many thoughts as steps; None where the teacher's answers were malformed (logged).
+      As many thoughts as steps; None where no answer of the teacher could be used (logged).
 
     Raises:
       SkillRLError: the trajectory is not a success, or not of the training split.
@@ -59,10 +59,16 @@ def rewrite_thoughts(
                 raise ValueError(f"thought {number} is empty")
             if len(text.split()) > max_words:
                 raise ValueError(f"thought {number} has more than {max_words} words")
+            if len(text) > 20 * max_words:
+                raise ValueError(f"thought {number} has {len(text)} characters")
             if any(tag in text for tag in _TAGS):
                 raise ValueError(f"thought {number} holds a tag; write plain words")
         return texts
 
     chat = prompts.thoughts(trajectory, skills, max_words=max_words)
-    texts, _ = ask_json(teacher, chat, check, purpose="rewrite", max_tries=max_tries)
+    texts, _, _ = ask_about(
+        [trajectory],
+        lambda _: ask_json(teacher, chat, check, purpose="rewrite", max_tries=max_tries),
+        what=f"the thoughts of {trajectory.id}",
+    )
     return texts

@@ -7,15 +7,20 @@ balanced mixture of all categories becomes general skills and common mistakes.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from skillrl.skills import prompts
-from skillrl.skills.answers import check_training, read_skill, skill_list
+from skillrl.skills.answers import Entries, check_training, read_entries, read_skill
 from skillrl.skills.bank import SkillBank
-from skillrl.teacher.ask import Counts, ask_json, field
-from skillrl.teacher.base import Embedder, Message, Teacher
+from skillrl.teacher.ask import Counts, ask_about, ask_json, field
+from skillrl.teacher.base import Embedder, Message, Teacher, TeacherError
 from skillrl.types import GENERAL, Skill, Trajectory
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,7 +45,8 @@ class DistillReport:
       excluded: trajectories left out because their environment failed.
       lessons: failures in four items.
       skipped: questions without a usable answer, by name.
-      counts: requests, malformed answers, questions skipped.
+      counts: requests, malformed answers, questions skipped, entries dropped.
+      reasons: name of a skipped question -> why, in the server's own words where it gave any.
     """
 
     successes: Mapping[str, int]
@@ -49,6 +55,7 @@ class DistillReport:
     lessons: tuple[Lesson, ...]
     skipped: tuple[str, ...]
     counts: Counts
+    reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -91,7 +98,7 @@ def distill(
 
     Raises:
       SkillRLError: a trajectory is not of the training split.
-      TeacherError: the teacher does not answer.
+      TeacherError: the teacher does not answer, or not one skill could be made of what it says.
     """
     check_training(trajectories, "distill")
     usable = [item for item in trajectories if not item.error]
@@ -105,51 +112,58 @@ def distill(
     mixed = _round_robin([mixed_wins, mixed_losses], max_per_category)
 
     # General questions first: what a general skill says is not repeated per category.
-    questions: list[tuple[str, list[Message], list[Trajectory], str, str, int]] = []
+    questions: list[_Question] = []
     if mixed:
-        chat = prompts.general_skills(mixed, count=general_count)
-        questions.append(("distill_general", chat, mixed, GENERAL, "skill", general_count))
-    if mixed_losses:
-        chat = prompts.common_mistakes(mixed_losses, count=mistakes_count)
         questions.append(
-            ("distill_mistakes", chat, mixed_losses, GENERAL, "mistake", mistakes_count)
+            _Question("distill_general", GENERAL, mixed, general_count, prompts.general_skills)
+        )
+    if mixed_losses:
+        questions.append(
+            _Question(
+                "distill_mistakes", GENERAL, mixed_losses, mistakes_count, prompts.common_mistakes
+            )
         )
     for name in order:
         if wins[name]:
-            chat = prompts.success_patterns(name, wins[name], count=skills_per_category)
+            ask = functools.partial(prompts.success_patterns, name)
             questions.append(
-                ("distill_success", chat, wins[name], name, "skill", skills_per_category)
+                _Question("distill_success", name, wins[name], skills_per_category, ask)
             )
         if losses[name]:
-            chat = prompts.failure_lessons(name, losses[name], count=lessons_per_category)
+            ask = functools.partial(prompts.failure_lessons, name)
             questions.append(
-                ("distill_failure", chat, losses[name], name, "mistake", lessons_per_category)
+                _Question("distill_failure", name, losses[name], lessons_per_category, ask)
             )
 
     found: list[Skill] = []
     lessons: list[Lesson] = []
-    skipped: list[str] = []
+    skipped: dict[str, str] = {}
     counts = Counts()
-    for number, (purpose, chat, shown, category, kind, limit) in enumerate(questions):
-        label = f"{purpose} {category}"
+    for number, question in enumerate(questions):
         if progress:
-            progress(number, len(questions), label)
-        ids = [item.id for item in shown]
-        make = {"teacher": teacher.model_id, "step": 0, "category": category, "kind": kind}
-        if purpose == "distill_failure":
-            check = _lesson_list(ids, make, limit)
-            pairs, cost = ask_json(teacher, chat, check, purpose=purpose, max_tries=max_tries)
-            answer = None if pairs is None else [skill for skill, _ in pairs]
-            lessons += [lesson for _, lesson in pairs or ()]
-        else:
-            listed = skill_list(ids, limit=limit, **make)  # type: ignore[arg-type]
-            answer, cost = ask_json(teacher, chat, listed, purpose=purpose, max_tries=max_tries)
+            progress(number, len(questions), question.label)
+        answer, cost, _ = ask_about(
+            question.shown,
+            functools.partial(_ask, question, teacher, max_tries),
+            what=question.label,
+        )
         counts += cost
-        found += answer or ()
         if answer is None:
-            skipped.append(label)
+            skipped[question.label] = "; ".join(cost.reasons)
+            continue
+        counts += Counts(dropped=len(answer.dropped))
+        found += [skill for skill, _ in answer.kept]
+        lessons += [lesson for _, lesson in answer.kept if lesson]
     if progress:
         progress(len(questions), len(questions), "done")
+    if questions and not found:
+        raise TeacherError(_nothing(teacher.model_id, len(questions), skipped))
+    if skipped or counts.dropped:
+        _LOG.warning(
+            "teacher %s: %d of %d questions without a usable answer, %d entries left out; the "
+            "report has the reasons",
+            teacher.model_id, len(skipped), len(questions), counts.dropped,
+        )  # fmt: skip
 
     bank = SkillBank().add(found, step=0, reason="distilled", embedder=embedder)
     report = DistillReport(
@@ -158,6 +172,7 @@ def distill(
         excluded=len(trajectories) - len(usable),
         lessons=tuple(lessons),
         skipped=tuple(skipped),
+        reasons=dict(skipped),
         counts=counts,
     )
     return bank, report
@@ -182,25 +197,63 @@ def _round_robin(lists: Sequence[Sequence[Trajectory]], limit: int) -> list[Traj
     return [item for item, _ in zip(turns, range(limit), strict=False)]
 
 
-def _lesson_list(
-    sources: Collection[str], make: Mapping[str, Any], limit: int
-) -> Callable[[Any], list[tuple[Skill, Lesson]]]:
-    def check(value: Any) -> list[tuple[Skill, Lesson]]:
-        if isinstance(value, dict) and len(value) == 1:
-            (value,) = value.values()
-        if not isinstance(value, list):
-            raise ValueError(f"expected a list of objects, got {type(value).__name__}")
-        found = []
-        for item in value[:limit]:
-            skill = read_skill(item, sources, **make)
-            items = {
-                name: field(item, name, limit=600)
-                for name in ("where_it_failed", "what_was_wrong", "what_to_do_instead")
-            }
-            lesson = Lesson(
-                category=skill.category, title=skill.title, principle=skill.principle, **items
-            )
-            found.append((skill, lesson))
-        return found
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked about some trajectories: `chat` makes the messages."""
 
-    return check
+    purpose: str
+    category: str
+    shown: Sequence[Trajectory]
+    limit: int
+    chat: Callable[..., list[Message]]
+
+    @property
+    def label(self) -> str:
+        return f"{self.purpose} {self.category}"
+
+
+def _ask(
+    question: _Question, teacher: Teacher, max_tries: int, shown: Sequence[Trajectory]
+) -> tuple[Entries[tuple[Skill, Lesson | None]] | None, Counts]:
+    """Asks `question` about `shown`, which are some of its trajectories."""
+    sources = [item.id for item in shown]
+    kind = "mistake" if question.purpose in ("distill_mistakes", "distill_failure") else "skill"
+
+    def read(item: Any) -> tuple[Skill, Lesson | None]:
+        skill = read_skill(
+            item, sources, teacher=teacher.model_id, step=0, category=question.category, kind=kind
+        )
+        return skill, _lesson(item, skill) if question.purpose == "distill_failure" else None
+
+    return ask_json(
+        teacher,
+        question.chat(shown, count=question.limit),
+        lambda value: read_entries(value, read, limit=question.limit),
+        purpose=question.purpose,
+        max_tries=max_tries,
+    )
+
+
+def _lesson(item: Any, skill: Skill) -> Lesson:
+    items = {
+        name: field(item, name, limit=600)
+        for name in ("where_it_failed", "what_was_wrong", "what_to_do_instead")
+    }
+    return Lesson(category=skill.category, title=skill.title, principle=skill.principle, **items)
+
+
+def _nothing(teacher: str, questions: int, skipped: Mapping[str, str]) -> str:
+    """The message where a teacher left the bank empty: its reasons, the most frequent first."""
+    reasons = Counter(
+        reason if len(reason) <= 250 else f"{reason[:247]}..." for reason in skipped.values()
+    )
+    if questions > len(skipped):
+        reasons["it answered with an empty list"] = questions - len(skipped)
+    told = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common(3))
+    more = f"; and {len(reasons) - 3} other reasons" if len(reasons) > 3 else ""
+    return (
+        f"{teacher}: not one skill came of {questions} question(s): {told}{more}. Training on an "
+        "empty bank would be training without skills. Where answers are cut off, raise "
+        "model.teacher_max_tokens or the server's own limit; else choose another "
+        "model.teacher_model_id, then run the same command again."
+    )

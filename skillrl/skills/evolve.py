@@ -12,9 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from skillrl.skills import prompts
-from skillrl.skills.answers import check_training, read_skill
+from skillrl.skills.answers import Entries, check_training, read_entries, read_skill
 from skillrl.skills.bank import SkillBank
-from skillrl.teacher.ask import Counts, ask_json
+from skillrl.teacher.ask import Counts, ask_about, ask_json
 from skillrl.teacher.base import Embedder, Teacher, TeacherError
 from skillrl.types import GENERAL, Skill, Trajectory
 
@@ -72,6 +72,7 @@ class EvolutionEvent:
       teacher_failures: questions without a usable answer; the bank then stays as it was.
       teacher_error: why the teacher did not answer, or "".
       requests: requests made.
+      dropped: entries of the teacher's answer that were malformed and left out.
     """
 
     step: int
@@ -88,6 +89,7 @@ class EvolutionEvent:
     teacher_failures: int = 0
     teacher_error: str = ""
     requests: int = 0
+    dropped: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -211,22 +213,33 @@ def evolve(
 
     allowed = (*chosen.failing, GENERAL)
     existing = [skill for skill in bank.skills if skill.category in allowed]
-    chat = prompts.evolution(
-        chosen.failures,
-        chosen.pairs,
-        existing,
-        rates={name: chosen.rates[name].rate for name in chosen.failing},
-        categories=allowed,
-        count=max_new_skills,
-    )
-    check = _Proposals(event.analysed, {skill.id for skill in existing}, allowed, teacher, step)
+    known = {skill.id for skill in existing}
+
+    def ask(failures: Sequence[Trajectory]) -> tuple[Entries[_Proposal] | None, Counts]:
+        chat = prompts.evolution(
+            failures,
+            chosen.pairs,
+            existing,
+            rates={name: chosen.rates[name].rate for name in chosen.failing},
+            categories=allowed,
+            count=max_new_skills,
+        )
+        check = _Proposals(tuple(t.id for t in failures), known, allowed, teacher, step)
+        return ask_json(teacher, chat, check, purpose="evolve", max_tries=max_tries)
+
     counts, problem, grown = Counts(), "", bank
     try:
-        answer, counts = ask_json(teacher, chat, check, purpose="evolve", max_tries=max_tries)
+        answer, counts, shown = ask_about(chosen.failures, ask, what=f"evolve at step {step}")
+        event = dataclasses.replace(
+            event,
+            analysed=tuple(item.id for item in shown),
+            pairs={t.id: chosen.pairs[t.id].id for t in shown if t.id in chosen.pairs},
+            dropped=len(answer.dropped) if answer else 0,
+        )
         if answer is None:
-            problem = "every answer was malformed"
+            problem = "no answer could be used: " + "; ".join(counts.reasons)
         else:
-            grown = _apply(bank, answer, step=step, embedder=embedder, limit=max_new_skills)
+            grown = _apply(bank, answer.kept, step=step, embedder=embedder, limit=max_new_skills)
     except TeacherError as error:  # or the embedder's, which finds near-duplicates
         _LOG.warning("step %d: the bank does not evolve, the teacher failed: %s", step, error)
         problem = str(error)
@@ -266,36 +279,41 @@ class _Proposals:
     teacher: Teacher
     step: int
 
-    def __call__(self, value: Any) -> list[_Proposal]:
+    def __call__(self, value: Any) -> Entries[_Proposal]:
         if isinstance(value, list):
             value = {"add": value}
         if not isinstance(value, dict) or not {"add", "refine"} & set(value):
             raise ValueError("expected an object with the lists 'add' and 'refine'")
-        found = []
+        entries: list[tuple[str, Any]] = []
         for name in ("refine", "add"):
-            items = value.get(name) or []
-            if not isinstance(items, list):
+            items = value.get(name)
+            if items is not None and not isinstance(items, list):
                 raise ValueError(f"{name!r} must be a list")
-            for item in items:
-                skill = read_skill(
-                    item, self.sources, teacher=self.teacher.model_id, step=self.step
+            entries += [(name, item) for item in items or ()]
+        return read_entries(entries, self._read)
+
+    def _read(self, entry: tuple[str, Any]) -> _Proposal:
+        name, item = entry
+        skill = read_skill(item, self.sources, teacher=self.teacher.model_id, step=self.step)
+        cause = item.get("cause")
+        cause = " ".join(cause.split())[:300] if isinstance(cause, str) else ""
+        if name == "refine":
+            target = item.get("id")
+            if not isinstance(target, str) or target not in self.known:
+                raise ValueError(
+                    f"'refine' names the skill {_shown(target)}; use an id of the list of "
+                    "existing skills"
                 )
-                cause = " ".join(str(item.get("cause") or "").split())[:300]
-                if name == "refine":
-                    if item.get("id") not in self.known:
-                        raise ValueError(
-                            f"'refine' names the skill {item.get('id')!r}; use an id of the "
-                            "list of existing skills"
-                        )
-                    found.append(_Proposal(skill, cause, item["id"]))
-                    continue
-                category = item.get("category")
-                if category not in self.allowed:
-                    raise ValueError(
-                        f"category {category!r} is not one of {', '.join(self.allowed)}"
-                    )
-                found.append(_Proposal(dataclasses.replace(skill, category=category), cause))
-        return found
+            return _Proposal(skill, cause, target)
+        category = item.get("category")
+        if not isinstance(category, str) or category not in self.allowed:
+            raise ValueError(f"category {_shown(category)} is not one of {', '.join(self.allowed)}")
+        return _Proposal(dataclasses.replace(skill, category=category), cause)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _apply(

@@ -18,7 +18,23 @@ class Message(TypedDict):
 
 
 class TeacherError(SkillRLError):
-    """The teacher (or embedder) gave no usable answer; the message says why and what to do."""
+    """The teacher (or embedder) gave no usable answer; the message says why and what to do.
+
+    Attributes:
+      question: it is there, and what failed is this one question: others may be answered.
+      too_long: the question has more text than it can take.
+    """
+
+    def __init__(self, message: str = "", *, question: bool = False, too_long: bool = False):
+        super().__init__(message)
+        self.question, self.too_long = question or too_long, too_long
+
+
+class Unusable(TeacherError):
+    """The teacher answered, but refused, was cut off or said nothing: the message says which."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(message, question=True)
 
 
 class Teacher(Protocol):
@@ -41,6 +57,7 @@ class Teacher(Protocol):
 
         Raises:
           TeacherError: there was no answer.
+          Unusable: there was one, but no whole text in it.
         """
 
 

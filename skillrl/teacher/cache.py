@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from skillrl.decode import decode_json
 from skillrl.errors import SkillRLError
 from skillrl.files import write_json
 
@@ -29,7 +30,7 @@ class AnswerCache:
         if path is None or not path.exists():
             return None
         try:
-            return json.loads(path.read_text(encoding="utf-8"))["answer"]
+            return decode_json(path.read_bytes())["answer"]
         except (ValueError, KeyError, TypeError) as error:
             raise SkillRLError(
                 f"{path}: not a stored answer ({error}). Delete the file to ask again."
@@ -40,6 +41,12 @@ class AnswerCache:
         path = self._path(request)
         if path is not None:
             write_json(path, {"format": 1, "request": dict(request), "answer": answer})
+
+    def forget(self, request: Mapping[str, Any]) -> None:
+        """Drops the stored answer, if there is one: it turned out to be of no use."""
+        path = self._path(request)
+        if path is not None:
+            path.unlink(missing_ok=True)
 
     def _path(self, request: Mapping[str, Any]) -> Path | None:
         if self._folder is None:

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx
 import numpy as np
 
-from skillrl.errors import SkillRLError
-from skillrl.http import HTTPFailure, bearer, post_json, public_url
-from skillrl.teacher.base import Message, TeacherError
+from skillrl.http import HTTPFailure, public_url
+from skillrl.openai_server import OpenAIServer, needs
+from skillrl.teacher.base import Message, TeacherError, Unusable
 from skillrl.teacher.cache import AnswerCache
+from skillrl.teacher.vectors import names_batch, read_vectors, stored_vector, unit_rows
 
-_OPENAI_HOST = "api.openai.com"
+_LOG = logging.getLogger(__name__)
 
-
-def find_key(api_base: str, api_key: str, variable: str) -> str:
-    """`api_key`, else the environment's `variable`, else ``OPENAI_API_KEY``.
-
-    The last only where the address is OpenAI's own: no other server may see that key.
-    """
-    key = api_key or os.environ.get(variable, "")
-    if not key and urlsplit(api_base).hostname == _OPENAI_HOST:
-        key = os.environ.get("OPENAI_API_KEY", "")
-    return key
+_SHORTEST = 200  # characters of a text that is not cut any further for an embedder
 
 
 class _Client:
@@ -48,49 +38,35 @@ class _Client:
         retries: int = 5,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        if not api_base or not model_id:
-            raise SkillRLError(
-                f"{type(self).__name__} needs an address and a model name, got "
-                f"api_base={public_url(api_base)!r}, model_id={model_id!r}; "
-                "set both in the teacher section of the config."
-            )
-        self.api_base = api_base.rstrip("/")
-        self.model_id = model_id
-        self._key = find_key(api_base, api_key, self.key_variable)
+        needs(type(self).__name__, api_base, model_id, "both in the model section of the config")
+        self._server = OpenAIServer(
+            api_base, model_id, api_key, key_variable=self.key_variable, timeout=timeout,
+            retries=retries, sleep=sleep,
+        )  # fmt: skip
+        self.api_base, self.model_id = self._server.api_base, model_id
         self._cache = AnswerCache(cache_dir)
-        self._timeout, self._retries, self._sleep = timeout, retries, sleep
-        self._http = httpx.Client()
-        self._lock = threading.Lock()
-        self.requests_sent = 0
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({public_url(self.api_base)!r}, {self.model_id!r})"
 
+    @property
+    def requests_sent(self) -> int:
+        """Requests that no stored answer saved."""
+        return self._server.requests_sent
+
     def close(self) -> None:
         """Closes the connections."""
-        self._http.close()
+        self._server.close()
 
-    def _post(self, path: str, payload: Mapping[str, Any]) -> Any:
-        with self._lock:
-            self.requests_sent += 1
-        try:
-            return post_json(
-                self.api_base + path,
-                dict(payload),
-                headers=bearer(self._key),
-                timeout=self._timeout,
-                retries=self._retries,
-                client=self._http,
-                sleep=self._sleep,
-            )
-        except HTTPFailure as error:
-            raise TeacherError(f"{self.model_id}: {error}") from error
-
-    def _wrong(self, path: str, wanted: str) -> TeacherError:
+    def _failed(self, error: HTTPFailure) -> TeacherError:
         return TeacherError(
-            f"{self.model_id}: the answer of {public_url(self.api_base)}{path} has no {wanted}; "
-            "is it an OpenAI-compatible server? Check its address and version."
+            f"{self.model_id}: {error}",
+            question=error.of_the_request,
+            too_long=error.too_long,
         )
+
+    def _wrong(self, path: str, error: ValueError) -> TeacherError:
+        return TeacherError(self._server.wrong(path, str(error)), question=True)
 
     def _identity(self, path: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         return {"url": public_url(self.api_base) + path, **payload}
@@ -99,9 +75,10 @@ class _Client:
 class OpenAITeacher(_Client):
     """A language model behind ``POST {api_base}/chat/completions``.
 
-    Every answer is kept in `cache_dir` by the sha256 of its request, so a resumed run
-    asks nothing twice. The key comes from `api_key`, else from the environment
-    (``SKILLRL_TEACHER_API_KEY``, or ``OPENAI_API_KEY`` at OpenAI's own address).
+    Every whole answer is kept in `cache_dir` by the sha256 of its request, so a resumed run
+    asks nothing twice; `forget` drops one that could not be used. The key comes from `api_key`,
+    else from the environment (``SKILLRL_TEACHER_API_KEY``, or ``OPENAI_API_KEY`` at OpenAI's own
+    address).
 
     Args:
       options: further request fields as the server wants them, e.g.
@@ -122,31 +99,41 @@ class OpenAITeacher(_Client):
         self._options = dict(options or {})
 
     def complete(self, messages: Sequence[Message], *, purpose: str) -> str:
-        """The text of the answer; see `Teacher.complete`. Empty where the model said nothing."""
+        """The text of the answer; see `Teacher.complete`."""
         path = "/chat/completions"
-        payload = {
-            "model": self.model_id,
-            "messages": [dict(message) for message in messages],
-            **self._options,
-        }
+        payload = self._payload(messages)
         request = self._identity(path, payload)
         stored = self._cache.get(request)
-        if stored is not None:
-            return str(stored)
-        answer = self._post(path, payload)
+        if isinstance(stored, str) and stored:
+            return stored
         try:
-            text = answer["choices"][0]["message"]["content"]
-        except (KeyError, IndexError, TypeError) as error:
-            raise self._wrong(path, "choices[0].message.content") from error
-        if text is not None and not isinstance(text, str):
-            raise self._wrong(path, "text in choices[0].message.content")
-        if text:  # an empty answer is asked again next time
-            self._cache.put(request, text)
-        return text or ""
+            reply = self._server.chat(payload)
+        except HTTPFailure as error:
+            raise self._failed(error) from error
+        except ValueError as error:
+            raise self._wrong(path, error) from error
+        if reply.problem:
+            raise Unusable(self._server.quote(reply.problem))
+        self._cache.put(request, reply.text)
+        return reply.text
+
+    def forget(self, messages: Sequence[Message]) -> None:
+        """Drops the stored answer to `messages`, so that they are asked again next time."""
+        self._cache.forget(self._identity("/chat/completions", self._payload(messages)))
+
+    def _payload(self, messages: Sequence[Message]) -> dict[str, Any]:
+        chat = [dict(message) for message in messages]
+        return {"model": self.model_id, "messages": chat, **self._options}
 
 
 class OpenAIEmbedder(_Client):
-    """An embedding model behind ``POST {api_base}/embeddings``; kept on disk per text."""
+    """An embedding model behind ``POST {api_base}/embeddings``; kept on disk per text.
+
+    Args:
+      batch: most texts of one request. A server that takes fewer is asked for half as many
+        until it answers; that is remembered.
+      client: as for `OpenAITeacher`.
+    """
 
     key_variable = "SKILLRL_EMBEDDING_API_KEY"
 
@@ -163,36 +150,53 @@ class OpenAIEmbedder(_Client):
         path = "/embeddings"
         known: dict[str, list[float]] = {}
         for text in dict.fromkeys(texts):
-            stored = self._cache.get(self._request(path, text))
+            stored = stored_vector(self._cache.get(self._request(path, text)))
             if stored is not None:
                 known[text] = stored
         missing = [text for text in dict.fromkeys(texts) if text not in known]
-        for start in range(0, len(missing), self._batch):
-            part = missing[start : start + self._batch]
-            for text, vector in zip(part, self._ask(path, part), strict=True):
+        while missing:
+            part, vectors = self._ask(path, missing)
+            sizes = {len(vector) for vector in (*known.values(), *vectors)}
+            if len(sizes) > 1:
+                raise TeacherError(
+                    f"{self.model_id}: embeddings of {min(sizes)} and of {max(sizes)} numbers. "
+                    "Was another model served under this name before? Name it otherwise "
+                    "(model.embedding_model_id), or use another run directory."
+                )
+            for text, vector in zip(part, vectors, strict=True):
                 self._cache.put(self._request(path, text), vector)
                 known[text] = vector
-        if len({len(vector) for vector in known.values()}) > 1:
-            raise self._wrong(path, "vectors of one length")
-        rows = np.asarray([known[text] for text in texts], np.float64)
-        return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).astype(
-            np.float32
-        )
+            missing = missing[len(part) :]
+        return unit_rows([known[text] for text in texts])
 
     def _request(self, path: str, text: str) -> dict[str, Any]:
         return self._identity(path, {"model": self.model_id, "input": text})
 
-    def _ask(self, path: str, texts: list[str]) -> list[list[float]]:
-        answer = self._post(path, {"model": self.model_id, "input": texts})
-        try:
-            rows = sorted(answer["data"], key=lambda row: row["index"])
-            vectors = [[float(value) for value in row["embedding"]] for row in rows]
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._wrong(path, "data[].embedding with numbers") from error
-        if (
-            len(vectors) != len(texts)
-            or not all(vectors)
-            or not all(np.isfinite(vector).all() for vector in vectors)
-        ):
-            raise self._wrong(path, f"{len(texts)} finite embeddings")
-        return vectors
+    def _ask(self, path: str, texts: list[str]) -> tuple[list[str], list[list[float]]]:
+        """The first texts, as many as the server takes at once, and their vectors."""
+        part = sent = texts[: self._batch]
+        while True:
+            try:
+                answer = self._server.ask(path, {"model": self.model_id, "input": sent})
+                return part, read_vectors(answer, part)
+            except ValueError as error:
+                raise self._wrong(path, error) from error
+            except HTTPFailure as error:
+                if len(part) == 1 and error.too_long and len(sent[0]) > _SHORTEST:
+                    sent = [sent[0][: len(sent[0]) // 2]]
+                    _LOG.warning(
+                        "%s: a text of %d characters is too long for it; its first %d are compared",
+                        self.model_id, len(part[0]), len(sent[0]),
+                    )  # fmt: skip
+                    continue
+                smaller = error.too_large or error.too_long
+                if len(part) == 1 or not (smaller or names_batch(error.status, error.body)):
+                    raise self._failed(error) from error
+                before = len(part)
+                self._batch = (len(part) + 1) // 2
+                part = sent = texts[: self._batch]
+                _LOG.warning(
+                    "%s takes fewer than %d texts at once; asking for %d "
+                    "(model.embedding_batch_size sets it)",
+                    self.model_id, before, self._batch,
+                )  # fmt: skip

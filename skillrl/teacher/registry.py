@@ -75,7 +75,10 @@ def _openai(config: Any, cache_dir: Folder) -> Teacher:
         config.teacher_api_base,
         config.teacher_model_id,
         config.teacher_api_key,
+        options={"max_tokens": config.teacher_max_tokens} if config.teacher_max_tokens else None,
         cache_dir=cache_dir,
+        timeout=config.teacher_timeout,
+        retries=config.teacher_retries,
     )
 
 
@@ -90,5 +93,8 @@ def _openai_embedder(config: Any, cache_dir: Folder) -> Embedder:
         config.embedding_api_base,
         config.embedding_model_id,
         config.embedding_api_key,
+        batch=config.embedding_batch_size,
         cache_dir=cache_dir,
+        timeout=config.embedding_timeout,
+        retries=config.embedding_retries,
     )

@@ -1,10 +1,10 @@
 import pytest
 
 from skillrl.errors import SkillRLError
-from skillrl.inference.base import Generate, Sampling, generate
+from skillrl.inference.base import Generate, Sampling, Unanswered, generate
 from skillrl.inference.openai import OpenAIEngine
 from skillrl.inference.remote import RemoteEngine
-from tests.loopback import Server, chat
+from tests.loopback import Reply, Server, chat
 
 
 def asks(*steps):
@@ -42,3 +42,19 @@ def test_restricted_sampling_is_refused_not_ignored(sampling):
         pytest.raises(SkillRLError, match="top_k"),
     ):
         generate(RemoteEngine(client, slots=1), asks(0), sampling)
+
+
+def test_a_request_that_failed_alone_comes_back_as_such():
+    def answer(path, body):
+        if "Step 1" in body["messages"][1]["content"]:
+            return Reply(400, {"message": "maximum context length is 4 tokens"})
+        return chat("ok")
+
+    with Server(answer) as server, OpenAIEngine(server.url, "m") as client:
+        engine = RemoteEngine(client, slots=3)
+        engine.take(dict(enumerate(asks(0, 1, 2))), Sampling())
+        found = engine.turn()
+        assert [found[0].text, found[2].text] == ["ok", "ok"]
+        assert isinstance(found[1], Unanswered)
+        with pytest.raises(SkillRLError, match="too long for the server"):
+            generate(engine, asks(1), Sampling())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 
 import pytest
@@ -228,6 +229,62 @@ def test_a_server_can_collect_and_what_it_did_can_be_distilled(server, remote, t
     status, _, err = tiny.run("distill", *remote(run))
     assert status == 0, err
     assert not any(b"sk-of" in content for content in tiny.contents(run).values())
+
+
+def test_a_prompt_beyond_the_servers_context_costs_its_episode_alone(server, remote, tmp_path):
+    refused = []
+
+    def narrow(path, body):
+        task = re.search(r"Task: .+", body["messages"][1]["content"])[0]
+        refused.append(task) if not refused else None
+        if task == refused[0]:
+            message = {"message": "This model's maximum context length is 400 tokens."}
+            return loopback.Reply(400, {"error": message})
+        return obedient(path, body)
+
+    server.answer = narrow
+    output = tmp_path / "result.json"
+    status, _, err = tiny.run("evaluate", *remote(tmp_path / "run"), f"--output={output}")
+    assert status == 0, err
+    result = read_json(output)["eval"]["valid_unseen"]
+    assert result["errored"] == TASKS - result["n"] >= 1
+    assert result["n"] >= 1
+    played = list(store.read(output.with_suffix(".valid_unseen.jsonl")))
+    errors = [t.error for t in played if t.error]
+    assert all("rl.max_prompt_length" in error for error in errors)
+    assert len(errors) == result["errored"]
+    server.answer = lambda *_: loopback.Reply(
+        400, {"error": {"message": "context_length_exceeded"}}
+    )
+    status, _, err = tiny.run("evaluate", *remote(tmp_path / "other"))
+    assert status == 2
+    assert f"all {TASKS} episodes ended with an error" in err
+
+
+def test_a_teacher_that_says_nothing_makes_no_bank_and_is_asked_again(remote, flags, tmp_path):
+    run = tmp_path / "run"
+    assert tiny.run("collect", *remote(run), "--episodes=4")[0] == 0
+    played = run / "collect" / "trajectories.jsonl"
+    skill = {"title": "Look \\ud83d", "principle": "Look first.", "where_it_failed": "a"}
+    skill |= {"what_was_wrong": "b", "what_to_do_instead": "c"}
+    silent = loopback.chat(None)
+    silent["choices"][0]["message"]["refusal"] = "I would rather not"
+    answers = [silent, loopback.chat(json.dumps([skill]).replace("\\\\", "\\"))]
+    with loopback.Server(lambda *_: answers[0]) as teacher:
+        model = {"teacher": "openai", "teacher_api_base": teacher.url, "teacher_retries": 0}
+        made = tmp_path / "made"
+        arguments = ["distill", *flags(made, model=model), f"--trajectories={played}"]
+        status, _, err = tiny.run(*arguments)
+        assert status == 2
+        assert "I would rather not" in err.splitlines()[-1]
+        assert not (made / "distill" / "bank.json").exists()
+        asked = len(teacher.requests)
+        answers.pop(0)
+        status, _, err = tiny.run(*arguments)
+        assert status == 0, err
+        assert len(teacher.requests) > asked
+        bank = read_json(made / "distill" / "bank.json")
+    assert "Look \ufffd" in json.dumps(bank, ensure_ascii=False)
 
 
 @pytest.mark.parametrize("command", ["train", "sft", "rl"])

@@ -9,7 +9,7 @@ from skillrl.agent.agent import SkillAgent, render_response
 from skillrl.agent.prompt import PromptConfig
 from skillrl.envs.alfworld.textworld import WorkerError
 from skillrl.errors import EnvironmentLost, SkillRLError
-from skillrl.inference.base import Generated, Sampling
+from skillrl.inference.base import Generated, Sampling, Unanswered
 from skillrl.rollout.collector import LOST_IN_A_ROW, Job, collect
 from skillrl.types import Observation, StepResult, Task
 
@@ -211,6 +211,123 @@ def test_the_record_of_a_failed_episode_says_what_played_it():
     assert found.error == "ConnectionError: the server is gone"
 
 
+BAD = {
+    "no observation": lambda seen: None,
+    "text is missing": lambda seen: Observation(None),
+    "text is a number": lambda seen: Observation(5),
+    "actions are numbers": lambda seen: Observation("x", (1, 2)),
+    "actions are one text": lambda seen: Observation("x", "look"),
+    "not a result": lambda seen: seen,
+    "done is text": lambda seen: StepResult(seen, "yes", False),
+    "reward is NaN": lambda seen: StepResult(seen, False, False, float("nan")),
+    "score is text": lambda seen: StepResult(seen, False, False, 0.0, "1"),
+}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", BAD)
+def test_one_malformed_answer_ends_its_episode_alone(kind, workers, caplog):
+    class Careless(Suite):
+        def make(self):
+            handle = super().make()
+            right = handle.step
+
+            def step(action):
+                result = right(action)
+                if handle.task.id != "t2":
+                    return result
+                made = BAD[kind](result.observation)
+                return (
+                    made
+                    if kind == "not a result" or isinstance(made, StepResult)
+                    else (StepResult(made, False, False))
+                )
+
+            handle.step = step
+            return handle
+
+    expected, _, _ = play(7)
+    found = collect(jobs(7), suite=Careless(), engine=Engine(), sampling=SAMPLING, workers=workers)
+    assert [bool(t.error) for t in found] == [i == 2 for i in range(7)]
+    assert found[2].error.startswith("Malformed: ")
+    assert found[:2] + found[3:] == expected[:2] + expected[3:]
+    assert "1 episode(s) errored so far, t2 the newest: Malformed: " in caplog.text
+
+
+def test_half_an_emoji_in_an_observation_is_repaired():
+    class Cut(Suite):
+        def make(self):
+            handle = super().make()
+            handle._see = lambda what: Observation("cut \ud83d", ("left \udc00",))
+            return handle
+
+    (found,) = collect(jobs(1), suite=Cut(), engine=Engine(), sampling=SAMPLING)
+    assert found.final == found.steps[0].observation == "cut \ufffd"
+    assert found.steps[0].admissible == ("left \ufffd",)
+    repr(found).encode()
+
+
+class Moody(Engine):
+    """Does not answer requests of these tasks."""
+
+    def __init__(self, tasks, *, rejected):
+        super().__init__()
+        self.tasks, self.rejected = tasks, rejected
+
+    def _answer(self, request):
+        if request.address[2] in self.tasks:
+            return Unanswered("too long", rejected=self.rejected)
+        return super()._answer(request)
+
+
+def test_a_request_without_an_answer_ends_its_episode_alone():
+    expected, _, _ = play(7)
+    engine = Moody({3}, rejected=True)
+    found = collect(jobs(7), suite=Suite(), engine=engine, sampling=SAMPLING)
+    assert found[3].error == "Unanswered: too long"
+    assert found[:3] + found[4:] == expected[:3] + expected[4:]
+
+
+def test_requests_without_answers_in_a_row_stop_a_run_unless_each_is_its_own_fault():
+    many = LOST_IN_A_ROW + 3
+    with pytest.raises(SkillRLError, match=r"last 16 episodes.*not answered.*too long"):
+        collect(
+            jobs(many), suite=Suite(), engine=Moody(set(range(many)), rejected=False),
+            sampling=SAMPLING, width=1,
+        )  # fmt: skip
+    engine = Moody(set(range(many - 1)), rejected=True)
+    found = collect(jobs(many), suite=Suite(), engine=engine, sampling=SAMPLING, width=1)
+    assert [bool(t.error) for t in found] == [True] * (many - 1) + [False]
+
+
+def test_one_prompt_that_cannot_be_built_is_no_matter_of_the_others():
+    def start():
+        raise SkillRLError("task t9 needs a longer prompt")
+        yield
+
+    bad = Job(Task("t9", "train", "pick", "win"), start)
+    found = collect([*jobs(3), bad], suite=Suite(), engine=Engine(), sampling=SAMPLING)
+    assert [t.error for t in found[:3]] == [""] * 3
+    assert "longer prompt" in found[3].error
+
+
+def test_an_environment_that_cannot_even_be_closed():
+    class Stuck(Suite):
+        def make(self):
+            handle = super().make()
+
+            def close():
+                raise OSError("busy")
+
+            handle.close = close if len(self.made) == 1 else handle.close
+            return handle
+
+    found = collect(
+        jobs(3), suite=Stuck({("t0", 1): fails}), engine=Engine(), sampling=SAMPLING, width=1
+    )
+    assert [bool(t.error) for t in found] == [True, False, False]
+
+
 def loses():
     raise EnvironmentLost("given up")
 
@@ -318,3 +435,23 @@ def test_environments_of_several_workers_run_at_the_same_time():
     at = {(f"t{i}", 0): together.wait for i in range(3)}
     found, _, _ = play(3, at=at, workers=3)
     assert [t.error for t in found] == [""] * 3
+
+
+def test_an_interruption_does_not_wait_for_an_environment_that_does_not_answer():
+    """One episode's environment hangs; Ctrl-C comes in another."""
+    hung, release = threading.Event(), threading.Event()
+
+    def hang():
+        hung.set()
+        release.wait(timeout=60)
+
+    def interrupt():
+        hung.wait(timeout=60)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play(2, at={("t0", 0): hang, ("t1", 0): interrupt}, workers=2)
+    assert not release.is_set()
+    waiting = [t for t in threading.enumerate() if t.name.startswith("environment-")]
+    assert all(thread.daemon for thread in waiting)  # the process would end all the same
+    release.set()

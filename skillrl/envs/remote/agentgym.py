@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, TypeGuard
 
+from skillrl.decode import is_real
 from skillrl.envs.remote.connection import Connection, shorten
 from skillrl.envs.remote.environment import SessionLost
 from skillrl.errors import SkillRLError
@@ -42,7 +43,9 @@ class KeyedWire:
     def open(self, key: Any) -> None:
         """Takes the key that /create has answered; raises SessionLost where it is none."""
         if not isinstance(key, int) or isinstance(key, bool):
-            raise SessionLost(f"{self.connection.url}/create answers with {shorten(repr(key))}")
+            raise SessionLost(
+                f"{self.connection.url}/create answers with {shorten(repr(key))}", answered=True
+            )
         self._key = key
         self._generation = self.connection.claim(key, self)
 
@@ -68,13 +71,14 @@ class KeyedWire:
         """What to raise where an answer does not have the promised shape."""
         return SessionLost(
             f"{self.connection.url}{path} answers with something else than AgentGym's servers: "
-            f"{shorten(repr(answer))}"
+            f"{shorten(repr(answer))}",
+            answered=True,
         )
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """A JSON number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """A finite JSON number."""
+    return is_real(value)
 
 
 def is_texts(value: Any) -> TypeGuard[list[str]]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import threading
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
+from skillrl.clients import open_client
 from skillrl.config import ServerConfig
 from skillrl.envs.remote.environment import MAX_WAIT, Rejected, SessionLost
 from skillrl.errors import SkillRLError
+from skillrl.exchange import MAX_ANSWER, Unreadable, exchange
 from skillrl.http import HTTPFailure, get_json, post_json, public_url
+from skillrl.text import printable
 
 _CONNECT_RETRIES = 2  # of the first look, at which a person is waiting
+_MAX_MANIFEST = 8 * MAX_ANSWER  # some 200 bytes a task, and data sets of a million questions
 
 
 class Connection:
@@ -40,11 +42,7 @@ class Connection:
         self.closes = True
         self._owners: dict[int, object] = {}
         self._lock = threading.Lock()
-        self._client = httpx.Client(
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=256),
-            trust_env=not is_loopback(self.url),  # a proxy cannot reach our loopback
-            verify=self.url.startswith("https://"),  # reading certificates takes time
-        )
+        self._client = open_client(self.url, connections=None)
 
     def post(self, path: str, payload: Any) -> Any:
         """The answer to one attempt.
@@ -88,6 +86,7 @@ class Connection:
                 retries=settings.retries,
                 backoff=settings.backoff,
                 max_wait=MAX_WAIT,
+                limit=_MAX_MANIFEST,
                 client=self._client,
             )
         except HTTPFailure as error:
@@ -106,25 +105,25 @@ class Connection:
         """
         for attempt in range(_CONNECT_RETRIES + 1):
             try:
-                answer = self._client.get(self.url + path, timeout=self.settings.timeout)
+                answer = exchange(
+                    self._client, "GET", self.url + path, timeout=self.settings.timeout
+                )
                 break
-            except httpx.InvalidURL as error:
-                raise SkillRLError(f"{self.url!r} is not a usable address ({error}).") from None
-            except httpx.TransportError as error:
+            except (httpx.TransportError, Unreadable) as error:
                 if attempt == _CONNECT_RETRIES or isinstance(error, httpx.TimeoutException):
                     shown = public_url(self.url + path)
                     raise HTTPFailure(
                         f"GET {shown} failed after {attempt + 1} attempt(s): "
-                        f"{type(error).__name__}: {str(error).rstrip('.')}",
+                        f"{type(error).__name__}: {shorten(str(error)).rstrip('.')}",
                         url=shown,
                         status=None,
                         attempts=attempt + 1,
                     ) from None
         try:
             value = answer.json()
-        except (json.JSONDecodeError, UnicodeDecodeError):
+        except ValueError:
             value = None
-        return answer.status_code, answer.text, value
+        return answer.status, answer.beginning(), value
 
     def claim(self, key: int, owner: object) -> int:
         """Notes that `key` is a new session of `owner`; returns the generation it is of.
@@ -150,9 +149,12 @@ class Connection:
         if not self.closes:
             return
         try:
-            answer = self._client.post(self.url + "/close", json=payload, timeout=2.0)
-            self.closes = answer.status_code not in (404, 405)
-        except httpx.TransportError:
+            content = json.dumps(payload).encode()
+            answer = exchange(
+                self._client, "POST", self.url + "/close", content=content, timeout=2.0
+            )
+            self.closes = answer.status not in (404, 405)
+        except (httpx.TransportError, Unreadable):
             pass  # a server that is gone has no session left to close
 
     def _lost(self, error: HTTPFailure) -> SessionLost:
@@ -160,26 +162,16 @@ class Connection:
             with self._lock:  # nobody listens: it was stopped, and its sessions with it
                 self.generation += 1
                 self._owners.clear()
-        return SessionLost(str(error))
+        return SessionLost(str(error), answered=error.status is not None)
 
     def _usable(self, method: str, path: str, answer: Any) -> Any:
         if isinstance(answer, dict) and "error" in answer:
-            raise Rejected(f"{method} {self.url}{path} answers with an error: {answer['error']}")
+            said = shorten(str(answer["error"]), 300)
+            raise Rejected(f"{method} {self.url}{path} answers with an error: {said}")
         return answer
 
 
-def is_loopback(url: str) -> bool:
-    """Whether `url` is an address of this machine alone."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def shorten(text: str, length: int = 120) -> str:
-    """`text` on one line, for messages."""
-    line = " ".join(text.split())
+    """`text` on one line, for messages; control characters are escaped."""
+    line = printable(" ".join(text[: 20 * length].split()))
     return line if len(line) <= length else line[: length - 3] + "..."

@@ -22,11 +22,22 @@ MAX_WAIT = 30.0
 
 
 class SessionLost(Exception):
-    """This session cannot be used any more; its message says what happened."""
+    """This session cannot be used any more; its message says what happened.
+
+    Attributes:
+      answered: the server is there, and answered something that is no use.
+    """
+
+    def __init__(self, message: str, *, answered: bool = False):
+        super().__init__(message)
+        self.answered = answered
 
 
 class Rejected(SessionLost):
     """The server is there, and answered that it cannot do this."""
+
+    def __init__(self, message: str):
+        super().__init__(message, answered=True)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,7 +70,7 @@ class Wire(Protocol):
 
 def pause(attempt: int, backoff: float, sleep: Callable[[float], None] = time.sleep) -> None:
     """Waits before attempt 1, 2, ...: `backoff` seconds, doubled each time."""
-    sleep(min(MAX_WAIT, backoff * 2.0 ** (attempt - 1)))
+    sleep(min(MAX_WAIT, backoff * 2.0 ** min(attempt - 1, 60)))
 
 
 class RemoteEnvironment:

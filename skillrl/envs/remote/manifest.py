@@ -25,15 +25,38 @@ class Header:
     splits: Mapping[str, tuple[int, int]]
 
 
-def read_header(value: Any) -> Header | None:
-    """The header in the answer of /manifest; None where it is something else."""
+def read_header(value: Any, *, where: str = "the server") -> Header | None:
+    """The header in the answer of /manifest; None where it is something else.
+
+    Raises:
+      SkillRLError: it has all the fields of a header, and one of them is malformed.
+    """
     names = {field.name for field in dataclasses.fields(Header)}
     if not isinstance(value, dict) or not names <= set(value):
         return None
-    known = {name: value[name] for name in names}
-    known["tags"] = tuple(known["tags"])
-    known["splits"] = {split: (place[0], place[1]) for split, place in known["splits"].items()}
-    return Header(**known)
+    found = {name: value[name] for name in names}
+    good = {
+        **{name: isinstance(found[name], str) for name in ("environment", "role", "simulated")},
+        "instruction": isinstance(found["instruction"], str),
+        "max_steps": _is_count(found["max_steps"]) and found["max_steps"] > 0,
+        "tags": _is_texts(found["tags"]) and bool(found["tags"]),
+        "categories": isinstance(found["categories"], dict)
+        and bool(found["categories"])
+        and _is_texts(list(found["categories"].values())),
+        "splits": isinstance(found["splits"], dict)
+        and all(
+            isinstance(place, list) and len(place) == 2 and all(map(_is_count, place))
+            for place in found["splits"].values()
+        ),
+    }
+    if bad := [name for name in sorted(good) if not good[name]]:
+        raise SkillRLError(
+            f"{where}: the manifest is not readable: {bad[0]} is {_shown(found[bad[0]])}. Is the "
+            "server of the same version as this program?"
+        )
+    found["tags"] = tuple(found["tags"])
+    found["splits"] = {split: (place[0], place[1]) for split, place in found["splits"].items()}
+    return Header(**found)
 
 
 def read_split(value: Any, split: str, *, where: str) -> tuple[Task, ...]:
@@ -42,16 +65,37 @@ def read_split(value: Any, split: str, *, where: str) -> tuple[Task, ...]:
     Raises:
       SkillRLError: it is not of that form.
     """
-    try:
-        return tuple(
-            Task(str(name), split, str(category), str(goal), {"number": int(number)})
-            for number, name, category, goal in value["tasks"]
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise SkillRLError(
-            f"{where}: the manifest of {split} is not readable ({type(error).__name__}: {error}). "
-            "Is the server of the same version as this program?"
-        ) from error
+    rows = value.get("tasks") if isinstance(value, dict) else None
+    problem = f"it has no list of tasks, but {_shown(value)}"
+    if isinstance(rows, list):
+        bad = next((row for row in rows if not _is_row(row)), None)
+        if bad is None:
+            return tuple(
+                Task(name, split, category, goal, {"number": number})
+                for number, name, category, goal in rows
+            )
+        problem = f"a task is a number and three texts, not {_shown(bad)}"
+    raise SkillRLError(
+        f"{where}: the manifest of {split} is not readable: {problem}. Is the server of the same "
+        "version as this program?"
+    )
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, list) and len(row) == 4 and _is_count(row[0]) and _is_texts(row[1:])
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def numbered_id(split: str, number: int) -> str:

@@ -12,8 +12,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from skillrl.clients import certificates, proxy_for
+from skillrl.decode import decode_json, is_real
 from skillrl.envs.base import register
-from skillrl.envs.remote.connection import Connection, is_loopback, shorten
+from skillrl.envs.remote.connection import Connection, shorten
 from skillrl.envs.remote.environment import Rejected, SessionLost, Start
 from skillrl.envs.remote.suite import RemoteSuite
 from skillrl.errors import SkillRLError
@@ -58,7 +60,8 @@ class OpenEnvSuite(RemoteSuite):
                 f"OpenEnv server. {_remedy(url)}"
             )
         if health["status"] != "healthy":
-            raise SkillRLError(f"{url} says that it is {health['status']}: look at its log.")
+            said = shorten(str(health["status"]))
+            raise SkillRLError(f"{url} says that it is {said}: look at its log.")
         self._action_field = self.settings.action_field or _action_field(action, url)
 
     def wire(self) -> OpenEnvWire:
@@ -101,12 +104,12 @@ class OpenEnvWire:
         data = self._ask({"type": "step", "data": {self._action_field: action}})
         fields, done = data["observation"], data.get("done", False)
         reward = data.get("reward") or 0.0
-        if not isinstance(done, bool) or not isinstance(reward, int | float):
+        if not isinstance(done, bool) or not is_real(reward):
             raise self._malformed(data)
         won, score = _first(fields, _WON, bool), _first(fields, ("score",), (int, float))
         if won is None:
             won = done and reward >= 1
-        if score is None:
+        if not is_real(score) or not 0 <= score <= 1:  # a game's own points are no share
             score = float(won) or min(1.0, max(0.0, float(reward))) * done
         return StepResult(self._observation(fields), done, won, float(reward), float(score))
 
@@ -140,9 +143,15 @@ class OpenEnvWire:
                     open_timeout=self._server.settings.timeout,
                     close_timeout=1.0,
                     max_size=_MAX_MESSAGE,
-                    proxy=None if is_loopback(self._server.url) else True,
+                    proxy=proxy_for(self._server.url),
+                    ssl=certificates() if url.startswith("wss:") else None,
                 )
             )
+        except ImportError:
+            raise SkillRLError(
+                f"{url} is reached through a SOCKS proxy, for which websockets needs python-socks: "
+                "pip install python-socks, or add the server to NO_PROXY."
+            ) from None
         except (WebSocketException, OSError, TimeoutError) as error:
             raise SessionLost(f"{url}: {type(error).__name__}: {error}") from error
 
@@ -160,15 +169,16 @@ class OpenEnvWire:
         except (WebSocketException, OSError) as error:
             raise SessionLost(f"{where}: {type(error).__name__}: {error}") from error
         try:
-            answer = json.loads(text)
-        except (ValueError, RecursionError):
-            raise SessionLost(f"{where}: not JSON: {shorten(str(text))}") from None
+            answer = decode_json(text)
+        except ValueError:
+            raise SessionLost(f"{where}: not JSON: {shorten(str(text))}", answered=True) from None
         data = answer.get("data") if isinstance(answer, dict) else None
         if not isinstance(data, dict):
             raise self._malformed(answer)
         if answer.get("type") == "error":
             kind = Rejected if data.get("code") in _REJECTIONS else SessionLost
-            raise kind(f"{where}: {data.get('code')}: {data.get('message')}")
+            said = f"{data.get('code')}: {data.get('message')}"
+            raise kind(f"{where}: {shorten(said, 300)}")
         if answer.get("type") != "observation" or not isinstance(data.get("observation"), dict):
             raise self._malformed(answer)
         return data
@@ -178,7 +188,8 @@ class OpenEnvWire:
         if text is None and self._text_field:
             raise SessionLost(
                 f"{self._server.url}: observations have no text field {self._text_field!r}, only "
-                f"{', '.join(fields)} (env.server.text_field)"
+                f"{', '.join(fields)} (env.server.text_field)",
+                answered=True,
             )
         if text is None:
             text = json.dumps(fields, sort_keys=True, ensure_ascii=False)
@@ -188,7 +199,8 @@ class OpenEnvWire:
     def _malformed(self, answer: Any) -> SessionLost:
         return SessionLost(
             f"{self._server.url}/ws answers with something else than an OpenEnv observation: "
-            f"{shorten(repr(answer))}"
+            f"{shorten(repr(answer))}",
+            answered=True,
         )
 
 
@@ -203,9 +215,12 @@ def _action_field(schema: Mapping[str, Any], url: str) -> str:
     Raises:
       SkillRLError: there is none, or more than one.
     """
-    fields = schema.get("properties", {})
-    texts = [name for name, kind in fields.items() if kind.get("type") == "string"]
-    needed = [name for name in texts if name in schema.get("required", ())]
+    found, required = schema.get("properties"), schema.get("required")
+    fields = found if isinstance(found, dict) else {}
+    texts = [
+        n for n, kind in fields.items() if isinstance(kind, dict) and kind.get("type") == "string"
+    ]
+    needed = [name for name in texts if isinstance(required, list) and name in required]
     chosen = needed if len(needed) == 1 else texts
     if len(chosen) != 1:
         raise SkillRLError(

@@ -10,7 +10,7 @@ from typing import Any
 
 from skillrl.envs.base import SPLITS, AnswerForm, Expert
 from skillrl.envs.remote.connection import Connection
-from skillrl.envs.remote.environment import Rejected, RemoteEnvironment, SessionLost, Wire, pause
+from skillrl.envs.remote.environment import RemoteEnvironment, SessionLost, Wire, pause
 from skillrl.envs.remote.manifest import (
     Header,
     NumberedTasks,
@@ -118,7 +118,7 @@ class RemoteSuite:
 
     def _read_header(self) -> Header | None:
         try:
-            return read_header(self.connection.read("/manifest"))
+            return read_header(self.connection.read("/manifest"), where=self.connection.url)
         except HTTPFailure as error:
             if error.status is not None and 400 <= error.status < 500:
                 return None  # another server than ours
@@ -138,8 +138,8 @@ class RemoteSuite:
     def _read(self, number: int) -> Task:
         """The task with this number, as its reset tells it.
 
-        One that the server cannot start has no goal, and its episodes end as errored: a single
-        broken game stops no run.
+        One that the server cannot start, or shows as something else than a start, has no goal,
+        and its episodes end as errored: a single broken game stops no run.
         """
         split = next(split for split in SPLITS if number in self.numbers(split))
         attempt = 0
@@ -151,7 +151,7 @@ class RemoteSuite:
             except SessionLost as error:
                 self._reader.drop()
                 attempt += 1
-                if attempt > self.settings.retries and isinstance(error, Rejected):
+                if attempt > self.settings.retries and error.answered:
                     _LOG.warning("task %d cannot be played: %s", number, error)
                     payload = {"number": number, "unreadable": str(error)}
                     kind = next(iter(self.categories))

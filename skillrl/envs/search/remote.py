@@ -6,17 +6,16 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
-from urllib.parse import urlsplit
 
 import httpx
 
+from skillrl.clients import open_client
 from skillrl.envs.search.documents import Hit, RetrievalError
 from skillrl.envs.search.retrieve import read_reply, request
 from skillrl.errors import SkillRLError
 from skillrl.http import HTTPFailure, post_json
 
 _BACKOFF, _LONGEST_PAUSE = 0.5, 10.0  # seconds
-_CONNECTIONS = httpx.Limits(max_connections=256, max_keepalive_connections=64)
 
 
 class RemoteRetriever:
@@ -44,12 +43,12 @@ class RemoteRetriever:
         client: httpx.Client | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ):
-        path = urlsplit(url).path.rstrip("/")
-        self.url = url.rstrip("/") + ("" if path.endswith("/retrieve") else "/retrieve")
+        self.url = url.rstrip("/")
+        self.url += "" if self.url.endswith("/retrieve") else "/retrieve"
         self._dialect = dialect
         self._timeout = timeout
         self._retries = retries
-        self._client = client or httpx.Client(limits=_CONNECTIONS)
+        self._client = client or open_client(self.url, connections=256)
         self._sleep = sleep
         self._answered = False
 
@@ -76,7 +75,8 @@ class RemoteRetriever:
                 )
             )
         except (HTTPFailure, RetrievalError) as error:
-            if not self._answered:
+            long = isinstance(error, HTTPFailure) and error.too_long  # of this query alone
+            if not (self._answered or long):
                 raise SkillRLError(
                     f"{error} It is one of env.search.urls and is asked in the dialect "
                     f"{self._dialect!r}: check both (env.search.dialect=single or batched)."

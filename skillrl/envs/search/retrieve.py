@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from skillrl.decode import is_real
 from skillrl.envs.search.documents import Document, Hit, RetrievalError, Retriever
 from skillrl.errors import SkillRLError
 
@@ -33,8 +34,8 @@ def read_reply(reply: Any) -> list[Hit]:
       RetrievalError: it is not of the form above.
     """
     try:
-        (found,) = reply["result"]
-        return [_hit(entry) for entry in found]
+        (found,) = _listed(reply["result"])
+        return [_hit(entry) for entry in _listed(found)]
     except (KeyError, TypeError, ValueError) as error:
         raise RetrievalError(
             "the /retrieve server's answer is not {'result': [[{'document': {'contents'}, "
@@ -80,8 +81,16 @@ def _hit(entry: Any) -> Hit:
     contents = document["contents"]
     if not isinstance(contents, str):
         raise TypeError(f"contents are {_shown(contents)}, not a text")
-    score = entry.get("score", 0.0)
+    score = entry.get("score")
+    if score is not None and not is_real(score):
+        raise TypeError(f"the score is {_shown(score)}, not a finite number")
     return Hit(Document(str(document.get("id", "")), contents), float(score or 0.0))
+
+
+def _listed(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{_shown(value)} stands where a list belongs")
+    return value
 
 
 def _shown(value: Any) -> str:

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from skillrl.clients import is_loopback
 from skillrl.config import EnvConfig, ServerConfig
 from skillrl.envs import make_suite
-from skillrl.envs.remote.connection import is_loopback
 from skillrl.errors import SkillRLError
 from tests.envs.remote.stand_in import client, ours, stand_in
 from tests.envs.serve.running import Thread, free_port

@@ -183,6 +183,23 @@ def test_a_server_that_never_answered_is_a_mistake_of_set_up(server, fault):
         remote(server, timeout=0.1).search("emma", 3)
 
 
+def test_a_query_that_is_too_long_fails_alone_even_as_the_first(server):
+    server.faults += [Reply(413)]
+    with pytest.raises(RetrievalError, match="status 413"):
+        remote(server).search("emma " * 9999, 3)
+    assert remote(server).search("emma novel", 3) == HITS
+
+
+@pytest.mark.parametrize("score", [float("nan"), "0.5", 1e400, True])
+def test_a_score_that_is_no_number_fails_that_search(server, score):
+    retriever = remote(server, retries=0)
+    assert retriever.search("emma novel", 3) == HITS
+    found = {"result": [[{"document": {"contents": "text"}, "score": score}]]}
+    server.faults += [Reply(body=found)]
+    with pytest.raises(RetrievalError, match="not a finite number"):
+        retriever.search("emma novel", 3)
+
+
 def test_nobody_at_the_address():
     with Server(lambda path, body: {}) as gone:
         pass
