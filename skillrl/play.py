@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from skillrl.agent.agent import SkillAgent, make_agent
 from skillrl.agent.prompt import Past
 from skillrl.config import Config
+from skillrl.envs.answers import open_handle
 from skillrl.envs.base import Move, Suite, answer_form, is_admissible
 from skillrl.envs.replay import entry
 from skillrl.types import Observation, Skill, StepResult, Task
@@ -56,7 +57,7 @@ class Table:
     def play(self, lines: TextIO) -> None:
         """Reads actions and commands until the end of the episode or of the input."""
         terminal = lines.isatty()
-        environment = self._suite.make()
+        environment = open_handle(self._suite)
         try:
             self._see(environment.reset(self._task), None)
             self._introduce()

@@ -11,6 +11,7 @@ import numpy as np
 
 from skillrl.agent.agent import render_response
 from skillrl.agent.parse import parse
+from skillrl.envs.answers import open_handle
 from skillrl.envs.base import Expert, answer_form
 from skillrl.errors import SkillRLError
 from skillrl.files import truncate_jsonl
@@ -100,7 +101,7 @@ def expert_episode(session: Session, task: Task) -> Trajectory:
 
 
 def _demonstrate(session: Session, task: Task, expert: Expert) -> Trajectory:
-    environment = session.suite.make()
+    environment = open_handle(session.suite)
     slips = session.config.collect.expert_slips
     rng = np.random.default_rng([session.seed, addresses.COLLECT, addresses.task_number(task.id)])
     tags = answer_form(session.suite).tags

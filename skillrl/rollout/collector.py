@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 
 from skillrl.agent.agent import Act, Episode, Reset
+from skillrl.envs.answers import open_handle
 from skillrl.envs.base import Environment, Suite
 from skillrl.errors import EnvironmentLost, SkillRLError
 from skillrl.inference.base import Engine, Generate, Sampling
@@ -57,7 +58,7 @@ class _Handles:
     def take(self) -> Environment:
         if self._idle:
             return self._idle.pop()
-        handle = self._suite.make()
+        handle = open_handle(self._suite)
         self._open[id(handle)] = handle
         return handle
 

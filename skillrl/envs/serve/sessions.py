@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from skillrl.envs.answers import open_handle
 from skillrl.envs.base import Environment, Suite
 from skillrl.types import Observation, StepResult, Task
 
@@ -111,7 +112,7 @@ class Sessions:
             )
         self._opening += 1
         try:
-            environment = await self._run(self.suite.make)
+            environment = await self._run(open_handle, self.suite)
             session = Session(self.new_key(), environment, self._clock(), pinned)
             self._open[session.key] = session
         finally:

@@ -1,0 +1,180 @@
+"""The door through which an environment's answers come in: checked here once, by everybody.
+
+Whoever plays an environment opens its handles with `open_handle`. What passes has the types
+that `skillrl.types` promises, finite numbers and valid text; everything else ends the one
+episode with a message that names the environment, the call and the value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import traceback
+from pathlib import Path
+from typing import Any
+
+from skillrl.envs.base import Environment, Suite
+from skillrl.errors import EnvironmentLost, SkillRLError
+from skillrl.text import repair
+from skillrl.types import Observation, StepResult, Task
+
+MAX_CHARACTERS = 16_000_000
+"""Of an observation and its admissible actions together."""
+
+_SHOWN = 160
+
+
+class BadAnswer(EnvironmentLost):
+    """An environment raised in a call, or its answer is none. Ends this one episode."""
+
+    def __init__(self, message: str):
+        super().__init__(message, rejected=True)  # the others are in no danger
+
+
+class Handle:
+    """A handle of an environment whose answers have been checked.
+
+    A `SkillRLError` (what is the user's to repair) and an `EnvironmentLost` pass as they are.
+    """
+
+    def __init__(self, environment: Environment, name: str):
+        """`name` is that of the environment, for messages."""
+        self._environment, self._name = environment, name
+        self._steps = 0
+
+    def reset(self, task: Task) -> Observation:
+        """Starts `task` afresh.
+
+        Raises:
+          BadAnswer: the environment raised, or answered with something else.
+        """
+        self._steps = 0
+        try:
+            seen = self._environment.reset(task)
+        except (SkillRLError, EnvironmentLost):
+            raise
+        except Exception as error:
+            raise self._raised(f"reset of task {shown(task.id)}", error) from error
+        problem = problem_of_observation(seen)
+        if problem:
+            raise BadAnswer(f"{self._name}: reset of task {shown(task.id)}: {problem}")
+        return valid_text(seen)
+
+    def step(self, action: str) -> StepResult:
+        """Plays one action.
+
+        Raises:
+          BadAnswer: the environment raised, or answered with something else.
+        """
+        self._steps += 1
+        try:
+            result = self._environment.step(action)
+        except (SkillRLError, EnvironmentLost):
+            raise
+        except Exception as error:
+            raise self._raised(self._step(action), error) from error
+        problem = problem_of_result(result)
+        if problem:
+            raise BadAnswer(f"{self._name}: {self._step(action)}: {problem}")
+        seen = valid_text(result.observation)
+        if seen is result.observation:
+            return result
+        return dataclasses.replace(result, observation=seen)
+
+    def close(self) -> None:
+        """Releases whatever the handle holds."""
+        self._environment.close()
+
+    def _step(self, action: str) -> str:
+        return f"step {self._steps} ({shown(action, 80)})"
+
+    def _raised(self, call: str, error: Exception) -> BadAnswer:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(last.filename).name} line {last.lineno}"
+        said = repair(f"{type(error).__name__}: {error}")
+        return BadAnswer(f"{self._name}: {call} raised {said} ({place})")
+
+
+def open_handle(suite: Suite) -> Handle:
+    """A new handle of `suite` whose answers are checked."""
+    return Handle(suite.make(), getattr(suite, "name", type(suite).__name__))
+
+
+def problem_of_observation(seen: object) -> str:
+    """Why `seen` is no observation, or "".
+
+    It is one where it is an `Observation` of a string and a tuple of strings, no longer than
+    `MAX_CHARACTERS` in all.
+    """
+    if not isinstance(seen, Observation):
+        return f"returned {shown(seen)}, which is no skillrl.Observation"
+    text: object = seen.text
+    offers: object = seen.admissible
+    if not isinstance(text, str):
+        return f"its text is {shown(text)}, a {type(text).__name__} and no string"
+    if not isinstance(offers, tuple):
+        kind = type(offers).__name__
+        return f"its admissible actions are {shown(offers)}, a {kind} and no tuple of strings"
+    size = len(text)
+    for number, offer in enumerate(offers):
+        if not isinstance(offer, str):
+            kind = type(offer).__name__
+            return f"its admissible action {number} is {shown(offer)}, a {kind} and no string"
+        size += len(offer) + 1
+    if size > MAX_CHARACTERS:
+        return (
+            f"its text ({len(text)} characters) and {len(offers)} admissible actions have {size} "
+            f"characters, more than the {MAX_CHARACTERS} that are taken"
+        )
+    return ""
+
+
+def problem_of_result(result: object) -> str:
+    """Why `result` is no answer to an action, or "".
+
+    It is one where it is a `StepResult` with an observation, truth values, a finite reward and
+    a score from 0 to 1.
+    """
+    if not isinstance(result, StepResult):
+        return f"returned {shown(result)}, which is no skillrl.StepResult"
+    problem = problem_of_observation(result.observation)
+    if problem:
+        return problem.replace("returned", "its observation is", 1)
+    for name in ("done", "won"):
+        value = getattr(result, name)
+        if not isinstance(value, bool):
+            return f"{name} is {shown(value)}, a {type(value).__name__} and neither True nor False"
+    for name in ("reward", "score"):
+        value = getattr(result, name)
+        if not is_number(value):
+            return f"{name} is {shown(value)}, a {type(value).__name__} and no finite number"
+    if not 0 <= result.score <= 1:
+        return f"score is {result.score!r}, which does not lie between 0 and 1"
+    return ""
+
+
+def valid_text(seen: Observation) -> Observation:
+    """`seen` with lone surrogates replaced; the same object where it has none."""
+    text, offers = repair(seen.text), repair(seen.admissible)
+    if text is seen.text and offers is seen.admissible:
+        return seen
+    return Observation(text, offers)
+
+
+def is_number(value: Any) -> bool:
+    """A finite number (a truth value is none)."""
+    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
+
+
+def shown(value: object, limit: int = _SHOWN) -> str:
+    """A value as Python writes it, its middle left out where it is long; never raises."""
+    if isinstance(value, str | bytes) and len(value) > 4 * limit:  # not written out to be cut
+        value = value[: 2 * limit] + value[-2 * limit :]
+    elif isinstance(value, list | tuple) and len(value) > limit:
+        return f"{shown(list(value[:3]), limit)[:-1]}, ... {len(value) - 3} more]"
+    try:
+        text = repr(value)
+    except Exception as error:
+        return f"a {type(value).__name__} whose repr raises {type(error).__name__}"
+    half = (limit - 5) // 2
+    return text if len(text) <= limit else f"{text[:half]} ... {text[-half:]}"
