@@ -1,4 +1,4 @@
-"""The door for an environment's answers: what passes untouched, what is repaired, what is refused."""
+"""The door for an environment's answers: what passes, what is repaired, what is refused."""
 
 from __future__ import annotations
 
