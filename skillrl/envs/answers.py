@@ -168,8 +168,10 @@ def is_number(value: Any) -> bool:
 
 def shown(value: object, limit: int = _SHOWN) -> str:
     """A value as Python writes it, its middle left out where it is long; never raises."""
-    if isinstance(value, str | bytes) and len(value) > 4 * limit:  # not written out to be cut
+    if isinstance(value, str) and len(value) > 4 * limit:  # not written out to be cut
         value = value[: 2 * limit] + value[-2 * limit :]
+    elif isinstance(value, bytes):
+        value = value[: 4 * limit]
     elif isinstance(value, list | tuple) and len(value) > limit:
         return f"{shown(list(value[:3]), limit)[:-1]}, ... {len(value) - 3} more]"
     try:
