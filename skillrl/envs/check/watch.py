@@ -94,6 +94,11 @@ def limits(per_call: float, overall: float) -> Iterator[Watch]:
         _current = before
 
 
+def current() -> Watch | None:
+    """What is being checked now, if anything is."""
+    return _current
+
+
 def time_left() -> tuple[float, float] | None:
     """Seconds for a call, and for all that is left; None where there is no limit."""
     if _current is None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from skillrl import cli
 from skillrl.config import EnvConfig
 from skillrl.envs import base, make_suite
-from skillrl.envs.check import Check, describe, examine, handles, line_of
+from skillrl.envs.check import Check, describe, examine, handles, line_of, report
 
 GOOD = (Path(__file__).parent / "steps.py").read_text(encoding="utf-8")
 
@@ -312,6 +314,47 @@ def test_the_whole_check_has_its_time_as_well(written):
     assert finding.expected == "the whole check ends within 0.5 s (--time_limit)"
     assert "it had come to step('" in finding.seen
     assert all(check.findings == () for check in before)
+
+
+def test_a_call_that_no_signal_ends_ends_the_process(written, monkeypatch):
+    slow = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 3_000_000)"  # never looks up
+    config = written((STEP, f"        {slow}\n{STEP}"))
+    monkeypatch.setattr(report, "_GRACE", 0.0)
+    ended = []
+    monkeypatch.setattr(report.os, "_exit", ended.append)
+    out, err = io.StringIO(), io.StringIO()
+    with report.Report(out, err):
+        *_, last = examine(make_suite("steps", config), config, episodes=1, timeout=0.1)
+    assert set(ended) == {1}
+    assert "  answers         1 FOUND   ended here: nothing interrupts this call" in out.getvalue()
+    assert "answers within 0.1 s (--timeout)" in out.getvalue()
+    assert last.name == "answers"
+
+
+def test_what_an_environment_says_reaches_no_terminal_raw(written, capsys):
+    config = written((STAIR, STAIR), ('"low"', '"low\\x1b[2J"'), ('"high": "High"', '"\\x07": "x"'))
+    flags = [f"--set=env.module={config.module}", "--env=steps", "--episodes=1"]
+    assert cli.main(["check", *flags]) == 1
+    out = capsys.readouterr().out
+    assert "\\x1b[2J" in out
+    assert not any(char in out for char in "\x1b\x07")
+
+
+def test_the_command_ends_where_a_call_hangs_and_says_so(written, capsys):
+    config = written((STEP, f"        {HANGS}"))
+    flags = [f"--set=env.module={config.module}", "--env=steps", "--timeout=0.3"]
+    assert cli.main(["check", *flags]) == 1
+    out = capsys.readouterr().out
+    assert "ended here: the checks after it were not made" in out
+    assert out.endswith("steps breaks the contract: 1 finding.\n")
+
+
+def test_building_an_environment_has_its_time_as_well(written, capsys):
+    config = written(("SHARED = []", "threading.Event().wait()"))
+    flags = [f"--set=env.module={config.module}", "--env=steps", "--timeout=0.3"]
+    assert cli.main(["check", *flags]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "importing and building it took more than 0.3 s and was in mine.py line 9" in said
 
 
 def test_a_call_without_end_in_the_second_process_is_named(written):
