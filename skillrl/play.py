@@ -12,6 +12,7 @@ from skillrl.config import Config
 from skillrl.envs.answers import open_handle
 from skillrl.envs.base import Move, Suite, answer_form, is_admissible
 from skillrl.envs.replay import entry
+from skillrl.text import printable
 from skillrl.types import Observation, Skill, StepResult, Task
 
 if TYPE_CHECKING:
@@ -194,4 +195,4 @@ class Table:
         )
 
     def _print(self, text: str, end: str = "\n") -> None:
-        print(text, end=end, file=self._out, flush=True)
+        print(printable(text), end=end, file=self._out, flush=True)

@@ -20,7 +20,7 @@ from skillrl.envs.base import Environment, Suite
 from skillrl.types import Observation, StepResult, Task
 
 _LOG = logging.getLogger(__name__)
-_KEY_RANGE = 2**47
+_KEY_RANGE = 2**53  # the integers that every JSON reader keeps
 _NOTHING = Observation("")
 T = TypeVar("T")
 
@@ -42,8 +42,8 @@ class Session:
     """One client's environment, and where its episode stands.
 
     Attributes:
-      key: a random integer. Counting from zero would let a client that outlived a restart
-        of the server act on the session of somebody else.
+      key: a random integer that nobody can guess: whoever has it may act on the session.
+        Counting from zero would even let a client that outlived a restart of the server do so.
       environment: the handle.
       used: when a client last asked for it, in seconds of the registry's clock.
       pinned: lives as long as its connection; never swept.
