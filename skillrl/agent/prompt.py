@@ -167,8 +167,8 @@ def fit_suffix(
     """
     past = list(past[max(0, len(past) - config.history_length - config.action_history) :])
     for at in range(max(0, len(past) - config.history_length), len(past)):  # those that are shown
-        clipped = _clip(past[at].observation, config, encode)
-        past[at] = dataclasses.replace(past[at], observation=clipped)
+        seen = _clip(past[at].observation, config, encode)
+        past[at] = dataclasses.replace(past[at], observation=seen)
     observation = _clip(observation, config, encode)
     text = render_suffix(step, observation, admissible, past, config)
     ids = _encode_if_short(text, encode, budget)
@@ -180,9 +180,8 @@ def fit_suffix(
     while _over(ids, budget) and (clipped := next(cuts, None)) is not None:
         text = render_suffix(step, clipped, admissible, past, config)
         ids = _encode_if_short(text, encode, budget)
-    if ids is None or len(ids) > budget:
-        ids, count = encode_within(text, encode, budget)
-    if ids is None:
+    fitting, count = (ids, "") if not _over(ids, budget) else encode_within(text, encode, budget)
+    if fitting is None:
         if bucket:
             raise SkillRLError(
                 f"a prompt needs {count} tokens after its prefix, but the longest of "
@@ -195,7 +194,7 @@ def fit_suffix(
             f"{len(admissible)} admissible actions alone are too long. Raise it, or lower "
             "skill_retrieval.top_k / general_top_k."
         )
-    return ids, text
+    return fitting, text
 
 
 def encode_within(
