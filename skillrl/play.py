@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from skillrl.agent.agent import SkillAgent, make_agent
 from skillrl.agent.prompt import Past
 from skillrl.config import Config
-from skillrl.envs.answers import open_handle
+from skillrl.envs.answers import next_move, open_handle
 from skillrl.envs.base import Move, Suite, answer_form, is_admissible
 from skillrl.envs.replay import entry
 from skillrl.text import printable
@@ -127,10 +127,10 @@ class Table:
         self.entries.append(entry(action, result or now))
         if self._expert is not None and not (result and result.done):
             try:
-                self._move = self._expert.act(now)
+                self._move = next_move(self._expert, now, self._suite.name)
             except Exception as error:  # it lost the thread: no reason to stop a person
                 self._expert = None
-                self._move = f"The demonstrator gave up: {type(error).__name__}: {error}"
+                self._move = f"The demonstrator gave up: {error}"
 
     def _introduce(self) -> None:
         task, form = self._task, answer_form(self._suite)

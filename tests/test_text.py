@@ -72,7 +72,7 @@ def test_logs_and_errors_of_a_command_show_none(tmp_path):
 import logging, sys
 from skillrl import cli
 assert cli.main(["inspect", {str(bank)!r}]) == 0
-assert cli.main(["inspect", "no{WILD}where"]) == 2
+assert cli.main(["inspect", {("no" + WILD)!r}]) == 2
 logging.getLogger("skillrl.http").warning("it said %s", {WILD!r})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, check=True)

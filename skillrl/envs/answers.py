@@ -8,12 +8,13 @@ episode with a message that names the environment, the call and the value.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import traceback
 from pathlib import Path
 from typing import Any
 
-from skillrl.envs.base import Environment, Suite
+from skillrl.envs.base import Environment, Expert, Move, Suite
 from skillrl.errors import EnvironmentLost, SkillRLError
 from skillrl.text import repair
 from skillrl.types import Observation, StepResult, Task
@@ -21,6 +22,7 @@ from skillrl.types import Observation, StepResult, Task
 MAX_CHARACTERS = 16_000_000
 """Of an observation and its admissible actions together."""
 
+_LOG = logging.getLogger(__name__)
 _SHOWN = 160
 
 
@@ -54,7 +56,7 @@ class Handle:
         except (SkillRLError, EnvironmentLost):
             raise
         except Exception as error:
-            raise self._raised(f"reset of task {shown(task.id)}", error) from error
+            raise _raised(self._name, f"reset of task {shown(task.id)}", error) from error
         problem = problem_of_observation(seen)
         if problem:
             raise BadAnswer(f"{self._name}: reset of task {shown(task.id)}: {problem}")
@@ -72,7 +74,7 @@ class Handle:
         except (SkillRLError, EnvironmentLost):
             raise
         except Exception as error:
-            raise self._raised(self._step(action), error) from error
+            raise _raised(self._name, self._step(action), error) from error
         problem = problem_of_result(result)
         if problem:
             raise BadAnswer(f"{self._name}: {self._step(action)}: {problem}")
@@ -82,22 +84,55 @@ class Handle:
         return dataclasses.replace(result, observation=seen)
 
     def close(self) -> None:
-        """Releases whatever the handle holds."""
-        self._environment.close()
+        """Releases whatever the handle holds; an exception there is logged, and costs nothing."""
+        try:
+            self._environment.close()
+        except Exception as error:
+            _LOG.warning("%s", _raised(self._name, "close", error))
 
     def _step(self, action: str) -> str:
         return f"step {self._steps} ({shown(action, 80)})"
 
-    def _raised(self, call: str, error: Exception) -> BadAnswer:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(last.filename).name} line {last.lineno}"
-        said = repair(f"{type(error).__name__}: {error}")
-        return BadAnswer(f"{self._name}: {call} raised {said} ({place})")
-
 
 def open_handle(suite: Suite) -> Handle:
-    """A new handle of `suite` whose answers are checked."""
-    return Handle(suite.make(), getattr(suite, "name", type(suite).__name__))
+    """A new handle of `suite` whose answers are checked.
+
+    Raises:
+      BadAnswer: the suite raised.
+    """
+    name = name_of(suite)
+    try:
+        return Handle(suite.make(), name)
+    except (SkillRLError, EnvironmentLost):
+        raise
+    except Exception as error:
+        raise _raised(name, "make", error) from error
+
+
+def next_move(expert: Expert, seen: Observation, name: str) -> Move:
+    """What an expert of the environment `name` does next.
+
+    Raises:
+      BadAnswer: it raised, or its answer is no `Move` of two strings.
+    """
+    try:
+        move: object = expert.act(seen)
+    except (SkillRLError, EnvironmentLost):
+        raise
+    except Exception as error:
+        raise _raised(name, "the expert's act", error) from error
+    if not isinstance(move, Move):
+        raise BadAnswer(f"{name}: the expert's act returned {shown(move)}, no skillrl.envs.Move")
+    for value in (move.thought, move.action):
+        if not isinstance(value, str):
+            raise BadAnswer(f"{name}: the expert's {shown(move)} holds a {type(value).__name__}")
+    thought, action = repair(move.thought), repair(move.action)
+    return move if (thought, action) == (move.thought, move.action) else Move(thought, action)
+
+
+def name_of(suite: Suite) -> str:
+    """The environment's name, for messages."""
+    return getattr(suite, "name", type(suite).__name__)
 
 
 def problem_of_observation(seen: object) -> str:
@@ -159,6 +194,13 @@ def valid_text(seen: Observation) -> Observation:
     if text is seen.text and offers is seen.admissible:
         return seen
     return Observation(text, offers)
+
+
+def _raised(name: str, call: str, error: Exception) -> BadAnswer:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(last.filename).name} line {last.lineno}"
+    said = repair(f"{type(error).__name__}: {error}")
+    return BadAnswer(f"{name}: {call} raised {said} ({place})")
 
 
 def is_number(value: Any) -> bool:

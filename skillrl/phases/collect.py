@@ -11,7 +11,7 @@ import numpy as np
 
 from skillrl.agent.agent import render_response
 from skillrl.agent.parse import parse
-from skillrl.envs.answers import open_handle
+from skillrl.envs.answers import next_move, open_handle
 from skillrl.envs.base import Expert, answer_form
 from skillrl.errors import SkillRLError
 from skillrl.files import truncate_jsonl
@@ -109,7 +109,7 @@ def _demonstrate(session: Session, task: Task, expert: Expert) -> Trajectory:
     try:
         observation = environment.reset(task)
         while True:
-            move = expert.act(observation)
+            move = next_move(expert, observation, session.suite.name)
             action = move.action
             if steps and rng.random() < (_STUCK if steps[-1].invalid else slips):
                 action = steps[-1].action  # said twice: most often not admissible any more

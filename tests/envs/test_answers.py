@@ -6,6 +6,7 @@ import pytest
 
 from skillrl.envs import answers
 from skillrl.envs.answers import BadAnswer, open_handle
+from skillrl.envs.base import Move
 from skillrl.errors import EnvironmentLost, SkillRLError
 from skillrl.types import Observation, StepResult, Task
 
@@ -138,6 +139,48 @@ def test_errors_with_a_meaning_pass_as_they_are(error):
         with pytest.raises(type(error)) as caught:
             call()
         assert caught.value is error
+
+
+def test_a_handle_that_cannot_be_made_or_closed_is_named(caplog):
+    suite = Said()
+    suite.make = lambda: 1 / 0
+    with pytest.raises(BadAnswer, match=r"^odd: make raised ZeroDivisionError: division by zero"):
+        open_handle(suite)
+    suite = Said()
+    suite.close = lambda: 1 / 0
+    open_handle(suite).close()  # what was played is not lost for it
+    assert "odd: close raised ZeroDivisionError: division by zero (test_answers.py" in caplog.text
+
+
+class Shows:
+    def __init__(self, move):
+        self.move = move
+
+    def act(self, seen):
+        return self.move() if callable(self.move) else self.move
+
+
+@pytest.mark.parametrize(
+    ("move", "words"),
+    [
+        (None, "the expert's act returned None, no skillrl.envs.Move"),
+        (("up", "go up"), "returned ('up', 'go up')"),
+        (Move("up", None), "holds a NoneType"),
+        (Move(b"up", "go"), "holds a bytes"),
+        (lambda: 1 / 0, "the expert's act raised ZeroDivisionError"),
+    ],
+)
+def test_what_is_no_move_of_an_expert_is_refused(move, words):
+    with pytest.raises(BadAnswer) as caught:
+        answers.next_move(Shows(move), SEEN, "odd")
+    assert str(caught.value).startswith("odd: ")
+    assert words in str(caught.value)
+
+
+def test_a_move_passes_as_it_is_but_for_half_characters():
+    move = Move("up", "go up")
+    assert answers.next_move(Shows(move), SEEN, "odd") is move
+    assert answers.next_move(Shows(Move(HALF, "a")), SEEN, "odd") == Move("\ufffd", "a")
 
 
 def test_a_bad_answer_is_one_episode_and_no_sign_that_the_server_is_gone():
