@@ -142,6 +142,23 @@ COMMANDS = {
                 Flag(
                     "episodes", "int", "N", "Tasks of each split that are played. Default: 6.", 6, 1
                 ),
+                Flag(
+                    "timeout",
+                    "float",
+                    "SECONDS",
+                    "A call into the environment that takes longer is a finding, and the end of "
+                    "the check. Default: 30.",
+                    30.0,
+                    low=0.1,
+                ),
+                Flag(
+                    "time_limit",
+                    "float",
+                    "SECONDS",
+                    "All calls together. Default: 1800.",
+                    1800.0,
+                    low=1,
+                ),
                 *_SETTINGS,
             ),
             common=False,

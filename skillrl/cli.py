@@ -19,9 +19,11 @@ from skillrl import presets, run, tools
 from skillrl._commands import COMMANDS
 from skillrl._flags import Parsed, asks_for_help, help_text, parse
 from skillrl.config import Config, public_dict
+from skillrl.console import harmless_logs
 from skillrl.envs import SPLITS, Suite, make_suite
 from skillrl.errors import EnvironmentLost, SkillRLError
 from skillrl.parts import describe, parts
+from skillrl.text import printable
 
 # command -> flags that its function in skillrl.pipeline takes by name
 _PHASES = {
@@ -74,11 +76,13 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
         "replay": tools.replay,
         "serve": _serve,
     }
+    harmless_logs()
     do = others.get(name, lambda parsed: _phase(name, parsed))
     try:
         return do(parse(command, arguments)) or 0
     except (SkillRLError, EnvironmentLost) as error:  # the one episode of play is the command
-        print(f"skillrl {name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        said = printable(" ".join(str(error).split()))
+        print(f"skillrl {name}: error: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         again = shlex.join([*program.split(), *map(_without_key, arguments)])
@@ -99,7 +103,7 @@ def _phase(name: str, parsed: Parsed) -> None:
     config = resolved.config
     chosen = {flag: values[flag] for flag in _PHASES[name]}
     found = _check(name, config, workdir, chosen)
-    print(found, flush=True)
+    _show(found)
     if values["dry_run"]:
         print(_dry_run(name, resolved, workdir, chosen))
         return
@@ -315,7 +319,7 @@ def _without_key(argument: str) -> str:
 def _show(text: str) -> None:
     """Prints; a reader that has gone (``| head``) is no error."""
     try:
-        print(text, flush=True)
+        print(printable(text), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TextIO
+
+from skillrl.text import printable
 
 FIRST_SIGN, SIGN = 5.0, 60.0
 """Seconds without a line until `Progress.note` writes one: the first, and later ones."""
@@ -123,7 +126,8 @@ def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
     for row in rows:
         if len(row) != len(headers):
             raise ValueError(f"row {list(row)} has {len(row)} cells, the table {len(headers)}")
-    cells = [[str(h) for h in headers], *([_number(cell) for cell in row] for row in rows)]
+    shown = [[str(h) for h in headers], *([_number(cell) for cell in row] for row in rows)]
+    cells = [[printable(cell) for cell in row] for row in shown]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
 
     def line(row: Sequence[str]) -> str:
@@ -137,6 +141,20 @@ def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
         return ""
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([line(cells[0]), rule, *(line(row) for row in cells[1:])])
+
+
+class _Harmless(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def harmless_logs() -> None:
+    """Log messages may quote servers and environments: none reaches the terminal raw.
+
+    For the handler that Python uses where nobody has configured logging; whoever has, chose.
+    """
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Harmless())
 
 
 def duration(seconds: float) -> str:

@@ -27,13 +27,14 @@ from skillrl.phases.sft import sft as sft_phase
 from skillrl.session import Session, open_session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank
+from skillrl.text import printable
 
 
 def train(config: Config, workdir: Path, *, seed: int) -> None:
     """All four phases and their evaluations."""
     with open_session(config, workdir, seed=seed) as run:
         if _is_finished(run):
-            print(stages.report(run, read_json(run.run.file("summary.json"))))
+            print(printable(stages.report(run, read_json(run.run.file("summary.json")))))
             return
         base = run.load_policy()
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 from skillrl.agent.agent import SkillAgent, make_agent
 from skillrl.agent.prompt import Past
 from skillrl.config import Config
+from skillrl.envs.answers import next_move, open_handle
 from skillrl.envs.base import Move, Suite, answer_form, is_admissible
 from skillrl.envs.replay import entry
+from skillrl.text import printable
 from skillrl.types import Observation, Skill, StepResult, Task
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class Table:
     def play(self, lines: TextIO) -> None:
         """Reads actions and commands until the end of the episode or of the input."""
         terminal = lines.isatty()
-        environment = self._suite.make()
+        environment = open_handle(self._suite)
         try:
             self._see(environment.reset(self._task), None)
             self._introduce()
@@ -125,10 +127,10 @@ class Table:
         self.entries.append(entry(action, result or now))
         if self._expert is not None and not (result and result.done):
             try:
-                self._move = self._expert.act(now)
+                self._move = next_move(self._expert, now, self._suite.name)
             except Exception as error:  # it lost the thread: no reason to stop a person
                 self._expert = None
-                self._move = f"The demonstrator gave up: {type(error).__name__}: {error}"
+                self._move = f"The demonstrator gave up: {error}"
 
     def _introduce(self) -> None:
         task, form = self._task, answer_form(self._suite)
@@ -193,4 +195,4 @@ class Table:
         )
 
     def _print(self, text: str, end: str = "\n") -> None:
-        print(text, end=end, file=self._out, flush=True)
+        print(printable(text), end=end, file=self._out, flush=True)

@@ -1,7 +1,7 @@
 """Threads that do not keep the process alive.
 
 Those of `concurrent.futures.ThreadPoolExecutor` are waited for at exit: after Ctrl-C, as long as
-a server that does not answer is asked again and again.
+a server that does not answer is asked again and again, or a device is at a call.
 """
 
 from __future__ import annotations
@@ -14,36 +14,40 @@ from typing import Any
 
 
 class DaemonPool:
-    """Up to `size` threads that do what is submitted, in order."""
+    """Up to `size` threads that do what is submitted, in order; they end with this object."""
 
     def __init__(self, size: int, *, name: str) -> None:
         self._work: queue.SimpleQueue[tuple[Future, Callable[..., Any], tuple] | None]
         self._work = queue.SimpleQueue()
-        self._size, self._name = size, name
-        self._threads: list[threading.Thread] = []
+        self._size, self._name, self._started = size, name, 0
+
+    def __del__(self) -> None:
+        self.close()
 
     def submit(self, do: Callable[..., Any], *arguments: Any) -> Future:
         """The future result of ``do(*arguments)``."""
-        if len(self._threads) < self._size:
-            name = f"{self._name}-{len(self._threads)}"
-            self._threads.append(threading.Thread(target=self._run, name=name, daemon=True))
-            self._threads[-1].start()
+        if self._started < self._size:
+            # A thread holds the queue and not this object, which could else never go.
+            name = f"{self._name}-{self._started}"
+            threading.Thread(target=_serve, args=(self._work,), name=name, daemon=True).start()
+            self._started += 1
         future: Future = Future()
         self._work.put((future, do, arguments))
         return future
 
     def close(self) -> None:
         """Lets the threads end when what was submitted is done; may be called twice."""
-        for _ in self._threads:
+        for _ in range(self._started):
             self._work.put(None)
-        self._threads = []
+        self._started = 0
 
-    def _run(self) -> None:
-        while (item := self._work.get()) is not None:
-            future, do, arguments = item
-            if not future.set_running_or_notify_cancel():
-                continue
+
+def _serve(work: queue.SimpleQueue[Any]) -> None:
+    while (item := work.get()) is not None:
+        future, do, arguments = item
+        if future.set_running_or_notify_cancel():
             try:
                 future.set_result(do(*arguments))
             except BaseException as error:  # told to whoever asks for the result
                 future.set_exception(error)
+        item = future = do = arguments = None  # who waits must not keep arrays alive

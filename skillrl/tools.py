@@ -19,20 +19,37 @@ if TYPE_CHECKING:
 
 def check(parsed: Parsed) -> int:
     """Plays an environment and prints what breaks the contract; 1 if anything does."""
-    from skillrl.envs.check import describe, examine, line_of
+    from skillrl.envs.check import Overdue, Report, describe, examine, limits, watched
 
-    config = _config(parsed)
-    suite = make_suite(config.env.name, config.env)
-    print(f"checking {config.env.name}, at most {config.env.max_steps} steps", flush=True)
+    values, config = parsed.values, _config(parsed)
+    timeout, time_limit = values["timeout"], values["time_limit"]
+    try:
+        with limits(timeout, time_limit), watched("building it"):
+            suite = make_suite(config.env.name, config.env)
+    except Overdue as overdue:
+        raise SkillRLError(
+            f"--env={config.env.name}: importing and building it took more than "
+            f"{overdue.seconds:g} s and was in {overdue.place or 'no line of Python'} then. Let "
+            "nothing there wait for ever, or raise --timeout."
+        ) from None
     done = []
-    for one in examine(suite, config.env, episodes=parsed.values["episodes"]):
-        print(line_of(one), flush=True)
-        done.append(one)
-    count = sum(len(one.findings) for one in done)
-    if not count:
-        print(f"{config.env.name} keeps the contract.")
-        return 0
-    print(f"\n{describe(done)}\n\n{config.env.name} breaks the contract: {count} findings.")
+    with Report(sys.stdout, sys.stderr) as report:
+        report.say(f"checking {config.env.name}, at most {config.env.max_steps} steps")
+        for one in examine(
+            suite,
+            config.env,
+            episodes=values["episodes"],
+            timeout=timeout,
+            time_limit=time_limit,
+        ):
+            report.ended(one)
+            done.append(one)
+        count = sum(len(one.findings) for one in done)
+        if not count:
+            report.say(f"{config.env.name} keeps the contract.")
+            return 0
+        end = f"{config.env.name} breaks the contract: {count} finding{'s' * (count > 1)}."
+        report.say(f"\n{describe(done)}\n\n{end}")
     return 1
 
 

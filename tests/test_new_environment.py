@@ -52,6 +52,34 @@ def test_the_check_prints_what_the_page_shows(here, capsys):
     assert broken in capsys.readouterr().out
 
 
+def test_the_page_says_what_its_benchmark_measured():
+    found = json.loads((DOCS.parent / "benchmarks/results/new_environment.json").read_text())
+    page, runs = PAGE.read_text(encoding="utf-8"), found["runs"]
+    assert [run["seed"] for run in runs] == [0, 1, 2]
+    for stage, label in (("base", "base policy"), ("sft", "after SFT"), ("rl", "after RL")):
+        cells = " | ".join(f"{100 * run['won'][stage] / run['n']:.0f}" for run in runs)
+        assert f"| {label} | {cells} |" in page
+    first, last = (100 * runs[0]["training_success"][at] for at in (0, -1))
+    assert f"from {first:.0f} % in the first iteration to {last:.0f} % in the eighth" in page
+    seconds = [run["cpu_seconds"] for run in runs]
+    assert f"{min(seconds):.0f} to {max(seconds):.0f} CPU seconds" in page
+    assert all(run["won"]["rl"] >= max(run["won"]["sft"], 10) for run in runs)
+
+
+def test_demonstrations_of_every_task_teach_the_held_out_ones(here, capsys):
+    """The page's command with its settings, its last sentence about them, and no RL."""
+    (line,) = [line for line in commands() if "--config=automat.json" in line]
+    page = PAGE.read_text(encoding="utf-8")
+    (more,) = re.findall(r"demonstration of every training task \(`(.*?)`\)", page)
+    shorter = [*shlex.split(more), "--set=rl.training_epochs=0", "--workdir=run"]
+    quiet = ["--set=logging.progress=false", "--set=logging.tensorboard=false"]
+    assert cli.main([*shlex.split(line)[1:], *shorter, *quiet]) == 0
+    found = json.loads(Path("run/summary.json").read_text())["eval"]
+    assert found["base"]["valid_unseen"]["success"] == 0
+    assert found["sft"]["valid_unseen"]["n"] == 12
+    assert found["sft"]["valid_unseen"]["success"] >= 0.75  # all 12 where it was measured
+
+
 def test_the_expert_wins_every_task(here):
     suite = make_suite("automat", EnvConfig(module="automat.py", max_steps=8))
     environment = suite.make()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -70,6 +71,43 @@ def test_the_first_task_of_a_split_and_the_end_of_the_input(sit):
 def test_an_episode_that_runs_out_of_steps_is_not_won(sit):
     _, out = sit("go up\n" * 9, "--set=env.max_steps=3")
     assert out.endswith("Not won after 3 of at most 3 steps; score 0, reward 0.\n")
+
+
+def test_what_an_environment_says_reaches_no_terminal_raw(sit, tmp_path):
+    """Neither observations, actions, goals nor thoughts; nor what a person typed into a pipe."""
+    wild = "\\x1b]0;owned\\x07\\r\\u202e"
+    source = STEPS.read_text().replace("You stand", f"{wild}You stand")
+    source = source.replace("go up", f"go{wild} up").replace("You climb.", wild)
+    source = source.replace("ring on stair", f"ring{wild} on stair")
+    (tmp_path / "wild.py").write_text(source.replace('Move("up"', f'Move("up{wild}"'))
+    _, out = sit(":expert\n1\n:prompt\n\x1b[2J\n:quit\n", f"--set=env.module={tmp_path}/wild.py")
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", out)
+    shown = "\\x1b]0;owned\\x07\\x0d\\u202e"
+    for text in (f"{shown}You stand", f"go{shown} up", f"ring{shown} on", f"up{shown}", "\\x1b[2J"):
+        assert text in out
+
+
+ANSWERS = {
+    "return StepResult(Observation(text, self.offers())": "return (text",
+    "text = f": "text = 5 or f",
+    "score = 1.0 if won else 0.0": "score = float('nan')",
+    "self.steps += 1": "raise KeyError('lost\x1b[2J')",
+}
+
+
+@pytest.mark.parametrize("old", sorted(ANSWERS))
+def test_an_environment_that_misbehaves_is_named_in_one_paragraph(sit, tmp_path, old, capsys):
+    odd = tmp_path / "odd.py"
+    odd.write_text(STEPS.read_text().replace(old, ANSWERS[old]))
+    status, out = sit("go up\n", f"--set=env.module={odd}")
+    said = out.splitlines()[-1]
+    assert status == 2
+    assert said.startswith("skillrl play: error: steps: step 1 ('go up')")
+    assert "\x1b" not in out
+    Path("said.json").write_text('["go up"]')
+    flags = ["--env=steps", f"--set=env.module={odd}", "--actions=said.json", "--output=o.json"]
+    assert cli.main(["replay", *flags, "--task=train/1"]) == 2
+    assert "error: steps: step 1 ('go up')" in capsys.readouterr().err
 
 
 def test_commands_cost_no_step(sit):

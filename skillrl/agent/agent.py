@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from skillrl.agent.parse import Parsed, parse
-from skillrl.agent.prompt import Past, PromptConfig, fit_suffix, render_prefix
+from skillrl.agent.prompt import Past, PromptConfig, encode_within, fit_suffix, render_prefix
 from skillrl.config import Config
 from skillrl.envs.base import AnswerForm, Suite, answer_form
 from skillrl.errors import SkillRLError
@@ -98,14 +98,19 @@ class SkillAgent:
             return (), system, user
         from skillrl.models import chat
 
-        ids = tuple(chat.prompt_prefix(self._tokenizer, system, user))
-        if len(ids) >= self.config.max_prompt_length:
+        tokenizer, limit = self._tokenizer, self.config.max_prompt_length
+        ids, count = encode_within(
+            user, lambda text: chat.prompt_prefix(tokenizer, system, text), limit - 1
+        )
+        if ids is None:
             raise SkillRLError(
-                f"task {task.id} with {len(skills)} skills needs {len(ids)} prompt tokens, but "
-                f"rl.max_prompt_length is {self.config.max_prompt_length}: raise it, or lower "
-                "skill_retrieval.top_k, general_top_k or mistakes_top_k"
+                f"task {task.id} with {len(skills)} skills needs {count} prompt tokens, but "
+                f"rl.max_prompt_length is {limit}: raise it, or lower "
+                "skill_retrieval.top_k, general_top_k or mistakes_top_k (the goal alone has "
+                f"{len(task.goal)} characters, the longest skill "
+                f"{max((len(s.principle + s.when_to_apply) for s in skills), default=0)})"
             )
-        return ids, system, user
+        return tuple(ids), system, user
 
     def suffix(
         self, observation: Observation, past: Sequence[Past], *, prefix_length: int

@@ -18,6 +18,12 @@ from skillrl.envs.base import AnswerForm
 from skillrl.errors import SkillRLError
 from skillrl.types import Skill
 
+_DENSE = 16
+"""Characters per token that a text is never expected to have on average (English has 4)."""
+
+_SHORT = 4096
+"""Characters up to which every text is tokenised, however small the budget."""
+
 
 @dataclasses.dataclass(frozen=True)
 class PromptConfig:
@@ -159,33 +165,69 @@ def fit_suffix(
     Raises:
       SkillRLError: even an empty history and observation do not fit.
     """
-    past = past[max(0, len(past) - config.history_length - config.action_history) :]
-    past = [dataclasses.replace(p, observation=_clip(p.observation, config, encode)) for p in past]
+    past = list(past[max(0, len(past) - config.history_length - config.action_history) :])
+    for at in range(max(0, len(past) - config.history_length), len(past)):  # those that are shown
+        seen = _clip(past[at].observation, config, encode)
+        past[at] = dataclasses.replace(past[at], observation=seen)
     observation = _clip(observation, config, encode)
     text = render_suffix(step, observation, admissible, past, config)
-    ids = encode(text)
-    while len(ids) > budget and past:
+    ids = _encode_if_short(text, encode, budget)
+    while _over(ids, budget) and past:
         past = past[1:]
         text = render_suffix(step, observation, admissible, past, config)
-        ids = encode(text)
+        ids = _encode_if_short(text, encode, budget)
     cuts = _cuts(observation)
-    while len(ids) > budget and (clipped := next(cuts, None)) is not None:
+    while _over(ids, budget) and (clipped := next(cuts, None)) is not None:
         text = render_suffix(step, clipped, admissible, past, config)
-        ids = encode(text)
-    if len(ids) > budget:
+        ids = _encode_if_short(text, encode, budget)
+    fitting, count = (ids, "") if not _over(ids, budget) else encode_within(text, encode, budget)
+    if fitting is None:
         if bucket:
             raise SkillRLError(
-                f"a prompt needs {len(ids)} tokens after its prefix, but the longest of "
+                f"a prompt needs {count} tokens after its prefix, but the longest of "
                 f"rollout.suffix_buckets is {budget}: {len(admissible)} admissible actions alone "
                 "are too long for it. Add a longer one, or leave the list empty."
             )
         raise SkillRLError(
-            f"a prompt needs {len(ids)} tokens after its prefix, but that leaves only {budget} of "
+            f"a prompt needs {count} tokens after its prefix, but that leaves only {budget} of "
             f"rl.max_prompt_length ({config.max_prompt_length}): task, skills and "
             f"{len(admissible)} admissible actions alone are too long. Raise it, or lower "
             "skill_retrieval.top_k / general_top_k."
         )
-    return ids, text
+    return fitting, text
+
+
+def encode_within(
+    text: str, encode: Callable[[str], Sequence[int]], budget: int
+) -> tuple[Sequence[int] | None, str]:
+    """Token ids of `text`, None where they are more than `budget`; and their number, in words.
+
+    Of a text that is far too long only the beginning is tokenised.
+    """
+    most = _readable(budget)
+    if len(text) > most and (least := len(encode(text[:most]))) > budget:
+        return None, f"more than {least}"
+    ids = encode(text)
+    return (ids if len(ids) <= budget else None), str(len(ids))
+
+
+def _encode_if_short(
+    text: str, encode: Callable[[str], Sequence[int]], budget: int
+) -> Sequence[int] | None:
+    """Token ids of `text`; None, and nothing is tokenised, where it is far over `budget`.
+
+    Far over is a text of more than `_DENSE` characters for each token of the budget. To
+    shorten a text of any length so costs no more than to shorten one `_DENSE` times too long.
+    """
+    return encode(text) if len(text) <= _readable(budget) else None
+
+
+def _readable(budget: int) -> int:
+    return max(_SHORT, _DENSE * budget)
+
+
+def _over(ids: Sequence[int] | None, budget: int) -> bool:
+    return ids is None or len(ids) > budget
 
 
 def cut_middle(words: list[str], keep: int) -> list[str]:
@@ -203,7 +245,10 @@ def _clip(text: str, config: PromptConfig, encode: Callable[[str], Sequence[int]
         return text
     cuts = _cuts(text)
     clipped = text
-    while len(encode(clipped)) > limit and (shorter := next(cuts, None)) is not None:
+    while _over(_encode_if_short(clipped, encode, limit), limit):
+        shorter = next(cuts, None)
+        if shorter is None:
+            break
         clipped = shorter
     return clipped
 
@@ -223,6 +268,7 @@ def _cuts(text: str) -> Iterator[str]:
         keep = keep * 3 // 4
     keep = len(shorter) * 3 // 4
     while keep > 0:
-        yield "".join(cut_middle(list(text), keep))
+        head, tail = (keep + 1) // 2, keep // 2
+        yield text if len(text) <= keep else f"{text[:head]}...{text[len(text) - tail :]}"
         keep = keep * 3 // 4
     yield "..."

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from skillrl.envs.answers import open_handle
 from skillrl.envs.base import SPLITS, Suite
 from skillrl.errors import SkillRLError
 from skillrl.types import Observation, StepResult, Task
@@ -70,7 +71,7 @@ def replay_task(suite: Suite, task: Task, actions: Sequence[str]) -> list[dict[s
     Raises:
       SkillRLError: the episode is over before the last action.
     """
-    environment = suite.make()
+    environment = open_handle(suite)
     try:
         entries = [entry(None, environment.reset(task))]
         for action in actions:

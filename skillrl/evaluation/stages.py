@@ -16,6 +16,7 @@ from skillrl.rollout import store
 from skillrl.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank
+from skillrl.text import printable
 
 
 def evaluate_stage(session: Session, stage: str, bank: SkillBank, splits: Sequence[str]) -> None:
@@ -113,7 +114,7 @@ def finish(session: Session, policy: Params, bank: SkillBank) -> None:
     session.export(policy, session.run.file("policy"))
     summary = summarise_run(session, bank)
     write_json(session.run.file("summary.json"), summary)
-    print(report(session, summary))
+    print(printable(report(session, summary)))
 
 
 def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:

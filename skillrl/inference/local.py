@@ -88,7 +88,7 @@ class LocalEngine:
         self._seatings: dict[Hashable, list[_Seating]] = {}
         self._running: dict[concurrent.futures.Future, _Seating] = {}
         self._forgotten: set[concurrent.futures.Future] = set()
-        self._threads = background.Workers(layout.lanes, "lane")
+        self._threads = background.Workers(layout.lanes, name="lane")
 
     @property
     def prefixes_computed(self) -> int:

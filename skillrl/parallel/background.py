@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
-import queue
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from skillrl.threads import DaemonPool
 
 T = TypeVar("T")
 
@@ -21,52 +21,17 @@ BEAT = 0.5
 """Seconds between two looks at whether anybody wants to say or stop something."""
 
 _running: set[concurrent.futures.Future] = set()
-_lock = threading.Lock()
 
 
-class Workers:
-    """Daemon threads that do what they are given, in order.
+class Workers(DaemonPool):
+    """Threads for device work, which `leave` knows of."""
 
-    `concurrent.futures.ThreadPoolExecutor` joins its threads when the interpreter ends, which
-    would make Ctrl-C wait for the device after all.
-    """
-
-    def __init__(self, count: int, name: str):
-        """Starts `count` threads called `name`-0, ...; they end with this object."""
-        self._work: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._count = count
-        for number in range(count):
-            # The thread holds the queue and not this object, which could else never go.
-            threading.Thread(
-                target=_serve, args=(self._work,), name=f"{name}-{number}", daemon=True
-            ).start()
-
-    def __del__(self) -> None:
-        for _ in range(self._count):
-            self._work.put(None)
-
-    def submit(self, work: Callable[..., T], *arguments: Any) -> concurrent.futures.Future[T]:
-        """Puts `work(*arguments)` in the queue; its future."""
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
-        with _lock:
-            _running.add(future)
-        self._work.put((future, work, arguments))
+    def submit(self, do: Callable[..., Any], *arguments: Any) -> concurrent.futures.Future:
+        """The future result of ``do(*arguments)``."""
+        future = super().submit(do, *arguments)
+        _running.add(future)
+        future.add_done_callback(_running.discard)
         return future
-
-
-def _serve(asked: queue.SimpleQueue[Any]) -> None:
-    while (item := asked.get()) is not None:
-        future, work, arguments = item
-        try:
-            result = work(*arguments)
-        except BaseException as error:
-            _done(future)
-            future.set_exception(error)
-        else:
-            _done(future)
-            future.set_result(result)
-        # A thread that waits must not keep arrays alive.
-        item = future = work = arguments = result = None
 
 
 def wait_for(work: Callable[..., T], *arguments: Any, beat: Callable[[], None] | None = None) -> T:
@@ -94,9 +59,7 @@ def leave(status: int) -> None:
     To be called when everything is written and said: the interpreter's own way out would take
     the runtime from under a thread that is inside a device call.
     """
-    with _lock:
-        busy = bool(_running)
-    if busy:
+    if _running:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -108,10 +71,5 @@ _workers: Workers | None = None
 def _single() -> Workers:
     global _workers
     if _workers is None:
-        _workers = Workers(1, "device")
+        _workers = Workers(1, name="device")
     return _workers
-
-
-def _done(future: concurrent.futures.Future) -> None:
-    with _lock:
-        _running.discard(future)

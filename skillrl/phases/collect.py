@@ -11,7 +11,7 @@ import numpy as np
 
 from skillrl.agent.agent import render_response
 from skillrl.agent.parse import parse
-from skillrl.envs.answers import checked_observation, checked_result
+from skillrl.envs.answers import next_move, open_handle
 from skillrl.envs.base import Expert, answer_form
 from skillrl.errors import SkillRLError
 from skillrl.files import truncate_jsonl
@@ -101,15 +101,15 @@ def expert_episode(session: Session, task: Task) -> Trajectory:
 
 
 def _demonstrate(session: Session, task: Task, expert: Expert) -> Trajectory:
-    environment = session.suite.make()
+    environment = open_handle(session.suite)
     slips = session.config.collect.expert_slips
     rng = np.random.default_rng([session.seed, addresses.COLLECT, addresses.task_number(task.id)])
     tags = answer_form(session.suite).tags
     steps: list[Step] = []
     try:
-        observation = checked_observation(environment.reset(task))
+        observation = environment.reset(task)
         while True:
-            move = expert.act(observation)
+            move = next_move(expert, observation, session.suite.name)
             action = move.action
             if steps and rng.random() < (_STUCK if steps[-1].invalid else slips):
                 action = steps[-1].action  # said twice: most often not admissible any more
@@ -117,7 +117,7 @@ def _demonstrate(session: Session, task: Task, expert: Expert) -> Trajectory:
             invalid = parse(response, observation.admissible, tags=tags).invalid
             if action != move.action and not invalid:
                 action, response = move.action, render_response(move.thought, move.action, tags)
-            result = checked_result(environment.step(action))
+            result = environment.step(action)
             if action != move.action and hasattr(expert, "played"):
                 expert.played("")  # a slip is never possible; not every page would show that
             steps.append(

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 
 from skillrl.agent.agent import Act, Episode, Reset
-from skillrl.envs.answers import checked_observation, checked_result
+from skillrl.envs.answers import open_handle
 from skillrl.envs.base import Environment, Suite
 from skillrl.errors import EnvironmentLost, SkillRLError
 from skillrl.inference.base import Engine, Generate, Sampling, Unanswered
@@ -63,7 +63,7 @@ class _Handles:
     def take(self) -> Environment:
         if self._idle:
             return self._idle.pop()
-        handle = self._suite.make()
+        handle = open_handle(self._suite)
         self._open[id(handle)] = handle
         return handle
 
@@ -72,10 +72,7 @@ class _Handles:
 
     def drop(self, handle: Environment) -> None:
         del self._open[id(handle)]
-        try:
-            handle.close()
-        except Exception as error:  # it is broken already, and its episode counted
-            _LOG.warning("closing the environment of an errored episode: %s", error)
+        handle.close()
 
     def close(self) -> None:
         for handle in self._open.values():
@@ -175,8 +172,8 @@ def collect(
 
     def ask(live: _Live, wants: Reset | Act) -> object:
         if isinstance(wants, Reset):
-            return checked_observation(live.environment.reset(wants.task))
-        return checked_result(live.environment.step(wants.action))
+            return live.environment.reset(wants.task)
+        return live.environment.step(wants.action)
 
     def advance(live: _Live, answer: object) -> None:
         """Runs an episode until it waits for tokens or for a thread, or ends."""

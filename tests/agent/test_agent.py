@@ -1,5 +1,7 @@
 """Episodes as coroutines, single decisions, and demonstrations with the same prompts."""
 
+import dataclasses
+
 import pytest
 
 from skillrl.agent.agent import Act, Reset, SkillAgent, render_response
@@ -221,3 +223,15 @@ def test_what_does_not_fit_names_the_limit_that_is_too_small(tiny_tokenizer):
     short = SkillAgent(tiny_tokenizer, role="r", config=PromptConfig(), suffix_limit=50)
     with pytest.raises(SkillRLError, match=r"longest of rollout\.suffix_buckets is 50"):
         short.suffix(many, [], prefix_length=20)
+
+
+@pytest.mark.parametrize("long", ["goal", "skill"])
+def test_a_megabyte_in_the_prefix_is_an_error_that_says_where(tiny_tokenizer, long):
+    agent = make_agent(tiny_tokenizer, max_prompt_length=600)
+    words = "put a mug in the safe " * 45_000
+    task = dataclasses.replace(TASK, goal=words) if long == "goal" else TASK
+    skills = [Skill("gen_001", "Read", words)] if long == "skill" else SKILLS
+    with pytest.raises(SkillRLError, match=r"needs more than \d+ prompt tokens") as caught:
+        agent.prefix(task, skills)
+    part = "goal alone has 990000" if long == "goal" else "longest skill 990000"
+    assert part in str(caught.value)

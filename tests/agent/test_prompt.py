@@ -220,6 +220,114 @@ def test_any_observation_ends_within_its_limits(observation, limit, budget):
     assert len(ids) <= budget
 
 
+def plainly(step, observation, admissible, past, config, encode, budget):
+    """What `fit_suffix` promises, with everything tokenised at every cut; None: an error."""
+
+    def cuts(text):
+        words = text.split(" ")
+        kept, shorter = len(words) * 3 // 4, text
+        while kept > 0:
+            shorter = " ".join(cut_middle(words, kept))
+            yield shorter
+            kept = kept * 3 // 4
+        kept = len(shorter) * 3 // 4
+        while kept > 0:
+            yield "".join(cut_middle(list(text), kept))
+            kept = kept * 3 // 4
+        yield "..."
+
+    def clip(text):
+        limit = config.max_observation_tokens
+        if len(text.encode()) <= limit:
+            return text
+        candidates = [text, *cuts(text)]
+        return next((t for t in candidates if len(encode(t)) <= limit), "...")
+
+    shown = config.history_length + config.action_history
+    past = past[max(0, len(past) - shown) :]
+    past = [Past(clip(p.observation), p.action, p.failed) for p in past]
+    observation = clip(observation)
+    tries = [(observation, past[gone:]) for gone in range(len(past) + 1)]
+    tries += [(shorter, []) for shorter in cuts(observation)]
+    for seen, left in tries:
+        text = render_suffix(step, seen, admissible, left, config)
+        if len(encode(text)) <= budget:
+            return encode(text), text
+    return None
+
+
+TEXTS = st.one_of(
+    st.text(max_size=300),
+    st.builds(
+        lambda a, b, n: (a + b) * n,
+        st.text("ab \n-é", max_size=9),
+        st.text(max_size=3),
+        st.integers(0, 900),
+    ),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(TEXTS, min_size=1, max_size=4), st.integers(1, 400), st.integers(30, 900))
+def test_shortening_gives_what_tokenising_everything_gives(tiny_tokenizer, seen, limit, budget):
+    def encode(text):
+        return chat.prompt_suffix(tiny_tokenizer, text)
+
+    config = PromptConfig(
+        history_length=1, action_history=1, max_observation_tokens=limit, max_prompt_length=6000
+    )
+    past = [Past(text, f"go {i}") for i, text in enumerate(seen[:-1])]
+    expected = plainly(len(seen), seen[-1], ("look",), past, config, encode, budget)
+    if expected is None:
+        with pytest.raises(SkillRLError):
+            fit_suffix(len(seen), seen[-1], ("look",), past, config, encode, budget)
+        return
+    ids, text = fit_suffix(len(seen), seen[-1], ("look",), past, config, encode, budget)
+    assert (ids, text) == expected
+
+
+MEGABYTES = ["word " * 200_000, "x" * 10**6, "a\n" * 500_000, "🙂" * 250_000]
+
+
+@pytest.mark.parametrize("observation", MEGABYTES, ids=["words", "word", "lines", "emoji"])
+def test_a_megabyte_costs_no_more_than_some_times_its_budget(tiny_tokenizer, observation):
+    read = []
+
+    def encode(text):
+        read.append(len(text))
+        return chat.prompt_suffix(tiny_tokenizer, text)
+
+    config = PromptConfig(history_length=2, action_history=9, max_observation_tokens=200)
+    past = [Past(observation, "go")] * 9
+    ids, text = fit_suffix(10, observation, ("look",), past, config, encode, 1000)
+    assert len(ids) <= 1000
+    assert text.count("...") == 3  # two in the history, and the newest
+    # Three texts of at most 4,096 characters, each a quarter shorter each time; then the prompt.
+    assert sum(read) < 4 * 4 * 4096
+    assert sum(read) < len(observation) / 3
+
+
+@pytest.mark.parametrize("count", [1, 20_000])
+def test_a_megabyte_of_actions_is_an_error_that_has_not_tokenised_them_all(tiny_tokenizer, count):
+    read = []
+
+    def encode(text):
+        read.append(len(text))
+        return chat.prompt_suffix(tiny_tokenizer, text)
+
+    actions = ["go to the drawer " * (60_000 // count)] * count
+    with pytest.raises(SkillRLError, match=rf"needs more than \d+ tokens.*{count} admissible"):
+        fit_suffix(4, "A desk.", actions, PAST[:3], PromptConfig(), encode, 1000)
+    assert sum(read) <= 16_000
+
+
+def test_actions_of_few_tokens_fit_however_many_characters_they_have():
+    actions = ["y" * 2000] * 30  # 60,000 characters, and 30 words
+    ids, text = fit("A desk.", 40, admissible=actions)
+    assert len(ids) <= 40
+    assert text.endswith("\n".join(["\nAdmissible actions:", *actions]))
+
+
 def test_cut_middle():
     assert cut_middle(list("abcdef"), 6) == list("abcdef")
     assert cut_middle(list("abcdef"), 3) == ["a", "b", "...", "f"]

@@ -38,7 +38,7 @@ def test_somebody_is_asked_meanwhile(monkeypatch):
 
 
 def test_workers_do_things_in_order_and_end_with_their_owner():
-    workers = background.Workers(1, "mine")
+    workers = background.Workers(1, name="mine")
     seen = []
     futures = [workers.submit(seen.append, i) for i in range(20)]
     for future in futures:

@@ -17,6 +17,13 @@ AGENT = SkillAgent(None, role="You act.", config=PromptConfig())
 SAMPLING = Sampling(max_tokens=8)
 
 
+class Says:
+    """An answer to give in place of the right one."""
+
+    def __init__(self, value):
+        self.value = value
+
+
 class Environment:
     """``payload["steps"]`` steps; what `suite.at` names for (task, step) happens there."""
 
@@ -25,12 +32,14 @@ class Environment:
 
     def reset(self, task):
         self.task, self.step_number = task, 0
-        self.suite.happen(task.id, 0)
-        return self._see("start")
+        said = self.suite.happen(task.id, 0)
+        return said.value if isinstance(said, Says) else self._see("start")
 
     def step(self, action):
         self.step_number += 1
-        self.suite.happen(self.task.id, self.step_number)
+        said = self.suite.happen(self.task.id, self.step_number)
+        if isinstance(said, Says):
+            return said.value
         self.log.append(action)
         done = self.step_number == self.task.payload["steps"]
         return StepResult(self._see(action), done, done and action == "left", 0.0, 0.5)
@@ -53,8 +62,7 @@ class Suite:
         return self.made[-1]
 
     def happen(self, task, step):
-        if (task, step) in self.at:
-            self.at[task, step]()
+        return self.at[task, step]() if (task, step) in self.at else None
 
 
 class Engine:
@@ -186,9 +194,10 @@ def fails():
 def test_an_environment_that_raises_ends_its_episode_alone(workers, step):
     expected, _, _ = play(7)
     found, suite, _ = play(7, at={("t2", step): fails}, workers=workers)
-    assert [t.error for t in found] == [
-        "ConnectionError: the server is gone" if i == 2 else "" for i in range(7)
-    ]
+    assert [bool(t.error) for t in found] == [i == 2 for i in range(7)]
+    call = "reset of task 't2'" if step == 0 else "step 2 ('"
+    assert found[2].error.startswith(f"BadAnswer: Suite: {call}")
+    assert "raised ConnectionError: the server is gone (" in found[2].error
     broken = found.pop(2)
     assert (broken.task.id, broken.won, broken.steps) == ("t2", False, ())
     del expected[2]
@@ -208,7 +217,24 @@ def test_the_record_of_a_failed_episode_says_what_played_it():
     found, *_ = collect([job, *list(jobs(2))[1:]], suite=suite, engine=engine, sampling=SAMPLING)
     assert (found.member, found.repeat, found.skills) == (1, 2, ("gen_001",))
     assert (found.policy_version, found.bank_version) == (12, 7)
-    assert found.error == "ConnectionError: the server is gone"
+    assert "raised ConnectionError: the server is gone (" in found.error
+
+
+ODD = [None, Observation(5), Observation("x", ["go"]), StepResult(None, False, False)]
+
+
+@pytest.mark.parametrize("workers", [0, 4])
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("step", [0, 2])
+def test_an_answer_that_is_none_ends_its_episode_alone(workers, odd, step):
+    expected, _, _ = play(7)
+    found, suite, _ = play(7, at={("t2", step): lambda: Says(odd)}, workers=workers)
+    broken = found.pop(2)
+    assert broken.error.startswith("BadAnswer: Suite: ")
+    assert "step 2" in broken.error if step else "reset" in broken.error
+    del expected[2]
+    assert found == expected
+    assert all(handle.closed for handle in suite.made)
 
 
 BAD = {
@@ -249,9 +275,9 @@ def test_one_malformed_answer_ends_its_episode_alone(kind, workers, caplog):
     expected, _, _ = play(7)
     found = collect(jobs(7), suite=Careless(), engine=Engine(), sampling=SAMPLING, workers=workers)
     assert [bool(t.error) for t in found] == [i == 2 for i in range(7)]
-    assert found[2].error.startswith("Malformed: ")
+    assert found[2].error.startswith("BadAnswer: ")
     assert found[:2] + found[3:] == expected[:2] + expected[3:]
-    assert "1 episode(s) errored so far, t2 the newest: Malformed: " in caplog.text
+    assert "1 episode(s) errored so far, t2 the newest: BadAnswer: " in caplog.text
 
 
 def test_half_an_emoji_in_an_observation_is_repaired():

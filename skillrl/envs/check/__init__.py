@@ -1,6 +1,18 @@
 """Plays an environment and says what breaks the contract of `skillrl.envs.base`."""
 
 from skillrl.envs.check.findings import Check, Finding, describe, line_of
+from skillrl.envs.check.report import Report
 from skillrl.envs.check.run import examine
+from skillrl.envs.check.watch import Overdue, limits, watched
 
-__all__ = ["Check", "Finding", "describe", "examine", "line_of"]
+__all__ = [
+    "Check",
+    "Finding",
+    "Overdue",
+    "Report",
+    "describe",
+    "examine",
+    "limits",
+    "line_of",
+    "watched",
+]

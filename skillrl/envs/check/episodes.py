@@ -1,14 +1,12 @@
-"""Checks of how an environment answers: what it promises, and that it always says the same."""
+"""Checks of how an environment answers: that it always says the same, and always answers."""
 
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from skillrl.envs.base import AnswerForm, Suite
-from skillrl.envs.check.findings import Broken, Finding, quoted
+from skillrl.envs.check.findings import Broken, Finding, hung, quoted
 from skillrl.envs.check.play import (
     Played,
     advance,
@@ -17,36 +15,16 @@ from skillrl.envs.check.play import (
     first_difference,
     follow,
     handle,
-    is_number,
     start,
     wrapped,
 )
-from skillrl.types import Observation, StepResult, Task
+from skillrl.envs.check.watch import Left, on_threads
+from skillrl.types import StepResult, Task
 
 _ASIDE = "sing a song about nothing"  # an action that no environment offers
 _TRIED = 8  # admissible actions of one state that are tried
 _DEEP = 10  # how far into an episode such a state is looked for
 _THREADS = 4
-
-
-def check_answers(episodes: Sequence[Played], max_steps: int) -> list[Finding]:
-    """Limits, scores, and actions that an agent can really write."""
-    found = []
-    for played in episodes:
-        task = played.task
-        if not played.ended:
-            found.append(
-                Finding(
-                    f"the {max_steps}th action ends the episode (max_steps={max_steps})",
-                    f"it was not done after {len(played.actions)} actions",
-                    "count the steps and return done=True at max_steps",
-                    task.id,
-                )
-            )
-        for number, answer in enumerate(played.answers):
-            found += _check_numbers(answer, number, task)
-            found += _check_offers(answer.observation, answer.done, number, task)
-    return _first_per_kind(found)
 
 
 def check_repeats(suite: Suite, episodes: Sequence[Played]) -> list[Finding]:
@@ -103,8 +81,10 @@ def check_apart(suite: Suite, episodes: Sequence[Played]) -> list[Finding]:
             return None
         return _shared(played.task, f"{_THREADS} threads at once: {difference}")
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        answers = list(pool.map(again, [*episodes, *episodes]))
+    try:
+        answers = on_threads(again, [*episodes, *episodes], _THREADS)
+    except Left as left:
+        raise hung(left.call.name, left.call.task, left.overdue) from None
     return [finding for finding in answers if finding]
 
 
@@ -119,9 +99,20 @@ def check_any_text(suite: Suite, episodes: Sequence[Played], form: AnswerForm) -
                 if again.ended:
                     again = start(environment, played.task)
                 try:
-                    advance(environment, again, text)
+                    answer = advance(environment, again, text)
                 except Broken as broken:
                     found.append(broken.finding)
+                    break
+                if answer.won is True:
+                    found.append(
+                        Finding(
+                            "nonsense wins nothing",
+                            f"{quoted(text, 60)} after {len(again.actions) - 1} actions won the "
+                            "episode",
+                            "compare what is said with what is right, exactly",
+                            played.task.id,
+                        )
+                    )
                     break
     return found
 
@@ -225,71 +216,3 @@ def _shared(task: Task, seen: str) -> Finding:
 def _after(suite: Suite, task: Task, actions: Sequence[str], last: str) -> StepResult:
     with handle(suite) as environment:
         return advance(environment, follow(environment, task, actions), last)
-
-
-def _check_numbers(answer: StepResult, number: int, task: Task) -> list[Finding]:
-    place = f"after {number} actions"
-    flags = {"done": answer.done, "won": answer.won}
-    found = [
-        Finding(f"{name} is True or False", f"{value!r} {place}", "return bool(...)", task.id)
-        for name, value in flags.items()
-        if not isinstance(value, bool)
-    ]
-    if not is_number(answer.reward):
-        found.append(
-            Finding("reward is a finite number", f"{answer.reward!r} {place}", "use 0.0", task.id)
-        )
-    if not is_number(answer.score) or not 0 <= answer.score <= 1:
-        found.append(
-            Finding(
-                "score lies between 0 and 1",
-                f"score={answer.score!r} {place}",
-                "divide it by its largest value; the rest belongs into reward",
-                task.id,
-            )
-        )
-    elif answer.won and answer.score < 1:
-        found.append(
-            Finding(
-                "a won episode has score 1",
-                f"won=True with score={answer.score!r} {place}",
-                "set score=1.0 together with won, or won only where the score is 1",
-                task.id,
-            )
-        )
-    return found
-
-
-def _check_offers(seen: Observation, done: bool, number: int, task: Task) -> list[Finding]:
-    """The prompt lists one action per line, and an answer's white space is stripped."""
-    place = f"after {number} actions"
-    found = []
-    for action in seen.admissible:
-        if action != action.strip() or not action or "\n" in action:
-            found.append(
-                Finding(
-                    "an admissible action is one line without white space around it",
-                    f"{action!r} {place}",
-                    "strip it: as it is, no answer of an agent can ever be equal to it",
-                    task.id,
-                )
-            )
-    twice = [action for action, count in Counter(seen.admissible).items() if count > 1]
-    if twice and not done:
-        found.append(
-            Finding(
-                "every admissible action is offered once",
-                f"{quoted(twice, 80)} {place} are offered twice",
-                "remove the copies: tuple(dict.fromkeys(actions))",
-                task.id,
-            )
-        )
-    return found
-
-
-def _first_per_kind(found: Sequence[Finding]) -> list[Finding]:
-    """One finding of each kind per task, the earliest."""
-    kinds: dict[tuple[str, str], Finding] = {}
-    for finding in found:
-        kinds.setdefault((finding.expected, finding.task), finding)
-    return list(kinds.values())

@@ -9,6 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from skillrl.envs.answers import shown
+from skillrl.envs.check.watch import Overdue, watched
+
 _SHOWN = 3  # kinds of findings of one check that are printed; the rest is counted
 _WIDTH = 100
 
@@ -55,17 +58,35 @@ class Broken(Exception):
         self.finding = finding
 
 
+class Hung(Exception):
+    """The environment has not answered in time, so nothing more is asked of it.
+
+    Attributes:
+      finding: says which call it was.
+      others: what the same check has found before.
+    """
+
+    def __init__(self, finding: Finding):
+        super().__init__(finding.seen)
+        self.finding = finding
+        self.others: tuple[Finding, ...] = ()
+
+
 @contextmanager
 def blamed(call: str, task: str = "") -> Iterator[None]:
-    """Turns what the environment raises in `call` into a finding.
+    """Turns what the environment raises in `call` into a finding, and ends a call without end.
 
     Raises:
       Broken: `call` raised.
+      Hung: it took longer than `watch.limits` allows.
     """
     try:
-        yield
-    except Broken:
+        with watched(call, task):
+            yield
+    except (Broken, Hung):
         raise
+    except Overdue as overdue:
+        raise hung(call, task, overdue) from None
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(last.filename).name} line {last.lineno}"
@@ -78,6 +99,29 @@ def blamed(call: str, task: str = "") -> Iterator[None]:
                 task,
             )
         ) from error
+
+
+def hung(call: str, task: str, overdue: Overdue) -> Hung:
+    """A call that is overdue, as a finding."""
+    where = f" in {overdue.place}" if overdue.place else ""
+    if overdue.whole:
+        return Hung(
+            Finding(
+                f"the whole check ends within {overdue.seconds:g} s (--time_limit)",
+                f"it had come to {call}{where}",
+                "play fewer --episodes, raise --time_limit, or make the environment faster",
+                task,
+            )
+        )
+    return Hung(
+        Finding(
+            f"{call} answers within {overdue.seconds:g} s (--timeout)",
+            f"there was no answer yet{where}, and the check ended there",
+            "let no call wait for ever: give what it waits for (a lock, a process, a server) a "
+            "time limit; --timeout=SECONDS allows more",
+            task,
+        )
+    )
 
 
 def collected(*parts: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -124,9 +168,7 @@ def _block(number: int, name: str, found: Sequence[Finding]) -> str:
 
 def quoted(text: object, limit: int = 160) -> str:
     """A value as Python writes it, its middle left out where it is long."""
-    shown = repr(text)
-    half = (limit - 5) // 2
-    return shown if len(shown) <= limit else f"{shown[:half]} ... {shown[-half:]}"
+    return shown(text, limit)
 
 
 def _labelled(label: str, text: str) -> str:

@@ -91,7 +91,16 @@ def read_manifests(suite: Suite) -> tuple[Manifests, list[Finding]]:
         except Broken as broken:
             found.append(broken.finding)
             continue
-        if not isinstance(tasks, Sequence) or not all(isinstance(task, Task) for task in tasks):
+        listed: list[Any] = []
+        if isinstance(tasks, Sequence):
+            try:
+                for number in range(len(tasks)):  # which may ask a server for each
+                    with blamed(f"tasks({split!r})[{number}]"):
+                        listed.append(tasks[number])
+            except Broken as broken:
+                found.append(broken.finding)
+                continue
+        if not isinstance(tasks, Sequence) or not all(isinstance(task, Task) for task in listed):
             found.append(
                 Finding(
                     f"tasks({split!r}) is a list or tuple of skillrl.types.Task",
@@ -100,7 +109,7 @@ def read_manifests(suite: Suite) -> tuple[Manifests, list[Finding]]:
                 )
             )
             continue
-        manifests[split] = list(tasks)
+        manifests[split] = listed
     if not found and not any(manifests.values()):
         found.append(
             Finding(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
+from skillrl.envs.answers import problem_of_observation, valid_text
 from skillrl.envs.base import AnswerForm, Environment, Suite
-from skillrl.envs.check.findings import Broken, Finding, blamed, quoted
+from skillrl.envs.check.findings import Broken, Finding, Hung, blamed, quoted
 from skillrl.types import Observation, StepResult, Task
 
 _PLACEHOLDER = re.compile(r"\[<[^>]*>\]$")
@@ -47,14 +46,20 @@ def handle(suite: Suite) -> Iterator[Environment]:
 
     Raises:
       Broken: `make` or `close` raised.
+      Hung: it took too long.
     """
     with blamed("make()"):
         environment = suite.make()
     try:
         yield environment
-    finally:
+    except Hung:
+        raise  # it hangs, and would hang again
+    except BaseException:
         with blamed("close()"):
             environment.close()
+        raise
+    with blamed("close()"):
+        environment.close()
 
 
 def start(environment: Environment, task: Task) -> Played:
@@ -182,11 +187,6 @@ def sample(tasks: Sequence[Task], count: int) -> list[Task]:
     ]
 
 
-def is_number(value: Any) -> bool:
-    """A finite number (a truth value is none)."""
-    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
-
-
 def _words(task: Task, rng: random.Random) -> str:
     words = _WORD.findall(task.goal) or ["nothing"]
     return " ".join(rng.choice(words) for _ in range(rng.randint(1, 3)))
@@ -206,14 +206,22 @@ def _require(value: object, kind: type, call: str, task: Task) -> None:
 
 def _sound(observation: Observation, task: Task) -> Observation:
     """Refuses fields of the wrong kind, with which nothing else could be said."""
-    admissible: object = observation.admissible
-    texts = isinstance(admissible, tuple) and all(isinstance(a, str) for a in admissible)
-    if not isinstance(observation.text, str) or not texts:
+    problem = problem_of_observation(observation)
+    if problem:
         raise Broken(
             Finding(
                 "Observation(text, admissible) holds a string and a tuple of strings",
-                f"it is {quoted(observation)}",
+                problem,
                 "return text as str and admissible as tuple(...)",
+                task.id,
+            )
+        )
+    if valid_text(observation) is not observation:
+        raise Broken(
+            Finding(
+                "an observation is valid Unicode text",
+                f"it holds a lone surrogate, half of a character: {quoted(observation)}",
+                'decode the bytes that it came from with errors="replace"',
                 task.id,
             )
         )

@@ -16,11 +16,13 @@ from typing import Any
 
 from skillrl.config import Config, EnvConfig
 from skillrl.envs.base import SPLITS, Suite, make_suite
-from skillrl.envs.check.findings import Finding
+from skillrl.envs.check.findings import Broken, Finding, Hung
 from skillrl.envs.check.manifest import Manifests, tasks_of
 from skillrl.envs.check.play import Played, canonical, canonical_task, digest, follow, handle
+from skillrl.envs.check.watch import limits, time_left
 
-_PATIENCE = 600.0  # seconds that the other process gets
+_PATIENCE = 600.0  # seconds that the other process gets at most
+_GRACE = 10.0  # seconds in which it may start, and say itself that there is no time left
 
 
 def check_process(
@@ -28,8 +30,10 @@ def check_process(
 ) -> list[Finding]:
     """Manifests and episodes are the same in a process with another PYTHONHASHSEED."""
     asked = [(played.task.id, played.actions) for played in episodes]
+    allowed = time_left()
+    question = {"env": dataclasses.asdict(config), "episodes": asked, "limits": allowed}
     try:
-        answer = _ask({"env": dataclasses.asdict(config), "episodes": asked})
+        answer = _ask(question, min(_PATIENCE, allowed[1] + _GRACE) if allowed else _PATIENCE)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         return [
             Finding(
@@ -38,6 +42,9 @@ def check_process(
                 "let importing the module be enough to register and build it",
             )
         ]
+    if "broken" in answer:
+        there = Finding(**answer["broken"])
+        return [dataclasses.replace(there, seen=f"in a second process {there.seen}")]
     return _compare_tasks(manifests, answer["tasks"]) + _compare_episodes(
         episodes, answer["episodes"]
     )
@@ -64,7 +71,7 @@ def _answers(played: Played) -> list[str]:
     return [digest(canonical(answer)) for answer in played.answers]
 
 
-def _ask(question: Mapping[str, Any]) -> dict[str, Any]:
+def _ask(question: Mapping[str, Any], patience: float) -> dict[str, Any]:
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
     environment = {
         **os.environ,
@@ -78,7 +85,7 @@ def _ask(question: Mapping[str, Any]) -> dict[str, Any]:
         capture_output=True,
         text=True,
         env=environment,
-        timeout=_PATIENCE,
+        timeout=patience,
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -133,9 +140,14 @@ def main() -> None:
     """The other process."""
     question = json.load(sys.stdin)
     config = Config.from_dict({"env": question["env"]}).env
-    with contextlib.redirect_stdout(sys.stderr):  # the environment may print
-        answer = digests(make_suite(config.name, config), question["episodes"])
-    print(json.dumps(answer))
+    timed = limits(*question["limits"]) if question["limits"] else contextlib.nullcontext()
+    with contextlib.redirect_stdout(sys.stderr), timed:  # the environment may print
+        try:
+            answer = digests(make_suite(config.name, config), question["episodes"])
+        except (Broken, Hung) as stopped:
+            answer = {"broken": dataclasses.asdict(stopped.finding)}
+    print(json.dumps(answer), flush=True)
+    os._exit(0)  # what a call that hangs has left behind must not hold up the end
 
 
 if __name__ == "__main__":

@@ -8,28 +8,61 @@ from collections.abc import Callable, Iterator, Sequence
 from skillrl.config import EnvConfig
 from skillrl.envs.base import Suite, answer_form
 from skillrl.envs.check import episodes as answers
-from skillrl.envs.check import manifest
+from skillrl.envs.check import lasting, manifest, values
 from skillrl.envs.check.expert import check_expert
-from skillrl.envs.check.findings import Broken, Check, Finding, collected
+from skillrl.envs.check.findings import Broken, Check, Finding, Hung, collected
 from skillrl.envs.check.handles import check_closing
 from skillrl.envs.check.play import Played, handle, play, random_moves, sample
 from skillrl.envs.check.process import check_process
+from skillrl.envs.check.watch import can_interrupt, enter, limits
+from skillrl.types import Task
 
 _PROBED = 6  # episodes of the checks that play from the start for every question
 
+TIMEOUT = 30.0
+"""Seconds that a call into an environment may take."""
 
-def examine(suite: Suite, config: EnvConfig, *, episodes: int = 6) -> Iterator[Check]:
+TIME_LIMIT = 1800.0
+"""Seconds that all checks together may take."""
+
+
+def examine(
+    suite: Suite,
+    config: EnvConfig,
+    *,
+    episodes: int = 6,
+    timeout: float = TIMEOUT,
+    time_limit: float = TIME_LIMIT,
+) -> Iterator[Check]:
     """Plays `suite` and yields one check after the other; ends early where playing cannot go on.
 
     Args:
       suite: made by ``make_suite(config.name, config)``.
       config: settings, for the second process.
       episodes: tasks of each split that are played.
+      timeout: seconds that a call into the environment may take. The first one that takes
+        longer is a finding, and the last one.
+      time_limit: seconds that all checks together may take.
     """
-    shape = check("protocol", "attributes and methods", lambda: _protocol(suite, config.name))
+    with limits(timeout, time_limit) as watch:
+        try:
+            yield from _examine(suite, config, episodes)
+        except Hung as stopped:
+            found = collected(stopped.others, [stopped.finding])
+            yield Check(watch.stage, "ended here: the checks after it were not made", found)
+
+
+def _examine(suite: Suite, config: EnvConfig, episodes: int) -> Iterator[Check]:
+    shape = check(
+        "protocol",
+        "attributes and methods",
+        lambda: _protocol(suite, config.name),
+        notes=() if can_interrupt() else ("calls cannot be timed here, so a hang is not ended",),
+    )
     yield shape
     if shape.findings:
         return
+    enter("manifests")
     manifests, broken = manifest.read_manifests(suite)
     sizes = ", ".join(f"{split} {len(tasks)}" for split, tasks in manifests.items())
     if broken:
@@ -52,28 +85,39 @@ def examine(suite: Suite, config: EnvConfig, *, episodes: int = 6) -> Iterator[C
         lambda: manifest.check_leaks(suite, manifests),
     )
     tasks = [task for group in manifests.values() for task in sample(group, episodes)]
+    form, steps = answer_form(suite), suite.max_steps
+    enter("answers")
     played, failed = _play(suite, tasks)
-    steps = sum(len(one.actions) for one in played)
     first = check(
         "answers",
-        f"{len(tasks)} episodes of random actions, {steps} steps",
+        f"{len(tasks)} episodes of random actions, {_actions(played)} steps",
         lambda: failed,
-        lambda: answers.check_answers(played, suite.max_steps),
+        lambda: values.check_answers(played),
+        lambda: lasting.check_lasting(played, steps),
+        notes=values.notes(played),
     )
     yield first
     if not played:
         return
     said = {finding.expected for finding in first.findings}
-    wrong, notes, shown = check_expert(suite, tasks, answer_form(suite))
+    enter("step limit")
+    longest, failed = _outlast(suite, tasks[:_PROBED])
+    yield check(
+        "step limit",
+        f"{len(longest)} episodes led past every early end, {_actions(longest)} steps",
+        lambda: _new(failed, said),
+        lambda: _new(values.check_answers(longest), said),
+        lambda: _new(lasting.check_lasting(longest, steps), said),
+        notes=lasting.note_lasting(longest, steps),
+    )
+    enter("expert")
+    wrong, notes, shown = check_expert(suite, tasks, form)
     yield check(
         "expert",
         f"{len(shown)} episodes, twice",
         lambda: wrong,
-        lambda: [
-            finding
-            for finding in answers.check_answers(shown, suite.max_steps)
-            if finding.expected not in said  # once is enough
-        ],
+        lambda: _new(values.check_answers(shown), said),
+        lambda: _new(lasting.check_lasting(shown, steps), said),
         notes=notes,
     )
     # Random actions seldom come far; what the expert has seen is compared as well.
@@ -91,14 +135,33 @@ def examine(suite: Suite, config: EnvConfig, *, episodes: int = 6) -> Iterator[C
 def check(
     name: str, looked_at: str, *asked: Callable[[], Sequence[Finding]], notes: Sequence[str] = ()
 ) -> Check:
-    """Asks questions, one after the other; what the environment raises is a finding too."""
+    """Asks questions, one after the other; what the environment raises is a finding too.
+
+    Raises:
+      Hung: the environment did not answer in time.
+    """
+    enter(name)
     found: list[Sequence[Finding]] = []
     for question in asked:
         try:
             found.append(question())
         except Broken as broken:
             found.append([broken.finding])
+        except Hung as stopped:
+            stopped.others = collected(*found)
+            raise
     return Check(name, looked_at, collected(*found), tuple(notes))
+
+
+def _new(found: Sequence[Finding], said: set[str]) -> list[Finding]:
+    """Findings of a kind that was not found before: once is enough. They count as said now."""
+    fresh = [finding for finding in found if finding.expected not in said]
+    said.update(finding.expected for finding in fresh)
+    return fresh
+
+
+def _actions(played: Sequence[Played]) -> int:
+    return sum(len(one.actions) for one in played)
 
 
 def _protocol(suite: Suite, name: str) -> list[Finding]:
@@ -106,7 +169,7 @@ def _protocol(suite: Suite, name: str) -> list[Finding]:
     return found or manifest.check_handle(suite)
 
 
-def _play(suite: Suite, tasks: Sequence) -> tuple[list[Played], list[Finding]]:
+def _play(suite: Suite, tasks: Sequence[Task]) -> tuple[list[Played], list[Finding]]:
     """An episode of every task, each on a handle of its own."""
     form = answer_form(suite)
     played, failed = [], []
@@ -117,6 +180,19 @@ def _play(suite: Suite, tasks: Sequence) -> tuple[list[Played], list[Finding]]:
                 played.append(play(environment, task, moves, limit=suite.max_steps))
         except Broken as broken:
             failed.append(broken.finding)
+    return played, failed
+
+
+def _outlast(suite: Suite, tasks: Sequence[Task]) -> tuple[list[Played], list[Finding]]:
+    """Episodes of every task that are as long as they can be made: idle, and busy."""
+    form = answer_form(suite)
+    played, failed = [], []
+    for task in tasks:
+        for idle in (True, False):
+            try:
+                played.append(lasting.outlast(suite, task, form, idle=idle))
+            except Broken as broken:
+                failed.append(broken.finding)
     return played, failed
 
 

@@ -2,7 +2,8 @@
 
 The shapes are those of WooooDyy/AgentGym: agentenv-alfworld (server.py, env_wrapper.py)
 and agentenv-webshop (server.py, model.py, environment.py). What differs: sessions are
-bounded and expire, keys are random in both, and POST /close exists in both.
+bounded and expire, keys are random in both and told to whoever opened the session alone
+(GET /list_envs is empty), and POST /close exists in both.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -19,6 +20,7 @@ from skillrl.envs.serve.http import (
     BadRequest,
     Handler,
     TooLarge,
+    WrongType,
     check,
     manifest_handler,
     query_int,
@@ -39,7 +41,7 @@ def alfworld_routes(sessions: Sessions, catalogue: Catalogue) -> list[Route]:
         async def call(request: Request) -> Response:
             try:
                 return await handler(request)
-            except (BadRequest, TooLarge):
+            except (BadRequest, TooLarge, WrongType, ClientDisconnect):
                 raise  # refused before the environment's own code, there as well
             except Exception as error:
                 return reply({"error": str(error) or type(error).__name__})
@@ -143,7 +145,7 @@ def webshop_routes(sessions: Sessions, catalogue: Catalogue) -> list[Route]:
         return reply("ok")
 
     async def list_envs(_: Request) -> Response:
-        return reply(sessions.keys())
+        return reply([])  # a list, as the protocol has it; whoever knew a key could play with it
 
     async def create(_: Request) -> Response:
         return reply((await sessions.open()).key)

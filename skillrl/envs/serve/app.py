@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
 from skillrl.envs.base import Suite
@@ -18,9 +19,12 @@ from skillrl.envs.serve.http import (
     LimitRequests,
     RefuseForeignOrigins,
     TooLarge,
+    WrongType,
     bad_request,
     full,
+    gone,
     too_large,
+    wrong_type,
 )
 from skillrl.envs.serve.retrieve import Answer, retrieve_routes, retriever_answer
 from skillrl.envs.serve.sessions import Sessions, SessionsFull
@@ -42,6 +46,7 @@ def make_app(
     workers: int = 8,
     answer: Answer | None = None,
     loopback: bool = True,
+    host: str = "",
 ) -> Starlette:
     """An application that serves `suite`.
 
@@ -53,6 +58,7 @@ def make_app(
       workers: threads on which environments step.
       answer: for ``retrieve``; None takes the suite's own retriever.
       loopback: bound to this machine alone, so that pages of other hosts are refused.
+      host: the name by which it was told to listen, which is then allowed as well.
 
     Raises:
       SkillRLError: nothing of the kind to serve in this suite.
@@ -82,11 +88,17 @@ def make_app(
             sweeping.cancel()
             await sessions.shutdown()
 
-    origins = [Middleware(RefuseForeignOrigins)] if loopback else []
+    origins = [Middleware(RefuseForeignOrigins, host=host)] if loopback else []
     app = Starlette(
         routes=routes,
         middleware=[*origins, Middleware(LimitRequests)],
-        exception_handlers={BadRequest: bad_request, TooLarge: too_large, SessionsFull: full},
+        exception_handlers={
+            BadRequest: bad_request,
+            TooLarge: too_large,
+            WrongType: wrong_type,
+            SessionsFull: full,
+            ClientDisconnect: gone,
+        },
         lifespan=lifespan,
     )
     app.state.sessions = sessions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from skillrl.envs.serve.catalogue import Catalogue
+
+_JSON = "application/json"
 
 MAX_REQUEST = 256 * 1024
 """Bytes of a request body or of one WebSocket message."""
@@ -41,6 +44,20 @@ async def bad_request(_: Any, error: Exception) -> Response:
     return reply({"detail": getattr(error, "errors", str(error))}, 422)
 
 
+class WrongType(Exception):
+    """The request body is said to be something else than JSON."""
+
+
+async def wrong_type(_: Any, error: Exception) -> Response:
+    """Answers a body that is not JSON."""
+    return reply({"error": str(error)}, 415)
+
+
+async def gone(_: Any, __: Any) -> Response:
+    """Stands for the answer to a client that has left while it was asking; nobody gets it."""
+    return Response(status_code=400)
+
+
 async def full(_: Any, error: Exception) -> Response:
     """Answers where no session is free."""
     return reply({"error": str(error)}, 503)
@@ -63,7 +80,11 @@ async def read_object(request: Request, *, optional: bool = False) -> dict[str, 
 
     Raises:
       BadRequest: something else.
+      WrongType: its header says that it is something else.
     """
+    kind = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
+    if kind != _JSON and not kind.endswith("+json"):
+        raise WrongType(f"send JSON with 'Content-Type: {_JSON}', not {kind[:80]!r}")
     raw = await request.body()
     if optional and not raw.strip():
         return {}
@@ -114,13 +135,15 @@ def query_int(request: Request, name: str) -> int:
 
 def manifest_handler(catalogue: Catalogue) -> Handler:
     """GET /manifest: what is served, and with ?split=NAME the tasks of a split."""
+    one_at_a_time = asyncio.Lock()  # a world may be made for it
 
     async def manifest(request: Request) -> Response:
         split = request.query_params.get("split")
         if split is None:
             return reply(catalogue.header())
         try:
-            return reply(catalogue.entries(split))
+            async with one_at_a_time:
+                return reply(await asyncio.to_thread(catalogue.entries, split))
         except LookupError as error:
             return reply({"error": str(error)}, 404)
 
@@ -156,15 +179,23 @@ class LimitRequests:
 
 
 class RefuseForeignOrigins:
-    """Refuses what a page of another host makes a person's browser ask of this machine."""
+    """Refuses what a page of another host makes a person's browser ask of this machine.
 
-    def __init__(self, app: ASGIApp):
-        self._app = app
+    Such a page says so in ``Origin``; or it has a name that leads to this machine (DNS
+    rebinding), and then this name stands in ``Host``.
+    """
+
+    def __init__(self, app: ASGIApp, host: str = ""):
+        """`host` is a name that this server was told to listen on."""
+        self._app, self._host = app, host.lower()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, unless it has an ``Origin`` that is not of this machine."""
-        origin = dict(scope.get("headers", ())).get(b"origin")
-        if origin is None or _is_local(origin.decode("latin-1")):
+        """Passes the request on, unless ``Origin`` or ``Host`` is not of this machine."""
+        headers = dict(scope.get("headers", ()))
+        origin, host = headers.get(b"origin"), headers.get(b"host")
+        if (origin is None or self._is_local(origin.decode("latin-1"))) and (
+            host is None or self._is_local("//" + host.decode("latin-1"))
+        ):
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})  # before accept: HTTP 403
@@ -172,13 +203,13 @@ class RefuseForeignOrigins:
             answer = reply({"error": "this server answers programs and pages of its machine"}, 403)
             await answer(scope, receive, send)
 
-
-def _is_local(origin: str) -> bool:
-    try:
-        host = urlsplit(origin).hostname or ""
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    def _is_local(self, address: str) -> bool:
+        try:
+            name = urlsplit(address).hostname or ""
+            known = name in ("localhost", self._host) and bool(name)
+            return known or ipaddress.ip_address(name).is_loopback
+        except ValueError:
+            return False
 
 
 _WORDS = {int: "an integer", str: "a string", dict: "an object", type(None): "null"}

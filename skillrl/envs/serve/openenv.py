@@ -97,8 +97,8 @@ class _Connection:
 
     async def serve(self) -> None:
         """Opens the session, answers messages, closes the session."""
-        await self._websocket.accept()
         try:
+            await self._websocket.accept()
             session = await self._open()
             if session is not None:
                 try:

@@ -73,6 +73,7 @@ def serve(
             f"serving an environment needs {error.name}: pip install 'skillrl[serve]'."
         ) from None
     from skillrl.envs.serve.http import MAX_REQUEST
+    from skillrl.envs.serve.patience import REQUEST_TIMEOUT, protocol
 
     app = make_app(
         suite,
@@ -81,6 +82,7 @@ def serve(
         session_ttl=session_ttl,
         workers=min(max_sessions, 4 * (os.cpu_count() or 1)),
         loopback=host in LOOPBACK,
+        host=host,
     )
     opened = bind(host, port)
 
@@ -96,6 +98,7 @@ def serve(
         )
     config = uvicorn.Config(
         app,
+        http=protocol(REQUEST_TIMEOUT),
         log_level="warning",
         access_log=False,
         ws_max_size=MAX_REQUEST,

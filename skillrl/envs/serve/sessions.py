@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from skillrl.envs.answers import open_handle
 from skillrl.envs.base import Environment, Suite
 from skillrl.types import Observation, StepResult, Task
 
 _LOG = logging.getLogger(__name__)
-_KEY_RANGE = 2**47
+_KEY_RANGE = 2**53  # the integers that every JSON reader keeps
 _NOTHING = Observation("")
 T = TypeVar("T")
 
@@ -41,8 +42,8 @@ class Session:
     """One client's environment, and where its episode stands.
 
     Attributes:
-      key: a random integer. Counting from zero would let a client that outlived a restart
-        of the server act on the session of somebody else.
+      key: a random integer that nobody can guess: whoever has it may act on the session.
+        Counting from zero would even let a client that outlived a restart of the server do so.
       environment: the handle.
       used: when a client last asked for it, in seconds of the registry's clock.
       pinned: lives as long as its connection; never swept.
@@ -111,7 +112,7 @@ class Sessions:
             )
         self._opening += 1
         try:
-            environment = await self._run(self.suite.make)
+            environment = await self._run(open_handle, self.suite)
             session = Session(self.new_key(), environment, self._clock(), pinned)
             self._open[session.key] = session
         finally:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from skillrl import cli
 from skillrl.config import EnvConfig
 from skillrl.envs import base, make_suite
-from skillrl.envs.check import Check, describe, examine, handles, line_of
+from skillrl.envs.check import Check, describe, examine, handles, line_of, report
 
 GOOD = (Path(__file__).parent / "steps.py").read_text(encoding="utf-8")
 
@@ -46,7 +48,7 @@ def test_a_good_environment_has_no_findings(written):
     config = written()
     checks = list(examine(make_suite("steps", config), config, episodes=3))
     assert [check.findings for check in checks] == [()] * len(checks), describe(checks)
-    assert len(checks) == 11
+    assert len(checks) == 12
     assert describe(checks) == ""
     assert "  splits          ok " in "\n".join(map(line_of, checks))
 
@@ -95,7 +97,21 @@ SPLITS = [
     ('"valid_seen": 6', '"valid_seen": 3', "train/3 and valid_seen/3 have the same goal"),
 ]
 
+STAIR = 'won = known and action == "ring" and self.at == self.goal'
+END_OF_STEPS = "self.done = won or self.steps >= self.max_steps"
+SCORE = "score = 1.0 if won else 0.0"
+
 ANSWERS = [
+    (SCORE, "score = 1.0", "score=1.0 with won=False after 1 actions"),
+    (END_OF_STEPS, "self.done = self.steps >= self.max_steps", "won=True with done=False"),
+    (SCORE, "score = -0.5", "score=-0.5"),
+    (SCORE, "score = True", "score=True"),
+    (SCORE, "score = None", "score=None"),
+    (SCORE, f"{SCORE}; text = None", "its text is None"),
+    (SCORE, f"{SCORE}; text = b'up'", "its text is b'up', a bytes and no string"),
+    (SCORE, f"{SCORE}; text = chr(0xd83d)", "half of a character"),
+    ('("go up", "ring")', '("go up", 3)', "its admissible action 1 is 3, a int"),
+    ("return Observation(f", "return (f", "'You stand on stair 0.'"),
     ("self.steps >= self.max_steps", "self.steps > self.max_steps", "not done after 12 actions"),
     ("score = 1.0 if won else 0.0", "score = 7.0", "score=7.0"),
     ("score = 1.0 if won else 0.0", "score = float('nan')", "score=nan"),
@@ -107,6 +123,20 @@ ANSWERS = [
     ('("go up", "ring")', '["go up", "ring"]', "tuple of strings"),
     ("return StepResult(Observation(text, self.offers()),", "return (text,", "StepResult"),
     ("self.at += known", "self.at += 1 / (self.steps < 3) * known", "ZeroDivisionError"),
+]
+
+STEP_LIMIT = [
+    ((STAIR, "won = known"), (END_OF_STEPS, "self.done = won"), "not done after 12 actions"),
+    (
+        (STAIR, "won = known"),  # what is said counts only where it is on offer
+        (END_OF_STEPS, "self.done = won or self.offers() and known and self.steps >= 12"),
+        "not done after 12 actions",
+    ),
+    (
+        ('if self.at else ("go up", "ring")', 'if self.at else ("leave", "go up")'),
+        (END_OF_STEPS, 'self.done = won or action in ("leave", "ring")'),
+        "not done after 12 actions",
+    ),
 ]
 
 DETERMINISM = [
@@ -138,6 +168,7 @@ ACTIONS = [
     ("known = action in self.offers()", 'known = action == "go up"', "'ring' after 0 actions"),
     ("known = action in self.offers()", "known = self.offers().index(action) + 1", "ValueError"),
     ("        self.steps += 1", "        assert action\n        self.steps += 1", "step('')"),
+    (STAIR, f"{STAIR} or action == ''", "'' after 0 actions won the episode"),
 ]
 
 END = [
@@ -204,6 +235,136 @@ def test_a_broken_environment_is_found_out(written, name, old, new, words):
     assert check.name == name
     assert check.findings, line_of(check)
     assert words in describe([check]).replace("\n               ", " ")
+
+
+@pytest.mark.parametrize("changes", STEP_LIMIT)
+def test_an_episode_is_led_past_its_early_ends_to_the_step_limit(written, changes):
+    *replaced, words = changes
+    config = written(*replaced)
+    first = islice(examine(make_suite("steps", config), config, episodes=3), 5)
+    checks = {check.name: check for check in first}
+    assert checks["answers"].findings == ()  # random play wins, or leaves, long before
+    assert words in describe([checks["step limit"]])
+
+
+def test_where_every_action_ends_the_episode_that_is_said(written):
+    config = written((END_OF_STEPS, "self.done = True"))
+    found = checked(config, "step limit")
+    assert found.findings == ()
+    assert found.notes == (
+        "no episode outlives its first action, so nothing was seen of max_steps=12",
+    )
+    assert checked(config, "answers").notes == (
+        "every episode ended with its first action, and none was won",
+    )
+
+
+HANGS = "while not self.__dict__.get('never'): threading.Event().wait(0.01)"
+SWALLOWS = (
+    "while True:\n            try: threading.Event().wait()\n            except Exception: pass"
+)
+THERE = "if threading.current_thread() is not threading.main_thread(): threading.Event().wait(60)"
+PASS = "    def close(self):\n        pass"
+STEP = "        self.steps += 1"
+EXPERT_ACT = "        self.left -= 1\n"
+
+HANGING = [
+    ("protocol", "return Stairs(self.max_steps)", f"{HANGS}\n", "make() answers within"),
+    (
+        "manifests",
+        "        first = {",
+        f"        {HANGS}\n        first = {{",
+        "tasks('train') ans",
+    ),
+    ("answers", RESET, f"{HANGS}\n        {RESET}", "reset(task) answers within"),
+    ("protocol", PASS, PASS.replace("pass", HANGS), "close() of a handle that was never reset"),
+    ("answers", STEP, f"        {HANGS}", "step('"),
+    ("answers", STEP, f"        {SWALLOWS}", "after 0 actions answers within"),
+    ("expert", EXPERT_ACT, f"        {HANGS}\n", "expert.act(observation) answers"),
+    ("expert", "return Guide(task)", HANGS, "expert(task) answers within"),
+    (
+        "independence",
+        "        self.steps += 1",
+        f"        {THERE}\n        self.steps += 1",
+        "step('",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "old", "new", "words"), HANGING)
+def test_a_call_without_end_is_a_finding_that_names_it(written, name, old, new, words):
+    config = written((old, new))
+    suite = make_suite("steps", config)
+    checks = list(examine(suite, config, episodes=1, timeout=0.3))
+    last = checks[-1]
+    assert last.name == name
+    (finding,) = last.findings
+    assert words in finding.expected
+    assert "(--timeout)" in finding.expected
+    assert "mine.py line" in finding.seen
+    assert all(check.findings == () for check in checks[:-1])
+
+
+def test_the_whole_check_has_its_time_as_well(written):
+    config = written(
+        ("        self.steps += 1", "        threading.Event().wait(0.02); self.steps += 1")
+    )
+    *before, last = examine(make_suite("steps", config), config, episodes=3, time_limit=0.5)
+    (finding,) = last.findings
+    assert finding.expected == "the whole check ends within 0.5 s (--time_limit)"
+    assert "it had come to step('" in finding.seen
+    assert all(check.findings == () for check in before)
+
+
+def test_a_call_that_no_signal_ends_ends_the_process(written, monkeypatch):
+    slow = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 3_000_000)"  # never looks up
+    config = written((STEP, f"        {slow}\n{STEP}"))
+    monkeypatch.setattr(report, "_GRACE", 0.0)
+    ended = []
+    monkeypatch.setattr(report.os, "_exit", ended.append)
+    out, err = io.StringIO(), io.StringIO()
+    with report.Report(out, err):
+        *_, last = examine(make_suite("steps", config), config, episodes=1, timeout=0.1)
+    assert set(ended) == {1}
+    assert "  answers         1 FOUND   ended here: nothing interrupts this call" in out.getvalue()
+    assert "answers within 0.1 s (--timeout)" in out.getvalue()
+    assert last.name == "answers"
+
+
+def test_what_an_environment_says_reaches_no_terminal_raw(written, capsys):
+    config = written((STAIR, STAIR), ('"low"', '"low\\x1b[2J"'), ('"high": "High"', '"\\x07": "x"'))
+    flags = [f"--set=env.module={config.module}", "--env=steps", "--episodes=1"]
+    assert cli.main(["check", *flags]) == 1
+    out = capsys.readouterr().out
+    assert "\\x1b[2J" in out
+    assert not any(char in out for char in "\x1b\x07")
+
+
+def test_the_command_ends_where_a_call_hangs_and_says_so(written, capsys):
+    config = written((STEP, f"        {HANGS}"))
+    flags = [f"--set=env.module={config.module}", "--env=steps", "--timeout=0.3"]
+    assert cli.main(["check", *flags]) == 1
+    out = capsys.readouterr().out
+    assert "ended here: the checks after it were not made" in out
+    assert out.endswith("steps breaks the contract: 1 finding.\n")
+
+
+def test_building_an_environment_has_its_time_as_well(written, capsys):
+    config = written(("SHARED = []", "threading.Event().wait()"))
+    flags = [f"--set=env.module={config.module}", "--env=steps", "--timeout=0.3"]
+    assert cli.main(["check", *flags]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "importing and building it took more than 0.3 s and was in mine.py line 9" in said
+
+
+def test_a_call_without_end_in_the_second_process_is_named(written):
+    other = "import os\nif os.environ.get('PYTHONHASHSEED') == '1':"
+    hang = "\n    _look = Stairs.step\n    Stairs.step = lambda *a: threading.Event().wait(60)\n"
+    config = written(("assert threading\n", f"assert threading\n{other}{hang}"))
+    last = list(examine(make_suite("steps", config), config, episodes=1, timeout=2.0))[-1]
+    assert last.name == "processes"
+    (finding,) = last.findings
+    assert finding.seen.startswith("in a second process there was no answer yet")
 
 
 PROCESSES = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 
 from skillrl.envs import AnswerForm
+from skillrl.envs.answers import is_number
 from skillrl.envs.check.play import (
     Played,
     filled,
     first_difference,
-    is_number,
     random_moves,
     sample,
     wrapped,

@@ -13,7 +13,7 @@ from websockets.sync.server import serve
 
 from skillrl.config import EnvConfig, ServerConfig
 from skillrl.envs import make_suite
-from skillrl.envs.answers import checked_observation, checked_result
+from skillrl.envs.answers import problem_of_observation, problem_of_result
 from skillrl.envs.remote.agentgym import KeyedWire
 from skillrl.envs.remote.alfworld import AlfworldWire
 from skillrl.envs.remote.connection import Connection
@@ -65,11 +65,10 @@ def play(wire) -> None:
     """One start and one action: answers that the agent can read, or a lost session."""
     with contextlib.suppress(SessionLost):
         start = wire.start(3)
-        checked_observation(start.observation)
+        assert not problem_of_observation(start.observation)
         assert isinstance(start.goal, str)
         result = wire.act("look")
-        assert checked_result(result) is result
-        assert 0 <= result.score <= 1 or not isinstance(wire, OpenEnvWire)
+        assert not problem_of_result(result)
         repr(result).encode()
 
 

@@ -12,8 +12,11 @@ from tests.envs.serve.running import Thread
 
 def _serve(dialect: str, **options):
     suite = make_suite("alfworld", EnvConfig())
+    timeout = options.pop("request_timeout", 30.0)
     limits = {"max_sessions": 8, "session_ttl": 60.0, "workers": 2} | options
-    return Thread(lambda: make_app(suite, dialect, **limits))
+    server = Thread(lambda: make_app(suite, dialect, **limits))
+    server.request_timeout = timeout
+    return server
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 import uvicorn
 
 from skillrl.envs.serve.http import MAX_REQUEST
+from skillrl.envs.serve.patience import protocol
 from skillrl.envs.serve.server import bind, url_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -57,6 +58,8 @@ class Thread:
     ``/ws`` they are those of its next answers.
     """
 
+    request_timeout = 30.0
+
     def __init__(self, make_app):
         self.make_app = make_app
         self.faults: dict[str, list[str]] = defaultdict(list)
@@ -79,6 +82,7 @@ class Thread:
         config = uvicorn.Config(
             self.faulty,
             interface="asgi3",
+            http=protocol(self.request_timeout),
             log_level="critical",
             access_log=False,
             ws_max_size=MAX_REQUEST,

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from skillrl.envs.answers import BadAnswer
 from skillrl.envs.serve.sessions import EpisodeOver, Sessions, SessionsFull, UnknownSession
 from skillrl.types import Observation, StepResult, Task
 
@@ -157,7 +158,7 @@ def test_after_an_exception_the_episode_is_over():
     async def test(sessions, suite, clock):
         session = await sessions.open()
         await sessions.reset(session, TASK)
-        with pytest.raises(ValueError, match="broken"):
+        with pytest.raises(BadAnswer, match="ValueError: broken"):
             await sessions.step(session, "break")
         with pytest.raises(EpisodeOver):
             await sessions.step(session, "a")
