@@ -220,7 +220,7 @@ def test_the_record_of_a_failed_episode_says_what_played_it():
     assert "raised ConnectionError: the server is gone (" in found.error
 
 
-ODD = [None, Observation(5), Observation("x", ["go"]), StepResult(None, False, False)]
+ODD = [None, Observation(5), Observation("x", {"go"}), StepResult(None, False, False)]
 
 
 @pytest.mark.parametrize("workers", [0, 4])
