@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import textwrap
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from absl import flags
 
+from skillrl import paths
 from skillrl.errors import SkillRLError
 
 
@@ -94,7 +94,7 @@ COMMON = (
     ),
     Flag(
         "workdir",
-        "text",
+        "path",
         "DIR",
         "Run directory; the same command continues it. Default: runs/<env>-seed<seed>.",
     ),
@@ -144,12 +144,20 @@ def parse(command: Command, arguments: Sequence[str]) -> Parsed:
     return Parsed(
         values={flag.name: _value(flag, holder[flag.name].value) for flag in command.flags},
         present=frozenset(f.name for f in command.flags if holder[f.name].present),
-        positional=rest[0] if rest else "",
+        positional=_positional(command, rest[0]) if rest else "",
     )
 
 
 def _value(flag: Flag, value: Any) -> Any:
-    return os.path.expanduser(value) if flag.kind == "path" and value else value
+    if flag.kind != "path" or not value:
+        return value
+    if wrong := paths.problem(value):
+        raise SkillRLError(f"--{flag.name}={value:.80}: {wrong}.")
+    return paths.expand(value)
+
+
+def _positional(command: Command, value: str) -> str:
+    return _value(Flag(command.positional, "path", "", ""), value)  # the only one names a path
 
 
 def asks_for_help(arguments: Sequence[str]) -> bool:

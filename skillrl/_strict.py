@@ -17,7 +17,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from skillrl import paths
 from skillrl.errors import SkillRLError
+from skillrl.text import repair
 
 T = TypeVar("T")
 
@@ -35,6 +37,7 @@ def option(
     filled: bool = False,
     ladder: bool = False,
     url: bool = False,
+    path: bool = False,
     secret: bool = False,
     harmless: bool = False,
 ) -> Any:
@@ -49,6 +52,7 @@ def option(
       filled: an empty string is refused.
       ladder: a sequence must be positive and strictly rising.
       url: an http(s) address without credentials in it, or a list of such.
+      path: of a file or directory; ``~`` in front is replaced by the home directory.
       secret: never shown, written or compared.
       harmless: may change when a run is resumed.
     """
@@ -60,6 +64,7 @@ def option(
         "filled": filled,
         "ladder": ladder,
         "url": url,
+        "path": path,
         "secret": secret,
         "harmless": harmless,
     }
@@ -155,7 +160,7 @@ def _read(name: str, value: Any, kind: Any, spec: Mapping[str, Any]) -> Any:
         shown = "an address with credentials or a query in it"
     if problem:
         raise SkillRLError(f"{name} is {shown}; it {problem}.")
-    return result
+    return paths.expand(result) if spec.get("path") else result
 
 
 def _convert(value: Any, kind: Any) -> tuple[str, Any]:
@@ -187,6 +192,8 @@ def _convert(value: Any, kind: Any) -> tuple[str, Any]:
             number = math.inf
         return ("", number) if math.isfinite(number) else ("a finite number", None)
     if kind is str:
+        if isinstance(value, str) and repair(value) is not value:
+            return "a string of whole characters (this one has half an emoji in it)", None
         return ("", value) if isinstance(value, str) else ("a string", None)
     raise TypeError(f"config fields of type {kind} are not supported")
 
@@ -207,6 +214,8 @@ def _bounds(value: Any, spec: Mapping[str, Any]) -> str:
         return f"must be one of {', '.join(choices)}" + (f" ({near[0]}?)" if near else "")
     if spec.get("filled") and not value:
         return "must not be empty"
+    if spec.get("path") and (wrong := paths.problem(value)):
+        return wrong
     if spec.get("ladder") and any(a >= b for a, b in zip((0, *value), value, strict=False)):
         return "must be positive and strictly rising"
     if spec.get("url"):

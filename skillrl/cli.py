@@ -121,7 +121,7 @@ def _settings(name: str, parsed: Parsed) -> tuple[presets.Resolved, Path]:
 
     def place(config: Config) -> Path:
         default = f"runs/{config.env.name}-seed{config.seed}"
-        return Path(os.path.expanduser(values["workdir"] or default))
+        return Path(values["workdir"] or default)
 
     resolved = resolve(None)
     workdir = place(resolved.config)
@@ -265,7 +265,7 @@ def _inspect(parsed: Parsed) -> None:
     from skillrl.skills.describe import describe_bank
     from skillrl.skills.store import load_bank
 
-    path = Path(os.path.expanduser(parsed.positional))
+    path = Path(parsed.positional)
     if path.is_dir():
         versions = [p for p in path.glob("banks/*.json") if p.stem.isdecimal()]
         first = path / "distill" / "bank.json"

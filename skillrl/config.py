@@ -107,7 +107,7 @@ class ModelConfig:
     embedding_api_base: str = option("https://api.openai.com/v1", url=True)
     embedding_model_id: str = option("text-embedding-3-small", filled=True)
     embedding_api_key: str = option("", secret=True)
-    policy_path: str = option("")
+    policy_path: str = option("", path=True)
     """Hugging Face directory, or ``asset:NAME`` for one that ships with the package."""
     policy: str = option("local", choices=("local", "openai"))
     teacher: str = option("openai", filled=True)
@@ -127,7 +127,7 @@ class ModelConfig:
     """What a backward pass computes again: nothing, everything, or all but the projections."""
     freeze: tuple[str, ...] = option(())
     """Parameters that are not trained: shell patterns of their paths, such as ``embed/*``."""
-    adapter_path: str = option("")
+    adapter_path: str = option("", path=True)
     """LoRA adapter in PEFT's format that is merged into the policy when it is loaded."""
 
 
@@ -183,7 +183,7 @@ class SearchConfig:
 
     retriever: str = option("bm25", choices=("bm25", "http"))
     """``bm25`` searches `corpus` here; ``http`` asks the servers of `urls`."""
-    corpus: str = option("")
+    corpus: str = option("", path=True)
     """JSONL of {id, contents}; empty means the passages of the generated questions."""
     urls: tuple[str, ...] = option((), url=True, harmless=True)
     """Servers with POST /retrieve; several are dealt out in turn."""
@@ -224,12 +224,12 @@ class EnvConfig:
     """The environment; `name` is looked up in the registry of environments."""
 
     name: str = option("alfworld", filled=True)
-    data_dir: str = option("")
+    data_dir: str = option("", path=True)
     """Directory of real games; empty plays generated ones, ``env`` those of ALFWORLD_DATA."""
     max_steps: int = option(50, low=1)
     workers: int = option(0, low=0, harmless=True)
     """Environment threads; 0 steps in the main thread. Never changes a result."""
-    module: str = option("")
+    module: str = option("", path=True)
     """A Python file (``mine.py``) or module (``package.mine``) of yours that is imported first,
     to register the environment; see docs/new_environment.md."""
     alfworld: AlfworldConfig = AlfworldConfig()

@@ -6,11 +6,11 @@ Nothing here imports JAX, so that ``--dry_run`` reports it as well.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from skillrl import paths
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
 from skillrl.run import RunDirectory
@@ -89,7 +89,7 @@ def evaluated(config: Config, checkpoint: str) -> Config:
     """
     if checkpoint in STAGES or config.model.policy != "local":
         return config
-    if not Path(os.path.expanduser(checkpoint), "config.json").is_file():
+    if not Path(paths.expand(checkpoint), "config.json").is_file():
         raise SkillRLError(
             f"--checkpoint={checkpoint}: neither base, sft or rl nor a Hugging Face directory "
             "(no config.json in it)"

@@ -43,7 +43,8 @@ def test_a_trajectory_comes_back_equal(tmp_path):
     st.lists(st.floats(max_value=0, allow_nan=False, allow_infinity=False, width=32)),
 )
 def test_text_and_logprobs_are_exact(text, logprobs):
-    step = dataclasses.replace(STEP, observation=text, logprobs=tuple(logprobs))
+    ids = tuple(range(len(logprobs)))
+    step = dataclasses.replace(STEP, observation=text, response_ids=ids, logprobs=tuple(logprobs))
     whole = dataclasses.replace(TRAJECTORY, steps=(step,), final=text)
     line = json.dumps(store.to_json(whole), ensure_ascii=False)
     assert store.from_json(json.loads(line)) == whole

@@ -16,6 +16,7 @@ import os
 import pathlib
 from collections.abc import Iterator, Mapping
 
+from skillrl import paths
 from skillrl.envs.alfworld import index_cache
 from skillrl.envs.alfworld.record import CATEGORIES, GAME, TRAJ, Record, read_record
 from skillrl.envs.base import SPLITS
@@ -105,7 +106,7 @@ def index_games(directory: str | pathlib.Path, *, cache: bool = True) -> GameInd
     Raises:
       SkillRLError: no playable game below `directory`, or a broken file, which is named.
     """
-    root = pathlib.Path(os.path.expanduser(directory))
+    root = pathlib.Path(paths.expand(directory))
     if not root.is_dir():
         raise SkillRLError(
             f"{root}: no such directory. Give the directory that holds train, valid_seen and "
