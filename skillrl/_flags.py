@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import textwrap
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from absl import flags
 
-from skillrl import paths
+from skillrl import _strict, paths
 from skillrl.errors import SkillRLError
 
 
@@ -149,6 +150,8 @@ def parse(command: Command, arguments: Sequence[str]) -> Parsed:
 
 
 def _value(flag: Flag, value: Any) -> Any:
+    if flag.kind == "float" and value is not None and not math.isfinite(value):
+        raise SkillRLError(f"--{flag.name}={value}: must be a finite number.")
     if flag.kind != "path" or not value:
         return value
     if wrong := paths.problem(value):
@@ -157,7 +160,9 @@ def _value(flag: Flag, value: Any) -> Any:
 
 
 def _positional(command: Command, value: str) -> str:
-    return _value(Flag(command.positional, "path", "", ""), value)  # the only one names a path
+    if wrong := paths.problem(value):
+        raise SkillRLError(f"{command.positional}={value:.80}: {wrong}.")
+    return paths.expand(value)
 
 
 def asks_for_help(arguments: Sequence[str]) -> bool:
@@ -198,7 +203,9 @@ def _define(flag: Flag, holder: flags.FlagValues) -> None:
         flags.DEFINE_bool(*arguments, flag_values=holder)
     elif flag.kind == "int":
         low = None if flag.low is None else int(flag.low)
-        flags.DEFINE_integer(*arguments, lower_bound=low, flag_values=holder)
+        flags.DEFINE_integer(
+            *arguments, lower_bound=low, upper_bound=_strict.LARGEST, flag_values=holder
+        )
     elif flag.kind == "float":
         flags.DEFINE_float(*arguments, lower_bound=flag.low, flag_values=holder)
     elif flag.kind == "list":

@@ -23,6 +23,14 @@ from skillrl.text import repair
 
 T = TypeVar("T")
 
+LARGEST = 2**31 - 1
+"""Of whole numbers: what counters of 32 bits on devices hold."""
+
+LONGEST = 2**20
+"""Of padded lengths, in tokens."""
+
+_WIDE = 1024  # a bound that nobody meets but by a typing error is no part of what to say
+
 _SECRET = re.compile("key|token$|secret|password|_api$", re.IGNORECASE)
 _EXPLAINED: dict[str, str] = {}
 
@@ -183,6 +191,8 @@ def _convert(value: Any, kind: Any) -> tuple[str, Any]:
         return ("", value) if isinstance(value, bool) else ("true or false", None)
     if kind is int:
         good = isinstance(value, int) and not isinstance(value, bool)
+        if good and abs(value) > LARGEST:
+            return f"a whole number of at most {LARGEST}", None
         return ("", value) if good else ("a whole number", None)
     if kind is float:
         good = isinstance(value, int | float) and not isinstance(value, bool)
@@ -204,9 +214,10 @@ def _bounds(value: Any, spec: Mapping[str, Any]) -> str:
         return ""
     low, high, above, choices = (spec.get(k) for k in ("low", "high", "above", "choices"))
     if (low is not None and value < low) or (high is not None and value > high):
-        if low is not None and high is not None:
+        if low is not None and high is not None and high < _WIDE:
             return f"must lie between {low:g} and {high:g}"
-        return f"must be at least {low:g}" if low is not None else f"must be at most {high:g}"
+        too_low = low is not None and value < low
+        return f"must be at least {low:g}" if too_low else f"must be at most {high}"
     if above is not None and value <= above:
         return f"must be greater than {above:g}"
     if choices and value not in choices:
@@ -218,6 +229,8 @@ def _bounds(value: Any, spec: Mapping[str, Any]) -> str:
         return wrong
     if spec.get("ladder") and any(a >= b for a, b in zip((0, *value), value, strict=False)):
         return "must be positive and strictly rising"
+    if spec.get("ladder") and value and value[-1] > LONGEST:
+        return f"must rise to at most {LONGEST}"
     if spec.get("url"):
         return next(filter(None, map(_address_problem, _addresses(value))), "")
     return ""

@@ -6,6 +6,7 @@ and status 130. JAX is not imported before a command has been understood.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -36,6 +37,7 @@ _PHASES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The installed command; returns the exit status."""
+    _take_any_text()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         _show(_overview())
@@ -58,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def launch(command: str) -> NoReturn:
     """Main of the script launchers/<command>.py."""
+    _take_any_text()
     sys.exit(execute(command, sys.argv[1:], program=f"python {sys.argv[0]}"))
 
 
@@ -307,6 +310,17 @@ def _serve(parsed: Parsed) -> None:
 def _without_key(argument: str) -> str:
     """An argument as it may be shown: what follows the name of an API key is left out."""
     return re.sub(r"""(_key["']?\s*[=:]).*""", r"\1...", argument, flags=re.DOTALL)
+
+
+def _take_any_text() -> None:
+    """Lets streams that are not UTF-8 write what they lack as an escape, and read it as U+FFFD."""
+    for stream, errors in (
+        (sys.stdout, "backslashreplace"),
+        (sys.stderr, "backslashreplace"),
+        (sys.stdin, "replace"),
+    ):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
 
 def _show(text: str) -> None:
