@@ -156,22 +156,26 @@ def _train_again(root: Path) -> None:
 
 # ---------------------------------------------------------------- requests
 
+KEY = "@KEY@"
+"""Stands for the id of a session that is open."""
+
 _BODIES: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
     "agentgym-alfworld": [
-        ("POST", "/reset", {"id": 0, "game": 1, "world_type": "Text"}),
-        ("POST", "/step", {"id": 0, "action": "look"}),
-        ("POST", "/close", {"id": 0}),
-        ("GET", "/observation?id=0", {}),
-        ("GET", "/detail?id=0", {}),
+        ("POST", "/reset", {"id": KEY, "game": 1, "world_type": "Text"}),
+        ("POST", "/step", {"id": KEY, "action": "look"}),
+        ("POST", "/close", {"id": KEY}),
+        ("GET", f"/observation?id={KEY}", {}),
+        ("GET", f"/available_actions?id={KEY}", {}),
+        ("GET", f"/detail?id={KEY}", {}),
         ("GET", "/manifest?split=train", {}),
     ],
     "agentgym-webshop": [
-        ("POST", "/reset", {"env_idx": 0, "session_id": 1}),
-        ("POST", "/step", {"env_idx": 0, "action": "search[shirt]"}),
-        ("POST", "/close", {"env_idx": 0}),
-        ("GET", "/available_actions?env_idx=0", {}),
-        ("GET", "/observation?env_idx=0", {}),
-        ("GET", "/instruction_text?env_idx=0", {}),
+        ("POST", "/reset", {"env_idx": KEY, "session_id": 1}),
+        ("POST", "/step", {"env_idx": KEY, "action": "search[shirt]"}),
+        ("POST", "/close", {"env_idx": KEY}),
+        ("GET", f"/available_actions?env_idx={KEY}", {}),
+        ("GET", f"/observation?env_idx={KEY}", {}),
+        ("GET", f"/instruction_text?env_idx={KEY}", {}),
     ],
     "openenv": [
         ("POST", "/reset", {"seed": 3}),
@@ -200,14 +204,20 @@ class _Served:
     def __init__(self, dialect: str):
         name = _ENVIRONMENTS[dialect]
         suite = make_suite(name, Config.from_dict({"env": {"name": name, "max_steps": 5}}).env)
-        self.app = make_app(suite, dialect, max_sessions=4, session_ttl=60.0, workers=1)
+        self.app = make_app(suite, dialect, max_sessions=100, session_ttl=60.0, workers=1)
         self.loop = asyncio.new_event_loop()
-        self.keys: list[Any] = []
+        self._key: Any = None
 
-    def ask(
-        self, method: str, target: str, body: bytes, headers: list[tuple[bytes, bytes]]
-    ) -> None:
-        self.loop.run_until_complete(self._http(method, target, body, headers))
+    def ask(self, method: str, target: str, body: bytes, headers: list[tuple[bytes, bytes]]) -> Any:
+        return self.loop.run_until_complete(self._http(method, target, body, headers))
+
+    def key(self, *, fresh: bool) -> str:
+        """The JSON of the id of a session; of a new one where the last may be closed."""
+        if self._key is None or fresh:
+            made = self.ask("POST", "/create", b"", [])
+            made = made.get("id") if isinstance(made, dict) else made
+            self._key = self._key if made is None else made  # None: the server is full
+        return json.dumps(self._key)
 
     def talk(self, messages: list[bytes]) -> None:
         self.loop.run_until_complete(self._websocket(messages))
@@ -287,6 +297,10 @@ def _served(dialect: str) -> _Served:
     return _Served(dialect)
 
 
+def _length(rng: random.Random, data: bytes) -> bytes:
+    return (str(len(data)) if rng.random() < 0.9 else rng.choice(("-1", "9" * 30, "x"))).encode()
+
+
 def requests(rng: random.Random, place: Path) -> tuple[object, Attempt]:
     """A request, or a conversation, to one of the dialects of a server."""
     dialect = rng.choice(sorted(_BODIES))
@@ -299,7 +313,7 @@ def requests(rng: random.Random, place: Path) -> tuple[object, Attempt]:
         target = f"{path}?{rng.choice((query.partition('=')[0], query))}={said}"
     if rng.random() < 0.1:
         data = flipped(rng, data)
-    headers = [(b"content-length", rng.choice((str(len(data)), "-1", "9" * 30, "x")).encode())]
+    headers = [(b"content-length", _length(rng, data))]
     if rng.random() < 0.2:
         headers.append(
             (rng.choice((b"origin", b"host", b"content-type")), flipped(rng, b"http://a"))
@@ -311,9 +325,8 @@ def requests(rng: random.Random, place: Path) -> tuple[object, Attempt]:
             first = json.dumps(_BODIES["openenv"][3][2]).encode()
             served.talk([first, data, first] if rng.random() < 0.7 else [data])
             return
-        if dialect.startswith("agentgym") and rng.random() < 0.05:
-            with contextlib.suppress(SkillRLError):
-                served.ask("POST", "/create", b"", [])
-        served.ask(method, target, data, headers)
+        key = served.key(fresh=rng.random() < 0.03) if dialect.startswith("agentgym") else ""
+        said = data.replace(json.dumps(KEY).encode(), key.encode())
+        served.ask(method, target.replace(KEY, key.strip('"')), said, headers)
 
     return (dialect, method, target[:300], data[:600], headers), attempt

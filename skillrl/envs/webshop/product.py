@@ -153,7 +153,8 @@ def _pricing(raw: dict[str, Any]) -> tuple[tuple[float, ...], str]:
     except ValueError:
         numbers = ()
     if not numbers or not all(map(math.isfinite, numbers)):  # hundreds of digits are infinite
-        raise _Unusable(f'its pricing is {text!r:.80}; it should be like "$12.99" or "$10.00$20.00"')
+        said = f"its pricing is {text!r:.80}"
+        raise _Unusable(f'{said}; it should be like "$12.99" or "$10.00$20.00"')
     return numbers, " to ".join(f"${number}" for number in numbers)
 
 
