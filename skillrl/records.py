@@ -1,8 +1,9 @@
 """Plain records from JSON, checked field by field where they are read.
 
 What a field takes is its declared type: a text, a count (a whole number from 0), a finite
-number, true or false, a list of such, an object of plain JSON, or a record of its own. Nothing
-is converted but a whole number where any number is taken: ``"false"`` is no truth value.
+number, true or false, a list of such, an object of plain JSON, or a record of its own; null where
+the type says so. Nothing is converted but a whole number where any number is taken: ``"false"``
+is no truth value.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def read(kind: type[T], value: Any, where: str = "") -> T:
     """
     if not isinstance(value, dict):
         raise SkillRLError(f"{_place(where)}is {show(value)}; it must be an object")
-    fields, hints = _declared(kind)
+    fields, hints = _declared(typing.cast(Any, kind))
     found = {}
     for name, item in value.items():
         if name not in fields:
@@ -63,6 +64,10 @@ def show(value: Any) -> str:
 
 
 def _field(hint: Any, value: Any, name: str, where: str) -> Any:
+    if type(None) in typing.get_args(hint):
+        if value is None:
+            return None
+        hint = typing.get_args(hint)[0]
     item = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
     if dataclasses.is_dataclass(hint):
         return read(typing.cast(type, hint), value, f"{where}.{name}" if where else name)

@@ -26,6 +26,7 @@ class Outer:
     one: Inner = Inner("")
     many: tuple[Inner, ...] = ()
     payload: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    share: float | None = 0.5
 
 
 GOOD = {"title": "t", "won": True}
@@ -42,6 +43,7 @@ def test_a_whole_record():
             "one": {"name": "x", "marks": [0.5, 2]},
             "many": [{"name": "y"}],
             "payload": {"a": [None, {"b": 1.5}]},
+            "share": None,
         },
     )
     assert found == Outer(
@@ -53,6 +55,7 @@ def test_a_whole_record():
         Inner("x", (0.5, 2.0)),
         (Inner("y"),),
         {"a": [None, {"b": 1.5}]},
+        None,
     )
     assert type(found.score) is float
     assert records.read(Outer, GOOD) == Outer("t", True)
@@ -90,6 +93,7 @@ for _ in range(200):
         ({"payload": []}, ["field 'payload' is []"]),
         ({"payload": {"a": float("inf")}}, ["field 'payload'", "plain JSON"]),
         ({"payload": {"a": DEEP}}, ["field 'payload'", "plain JSON"]),
+        ({"share": "0.5"}, ["field 'share' is '0.5'", "a finite number"]),
         ({"colour": "red"}, ["unknown field 'colour'", "title, won, count"]),
         ({"title": "x" * 10**6, "won": 3}, ["field 'won' is 3"]),
         ({"won": "x" * 10**6}, ["field 'won' is 'xxx", "..."]),

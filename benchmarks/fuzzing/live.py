@@ -8,6 +8,7 @@ import functools
 import io
 import json
 import random
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from fuzzing.damage import damaged, encoded, flipped, nasty, text_of
 from fuzzing.files import _EPISODES, _OWN, Attempt, hold, use_bank
 from skillrl import pipeline, predecessors
+from skillrl.checksums import seal, seal_directory
 from skillrl.config import Config, public_dict
 from skillrl.envs import make_suite
 from skillrl.envs.serve.app import make_app
@@ -44,26 +46,10 @@ def _template() -> dict[str, Any]:
     evaluated = {f"evaluation/{stage}-valid_unseen.json": result for stage in ("base", "sft", "rl")}
     event = {"step": 2, "added": ["dyn_003"], "refined": [], "overall": 0.5, "categories": {}}
     metrics = [{"phase": "rl", "step": step, "success": 0.5, "kl": None} for step in (1, 2)]
-    return {
+    files = {
         "config.json": public_dict(_CONFIG),
         "phases.json": {"collect": {}, "distill": {}, "sft": {}, "train": {"training_epochs": 4}},
         "wall_seconds.json": {"collect": 1.5, "rl": 2.0},
-        "summary.json": {
-            "eval": {stage: {"valid_unseen": result} for stage in ("base", "sft", "rl")},
-            "bank": {
-                "initial": 3,
-                "final": 4,
-                "version": 4,
-                "events": [event],
-                "evolved_skills": ["dyn_003"],
-                "evolved_skills_used": [],
-            },
-            "curve": metrics,
-            "wall_seconds": {"collect": 1.5},
-            "simulated": ["teacher: simulated"],
-            "seed": 0,
-            "environment": "alfworld",
-        },
         **evaluated,
         "metrics.jsonl": metrics,
         "distill/bank.json": _OWN,
@@ -73,6 +59,20 @@ def _template() -> dict[str, Any]:
         "policy/config.json": {"model_type": "qwen2"},
         "checkpoints/rl/2/extra": {"iteration": 2, "bank": _OWN, "since_event": 0},
     }
+    with tempfile.TemporaryDirectory() as directory:
+        for file, value in files.items():
+            rows = value if file.endswith(".jsonl") else [value]
+            _write(Path(directory, file), [_sealed(text_of(row).encode()) for row in rows])
+        session = _session(Path(directory))
+        summary = stages.summarise_run(session, stages.newest_bank(session))
+    return files | {"summary.json": summary}
+
+
+def _write(path: Path, lines: list[bytes]) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = b"\n".join(lines) + b"\n"
+    path.write_bytes(content)
+    return content
 
 
 def runs(rng: random.Random, place: Path) -> tuple[object, Attempt]:
@@ -80,22 +80,32 @@ def runs(rng: random.Random, place: Path) -> tuple[object, Attempt]:
     name = rng.choice(sorted(_template()))
     root, data = place / "run", b""
     for file, value in _template().items():
-        path = root / file
-        path.parent.mkdir(parents=True, exist_ok=True)
         rows = value if file.endswith(".jsonl") else [value]
-        texts = [text_of(json.loads(json.dumps(row))).encode() for row in rows]
+        texts = [_sealed(text_of(row).encode()) for row in rows]
         if file == name:
             at = rng.randrange(len(rows))
-            texts[at] = encoded(rng, damaged(rng, json.loads(texts[at]), most=2)).replace(
-                b"\n", b" "
-            )
-        content = b"\n".join(texts) + b"\n"
+            row = json.loads(json.dumps(rows[at]))
+            hurt = encoded(rng, damaged(rng, row, most=2)).replace(b"\n", b" ")
+            # Mostly with the checksum of what it became: else that alone would refuse it.
+            texts[at] = _sealed(hurt) if rng.random() < 0.8 else hurt
+        content = _write(root / file, texts)
         data = content if file == name else data
-        path.write_bytes(content)
     (root / "checkpoints/rl/2/state").mkdir(parents=True)
     (root / "checkpoints/rl/2/commit_success.txt").write_text("ok")
-    work = rng.choice((_look, _go_on, _report, _train_again))
+    seal_directory(root / "checkpoints/rl/2")
+    work = rng.choice((_look, _go_on, _report, _train_again, _restore))
+    if name.startswith("checkpoints"):
+        work = _restore
     return (name, work.__name__, data), lambda: _quietly(work, root)
+
+
+def _sealed(text: bytes) -> bytes:
+    """JSON of an object with its checksum; what is none, or cannot have one, as it is."""
+    try:
+        value = json.loads(text)
+        return json.dumps(seal(value)).encode() if isinstance(value, dict) else text
+    except (ValueError, RecursionError):
+        return text
 
 
 def _quietly(work: Callable[[Path], None], root: Path) -> None:
@@ -128,13 +138,16 @@ def _go_on(root: Path) -> None:
     session.metrics.rows("rl")
     session.metrics.resume("rl", 1)
     session.metrics.write("rl", 2, {"success": 1.0})
+    use_bank(stages.newest_bank(session), root.parent)
+    list(store.read(root / "collect" / "trajectories.jsonl"))
+
+
+def _restore(root: Path) -> None:
     with Checkpoints(root / "checkpoints" / "rl") as checkpoints:
         step = checkpoints.latest()
         if step is not None:
             with contextlib.suppress(SkillRLError):  # its arrays are not here
                 checkpoints.extra(step)
-    use_bank(stages.newest_bank(session), root.parent)
-    list(store.read(root / "collect" / "trajectories.jsonl"))
 
 
 def _report(root: Path) -> None:
@@ -148,10 +161,7 @@ def _train_again(root: Path) -> None:
     """What ``train`` does with a finished run."""
     check_workdir(root, _CONFIG)
     if pipeline._is_finished(_session(root)):
-        from skillrl.files import read_json
-
-        text = stages.report(_session(root), read_json(root / "summary.json"))
-        text.encode("utf-8", "backslashreplace")
+        stages.report_finished(_session(root)).encode("utf-8", "backslashreplace")
 
 
 # ---------------------------------------------------------------- requests

@@ -55,7 +55,7 @@ def load_bank(
     Raises:
       SkillRLError: missing or malformed; names the file, the entry, the field and a remedy.
     """
-    data = unseal(read_json(Path(path)), path)
+    data = unseal(read_json(Path(path)), Path(path))
     try:
         if isinstance(data, dict) and "format" in data:
             return bank_from_json(data)
