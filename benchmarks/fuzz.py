@@ -40,12 +40,12 @@ Make = Callable[[random.Random, Path], tuple[object, files.Attempt]]
 
 KINDS: dict[str, tuple[Make, int]] = {
     "config": (files.config, 5000),
-    "bank": (files.bank, 4000),
-    "trajectories": (files.trajectories, 4000),
-    "games": (games.games, 2000),
-    "teacher": (files.teacher, 2000),
-    "runs": (live.runs, 1000),
-    "requests": (live.requests, 2000),
+    "bank": (files.bank, 4500),
+    "trajectories": (files.trajectories, 4500),
+    "games": (games.games, 2500),
+    "teacher": (files.teacher, 1500),
+    "runs": (live.runs, 500),
+    "requests": (live.requests, 1500),
 }
 """Kind -> what makes an input of it, and its share of 20,000."""
 

@@ -6,7 +6,7 @@ A file may be of another version, or edited; the report at the end of a run is n
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,13 @@ class _Event:
     refined: tuple[str, ...]
 
 
-def check_result(value: Any, path: Path) -> dict[str, Any]:
+def check_result(value: Any, path: Path, categories: Iterable[str]) -> dict[str, Any]:
     """`value`, if it is the result of an evaluation (`evaluation.evaluate.summarise`).
+
+    Args:
+      value: as read from `path`.
+      path: the file.
+      categories: those of the environment; each must be there.
 
     Raises:
       SkillRLError: it is not; names the file and the field.
@@ -45,6 +50,8 @@ def check_result(value: Any, path: Path) -> dict[str, Any]:
                 raise SkillRLError(f"field {name!r} is {records.show(rates)}; expected an object")
             for key, rate in rates.items():
                 _check_rate(rate, f"{name}.{key}")
+        if missing := [key for key in categories if key not in value["by_category"]]:
+            raise SkillRLError(f"by_category has no {missing[0]}")
     except SkillRLError as error:
         raise SkillRLError(f"{path}: not the result of an evaluation: {error}. {_REMEDY}") from None
     return value

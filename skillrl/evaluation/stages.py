@@ -122,7 +122,7 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
     results: dict[str, dict[str, Any]] = {}
     for stage in STAGES:
         for path in sorted(session.run.file("evaluation").glob(f"{stage}-*.json")):
-            result = check_result(read_json(path), path)
+            result = check_result(read_json(path), path, session.suite.categories)
             results.setdefault(stage, {})[path.stem.removeprefix(f"{stage}-")] = result
     first = session.run.file("distill", "bank.json")
     events_file = session.run.file("rl", "evolution.jsonl")
