@@ -90,7 +90,7 @@ COMMANDS = {
             (
                 Flag(
                     "checkpoint",
-                    "text",
+                    "path",
                     "base|sft|rl|PATH",
                     "Which policy: a stage of the run or a Hugging Face directory. Default: rl.",
                     "rl",

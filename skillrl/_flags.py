@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import math
 import re
 import textwrap
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import Any
 
 from absl import flags
 
+from skillrl import _strict, paths
 from skillrl.errors import SkillRLError
 
 
@@ -94,7 +95,7 @@ COMMON = (
     ),
     Flag(
         "workdir",
-        "text",
+        "path",
         "DIR",
         "Run directory; the same command continues it. Default: runs/<env>-seed<seed>.",
     ),
@@ -144,12 +145,24 @@ def parse(command: Command, arguments: Sequence[str]) -> Parsed:
     return Parsed(
         values={flag.name: _value(flag, holder[flag.name].value) for flag in command.flags},
         present=frozenset(f.name for f in command.flags if holder[f.name].present),
-        positional=rest[0] if rest else "",
+        positional=_positional(command, rest[0]) if rest else "",
     )
 
 
 def _value(flag: Flag, value: Any) -> Any:
-    return os.path.expanduser(value) if flag.kind == "path" and value else value
+    if flag.kind == "float" and value is not None and not math.isfinite(value):
+        raise SkillRLError(f"--{flag.name}={value}: must be a finite number.")
+    if flag.kind != "path" or not value:
+        return value
+    if wrong := paths.problem(value):
+        raise SkillRLError(f"--{flag.name}={value:.80}: {wrong}.")
+    return paths.expand(value)
+
+
+def _positional(command: Command, value: str) -> str:
+    if wrong := paths.problem(value):
+        raise SkillRLError(f"{command.positional}={value:.80}: {wrong}.")
+    return paths.expand(value)
 
 
 def asks_for_help(arguments: Sequence[str]) -> bool:
@@ -190,7 +203,9 @@ def _define(flag: Flag, holder: flags.FlagValues) -> None:
         flags.DEFINE_bool(*arguments, flag_values=holder)
     elif flag.kind == "int":
         low = None if flag.low is None else int(flag.low)
-        flags.DEFINE_integer(*arguments, lower_bound=low, flag_values=holder)
+        flags.DEFINE_integer(
+            *arguments, lower_bound=low, upper_bound=_strict.LARGEST, flag_values=holder
+        )
     elif flag.kind == "float":
         flags.DEFINE_float(*arguments, lower_bound=flag.low, flag_values=holder)
     elif flag.kind == "list":

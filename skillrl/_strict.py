@@ -17,9 +17,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from skillrl import paths
 from skillrl.errors import SkillRLError
+from skillrl.text import repair
 
 T = TypeVar("T")
+
+LARGEST = 2**31 - 1
+"""Of whole numbers: what counters of 32 bits on devices hold."""
+
+LONGEST = 2**20
+"""Of padded lengths, in tokens."""
+
+_WIDE = 1024  # a bound that nobody meets but by a typing error is no part of what to say
 
 _SECRET = re.compile("key|token$|secret|password|_api$", re.IGNORECASE)
 _EXPLAINED: dict[str, str] = {}
@@ -35,6 +45,7 @@ def option(
     filled: bool = False,
     ladder: bool = False,
     url: bool = False,
+    path: bool = False,
     secret: bool = False,
     harmless: bool = False,
 ) -> Any:
@@ -49,6 +60,7 @@ def option(
       filled: an empty string is refused.
       ladder: a sequence must be positive and strictly rising.
       url: an http(s) address without credentials in it, or a list of such.
+      path: of a file or directory; ``~`` in front is replaced by the home directory.
       secret: never shown, written or compared.
       harmless: may change when a run is resumed.
     """
@@ -60,6 +72,7 @@ def option(
         "filled": filled,
         "ladder": ladder,
         "url": url,
+        "path": path,
         "secret": secret,
         "harmless": harmless,
     }
@@ -155,7 +168,7 @@ def _read(name: str, value: Any, kind: Any, spec: Mapping[str, Any]) -> Any:
         shown = "an address with credentials or a query in it"
     if problem:
         raise SkillRLError(f"{name} is {shown}; it {problem}.")
-    return result
+    return paths.expand(result) if spec.get("path") else result
 
 
 def _convert(value: Any, kind: Any) -> tuple[str, Any]:
@@ -178,6 +191,8 @@ def _convert(value: Any, kind: Any) -> tuple[str, Any]:
         return ("", value) if isinstance(value, bool) else ("true or false", None)
     if kind is int:
         good = isinstance(value, int) and not isinstance(value, bool)
+        if good and abs(value) > LARGEST:
+            return f"a whole number of at most {LARGEST}", None
         return ("", value) if good else ("a whole number", None)
     if kind is float:
         good = isinstance(value, int | float) and not isinstance(value, bool)
@@ -187,6 +202,8 @@ def _convert(value: Any, kind: Any) -> tuple[str, Any]:
             number = math.inf
         return ("", number) if math.isfinite(number) else ("a finite number", None)
     if kind is str:
+        if isinstance(value, str) and repair(value) is not value:
+            return "a string of whole characters (this one has half an emoji in it)", None
         return ("", value) if isinstance(value, str) else ("a string", None)
     raise TypeError(f"config fields of type {kind} are not supported")
 
@@ -197,9 +214,10 @@ def _bounds(value: Any, spec: Mapping[str, Any]) -> str:
         return ""
     low, high, above, choices = (spec.get(k) for k in ("low", "high", "above", "choices"))
     if (low is not None and value < low) or (high is not None and value > high):
-        if low is not None and high is not None:
+        if low is not None and high is not None and high < _WIDE:
             return f"must lie between {low:g} and {high:g}"
-        return f"must be at least {low:g}" if low is not None else f"must be at most {high:g}"
+        too_low = low is not None and value < low
+        return f"must be at least {low:g}" if too_low else f"must be at most {high}"
     if above is not None and value <= above:
         return f"must be greater than {above:g}"
     if choices and value not in choices:
@@ -207,8 +225,12 @@ def _bounds(value: Any, spec: Mapping[str, Any]) -> str:
         return f"must be one of {', '.join(choices)}" + (f" ({near[0]}?)" if near else "")
     if spec.get("filled") and not value:
         return "must not be empty"
+    if spec.get("path") and (wrong := paths.problem(value)):
+        return wrong
     if spec.get("ladder") and any(a >= b for a, b in zip((0, *value), value, strict=False)):
         return "must be positive and strictly rising"
+    if spec.get("ladder") and value and value[-1] > LONGEST:
+        return f"must rise to at most {LONGEST}"
     if spec.get("url"):
         return next(filter(None, map(_address_problem, _addresses(value))), "")
     return ""

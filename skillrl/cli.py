@@ -6,6 +6,7 @@ and status 130. JAX is not imported before a command has been understood.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -38,6 +39,7 @@ _PHASES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The installed command; returns the exit status."""
+    _take_any_text()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         _show(_overview())
@@ -60,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def launch(command: str) -> NoReturn:
     """Main of the script launchers/<command>.py."""
+    _take_any_text()
     sys.exit(execute(command, sys.argv[1:], program=f"python {sys.argv[0]}"))
 
 
@@ -128,7 +131,7 @@ def _settings(name: str, parsed: Parsed) -> tuple[presets.Resolved, Path]:
 
     def place(config: Config) -> Path:
         default = f"runs/{config.env.name}-seed{config.seed}"
-        return Path(os.path.expanduser(values["workdir"] or default))
+        return Path(values["workdir"] or default)
 
     resolved = resolve(None)
     workdir = place(resolved.config)
@@ -272,7 +275,7 @@ def _inspect(parsed: Parsed) -> None:
     from skillrl.skills.describe import describe_bank
     from skillrl.skills.store import load_bank
 
-    path = Path(os.path.expanduser(parsed.positional))
+    path = Path(parsed.positional)
     if path.is_dir():
         versions = [p for p in path.glob("banks/*.json") if p.stem.isdecimal()]
         first = path / "distill" / "bank.json"
@@ -314,6 +317,17 @@ def _serve(parsed: Parsed) -> None:
 def _without_key(argument: str) -> str:
     """An argument as it may be shown: what follows the name of an API key is left out."""
     return re.sub(r"""(_key["']?\s*[=:]).*""", r"\1...", argument, flags=re.DOTALL)
+
+
+def _take_any_text() -> None:
+    """Lets streams that are not UTF-8 write what they lack as an escape, and read it as U+FFFD."""
+    for stream, errors in (
+        (sys.stdout, "backslashreplace"),
+        (sys.stderr, "backslashreplace"),
+        (sys.stdin, "replace"),
+    ):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
 
 def _show(text: str) -> None:

@@ -17,15 +17,24 @@ from skillrl import _strict
 from skillrl._strict import option
 from skillrl.errors import SkillRLError
 
+MANY = 10_000_000
+"""No run has more episodes or updates than that; lists of so many still fit into memory."""
+
+LONG = _strict.LONGEST
+"""Tokens of a prompt or a response that any model may read."""
+
+A_DAY = 86_400
+"""Seconds to wait at most; sockets take no number of any size."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SFTConfig:
     """Cold start: supervised fine-tuning on skill-augmented demonstrations."""
 
     learning_rate: float = option(1e-4, low=0)
-    batch_size: int = option(16, low=1)
+    batch_size: int = option(16, low=1, high=MANY)
     """Examples (single steps of an episode) per optimiser update."""
-    epochs: int = option(3, low=1)
+    epochs: int = option(3, low=1, high=MANY)
     warmup_fraction: float = option(0.03, low=0, high=1)
     weight_decay: float = option(0.0, low=0)
     max_grad_norm: float = option(1.0, above=0)
@@ -38,16 +47,16 @@ class RLConfig:
     """GRPO. Counts are in episodes; one iteration plays and learns `batch_size` of them."""
 
     learning_rate: float = option(1e-6, low=0)
-    batch_size: int = option(64, low=1)
+    batch_size: int = option(64, low=1, high=MANY)
     """Episodes per iteration: tasks x group_size."""
-    group_size: int = option(8, low=1)
+    group_size: int = option(8, low=1, high=MANY)
     kl_coeff: float = option(0.01, low=0)
     clip_epsilon: float = option(0.2, above=0)
     invalid_action_penalty: float = option(0.1, low=0)
-    max_prompt_length: int = option(6000, low=1)
+    max_prompt_length: int = option(6000, low=1, high=LONG)
     """Tokens of a prompt, prefix and suffix together."""
-    max_response_length: int = option(1024, low=1)
-    training_epochs: int = option(150, low=0)
+    max_response_length: int = option(1024, low=1, high=LONG)
+    training_epochs: int = option(150, low=0, high=MANY)
     """Iterations; 0 stops after the cold start."""
     minibatches: int = option(4, low=1)
     """Optimiser updates per iteration, each over whole groups."""
@@ -118,7 +127,7 @@ class ModelConfig:
     embedding_api_base: str = option("https://api.openai.com/v1", url=True)
     embedding_model_id: str = option("text-embedding-3-small", filled=True)
     embedding_api_key: str = option("", secret=True)
-    policy_path: str = option("")
+    policy_path: str = option("", path=True)
     """Hugging Face directory, or ``asset:NAME`` for one that ships with the package."""
     policy: str = option("local", choices=("local", "openai"))
     teacher: str = option("openai", filled=True)
@@ -138,7 +147,7 @@ class ModelConfig:
     """What a backward pass computes again: nothing, everything, or all but the projections."""
     freeze: tuple[str, ...] = option(())
     """Parameters that are not trained: shell patterns of their paths, such as ``embed/*``."""
-    adapter_path: str = option("")
+    adapter_path: str = option("", path=True)
     """LoRA adapter in PEFT's format that is merged into the policy when it is loaded."""
     policy_timeout: float = option(120.0, above=0, high=86400, harmless=True)
     """Seconds to wait for the server of the policy, while it sends nothing; four times as long for
@@ -164,7 +173,7 @@ class LoraConfig:
     """Low-rank adapters (arXiv 2106.09685). The cold start's is merged into the policy; RL
     trains a new one beside that, which switched off is the reference policy."""
 
-    rank: int = option(0, low=0)
+    rank: int = option(0, low=0, high=65536)
     """Of the adapters; 0 trains the parameters themselves."""
     alpha: float = option(32.0, above=0)
     """The adapters' product is scaled by alpha / rank."""
@@ -207,7 +216,7 @@ class SearchConfig:
 
     retriever: str = option("bm25", choices=("bm25", "http"))
     """``bm25`` searches `corpus` here; ``http`` asks the servers of `urls`."""
-    corpus: str = option("")
+    corpus: str = option("", path=True)
     """JSONL of {id, contents}; empty means the passages of the generated questions."""
     urls: tuple[str, ...] = option((), url=True, harmless=True)
     """Servers with POST /retrieve; several are dealt out in turn."""
@@ -217,7 +226,7 @@ class SearchConfig:
     """Passages shown per search."""
     datasets: tuple[str, ...] = option(())
     """Of those in env.data_dir; empty means all."""
-    timeout: float = option(60.0, above=0, high=86400, harmless=True)
+    timeout: float = option(60.0, above=0, high=A_DAY, harmless=True)
     """Seconds to wait for a server."""
     retries: int = option(9, low=0, high=1000, harmless=True)
     """Tries after the first, with growing pauses (9 are about a minute)."""
@@ -229,13 +238,13 @@ class ServerConfig:
 
     url: str = option("", url=True, harmless=True)
     """Its address; empty takes the environment's usual one (docs/servers.md)."""
-    timeout: float = option(30.0, above=0, high=86400, harmless=True)
+    timeout: float = option(30.0, above=0, high=A_DAY, harmless=True)
     """Seconds to wait for an answer; one that comes later counts as none."""
     retries: int = option(6, low=0, high=1000, harmless=True)
     """Fresh sessions on which an episode is replayed before it is given up as errored."""
-    backoff: float = option(0.5, low=0, high=3600, harmless=True)
+    backoff: float = option(0.5, low=0, high=A_DAY, harmless=True)
     """Seconds before the first replay; doubles each time, up to 30."""
-    num_tasks: int = option(0, low=0)
+    num_tasks: int = option(0, low=0, high=1_000_000_000)
     """First so many training tasks; 0 takes all that the server has."""
     action_field: str = option("")
     """OpenEnv: field of an action that takes the text; empty reads it from /schema."""
@@ -248,12 +257,12 @@ class EnvConfig:
     """The environment; `name` is looked up in the registry of environments."""
 
     name: str = option("alfworld", filled=True)
-    data_dir: str = option("")
+    data_dir: str = option("", path=True)
     """Directory of real games; empty plays generated ones, ``env`` those of ALFWORLD_DATA."""
-    max_steps: int = option(50, low=1)
-    workers: int = option(0, low=0, harmless=True)
+    max_steps: int = option(50, low=1, high=MANY)
+    workers: int = option(0, low=0, high=4096, harmless=True)
     """Environment threads; 0 steps in the main thread. Never changes a result."""
-    module: str = option("")
+    module: str = option("", path=True)
     """A Python file (``mine.py``) or module (``package.mine``) of yours that is imported first,
     to register the environment; see docs/new_environment.md."""
     alfworld: AlfworldConfig = AlfworldConfig()
@@ -279,11 +288,11 @@ class AgentConfig:
 class RolloutConfig:
     """Compiled shapes of sampling: they come from here and from nothing else."""
 
-    slots: int = option(32, low=1)
+    slots: int = option(32, low=1, high=65536)
     """Requests that are worked on side by side."""
-    members: int = option(1, low=1)
+    members: int = option(1, low=1, high=65536)
     """Slots that share one prefix row."""
-    lanes: int = option(1, low=1)
+    lanes: int = option(1, low=1, high=1024)
     """Grids that the slots are dealt out to: while one decodes, the host plays the others'
     episodes. One reads the weights less often, which is what an accelerator's decoding costs."""
     suffix_buckets: tuple[int, ...] = option((), ladder=True)
@@ -294,9 +303,9 @@ class RolloutConfig:
     """Room for a suffix in a slot; empty takes suffix buckets that are twice apart. Requests decode
     together if prefix and room are in the same bucket, so few wide ones fill an accelerator."""
     bucket_growth: float = option(1.25, above=1)
-    prefix_cache: int = option(0, low=0)
+    prefix_cache: int = option(0, low=0, high=MANY)
     """Prefixes kept per bucket; 0 keeps twice the grid's rows, at least its slots and 32."""
-    prefill_tokens: int = option(2048, low=1)
+    prefill_tokens: int = option(2048, low=1, high=LONG)
     """Suffix tokens that one prefill reads, padding included: several short suffixes, or a chunk of
     a long one. Others decode between two prefills."""
     weights: str = option("policy", choices=("policy", "int8"))
@@ -309,10 +318,10 @@ class RolloutConfig:
 class TrainBatchConfig:
     """Compiled shapes of training."""
 
-    tokens: int = option(16384, low=1)
+    tokens: int = option(16384, low=1, high=1_000_000_000)
     """Suffix and response tokens of one micro-batch over all devices, padding included; a row
     per device is always allowed."""
-    members: int = option(8, low=1)
+    members: int = option(8, low=1, high=65536)
     """Rows that share one prefix in RL's micro-batches; 1 packs best, more share more."""
     row_buckets: tuple[int, ...] = option((), ladder=True)
     """Padded lengths of suffix and response together; empty builds a ladder. The largest suffix
@@ -328,9 +337,9 @@ class TrainBatchConfig:
 class CollectConfig:
     """Phase one: the base policy's own episodes."""
 
-    episodes: int = option(256, low=1)
+    episodes: int = option(256, low=1, high=MANY)
     temperature: float = option(1.0, low=0)
-    expert_episodes: int = option(0, low=0)
+    expert_episodes: int = option(0, low=0, high=MANY)
     """Episodes of the environment's expert added to them (always reported)."""
     expert_slips: float = option(0.0, low=0, high=1)
     """Share of expert steps replaced by a mistake that it then recovers from: its last action once
@@ -352,7 +361,7 @@ class EvaluationConfig:
     final_splits: tuple[str, ...] = option(("valid_seen", "valid_unseen"))
     temperature: float = option(0.0, low=0)
     """0 is greedy, the headline mode of every stage."""
-    repeats: int = option(1, low=1)
+    repeats: int = option(1, low=1, high=MANY)
     max_tasks: int = option(0, low=0)
     """First so many tasks of a split; 0 means all."""
     quick_tasks: int = option(24, low=0)

@@ -1,5 +1,7 @@
 """Files that are never half written: write, fsync, rename; and JSON lines that heal.
 
+What is read has valid text in it, and may begin with a byte order mark (`json_text.loads`).
+
 A Ctrl-C during a write is answered after it (`critical_section`). A kill leaves either
 the old file or the new one; of an appended line either all or a tail without a
 newline, which readers ignore and the next append removes.
@@ -19,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 from skillrl.errors import SkillRLError
+from skillrl.json_text import loads
 
 TEMPORARY = ".tmp-"
 """Prefix of files that are being written; leftovers may be deleted."""
@@ -86,7 +89,7 @@ def read_json(path: str | Path) -> Any:
       SkillRLError: missing, unreadable or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise SkillRLError(f"{path}: no such file.") from None
     except OSError as error:
@@ -113,24 +116,51 @@ def append_jsonl(path: str | Path, *rows: Any) -> None:
             os.fsync(file.fileno())
 
 
-def read_jsonl(path: str | Path) -> Iterator[Any]:
-    """The rows of a file, in order; a torn last line (no newline) is not a row.
+def read_jsonl(path: str | Path, *, given: bool = False) -> Iterator[Any]:
+    """The rows of a file, in order.
+
+    Args:
+      path: the file.
+      given: it is not one that this run appends to, so that nothing of it may be torn: its last
+        line counts without a newline too (pandas and editors write none), and blank lines are
+        no rows. In a file of the run's own a last line without a newline is not a row.
 
     Raises:
-      SkillRLError: missing, or a whole line that is not JSON (with its number).
+      SkillRLError: missing, or a line that is not JSON (with its number).
     """
+    return (row for _, row in numbered_jsonl(path, given=given))
+
+
+def numbered_jsonl(path: str | Path, *, given: bool = False) -> Iterator[tuple[int, Any]]:
+    """The rows of `read_jsonl` with the numbers of their lines, from 1 on."""
     try:
         file = open(path, "rb")  # noqa: SIM115  (closed below, after the last row)
     except OSError as error:
         raise SkillRLError(f"{path}: cannot be read ({error.strerror}).") from None
     with file:
         for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
+            if given and not line.strip():
+                continue
+            whole = line.endswith(b"\n")
+            if not (whole or given):
                 return
             try:
-                yield json.loads(line)
+                row = loads(line)
             except (ValueError, RecursionError) as error:
-                raise SkillRLError(f"{path}: line {number} is not JSON ({error}).") from None
+                cut = "" if whole else " and has no end: it may have been cut short"
+                raise SkillRLError(f"{path}: line {number} is not JSON ({error}){cut}.") from None
+            yield number, row
+
+
+def end_last_line(path: str | Path) -> None:
+    """Adds the newline that a last line lacks, if it is whole JSON: then it is not torn."""
+    with critical_section(), _writing(Path(path)), open(path, "rb+") as file:
+        last = file.read().rpartition(b"\n")[2]
+        try:
+            loads(last)
+        except (ValueError, RecursionError):
+            return
+        file.write(b"\n")
 
 
 def truncate_jsonl(path: str | Path, keep: Callable[[Any], bool]) -> int:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from skillrl import _strict, config
+from skillrl import _strict, config, json_text, paths
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
 from skillrl.models import directory as model_directory
@@ -156,7 +156,10 @@ def find_config(path: str | Path) -> Path:
     Raises:
       SkillRLError: neither is there.
     """
-    asked = Path(os.path.expanduser(path))
+    asked = Path(paths.expand(path))
+    wrong = paths.problem(str(asked))
+    if wrong:
+        raise SkillRLError(f"--config={path!s:.80}: {wrong}.")
     if asked.is_file():
         return asked
     if asked.parent in (Path("."), Path("configs")):
@@ -184,11 +187,10 @@ def read_config(path: str | Path) -> dict[str, Any]:
         return dict(items)
 
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=once)
+        text = json_text.decoded(Path(path).read_bytes())
+        value = json.loads(text, object_pairs_hook=once)  # half characters are refused later
     except OSError as error:
         raise SkillRLError(f"{path}: cannot be read ({error.strerror}).") from None
-    except UnicodeDecodeError:
-        raise SkillRLError(f"{path}: is not UTF-8 text; a config is a JSON file.") from None
     except json.JSONDecodeError as error:
         raise SkillRLError(
             f"{path}: is not valid JSON: {error.msg}, line {error.lineno} column {error.colno}."

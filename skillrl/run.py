@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from skillrl import records
 from skillrl.config import Config, diff, public_dict
 from skillrl.errors import SkillRLError
 from skillrl.files import (
@@ -165,17 +166,32 @@ class Metrics:
                 writer.add_scalar(f"{phase}/{key}", value, global_step=step)
 
     def rows(self, phase: str | None = None) -> list[dict[str, Any]]:
-        """All rows, or those of one phase, in order."""
+        """All rows, or those of one phase, in order; SkillRLError where one is none."""
         if not self.path.exists():
             return []
-        return [row for row in read_jsonl(self.path) if phase in (None, row["phase"])]
+        rows = map(self._checked, read_jsonl(self.path))
+        return [row for row in rows if phase in (None, row["phase"])]
 
     def resume(self, phase: str, step: int) -> int:
         """Forgets what a phase wrote after `step`, its checkpoint; returns the rows dropped."""
         if phase in self._writers:
             self._writers.pop(phase).close()
         self._purge[phase] = step + 1
-        return truncate_jsonl(self.path, lambda row: row["phase"] != phase or row["step"] <= step)
+        return truncate_jsonl(
+            self.path, lambda row: self._checked(row)["phase"] != phase or row["step"] <= step
+        )
+
+    def _checked(self, row: Any) -> dict[str, Any]:
+        """`row`, if it is one that `write` wrote."""
+        if isinstance(row, dict):
+            phase, step, *others = (row.get("phase"), row.get("step"), *row.values())
+            numbers = [value for value in others if value is not None and value is not phase]
+            if isinstance(phase, str) and type(step) is int and all(map(_is_number, numbers)):
+                return row
+        raise SkillRLError(
+            f"{self.path}: {records.show(row)} is no row of metrics: phase, step and numbers. "
+            "Restore the file from a copy, or name another --workdir."
+        )
 
     def close(self) -> None:
         """Flushes and closes the TensorBoard files. May be called twice."""
@@ -194,6 +210,10 @@ class Metrics:
                 filename_suffix=f".{time.time_ns()}",
             )
         return self._writers[phase]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_workdir(path: str | Path, config: Config) -> None:

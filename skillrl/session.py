@@ -28,7 +28,7 @@ from skillrl.models.parameters import axes_tree
 from skillrl.models.quantised import quantise
 from skillrl.models.tokenizer import Tokenizer
 from skillrl.models.transformer import Params, init
-from skillrl.parallel import addresses, background, compile_cache, host_memory
+from skillrl.parallel import addresses, background, compile_cache, host_memory, room
 from skillrl.parallel.mesh import make_mesh
 from skillrl.parallel.rules import tree_shardings
 from skillrl.parts import parts
@@ -39,7 +39,7 @@ from skillrl.skills.retrieval import for_prompt
 from skillrl.teacher.base import Embedder, Teacher
 from skillrl.teacher.registry import make_embedder, make_teacher
 from skillrl.training import partition
-from skillrl.training.packing import Shapes
+from skillrl.training.packing import PART, Shapes
 from skillrl.training.partition import Partition
 from skillrl.types import Skill, Task, Trajectory
 
@@ -221,6 +221,14 @@ class Session:
             join=worth_joining(self.mesh),
             devices=self.mesh.shape["data"] * self.mesh.shape["fsdp"],
         )
+        room.check_grid(  # the smallest that can be asked for; the others before they are made
+            self.model,
+            self.mesh,
+            rows=layout.rows,
+            members=layout.members,
+            prefix=layout.prefix_buckets[0],
+            cell=layout.cache_buckets[0] + self.config.rl.max_response_length,
+        )
         stops = tuple(dict.fromkeys((self.tokenizer.im_end_id, self.tokenizer.eos_id)))
         return LocalEngine(self.model, layout, seed=self.seed, stops=stops, mesh=self.mesh)
 
@@ -244,6 +252,8 @@ class Session:
         rows = batch.row_buckets or ladder(longest, growth=self.config.rollout.bucket_growth)
         rows = (*(width for width in rows if width < longest), longest)
         devices = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+        # The smaller of its two sizes; a single row is always allowed.
+        room.check_micro_batch(self.model, self.mesh, tokens=batch.tokens // PART)
         return Shapes(batch.tokens, members, prefixes, rows, responses, devices)
 
     def skills(self, bank: SkillBank, task: Task) -> tuple[Skill, ...]:
@@ -362,6 +372,7 @@ def open_session(
     config: Config, workdir: Path, *, seed: int, lock: bool = True
 ) -> Iterator[Session]:
     """A session on `workdir`: locked, its environment recorded; closed at the end."""
+    room.devices()  # before anything is created: JAX_PLATFORMS may name what is not here
     compile_cache.enable()
     suite = make_suite(config.env.name, config.env)
     with RunDirectory(workdir, config, lock=lock) as run:

@@ -5,6 +5,9 @@ bank and the teacher can be used without touching a device. Data goes forward
 as these records:
 
     Task -> (Observation, Step)* -> Trajectory -> Skill / training batch
+
+Texts are made valid (`skillrl.text.repair`) where a record is made: whatever an environment, a
+server or a teacher said, a record can be written, sent and tokenized.
 """
 
 from __future__ import annotations
@@ -13,8 +16,23 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from skillrl.text import repair
+
 GENERAL = "general"
 """The category of skills that apply to every task (S_g in the paper)."""
+
+
+def valid_texts(record: Any, *names: str) -> None:
+    """Repairs these fields of a frozen record that is being made (in ``__post_init__``)."""
+    for name in names:
+        value = getattr(record, name)
+        if type(value) is str and value.isascii():
+            continue  # nearly all of them, and environments make thousands a second
+        if type(value) is tuple and set(map(type, value)) <= {str} and all(map(str.isascii, value)):
+            continue
+        repaired = repair(value)
+        if repaired is not value:
+            object.__setattr__(record, name, repaired)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,6 +53,9 @@ class Task:
     goal: str
     payload: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        valid_texts(self, "id", "split", "category", "goal", "payload")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Observation:
@@ -42,6 +63,9 @@ class Observation:
 
     text: str
     admissible: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        valid_texts(self, "text", "admissible")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,6 +113,9 @@ class Step:
     invalid: str = ""
     reward: float = 0.0
 
+    def __post_init__(self) -> None:
+        valid_texts(self, "observation", "admissible", "response", "action", "invalid")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trajectory:
@@ -124,6 +151,9 @@ class Trajectory:
     source: str = "policy"
     error: str = ""
 
+    def __post_init__(self) -> None:
+        valid_texts(self, "final", "skills", "source", "error")
+
     @property
     def id(self) -> str:
         """A name for provenance: task, who acted, member and repeat."""
@@ -152,6 +182,9 @@ class Provenance:
     step: int = 0
     sources: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        valid_texts(self, "teacher", "sources")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Skill:
@@ -174,3 +207,6 @@ class Skill:
     kind: str = "skill"
     provenance: Provenance = Provenance()
     use: SkillUse = SkillUse()
+
+    def __post_init__(self) -> None:
+        valid_texts(self, "id", "title", "principle", "when_to_apply", "category")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from skillrl import cli, presets
+from skillrl import _strict, cli, presets
 from skillrl._commands import COMMANDS
 from skillrl.config import Config
 from skillrl.envs.alfworld.manifest import load_manifest
@@ -440,3 +441,59 @@ def test_the_public_names_exist():
     assert set(skillrl.__all__) <= set(dir(skillrl))
     with pytest.raises(AttributeError, match="no attribute 'Skil'"):
         skillrl.Skil  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_terminal_that_is_not_utf_8_is_given_escapes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    bank = tmp_path / "b.json"
+    save_bank(SkillBank(skills=(Skill("gen_001", "Look … around", "Look 漢."),)), bank)
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, name, io.TextIOWrapper(written, encoding="ascii", write_through=True))
+    path = bank if name == "stdout" else tmp_path / "none…"
+    assert cli.main(["inspect", str(path)]) == (0 if name == "stdout" else 2)
+    text = written.getvalue().decode("ascii")
+    assert ("Look \\u2026 around" if name == "stdout" else "none\\u2026") in text
+
+
+def test_what_is_typed_need_not_be_utf_8(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    typed = io.TextIOWrapper(io.BytesIO(b"go \xff\n:quit\n"), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", typed)
+    output = tmp_path / "played.json"
+    assert cli.main(["play", "--set=env.max_steps=2", f"--output={output}"]) == 0
+    assert json.loads(output.read_text())[1]["action"] == "go \ufffd"
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("rollout.slots=1000000000000", "whole number of at most 2147483647"),
+        ("rollout.slots=100000", "at most 65536"),
+        ("rl.max_prompt_length=2000000", "at most 1048576"),
+        ("rollout.suffix_buckets=[32, 100000000]", "rise to at most 1048576"),
+        ("collect.expert_episodes=1000000000", "at most 10000000"),
+        ("env.server.timeout=1e300", "at most 86400"),
+        ("env.workers=1000000", "at most 4096"),
+        ("rl.minibatches=99999999999999999999", "whole number"),
+        ("model.teacher_model_id=\ud83d", "half an emoji"),
+    ],
+)
+def test_sizes_and_texts_that_nothing_can_hold(setting: str, words: str, capsys) -> None:
+    assert cli.main(["train", "--dry_run", f"--set={setting}"]) == 2
+    said = capsys.readouterr().err
+    assert setting.partition("=")[0] in said
+    assert words in said
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_flags_take_finite_numbers(value: str, capsys) -> None:
+    assert cli.main(["evaluate", "--dry_run", f"--temperature={value}"]) == 2
+    assert f"--temperature={value}" in capsys.readouterr().err
+
+
+def test_no_int_is_without_an_upper_bound() -> None:
+    for name, rules, value, _ in _strict.pairs(Config(), Config()):
+        if isinstance(value, int) and not isinstance(value, bool) and rules.get("high") is None:
+            with pytest.raises(SkillRLError, match="at most"):
+                presets.resolve(overrides=[f"{name}={10**12}"])

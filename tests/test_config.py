@@ -315,7 +315,7 @@ def test_a_malformed_set_does_not_show_a_key(text: str):
         ('{"rl": ' + "[" * 100_000 + "]" * 100_000 + "}", ["recursion", "plain settings"]),
         ('{"model": {"policy_api_base": "http://[bad"}}', ["policy_api_base", "http://"]),
         ('{"model": {"policy_api_base": "http://host:port"}}', ["policy_api_base", "http://"]),
-        ('{"rl": {"batch_size": ' + "9" * 400 + ', "group_size": 8}}', ["multiple"]),
+        ('{"rl": {"batch_size": ' + "9" * 400 + ', "group_size": 8}}', ["at most 2147483647"]),
         ('["sk-secret"]', ["a list", "JSON object"]),
     ],
 )

@@ -357,3 +357,17 @@ def test_something_is_shown_before_the_first_step_is_done(monkeypatch):
         "rl: 0/2 iterations, 1m05s spent, just begun, 65 of 500 episodes played",
         "rl: 0/2 iterations, 2m05s spent, just begun, 125 of 500 episodes played",
     ]
+
+
+@pytest.mark.parametrize(
+    "row", [3, {"phase": "rl"}, {"phase": "rl", "step": 1, "kl": "0"}, {"phase": 1, "step": 1}]
+)
+def test_a_row_of_metrics_of_another_shape_is_named(tmp_path, row):
+    with RunDirectory(tmp_path, Config()) as run, Metrics(run, tensorboard=False) as metrics:
+        metrics.write("rl", 1, {"kl": float("nan"), "success": 1})
+        assert metrics.rows() == [{"phase": "rl", "step": 1, "kl": None, "success": 1.0}]
+        with open(metrics.path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+        for read in (metrics.rows, lambda: metrics.resume("rl", 1)):
+            with pytest.raises(SkillRLError, match=r"metrics\.jsonl: .* no row of metrics"):
+                read()

@@ -17,6 +17,7 @@ from skillrl.config import Config
 from skillrl.envs.base import AnswerForm, Suite, answer_form
 from skillrl.errors import SkillRLError
 from skillrl.inference.base import Engine, Generate, Generated, Sampling, generate
+from skillrl.text import repair
 from skillrl.types import Observation, Skill, Step, StepResult, Task, Trajectory
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ def make_agent(
     agent = config.agent
     return SkillAgent(
         tokenizer,
-        role=suite.role,
+        role=repair(suite.role),
         config=PromptConfig(
             history_length=agent.history_length,
             action_history=agent.action_history,

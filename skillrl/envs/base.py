@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from skillrl.envs.module import load_module
 from skillrl.errors import SkillRLError
-from skillrl.types import Observation, StepResult, Task
+from skillrl.types import Observation, StepResult, Task, valid_texts
 
 SPLITS = ("train", "valid_seen", "valid_unseen")
 
@@ -40,6 +40,9 @@ class Move:
 
     thought: str
     action: str
+
+    def __post_init__(self) -> None:
+        valid_texts(self, "thought", "action")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

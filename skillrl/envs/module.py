@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import os
 import sys
 import traceback
 from collections.abc import Callable, MutableMapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from skillrl import paths
 from skillrl.errors import SkillRLError
 
 _REGISTERED: dict[str, dict[str, Callable[..., Any]]] = {}
@@ -31,7 +31,7 @@ def load_module(
     Raises:
       SkillRLError: there is no such file or module, it raises, or it registers nothing.
     """
-    path = Path(os.path.expanduser(module)).absolute() if module.endswith(".py") else None
+    path = Path(paths.expand(module)).absolute() if module.endswith(".py") else None
     key = str(path or module)
     if key in _REGISTERED:
         return _REGISTERED[key]

@@ -9,6 +9,7 @@ from typing import Any
 from skillrl.errors import SkillRLError
 from skillrl.evaluation.evaluate import evaluate, results_table
 from skillrl.evaluation.intervals import difference
+from skillrl.evaluation.shapes import check_event, check_result
 from skillrl.files import read_json, read_jsonl, write_json
 from skillrl.models.transformer import Params
 from skillrl.predecessors import STAGES
@@ -122,10 +123,12 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
     results: dict[str, dict[str, Any]] = {}
     for stage in STAGES:
         for path in sorted(session.run.file("evaluation").glob(f"{stage}-*.json")):
-            results.setdefault(stage, {})[path.stem.removeprefix(f"{stage}-")] = read_json(path)
+            result = check_result(read_json(path), path, session.suite.categories)
+            results.setdefault(stage, {})[path.stem.removeprefix(f"{stage}-")] = result
     first = session.run.file("distill", "bank.json")
     events_file = session.run.file("rl", "evolution.jsonl")
-    events = list(read_jsonl(events_file)) if events_file.exists() else []
+    rows = read_jsonl(events_file) if events_file.exists() else ()
+    events = [check_event(row, events_file) for row in rows]
     evolved = {skill for event in events for skill in (*event["added"], *event["refined"])}
     used = {skill.id for skill in bank.skills if skill.use.episodes} & evolved
     seconds = session.run.file("wall_seconds.json")
@@ -150,6 +153,23 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
 
 
 _CURVE = {"step", "success", "invalid", "kl", "quick_valid_unseen", "bank_size", "grad_norm"}
+
+
+def report_finished(session: Session) -> str:
+    """The report of a run that has its summary.
+
+    Raises:
+      SkillRLError: summary.json is not one that this version wrote.
+    """
+    path = session.run.file("summary.json")
+    summary = read_json(path)
+    try:
+        return report(session, summary)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise SkillRLError(
+            f"{path}: not a summary of this version of skillrl ({type(error).__name__}: {error}). "
+            "Delete it and start the same command again; nothing is trained anew."
+        ) from error
 
 
 def report(session: Session, summary: dict[str, Any]) -> str:

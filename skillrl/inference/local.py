@@ -26,7 +26,7 @@ from skillrl.inference.lane import Cell, Lane, Layout, Policy, Prefixes
 from skillrl.models.config import ModelConfig
 from skillrl.models.joined import lay_out
 from skillrl.models.transformer import Params
-from skillrl.parallel import background
+from skillrl.parallel import background, room
 
 __all__ = ["Layout", "LocalEngine"]
 
@@ -179,6 +179,14 @@ class LocalEngine:
         seatings = self._seatings.setdefault((shape, sampling), [])
         if len(seatings) < layout.lanes and all(seating.held for seating in seatings):
             self._make_room()
+            room.check_grid(
+                self._config,
+                self._mesh,
+                rows=shape.rows,
+                members=shape.members,
+                prefix=shape.prefix,
+                cell=shape.suffix + shape.response,
+            )
             lane = Lane(self._policy, layout, shape, sampling)
             seatings.append(_Seating(lane, {}, {}, [None] * layout.rows))
         for seating in sorted(seatings, key=lambda seating: len(seating.held)):

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from skillrl import paths
 from skillrl.errors import SkillRLError
 from skillrl.models import intact
 from skillrl.text import printable, repair
@@ -241,7 +242,7 @@ def hub_name(text: str) -> str | None:
 def expanded(named: str | Path) -> Path:
     """A path as written, ``~`` being the home directory; what can be no path stays as it is."""
     try:
-        return Path(os.path.expanduser(named))
+        return Path(paths.expand(named))
     except ValueError:  # a NUL in the name of whose home it is
         return Path(named)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +10,12 @@ import numpy as np
 
 from skillrl.agent.agent import render_response
 from skillrl.agent.parse import parse
+from skillrl.checksums import unseal
 from skillrl.envs.answers import next_move, open_handle
 from skillrl.envs.base import Expert, answer_form
 from skillrl.errors import SkillRLError
-from skillrl.files import truncate_jsonl
+from skillrl.files import end_last_line, truncate_jsonl
+from skillrl.json_text import loads
 from skillrl.parallel import addresses
 from skillrl.rollout import store
 from skillrl.session import Session, outcome
@@ -153,9 +154,22 @@ def _expert(session: Session, task: Task) -> Expert:
     return expert
 
 
-def load(path: Path) -> Sequence[Trajectory]:
-    """The collected trajectories, without those whose environment failed."""
-    return [t for t in store.read(path) if not t.error]
+def load(session: Session, path: Path) -> Sequence[Trajectory]:
+    """The trajectories of a file, without those whose environment failed.
+
+    Raises:
+      SkillRLError: a line is not a trajectory, or none is left.
+    """
+    own = path == session.run.file("collect", "trajectories.jsonl")
+    found = list(store.read(path, given=not own))
+    usable = [trajectory for trajectory in found if not trajectory.error]
+    if not usable:
+        holds = f"{len(found)} episodes, all of them errored" if found else "no trajectory"
+        raise SkillRLError(
+            f"{path}: holds {holds}, so there is nothing to learn from. Run collect, or name a "
+            "file that collect has written."
+        )
+    return usable
 
 
 def _check_ours(path: Path) -> None:
@@ -165,12 +179,13 @@ def _check_ours(path: Path) -> None:
     with path.open("rb") as file:
         first = file.readline()
     try:
-        store.from_json(json.loads(first))
-    except (ValueError, SkillRLError):
+        store.from_json(unseal(loads(first), path))
+    except (ValueError, RecursionError, SkillRLError):
         raise SkillRLError(
             f"--output={path}: does not begin with a trajectory and is left as it is. Name a "
             "new file, or one that collect has written."
         ) from None
+    end_last_line(path)  # another tool may have written it: nothing of it goes
 
 
 def _whole_lines(path: Path) -> Counter[str]:

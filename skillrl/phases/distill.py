@@ -22,7 +22,7 @@ def distill(session: Session, trajectories: Path, *, output: Path | None = None)
             bar.update(max(0, done - bar.done))
 
         bank, report = distill_skills(
-            load(trajectories),
+            load(session, trajectories),
             teacher=session.teacher,
             categories=session.suite.categories,
             embedder=session.embedder,

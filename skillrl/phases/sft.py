@@ -43,7 +43,7 @@ def sft(
     config = session.config.sft
     limit = config.num_examples if num_examples is None else num_examples
     with session.timed("sft"):
-        data = make_examples(session, bank, load(trajectories))
+        data = make_examples(session, bank, load(session, trajectories))
         data = data[:limit] if limit else data
         if not data:
             raise SkillRLError(

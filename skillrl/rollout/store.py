@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from skillrl import records
+from skillrl.checksums import unseal
 from skillrl.errors import SkillRLError
-from skillrl.files import append_jsonl, atomic_write, read_jsonl
-from skillrl.types import Step, Task, Trajectory
+from skillrl.files import append_jsonl, atomic_write, numbered_jsonl
+from skillrl.types import Trajectory
 
 
 def to_json(trajectory: Trajectory) -> dict[str, Any]:
@@ -18,25 +20,36 @@ def to_json(trajectory: Trajectory) -> dict[str, Any]:
     return {**dataclasses.asdict(trajectory), "id": trajectory.id}
 
 
-def from_json(data: Mapping[str, Any]) -> Trajectory:
-    """The trajectory of a line.
+def from_json(data: Any) -> Trajectory:
+    """The trajectory of a line, every field checked (`skillrl.records`).
 
     Raises:
-      SkillRLError: a field is missing or unknown.
+      SkillRLError: a field is missing, unknown or not what it should be; names it, the value and
+        what to do.
     """
+    if isinstance(data, dict):
+        data = {key: value for key, value in data.items() if key != "id"}  # made of the others
     try:
-        fields = {key: value for key, value in data.items() if key != "id"}
-        task = Task(**fields.pop("task"))
-        steps = tuple(Step(**_tuples(step)) for step in fields.pop("steps"))
-        return Trajectory(task=task, steps=steps, **_tuples(fields))
-    except (KeyError, TypeError, AttributeError) as error:
+        trajectory = records.read(Trajectory, data)
+        _check(trajectory)
+    except SkillRLError as error:
         raise SkillRLError(
-            f"not a trajectory of this version ({type(error).__name__}: {error}); collect again"
-        ) from error
+            f"not a trajectory of this version ({error}); mend or remove the line, or collect again"
+        ) from None
+    return trajectory
 
 
-def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+def _check(trajectory: Trajectory) -> None:
+    """Raises `SkillRLError` for fields that are of the right type and do not go together."""
+    for name in ("id", "category"):
+        if not getattr(trajectory.task, name).strip():
+            raise SkillRLError(f"task: field {name!r} is empty; a text is expected")
+    for number, step in enumerate(trajectory.steps):
+        tokens, scores = len(step.response_ids), len(step.logprobs)
+        if tokens and scores and tokens != scores:
+            raise SkillRLError(
+                f"steps[{number}]: {scores} logprobs for {tokens} response_ids; there is one each"
+            )
 
 
 def append(path: str | Path, trajectories: Iterable[Trajectory]) -> None:
@@ -50,16 +63,21 @@ def write(path: str | Path, trajectories: Iterable[Trajectory]) -> None:
     atomic_write(path, "".join(line + "\n" for line in lines))
 
 
-def read(path: str | Path) -> Iterator[Trajectory]:
+def read(path: str | Path, *, given: bool = False) -> Iterator[Trajectory]:
     """The trajectories of `path`, in order.
+
+    Args:
+      path: JSON lines.
+      given: the file is not this run's own; see `skillrl.files.read_jsonl`.
 
     Raises:
       SkillRLError: the file is missing or a line is not a trajectory; names file and line.
     """
     if not Path(path).is_file():
         raise SkillRLError(f"{path}: no such file of trajectories. Run collect first.")
-    for number, line in enumerate(read_jsonl(path), 1):
+    for number, line in numbered_jsonl(path, given=given):
+        row = unseal(line, f"{path}, line {number}")
         try:
-            yield from_json(line)
+            yield from_json(row)
         except SkillRLError as error:
             raise SkillRLError(f"{path}, line {number}: {error}") from error

@@ -14,9 +14,11 @@ import numpy as np
 
 from skillrl.errors import SkillRLError
 from skillrl.teacher.base import Embedder
-from skillrl.types import GENERAL, Provenance, Skill, SkillUse, Trajectory
+from skillrl.types import GENERAL, Provenance, Skill, SkillUse, Trajectory, valid_texts
 
 KINDS = ("skill", "mistake")
+ACTIONS = ("added", "refined", "refused")
+"""What may have happened to a skill."""
 DUPLICATE_SIMILARITY = 0.85
 """Cosine similarity from which two skills of one category say the same."""
 
@@ -42,6 +44,9 @@ class BankEvent:
     title: str = ""
     reason: str = ""
     before: str = ""
+
+    def __post_init__(self) -> None:
+        valid_texts(self, "skill", "title", "reason", "before")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,7 +251,7 @@ class SkillBank:
             prefix = re.sub(r"[^a-z]", "", skill.category.lower())[:3] or "ski"
         used = [item.id for item in self.skills]
         used += [event.skill for event in self.history if event.action != "refused"]
-        pattern = re.compile(rf"{prefix}_(\d+)")
+        pattern = re.compile(rf"{prefix}_([0-9]{{1,9}})")  # longer is no number that we gave
         numbers = [int(match[1]) for match in map(pattern.fullmatch, used) if match]
         return f"{prefix}_{max(numbers, default=0) + 1:03d}"
 
@@ -278,7 +283,9 @@ def check_skill(skill: Skill) -> None:
     for name in ("id", "title", "principle", "category"):
         value = getattr(skill, name)
         if not isinstance(value, str) or not value.strip():
-            raise SkillRLError(f"skill {skill.id!r}: field {name!r} is {value!r}; give it a text")
+            raise SkillRLError(
+                f"skill {skill.id!r}: field {name!r} is {value!r:.80}; give it a text"
+            )
     if skill.kind not in KINDS:
         raise SkillRLError(
             f"skill {skill.id!r}: kind {skill.kind!r} is unknown; use one of {', '.join(KINDS)}"

@@ -9,14 +9,19 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from skillrl import records
+from skillrl.checksums import seal, unseal
 from skillrl.errors import SkillRLError
 from skillrl.files import read_json, write_json
-from skillrl.skills.bank import BankEvent, SkillBank, rename_categories
-from skillrl.types import GENERAL, Provenance, Skill, SkillUse
+from skillrl.skills.bank import ACTIONS, BankEvent, SkillBank, rename_categories
+from skillrl.types import GENERAL, Skill
+
+T = TypeVar("T")
 
 FORMAT = 1
+_OWN_KEYS = ("format", "version", "skills", "history")
 
 CATEGORY_ALIASES: Mapping[str, str] = {
     "pick_and_place": "pick_and_place_simple",
@@ -35,7 +40,7 @@ _SECTIONS = ("task_specific_skills", "query_type_skills")
 
 def save_bank(bank: SkillBank, path: str | os.PathLike[str]) -> None:
     """Writes the whole bank, history and statistics included; atomic."""
-    write_json(Path(path), bank_to_json(bank))
+    write_json(Path(path), seal(bank_to_json(bank)))
 
 
 def load_bank(
@@ -50,7 +55,7 @@ def load_bank(
     Raises:
       SkillRLError: missing or malformed; names the file, the entry, the field and a remedy.
     """
-    data = read_json(Path(path))
+    data = unseal(read_json(Path(path)), Path(path))
     try:
         if isinstance(data, dict) and "format" in data:
             return bank_from_json(data)
@@ -81,31 +86,46 @@ def bank_from_json(data: Any) -> SkillBank:
     Raises:
       SkillRLError: another format number, or a malformed entry (named).
     """
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        found = data.get("format") if isinstance(data, dict) else type(data).__name__
+    found = data.get("format") if isinstance(data, dict) else type(data).__name__
+    if type(found) is not int or found != FORMAT:
         raise SkillRLError(
-            f"bank format {found!r}; this version reads format {FORMAT}. Use the skillrl version "
-            "that wrote the file."
+            f"bank format {records.show(found)}; this version reads format {FORMAT}. Use the "
+            "skillrl version that wrote the file."
+        )
+    unknown = [key for key in data if key not in _OWN_KEYS]
+    if unknown:
+        raise SkillRLError(
+            f"unknown field {records.show(unknown[0])}; a bank has {', '.join(_OWN_KEYS)}. Remove "
+            "it, or use the skillrl version that wrote the file."
         )
     version = data.get("version")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 0:
-        raise SkillRLError(f"field 'version' is {version!r}; it must be a whole number from 0")
-    skills = []
-    for index, entry in enumerate(_entries(data, "skills")):
-        where = f"skills[{index}]"
-        entry = dict(entry)
-        provenance = entry.pop("provenance", {})
-        use = entry.pop("use", {})
-        skill = _record(Skill, entry, where)
-        made = _record(Provenance, provenance, f"{where}.provenance")
-        made = dataclasses.replace(made, sources=tuple(made.sources))
-        used = _record(SkillUse, use, f"{where}.use")
-        skills.append(dataclasses.replace(skill, provenance=made, use=used))
-    history = [
-        _record(BankEvent, entry, f"history[{index}]")
-        for index, entry in enumerate(_entries(data, "history"))
-    ]
-    return SkillBank(tuple(skills), version, tuple(history))
+    if type(version) is not int or not 0 <= version <= records.LARGEST:
+        raise SkillRLError(
+            f"field 'version' is {records.show(version)}; it must be a whole number from 0"
+        )
+    skills = _records(Skill, data, "skills")
+    for index, skill in enumerate(skills):
+        if skill.use.wins > skill.use.episodes:
+            raise SkillRLError(
+                f"skills[{index}].use: {skill.use.wins} wins in {skill.use.episodes} episodes; "
+                "correct the numbers, or remove the field"
+            )
+    history = _records(BankEvent, data, "history")
+    for index, event in enumerate(history):
+        if event.action not in ACTIONS:
+            raise SkillRLError(
+                f"history[{index}]: field 'action' is {records.show(event.action)}; it is one of "
+                f"{', '.join(ACTIONS)}"
+            )
+    return SkillBank(skills, version, history)
+
+
+def _records(kind: type[T], data: Mapping[str, Any], name: str) -> tuple[T, ...]:
+    entries = enumerate(_entries(data, name))
+    try:
+        return tuple(records.read(kind, entry, f"{name}[{index}]") for index, entry in entries)
+    except SkillRLError as error:
+        raise SkillRLError(f"{error}. Mend it, or remove the entry") from None
 
 
 def save_released(
@@ -209,43 +229,12 @@ def _entries(data: Mapping[str, Any], name: str, where: str = "") -> Sequence[Ma
 
 
 def _text(entry: Mapping[str, Any], name: str, where: str, *, required: bool = True) -> str:
-    value = entry.get(name) if required else entry.get(name) or ""
+    value = entry.get(name)
+    if value is None and not required:
+        return ""
     if not isinstance(value, str) or (required and not value.strip()):
         raise SkillRLError(
-            f"{where}: field {name!r} is {value!r}; write a text that is not empty, or remove the "
-            "entry"
+            f"{where}: field {name!r} is {records.show(value)}; write a text that is not empty, or "
+            "remove the entry"
         )
     return value
-
-
-_JSON_TYPES: dict[str, Any] = {"str": str, "int": int, "tuple[str, ...]": (list, tuple)}
-
-
-def _record(kind: Any, entry: Any, where: str) -> Any:
-    """A plain record from its fields; unknown, missing and mistyped ones are named."""
-    if not isinstance(entry, dict):
-        raise SkillRLError(f"{where}: must be an object, found {type(entry).__name__}")
-    fields = {item.name: item for item in dataclasses.fields(kind)}
-    for name, value in entry.items():
-        if name not in fields:
-            raise SkillRLError(
-                f"{where}: unknown field {name!r}; the fields are {', '.join(fields)}"
-            )
-        wanted = _JSON_TYPES.get(str(fields[name].type))
-        good = wanted is None or (isinstance(value, wanted) and not isinstance(value, bool))
-        if good and isinstance(value, (list, tuple)):
-            good = all(isinstance(item, str) for item in value)
-        if not good:
-            raise SkillRLError(
-                f"{where}: field {name!r} is {value!r}; expected {fields[name].type}"
-            )
-    missing = [
-        name
-        for name, item in fields.items()
-        if name not in entry
-        and item.default is dataclasses.MISSING
-        and item.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise SkillRLError(f"{where}: field {missing[0]!r} is missing; add it or remove the entry")
-    return kind(**entry)

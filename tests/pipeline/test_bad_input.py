@@ -208,6 +208,34 @@ def test_a_damaged_line_in_the_middle_of_the_trajectories(whole, flags, tmp_path
     assert not (run / "distill").exists()
 
 
+def test_given_trajectories_count_to_their_last_line(whole, flags, tmp_path):
+    lines = (whole.path / "collect" / "trajectories.jsonl").read_bytes().splitlines()
+    given = tmp_path / "given.jsonl"
+    given.write_bytes(b"\n".join(lines[-4:]))  # as pandas writes it
+    arguments = [*flags(tmp_path / "run"), f"--trajectories={given}"]
+    status, _, err = tiny.run("distill", *arguments)
+    assert status == 0, err
+    report = read_json(tmp_path / "run" / "distill" / "bank-report.json")
+    seen = sum(report["successes"].values()) + sum(report["failures"].values())
+    assert seen == len({json.loads(line)["task"]["id"] for line in lines[-4:]}) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ["holds no trajectory", "Run collect"]),
+        ("\n\n", ["holds no trajectory"]),
+        ('{"task": ', ["line 1 is not JSON", "cut short"]),
+    ],
+)
+def test_trajectories_that_are_none_are_refused(flags, tmp_path, content, words):
+    given = tmp_path / "given.jsonl"
+    given.write_text(content)
+    arguments = [*flags(tmp_path / "run"), f"--trajectories={given}"]
+    refused("distill", *arguments, words=[str(given), *words])
+    assert not (tmp_path / "run" / "distill" / "bank.json").exists()
+
+
 def test_a_damaged_checkpoint_is_named(whole, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(whole.path, run)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from skillrl.errors import SkillRLError
+from skillrl.errors import Corrupt, SkillRLError
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank, save_bank, save_released
 from skillrl.types import GENERAL, Provenance, Skill
@@ -28,6 +28,10 @@ RELEASED = {
     ],
     "metadata": {"source": "x"},
 }
+
+
+OWN = {"id": "a", "title": "b", "principle": "c"}
+EVENT = {"version": 1, "step": 0, "action": "added", "skill": "a"}
 
 
 def write(path, data):
@@ -117,6 +121,25 @@ def test_released_round_trip_keeps_the_words(tmp_path):
             },
             ["skills[0].use", "'wins'", "'1'"],
         ),
+        (lambda d: {"format": True, "version": 0}, ["format True"]),
+        (lambda d: {"format": 1, "version": 0, "skils": []}, ["unknown field 'skils'", "history"]),
+        (lambda d: {"format": 1, "version": 2**40}, ["'version'"]),
+        (
+            lambda d: {"format": 1, "version": 0, "skills": [OWN | {"use": {"wins": 3}}]},
+            ["skills[0].use", "3 wins in 0 episodes"],
+        ),
+        (
+            lambda d: {"format": 1, "version": 0, "skills": [OWN | {"id": ["x"]}]},
+            ["skills[0]", "'id' is ['x']", "a text"],
+        ),
+        (
+            lambda d: {"format": 1, "version": 0, "history": [EVENT | {"action": "forgot"}]},
+            ["history[0]", "'forgot'", "added, refined, refused"],
+        ),
+        (
+            lambda d: d | {"general_skills": [d["general_skills"][0] | {"when_to_apply": False}]},
+            ["general_skills[0]", "'when_to_apply' is False"],
+        ),
     ],
 )
 def test_a_malformed_bank_names_file_entry_and_field(tmp_path, change, words):
@@ -130,3 +153,26 @@ def test_a_malformed_bank_names_file_entry_and_field(tmp_path, change, words):
 def test_a_missing_bank(tmp_path):
     with pytest.raises(SkillRLError, match="no such file"):
         load_bank(tmp_path / "none.json")
+
+
+def test_half_an_emoji_and_a_byte_order_mark(tmp_path):
+    text = json.dumps({"format": 1, "version": 0, "skills": [OWN | {"title": "half \ud83d"}]})
+    (tmp_path / "b.json").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    bank = load_bank(tmp_path / "b.json")
+    assert bank.skills[0].title == "half \ufffd"
+    save_bank(bank, tmp_path / "c.json")
+    assert load_bank(tmp_path / "c.json") == bank
+
+
+def test_a_changed_bank_is_corrupt(tmp_path):
+    path = tmp_path / "b.json"
+    save_bank(SkillBank().add([Skill("", "A", "P.")]), path)
+    path.write_text(path.read_text().replace('"P."', '"Q."'))
+    with pytest.raises(Corrupt, match=r"b\.json: is corrupt"):
+        load_bank(path)
+
+
+def test_a_number_of_thousands_of_digits_is_no_number_of_an_id(tmp_path):
+    strange = Skill("dyn_" + "9" * 5000, "A", "P.")
+    bank = SkillBank((strange,)).add([Skill("", "B", "Q.")], evolved=True)
+    assert bank.skills[1].id == "dyn_001"

@@ -16,10 +16,12 @@ import os
 import pathlib
 from collections.abc import Iterator, Mapping
 
+from skillrl import paths
 from skillrl.envs.alfworld import index_cache
 from skillrl.envs.alfworld.record import CATEGORIES, GAME, TRAJ, Record, read_record
 from skillrl.envs.base import SPLITS
 from skillrl.errors import SkillRLError
+from skillrl.text import repair
 
 __all__ = ["CATEGORIES", "GAME", "GameFile", "GameIndex", "data_directory", "index_games"]
 
@@ -29,7 +31,7 @@ VARIABLE = "ALFWORLD_DATA"
 _EXCLUDED = ("movable", "Sliced")
 _STATE = "initial_state.pddl"
 _ARCHIVES = {TRAJ: "json_2.1.1_json.zip", _STATE: "json_2.1.1_pddl.zip"}
-_GAMES_ARCHIVE = "json_2.1.2_tw-pddl.zip"
+_GAMES_ARCHIVE = "json_2.1.3_tw-pddl.zip"
 _NO_GAME = f"no {GAME}"
 
 
@@ -105,7 +107,7 @@ def index_games(directory: str | pathlib.Path, *, cache: bool = True) -> GameInd
     Raises:
       SkillRLError: no playable game below `directory`, or a broken file, which is named.
     """
-    root = pathlib.Path(os.path.expanduser(directory))
+    root = pathlib.Path(paths.expand(directory))
     if not root.is_dir():
         raise SkillRLError(
             f"{root}: no such directory. Give the directory that holds train, valid_seen and "
@@ -129,6 +131,8 @@ def _below_release(root: pathlib.Path) -> pathlib.Path:
     if any((root / split).is_dir() for split in SPLITS):
         return root
     inner = [p for p in sorted(root.glob("json_*")) if any((p / s).is_dir() for s in SPLITS)]
+    if len(inner) > 1:  # archives that were unpacked side by side: the games are in one of them
+        inner = [p for p in inner if next(p.rglob(GAME), None)] or inner
     if len(inner) > 1:
         raise SkillRLError(
             f"{root}: holds several releases ({', '.join(p.name for p in inner)}). Give one of "
@@ -196,6 +200,11 @@ def _places(folder: str, place: str) -> Iterator[tuple[str, dict[str, os.DirEntr
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
+                if repair(entry.name) is not entry.name:
+                    raise SkillRLError(
+                        f"{entry.path!a}: the name is not UTF-8 text, so no run could write it "
+                        "down. Rename it."
+                    )
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry)
                 elif entry.name in (GAME, TRAJ, _STATE):

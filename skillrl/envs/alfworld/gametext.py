@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from skillrl.errors import SkillRLError
+from skillrl.json_text import loads
 
 REMEDY = "Restore the file from the data release, or delete its folder."
 
@@ -43,7 +43,7 @@ def read_json(path: str | pathlib.Path) -> dict[str, Any]:
       SkillRLError: no such file, no JSON, or not an object.
     """
     try:
-        value = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        value = loads(pathlib.Path(path).read_bytes())
     except OSError as error:
         raise SkillRLError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
     except (ValueError, RecursionError) as error:

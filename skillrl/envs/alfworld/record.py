@@ -11,6 +11,8 @@ from typing import Any
 from skillrl.envs.alfworld import pddl
 from skillrl.envs.alfworld.gametext import read_json, read_task, required_text
 from skillrl.errors import SkillRLError
+from skillrl.json_text import decoded
+from skillrl.text import repair
 
 GAME = "game.tw-pddl"
 TRAJ = "traj_data.json"
@@ -84,8 +86,8 @@ def _read_traj(path: pathlib.Path) -> Mapping[str, Any]:
     start. A quoted key that occurs once, unescaped, is the one that is wanted.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        return {key: _value(text, key) for key in ("task_type", "turk_annotations")}
+        text = decoded(path.read_bytes())
+        return {key: repair(_value(text, key)) for key in ("task_type", "turk_annotations")}
     except (OSError, ValueError, RecursionError):
         return read_json(path)  # which says what is wrong with it, if anything is
 
@@ -104,7 +106,7 @@ def _value(text: str, key: str) -> Any:
 def _category(path: pathlib.Path, game: Mapping[str, Any], traj: Mapping[str, Any]) -> str:
     """Task type: from ``traj_data.json``, else the folder's name, else the goal formula."""
     kind = traj.get("task_type")
-    if kind in (*CATEGORIES, _MOVABLE):
+    if isinstance(kind, str) and kind in (*CATEGORIES, _MOVABLE):
         return kind
     if kind is not None:
         raise SkillRLError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import shutil
@@ -12,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from skillrl import paths
 from skillrl.envs.bm25 import Index
-from skillrl.envs.search.corpus import Corpus, line_offsets
+from skillrl.envs.search import packed
+from skillrl.envs.search.corpus import Corpus, line_offsets, packed_documents
 from skillrl.envs.search.documents import Document, Hit
 from skillrl.errors import SkillRLError
 from skillrl.files import TEMPORARY, read_json, write_json
@@ -48,7 +51,7 @@ class BM25Retriever:
 
     @classmethod
     def open(cls, path: str | Path, *, cached_from: int = CACHED_FROM) -> BM25Retriever:
-        """Over a JSONL corpus, with its index beside it where it is large.
+        """Over a JSONL corpus (or its ``.gz``), with its index beside it where it is large.
 
         The index is in a folder named after the corpus, its size and its time; delete it
         freely. Documents and index are then read from the disk as they are needed.
@@ -56,8 +59,15 @@ class BM25Retriever:
         Raises:
           SkillRLError: no such corpus, a broken line, or an index that cannot be written.
         """
-        path = Path(os.path.expanduser(path))
+        path = Path(paths.expand(path))
         kept = index_directory(path)
+        if packed.is_packed(path):
+            documents = list(itertools.islice(packed_documents(path), cached_from))
+            if not documents:
+                raise SkillRLError(f"{path}: the corpus has no documents")
+            if len(documents) < cached_from:
+                return cls.over(documents)
+            return cls.open(packed.unpack(path), cached_from=cached_from)
         if not (kept / _META).is_file():
             offsets = line_offsets(path)
             if not offsets.shape[1]:
@@ -120,7 +130,7 @@ def _load(path: Path, directory: Path) -> tuple[Corpus, Index]:
         meta: Mapping[str, Any] = read_json(directory / _META)
         if len({meta["documents"], offsets.shape[1], len(index)}) > 1:
             raise ValueError("its parts do not fit together")
-    except (OSError, EOFError, ValueError, KeyError) as error:
+    except (OSError, EOFError, LookupError, TypeError, ValueError, SkillRLError) as error:
         raise SkillRLError(
             f"{directory}: the index cannot be read ({error}). Delete the folder; it is made anew."
         ) from error

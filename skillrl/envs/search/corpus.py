@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import json
 import os
 import weakref
 from collections.abc import Iterator
@@ -11,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from skillrl.envs.search import packed
 from skillrl.envs.search.documents import Document
 from skillrl.errors import SkillRLError
+from skillrl.json_text import loads
+from skillrl.records import show
 
 _CHUNK = 1 << 20  # bytes read at once when lines are counted
 
@@ -43,12 +45,8 @@ class Corpus:
         start, end = (int(offset) for offset in self.offsets[:, index])
         try:
             return parse_line(os.pread(self._file, end - start, start))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise SkillRLError(
-                f"{self.path}, line {self._line_number(start)}: not a document "
-                f"({type(error).__name__}: {error}). Each line of a corpus is a JSON object "
-                '{"id": ..., "contents": "\\"Title\\"\\ntext"}; mend or remove this one.'
-            ) from None
+        except _NOT_ONE as error:
+            raise _no_document(self.path, self._line_number(start), error) from None
 
     def _line_number(self, start: int) -> int:
         """From 1 on, of the line that begins at byte `start`, blank lines counted."""
@@ -63,6 +61,35 @@ class Corpus:
     def close(self) -> None:
         """Closes the file. May be called twice."""
         self._close()
+
+
+def packed_documents(path: Path) -> Iterator[Document]:
+    """The documents of a corpus that may be packed by gzip, from front to back.
+
+    Raises:
+      SkillRLError: it cannot be read, or a line holds no document.
+    """
+    with packed.opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            if line.isspace():
+                continue
+            try:
+                document = parse_line(line)
+            except _NOT_ONE as error:
+                raise _no_document(path, number, error) from None
+            yield document
+
+
+_NOT_ONE = (ValueError, TypeError, KeyError, RecursionError)
+"""What `parse_line` raises."""
+
+
+def _no_document(path: Path, number: int, error: Exception) -> SkillRLError:
+    return SkillRLError(
+        f"{path}, line {number}: not a document ({type(error).__name__}: {error}). Each line "
+        'of a corpus is a JSON object {"id": ..., "contents": "\\"Title\\"\\ntext"}; mend or '
+        "remove this one."
+    )
 
 
 def open_corpus(path: Path) -> int:
@@ -98,8 +125,15 @@ def parse_line(line: bytes) -> Document:
     Raises:
       ValueError, TypeError, KeyError, RecursionError: not such a line.
     """
-    row = json.loads(line)
-    contents = row["contents"] if "contents" in row else f'"{row["title"]}"\n{row["text"]}'
-    if not isinstance(contents, str):
-        raise TypeError(f"contents are {contents!r}")
-    return Document(str(row["id"]), contents)
+    row = loads(line)
+    if not isinstance(row, dict):
+        raise TypeError(f"it is {show(row)}, no object")
+    number = row["id"]
+    if not isinstance(number, str | int) or isinstance(number, bool):
+        raise TypeError(f"id is {show(number)}")
+    names = ("contents",) if "contents" in row else ("title", "text")
+    texts = [row[name] for name in names]
+    for name, text in zip(names, texts, strict=True):
+        if not isinstance(text, str):
+            raise TypeError(f"{name} are {show(text)}")
+    return Document(str(number), texts[0] if len(texts) == 1 else f'"{texts[0]}"\n{texts[1]}')

@@ -1,30 +1,35 @@
 """The seven question sets of the paper, from files on this machine.
 
     data_dir/hotpotqa/train.jsonl, dev.jsonl    a folder per set, as FlashRAG's release has them
-    data_dir/hotpotqa_train.jsonl               or the set in the file's name
+    data_dir/hotpotqa_train.jsonl               or the set in the file's name; or either .jsonl.gz
     data_dir/train.parquet, test.parquet        or sets in one file, told apart by data_source,
                                                 as Search-R1's release has them; verl's scripts
                                                 put searchR1_ before its values
 
-A row has ``question`` and ``golden_answers``, or ``reward_model.ground_truth.target`` in their
-place; FlashRAG's ``metadata.type`` tells the kind of question. ``train`` is NQ and HotpotQA. Held
-out are the test questions of each set, or the dev questions of a set without test: those of NQ and
-HotpotQA are ``valid_seen`` (in-domain), those of the other five ``valid_unseen``.
+A row has ``question`` and ``golden_answers`` (a list, or the text of one), or
+``reward_model.ground_truth.target`` in their place; FlashRAG's ``metadata.type`` tells the kind of
+question. ``train`` is NQ and HotpotQA. Held out are the test questions of each set, or the dev
+questions of a set without test: those of NQ and HotpotQA are ``valid_seen`` (in-domain), those of
+the other five ``valid_unseen``.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import dataclasses
 import itertools
-import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from skillrl import paths
+from skillrl.envs.search import packed
 from skillrl.envs.search.categories import category_of
 from skillrl.errors import SkillRLError
+from skillrl.json_text import loads
+from skillrl.records import show
 from skillrl.types import Task
 
 _LOG = logging.getLogger(__name__)
@@ -32,7 +37,7 @@ _LOG = logging.getLogger(__name__)
 DATASETS = ("nq", "triviaqa", "popqa", "hotpotqa", "2wikimultihopqa", "musique", "bamboogle")
 TRAINED_ON = ("nq", "hotpotqa")
 _HELD_OUT = ("test", "dev")  # the first that is there
-_SUFFIXES = (".jsonl", ".parquet")
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 _COLUMNS = (
     "question",
     "extra_info.question",
@@ -74,7 +79,7 @@ def check_folder(directory: str | Path, datasets: Sequence[str] = ()) -> None:
         raise SkillRLError(
             f"env.search.datasets names {', '.join(unknown)}; there are: {', '.join(DATASETS)}."
         )
-    root = Path(os.path.expanduser(directory))
+    root = Path(paths.expand(directory))
     if not root.is_dir():
         raise SkillRLError(f"env.data_dir={root}: no such folder. {_layout()}")
     parts = ("train", *_HELD_OUT)
@@ -97,7 +102,7 @@ def load_split(directory: str | Path, split: str, datasets: Sequence[str] = ()) 
       SkillRLError: a set that was named is not there, there are files and none of their rows
         is of the split, or a row has no question or no answers.
     """
-    root = Path(os.path.expanduser(directory))
+    root = Path(paths.expand(directory))
     in_domain = split != "valid_unseen"
     names = [name for name in DATASETS if (name in TRAINED_ON) == in_domain]
     names = [name for name in names if not datasets or name in datasets]
@@ -170,7 +175,7 @@ def _tasks(rows: _Rows, root: Path, dataset: str, split: str) -> list[Task]:
     """The tasks of the first of the parts (``test``, ``dev``) that has any."""
     for part in _parts(split):
         for path in _files(root, dataset, part):
-            shared = path.parent == root and path.stem == part
+            shared = path.parent == root and path.name.partition(".")[0] == part
             found = rows.of(path, dataset, shared=shared)
             if tasks := [_task(row, dataset, split, path) for row in found]:
                 return tasks
@@ -190,13 +195,13 @@ def _task(row: Row, dataset: str, split: str, path: Path) -> Task:
 
 
 def _place(path: Path, number: int) -> str:
-    return f"{path}, {'line' if path.suffix == '.jsonl' else 'row'} {number}"
+    return f"{path}, {'row' if path.suffix == '.parquet' else 'line'} {number}"
 
 
 def _question(question: Any, place: str) -> str:
     """With a question mark; raises SkillRLError where there is none."""
     if not isinstance(question, str) or not question.strip():
-        raise SkillRLError(f"{place}: question is {question!r}; it is a text")
+        raise SkillRLError(f"{place}: question is {show(question)}; it is a text")
     question = question.strip()
     return question if question.endswith("?") else question + "?"
 
@@ -206,12 +211,23 @@ def _answers(found: Any, place: str) -> list[str]:
         raise SkillRLError(
             f"{place}: has neither golden_answers nor reward_model.ground_truth.target"
         )
-    answers = [found] if isinstance(found, str) else found
-    if not isinstance(answers, list) or not answers:
-        raise SkillRLError(f"{place}: the golden answers are {found!r}; they are a list of texts")
-    if not all(isinstance(answer, str) for answer in answers):
-        raise SkillRLError(f"{place}: not all golden answers of {found!r} are texts")
+    said = _said(found) if isinstance(found, str) else found
+    if isinstance(found, str) and not (isinstance(said, list) and _are_texts(said)):
+        said = [found]  # one answer, like "[1]" or "AC/DC"
+    if not isinstance(said, list) or not said:
+        raise SkillRLError(
+            f"{place}: the golden answers are {show(found)}; they are a list of texts"
+        )
+    if not _are_texts(said):
+        raise SkillRLError(f"{place}: not all golden answers of {found!r:.80} are texts")
+    answers = [answer for answer in said if answer.strip()]
+    if not answers:
+        raise SkillRLError(f"{place}: all golden answers are blank, which nothing can equal")
     return answers
+
+
+def _are_texts(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -221,7 +237,8 @@ def read_rows(path: Path) -> Iterator[Row]:
       SkillRLError: the file cannot be read, a line is not JSON, a row is no object, or pyarrow,
         which parquet needs, is missing.
     """
-    found = _lines(path) if path.suffix == ".jsonl" else enumerate(_parquet(path), start=1)
+    is_table = path.suffix == ".parquet"
+    found = enumerate(_parquet(path), start=1) if is_table else _lines(path)
     for number, row in found:
         if not isinstance(row, Mapping):
             raise SkillRLError(
@@ -238,16 +255,31 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def _inside(value: Any, *keys: str) -> Any:
-    """What nested objects have under `keys`, or None."""
+    """What nested objects, or the JSON texts of such, have under `keys`, or None."""
     for key in keys:
+        value = _said(value) if isinstance(value, str) else value
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
+
+
+def _said(text: str) -> Any:
+    """The list or object of a cell that holds its JSON, or its Python, as text; else the text.
+
+    Tables that went through CSV or pandas hold these.
+    """
+    bare = text.strip()
+    if bare[:1] + bare[-1:] not in ("[]", "{}"):
+        return text
+    for read in (loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return read(bare)
+    return text  # somebody's answer may well begin with a bracket
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
     """Unlike of a run's log, of a data set the last line counts without a newline, too."""
     try:
-        with path.open("rb") as file:
+        with packed.opened(path) as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, _parse(line, path, number)
@@ -257,7 +289,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _parse(line: bytes, path: Path, number: int) -> Any:
     try:
-        return json.loads(line)
+        return loads(line)
     except (ValueError, RecursionError) as error:
         raise SkillRLError(
             f"{_place(path, number)}: not JSON ({error}). Mend or remove the line, or fetch the "

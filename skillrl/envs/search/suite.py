@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from skillrl import paths
 from skillrl.envs.base import SPLITS, register
 from skillrl.envs.search.bm25 import BM25Retriever, index_directory
 from skillrl.envs.search.categories import CATEGORIES
@@ -146,7 +146,7 @@ def _check(config: Any) -> None:
             "question sets with env.data_dir."
         )
     if search.corpus:
-        index_directory(Path(os.path.expanduser(search.corpus)))  # is it there?
+        index_directory(Path(paths.expand(search.corpus)))  # is it there?
     if not config.data_dir and search.retriever == "http":
         _LOG.warning(
             "env.data_dir is empty: the questions are generated ones, so the servers of "

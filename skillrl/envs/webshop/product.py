@@ -19,6 +19,7 @@ NO_PRICE = 100.0
 
 _NO_ATTRIBUTES = ("DUMMY_ATTR",)
 _LONGEST_ASIN = 10
+_MOST_WAYS = 1_000_000  # a thousand times what the released files have
 _NOT_NUMERIC = re.compile(r"[^\d.]")
 
 
@@ -151,8 +152,9 @@ def _pricing(raw: dict[str, Any]) -> tuple[tuple[float, ...], str]:
         numbers = tuple(float(_NOT_NUMERIC.sub("", part)) for part in text.split("$")[1:])[:2]
     except ValueError:
         numbers = ()
-    if not numbers:
-        raise _Unusable(f'its pricing is {text!r}; it should be like "$12.99" or "$10.00$20.00"')
+    if not numbers or not all(map(math.isfinite, numbers)):  # hundreds of digits are infinite
+        said = f"its pricing is {text!r:.80}"
+        raise _Unusable(f'{said}; it should be like "$12.99" or "$10.00$20.00"')
     return numbers, " to ".join(f"${number}" for number in numbers)
 
 
@@ -169,6 +171,9 @@ def _options(raw: Any) -> dict[str, tuple[str, ...]]:
         if not isinstance(contents, list):
             raise _Unusable(f"its option {name!r} is {_kind(contents)} and not a list")
         options[name.lower()] = tuple(_value(content, name) for content in contents)
+    ways = math.prod(map(len, options.values()))
+    if ways > _MOST_WAYS:
+        raise _Unusable(f"its options can be chosen in {ways:,} ways, each of them a goal")
     return options
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from skillrl.errors import SkillRLError
+from skillrl.json_text import has_half, loads
+from skillrl.text import repair
 
 _CHUNK = 1 << 22
 _LARGEST_ENTRY = 1 << 26
@@ -52,8 +54,8 @@ class Slices:
     def read(self, start: int, size: int) -> Any:
         """The entry whose bytes begin at `start`."""
         try:
-            return json.loads(self._map[start : start + size])
-        except ValueError as error:
+            return loads(self._map[start : start + size])
+        except (ValueError, RecursionError) as error:
             raise SkillRLError(
                 f"{self._path}: changed while it was in use ({error}). Start again."
             ) from None
@@ -72,6 +74,9 @@ class _Scanner:
 
     def entries(self, opening: str) -> Iterator[Entry]:
         closing = {"[": "]", "{": "}"}[opening]
+        self._more()
+        if self._text.startswith("\ufeff"):  # a byte order mark, of editors on Windows
+            self._move(1)
         self._take(opening)
         while self._peek() != closing:
             if self._count:
@@ -114,6 +119,8 @@ class _Scanner:
         while True:
             try:
                 value, end = self._parse(self._text, self._at)
+                if has_half(self._text[self._at : end]):
+                    value = repair(value)
             except (ValueError, RecursionError) as error:
                 if len(self._text) - self._at > _LARGEST_ENTRY or not self._more():
                     name = f" (asin {key})" if key else ""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from skillrl import paths
 from skillrl.envs.webshop.reading import Entry, Slices, entries
 from skillrl.errors import SkillRLError
 from skillrl.files import read_json
@@ -132,7 +133,7 @@ def find(data_dir: str | Path, products: str = "") -> Files:
     Raises:
       SkillRLError: a file is missing, or the choice is not clear; says how to make it.
     """
-    folder = Path(data_dir)
+    folder = Path(paths.expand(data_dir))
     if not folder.is_dir():
         raise SkillRLError(
             f"env.data_dir={data_dir}: there is no such directory. Put WebShop's product files "

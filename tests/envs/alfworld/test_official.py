@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pathlib
+import shutil
 import types
 
 import pytest
@@ -86,9 +87,38 @@ def test_folders_without_a_game_are_left_out_and_counted(release, caplog):
 
 
 def test_several_releases_side_by_side_are_not_mixed(release):
-    (release.parent / "json_2.1.2" / "train").mkdir(parents=True)
+    other = release.parent / "json_2.1.2" / "train" / "task" / "trial"
+    other.mkdir(parents=True)
+    shutil.copyfile(game_files(release)[0], other / GAME)
     with pytest.raises(SkillRLError, match=r"several releases \(json_2.1.1, json_2.1.2\)"):
         index_games(release.parent)
+
+
+def test_games_that_were_unpacked_beside_their_annotations(release):
+    """json_2.1.1 with traj_data.json alone, json_2.1.3_tw-pddl with the games."""
+    games = index_games(release)
+    shutil.move(release, release.parent / "json_2.1.3_tw-pddl")
+    (release / "train" / "task" / "trial").mkdir(parents=True)
+    (release / "train" / "task" / "trial" / "traj_data.json").write_text("{}")
+    beside = index_games(release.parent)
+    assert [[game.id for game in found] for found in beside.values()] == [
+        [game.id for game in found] for found in games.values()
+    ]
+
+
+def test_games_of_a_split_that_is_not_ours_are_left_alone(release):
+    """The archive of release 0.4.2 has valid_train, too."""
+    before = index_games(release)
+    shutil.copytree(release / "valid_seen", release / "valid_train")
+    assert index_games(release) == before
+
+
+def test_files_as_an_editor_on_windows_leaves_them(release):
+    before = index_games(release, cache=False)
+    for path in [*game_files(release), *release.rglob("traj_data.json")]:
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert index_games(release, cache=False) == before
+    play_task(suite(release).make(), suite(release).tasks("train")[0], lambda seen: "look")
 
 
 # People's goals.
@@ -221,7 +251,7 @@ def test_a_missing_archive_is_named(release, kept, complaint):
     for path in sorted(release.rglob("*")):
         if path.is_file() and path.name not in kept:
             path.unlink()
-    missing = r"with the games, json_2\.1\.2_tw-pddl\.zip, is missing\. Unpack it over them"
+    missing = r"with the games, json_2\.1\.3_tw-pddl\.zip, is missing\. Unpack it over them"
     with pytest.raises(SkillRLError, match=complaint + ".*" + missing) as caught:
         suite(release.parent)
     assert "Skipped 18: no game.tw-pddl" in str(caught.value)

@@ -1,5 +1,6 @@
 """The local search engine: its numbers, its index on disk."""
 
+import gzip
 import json
 import math
 import os
@@ -127,3 +128,53 @@ def test_line_numbers_are_counted_across_chunks(corpus, monkeypatch):
     corpus.write_bytes(corpus.read_bytes() + b"\n{}\n")
     with pytest.raises(SkillRLError, match=r"line 6: not a document"):
         Corpus(corpus, line_offsets(corpus))[4]
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl.gz", "corpus.jsonl"])
+def test_a_packed_corpus_finds_the_same(corpus, tmp_path, name):
+    plain = BM25Retriever.open(corpus)
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    packed = folder / name  # whatever it is called
+    packed.write_bytes(gzip.compress(corpus.read_bytes()))
+    small = BM25Retriever.open(packed)
+    assert os.listdir(folder) == [name]
+    for _ in range(2):
+        kept = BM25Retriever.open(packed, cached_from=1)
+        assert len(os.listdir(folder)) == 3  # unpacked beside it, and the index of that
+    for query in ("capital of Italy", "Paris", "zebra"):
+        assert found(plain, query) == found(small, query) == found(kept, query)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (gzip.compress(b'{"id": 1, "contents": "x"}\n{"id": 2}\n'), "line 2: not a document"),
+        (gzip.compress(b'{"id": 1, "contents": "x"}\n' * 99)[:-9], "damaged or cut short"),
+        (gzip.compress(b"\n\n"), "no documents"),
+    ],
+)
+def test_a_broken_packed_corpus_is_named(tmp_path, content, words):
+    path = tmp_path / "c.jsonl.gz"
+    path.write_bytes(content)
+    with pytest.raises(SkillRLError, match=words) as caught:
+        BM25Retriever.open(path)
+    assert str(path) in str(caught.value)
+    assert os.listdir(tmp_path) == ["c.jsonl.gz"]
+
+
+def test_a_corpus_with_a_mark_and_half_an_emoji(tmp_path):
+    path = tmp_path / "corpus.jsonl"
+    rows = [{"id": "a\ud83d", "contents": "Rome \ud83d"}, {"id": 2, "title": "T", "text": "Rome"}]
+    path.write_bytes(b"\xef\xbb\xbf" + "\n".join(map(json.dumps, rows)).encode())
+    hits = {hit.document for hit in BM25Retriever.open(path).search("Rome", 3)}
+    assert hits == {Document("a\ufffd", "Rome \ufffd"), Document("2", '"T"\nRome')}
+
+
+@pytest.mark.parametrize(
+    "row", [{"id": None, "contents": "x"}, {"id": 1, "title": None, "text": ""}]
+)
+def test_fields_of_other_types_are_no_document(tmp_path, row):
+    (tmp_path / "c.jsonl").write_text(json.dumps(row))
+    with pytest.raises(SkillRLError, match="not a document"):
+        BM25Retriever.open(tmp_path / "c.jsonl")

@@ -1,6 +1,7 @@
 """The field's question sets, in both layouts of file that are in use."""
 
 import builtins
+import gzip
 import json
 
 import pytest
@@ -299,3 +300,52 @@ def test_the_suite_plays_them_over_a_corpus(flashrag):
     environment.reset(task)
     assert "novel by Jane Austen" in environment.step("<search>Emma</search>").observation.text
     assert environment.step("<answer>jane austen</answer>").won
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ('["Ann", "Anne"]', ["Ann", "Anne"]),
+        (" ['Ann', 'Anne'] ", ["Ann", "Anne"]),
+        (["Ann", " ", ""], ["Ann"]),
+        ("[1, 2]", ["[1, 2]"]),
+        ("[sic]", ["[sic]"]),
+        ("{}", ["{}"]),
+        ("[" * 5000, ["[" * 5000]),
+        ('["\\ud83d"]', ["\ufffd"]),
+    ],
+)
+def test_answers_as_the_text_of_a_list(tmp_path, given, read):
+    write(tmp_path / "nq" / "test.jsonl", [row() | {"golden_answers": given}])
+    (task,) = load_split(tmp_path, "valid_seen", ["nq"])
+    assert task.payload["answers"] == read
+
+
+def test_answers_that_are_all_blank_are_named(tmp_path):
+    write(tmp_path / "nq" / "test.jsonl", [row(answers=["", " "])])
+    with pytest.raises(SkillRLError, match="line 1: all golden answers are blank"):
+        load_split(tmp_path, "valid_seen")
+
+
+def test_objects_as_the_texts_of_objects(tmp_path):
+    cells = {
+        "metadata": '{"type": "bridge"}',
+        "reward_model": '{"ground_truth": {"target": ["a"]}}',
+    }
+    write(tmp_path / "hotpotqa" / "dev.jsonl", [{"question": "q", **cells}])
+    (task,) = load_split(tmp_path, "valid_seen", ["hotpotqa"])
+    assert task.payload["answers"] == ["a"]
+    assert task.category == category_of("hotpotqa", "q?", {"type": "bridge"})
+
+
+def test_packed_questions_with_a_mark_and_half_an_emoji(tmp_path):
+    (tmp_path / "nq").mkdir()
+    text = json.dumps(row("who \ud83d")) + "\n" + json.dumps(row("why"))
+    packed = gzip.compress(b"\xef\xbb\xbf" + text.encode())
+    (tmp_path / "nq" / "test.jsonl.gz").write_bytes(packed)
+    check_folder(tmp_path)
+    goals = [task.goal for task in load_split(tmp_path, "valid_seen")]
+    assert goals == ["who \ufffd?", "why?"]
+    (tmp_path / "nq" / "test.jsonl.gz").write_bytes(packed[:-12])
+    with pytest.raises(SkillRLError, match=r"test\.jsonl\.gz: the gzip file is damaged"):
+        load_split(tmp_path, "valid_seen")

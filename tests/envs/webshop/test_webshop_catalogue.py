@@ -229,3 +229,48 @@ def test_files_that_are_missing_or_ambiguous_are_named(tmp_path: Path) -> None:
     assert names == ["items_shuffle_1000.json", "items_ins_v2_1000.json"]
     with pytest.raises(SkillRLError, match="does not exist"):
         find(tmp_path, "items_shuffle_7.json")
+
+
+def test_files_with_a_mark_are_read_at_the_right_places(tmp_path: Path) -> None:
+    for path in OFFICIAL.iterdir():
+        (tmp_path / path.name).write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    _same(Catalogue(find(tmp_path)), Catalogue(find(OFFICIAL)))
+
+
+def test_half_an_emoji_in_a_product(tmp_path: Path) -> None:
+    products, extras, human = _contents()
+    products[0] |= {"name": "half \ud83d", "full_description": "é \udc00"}
+    human = {
+        asin: [one | {"instruction": "\ud83d"} for one in many] for asin, many in human.items()
+    }
+    for name, content in zip(
+        ("shuffle", "ins_v2", "human_ins"), (products, extras, human), strict=True
+    ):
+        (tmp_path / f"items_{name}.json").write_text(json.dumps(content))
+    catalogue = Catalogue(find(tmp_path))
+    assert catalogue.product(0).title == "half \ufffd"
+    assert catalogue.product(0).description == "é \ufffd"
+    assert Goals(catalogue, kind="human", seed=5)[0].text.startswith("\ufffd")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"pricing": "$" + "9" * 400}, "its pricing is"),
+        (
+            {
+                "customization_options": {
+                    str(n): [{"value": str(v)} for v in range(60)] for n in range(9)
+                }
+            },
+            "can be chosen in 10,077,696,000,000,000 ways",
+        ),
+    ],
+)
+def test_numbers_beyond_reason_are_named(fields: dict[str, Any], words: str) -> None:
+    products, extras, human = _contents()
+    products[3] |= fields
+    with pytest.raises(SkillRLError, match=words) as caught:
+        Catalogue(Lists(products, extras, human, name="lists"))
+    assert "product 4" in str(caught.value)
+    assert len(str(caught.value)) < 400

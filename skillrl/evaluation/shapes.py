@@ -1,0 +1,80 @@
+"""What a run keeps of its evaluations and of its bank's evolution, checked where it is read back.
+
+A file may be of another version, or edited; the report at the end of a run is no place to find out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from skillrl import records
+from skillrl.errors import SkillRLError
+
+_REMEDY = "Restore it from a copy, or delete it and repeat the command that wrote it."
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rate:
+    success: float | None
+    n: int
+    low: float | None
+    high: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Event:
+    step: int
+    added: tuple[str, ...]
+    refined: tuple[str, ...]
+
+
+def check_result(value: Any, path: Path, categories: Iterable[str]) -> dict[str, Any]:
+    """`value`, if it is the result of an evaluation (`evaluation.evaluate.summarise`).
+
+    Args:
+      value: as read from `path`.
+      path: the file.
+      categories: those of the environment; each must be there.
+
+    Raises:
+      SkillRLError: it is not; names the file and the field.
+    """
+    try:
+        _check_rate(_part(value, _Rate, ""), "")
+        for name in ("by_category", "by_dataset"):
+            rates = value.get(name, {} if name == "by_dataset" else None)
+            if not isinstance(rates, Mapping):
+                raise SkillRLError(f"field {name!r} is {records.show(rates)}; expected an object")
+            for key, rate in rates.items():
+                _check_rate(rate, f"{name}.{key}")
+        if missing := [key for key in categories if key not in value["by_category"]]:
+            raise SkillRLError(f"by_category has no {missing[0]}")
+    except SkillRLError as error:
+        raise SkillRLError(f"{path}: not the result of an evaluation: {error}. {_REMEDY}") from None
+    return value
+
+
+def check_event(value: Any, path: Path) -> dict[str, Any]:
+    """`value`, if it is a row of ``rl/evolution.jsonl``; raises as `check_result` does."""
+    try:
+        records.read(_Event, _part(value, _Event, ""))
+    except SkillRLError as error:
+        raise SkillRLError(f"{path}: not an event of evolution: {error}. {_REMEDY}") from None
+    return value
+
+
+def _part(value: Any, kind: Any, where: str) -> Any:
+    """The fields that `kind` has, out of those that are there."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    if not isinstance(value, dict):
+        return value
+    return {key: item for key, item in value.items() if key in names}
+
+
+def _check_rate(value: Any, where: str) -> None:
+    rate = records.read(_Rate, value, where)
+    if rate.n and None in (rate.success, rate.low, rate.high):
+        raise SkillRLError(f"{where or 'it'}: has {rate.n} episodes and no success or interval")
