@@ -189,9 +189,9 @@ class Sessions:
             for session in self._open.values()
             if not session.pinned and not session.lock.locked() and session.used < limit
         ]
+        self.expired += len(idle)  # before they are closed, which others may see happen
         for key in idle:
             await self.close(key)
-        self.expired += len(idle)
         return len(idle)
 
     async def keep_sweeping(self) -> None:
