@@ -17,7 +17,7 @@ from skillrl import predecessors
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
 from skillrl.evaluation import stages
-from skillrl.files import read_json
+from skillrl.files import read_sealed
 from skillrl.models.transformer import Params
 from skillrl.phases.collect import collect as collect_phase
 from skillrl.phases.distill import distill as distill_phase
@@ -33,7 +33,7 @@ def train(config: Config, workdir: Path, *, seed: int) -> None:
     """All four phases and their evaluations."""
     with open_session(config, workdir, seed=seed) as run:
         if _is_finished(run):
-            print(stages.report(run, read_json(run.run.file("summary.json"))))
+            print(stages.report(run, read_sealed(run.run.file("summary.json"))))
             return
         base = run.load_policy()
 

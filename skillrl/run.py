@@ -25,15 +25,18 @@ from skillrl.errors import SkillRLError
 from skillrl.files import (
     TEMPORARY,
     append_jsonl,
+    append_sealed,
     atomic_write,
     critical_section,
     is_empty,
     read_json,
     read_jsonl,
-    remove_temporaries,
+    read_sealed,
     truncate_jsonl,
     write_json,
+    write_sealed,
 )
+from skillrl.leftovers import remove_leftovers
 
 __all__ = [
     "Metrics",
@@ -82,8 +85,8 @@ class RunDirectory:
             raise _unwritable(self.path, error) from error
         try:
             check_workdir(self.path, config)  # again: another process may have been first
-            remove_temporaries(self.path)
-            write_json(self.file("config.json"), public_dict(config))
+            remove_leftovers(self.path)
+            write_sealed(self.file("config.json"), public_dict(config))
         except BaseException:
             self.close()
             raise
@@ -111,20 +114,33 @@ class RunDirectory:
 
     def write_environment(self) -> None:
         """Writes environment.json; imports JAX to name the devices."""
-        write_json(self.file("environment.json"), describe_environment())
+        write_sealed(self.file("environment.json"), describe_environment())
 
     def finished(self, phase: str) -> dict[str, Any] | None:
         """What `finish` recorded for a phase, or None while it is not finished."""
         return self.phases().get(phase)
 
     def phases(self) -> dict[str, dict[str, Any]]:
-        """Finished phases in the order they finished, with what was recorded."""
+        """Finished phases in the order they finished, with what was recorded.
+
+        Raises:
+          SkillRLError: phases.json is not as a run wrote it.
+        """
         path = self.file("phases.json")
-        return read_json(path) if path.exists() else {}
+        if not path.exists():
+            return {}
+        found = read_sealed(path)
+        for phase, info in found.items():
+            if not isinstance(info, dict):
+                raise SkillRLError(
+                    f"{path}: {phase!r} is {info!r}; what is recorded of a phase is an object. "
+                    "Delete the file: the same command finds again what is finished."
+                )
+        return found
 
     def finish(self, phase: str, **info: Any) -> None:
         """Marks a phase as finished, atomically; `info` must be plain JSON values."""
-        write_json(self.file("phases.json"), self.phases() | {phase: info})
+        write_sealed(self.file("phases.json"), self.phases() | {phase: info})
 
 
 class Metrics:
@@ -152,30 +168,36 @@ class Metrics:
         """The JSON lines file."""
         return self._run.file("metrics.jsonl")
 
-    def write(self, phase: str, step: int, values: Mapping[str, Any]) -> None:
-        """Adds one row. Numbers may be 0-d arrays; NaN and infinities are written as null."""
+    def write(self, phase: str, step: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Adds one row and returns it.
+
+        Numbers may be 0-d arrays; NaN and infinities are written as null.
+        """
         numbers = {key: float(value) for key, value in values.items()}
-        row = {"phase": phase, "step": int(step)}
-        append_jsonl(
-            self.path, row | {k: v if math.isfinite(v) else None for k, v in numbers.items()}
-        )
+        row: dict[str, Any] = {"phase": phase, "step": int(step)}
+        row |= {k: v if math.isfinite(v) else None for k, v in numbers.items()}
+        append_sealed(self.path, row)
         if self._tensorboard:
             writer = self._writer(phase)
             for key, value in numbers.items():
                 writer.add_scalar(f"{phase}/{key}", value, global_step=step)
+        return row
 
     def rows(self, phase: str | None = None) -> list[dict[str, Any]]:
         """All rows, or those of one phase, in order."""
         if not self.path.exists():
             return []
-        return [row for row in read_jsonl(self.path) if phase in (None, row["phase"])]
+        rows = read_jsonl(self.path, required=True)
+        return [row for row in rows if phase in (None, row["phase"])]
 
     def resume(self, phase: str, step: int) -> int:
         """Forgets what a phase wrote after `step`, its checkpoint; returns the rows dropped."""
         if phase in self._writers:
             self._writers.pop(phase).close()
         self._purge[phase] = step + 1
-        return truncate_jsonl(self.path, lambda row: row["phase"] != phase or row["step"] <= step)
+        return truncate_jsonl(
+            self.path, lambda row: row["phase"] != phase or row["step"] <= step, required=True
+        )
 
     def close(self) -> None:
         """Flushes and closes the TensorBoard files. May be called twice."""

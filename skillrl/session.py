@@ -7,7 +7,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from skillrl.config import Config
 from skillrl.console import Progress
 from skillrl.envs import Suite, make_suite
 from skillrl.errors import SkillRLError
-from skillrl.files import write_json
 from skillrl.inference.base import Engine, Sampling, apart, ladder
 from skillrl.models import hub, lora, weights
 from skillrl.models.attention import check_attention
@@ -39,9 +38,11 @@ from skillrl.skills.retrieval import for_prompt
 from skillrl.teacher.base import Embedder, Teacher
 from skillrl.teacher.registry import make_embedder, make_teacher
 from skillrl.training import partition
+from skillrl.training.finite import check_finite
 from skillrl.training.packing import Shapes
 from skillrl.training.partition import Partition
 from skillrl.types import Skill, Task, Trajectory
+from skillrl.wall import WallClock
 
 _LOG = logging.getLogger(__name__)
 
@@ -151,18 +152,30 @@ class Session:
         return params
 
     def export(self, policy: Params, directory: Path) -> None:
-        """Writes a policy as a Hugging Face directory."""
-        weights.save(
-            directory,
-            policy,
-            self.model,
-            tokenizer_dir=self.policy_dir,
-            dtype=self.config.model.dtype,
-        )
+        """Writes a policy as a Hugging Face directory.
+
+        Raises:
+          SkillRLError: a parameter is not finite, or the directory cannot be written.
+        """
+        check_finite(policy, f"{directory} is not written: the parameter")
+        with _writing(directory):
+            weights.save(
+                directory,
+                policy,
+                self.model,
+                tokenizer_dir=self.policy_dir,
+                dtype=self.config.model.dtype,
+            )
 
     def export_adapter(self, trained: Params, directory: Path, *, base: Path) -> None:
-        """Writes a trained adapter in PEFT's format; `base` is the model that it adapts."""
-        lora.save(directory, trained, self.model, self._lora, base=str(base))
+        """Writes a trained adapter in PEFT's format; `base` is the model that it adapts.
+
+        Raises:
+          SkillRLError: as `export`.
+        """
+        check_finite(trained, f"{directory} is not written: the parameter")
+        with _writing(directory):
+            lora.save(directory, trained, self.model, self._lora, base=str(base))
 
     @functools.cached_property
     def teacher(self) -> Teacher:
@@ -297,28 +310,35 @@ class Session:
         )
 
     def publish(self, params: Params, version: int) -> None:
-        """Gives the engine parameters to act with; a remote engine has its own."""
+        """Gives the engine parameters to act with; a remote engine has its own.
+
+        Raises:
+          SkillRLError: a parameter is not finite: every answer would be the same token.
+        """
         if self.config.model.policy == "local":
+            check_finite(params, "the policy cannot act: its parameter")
             int8 = self.config.rollout.weights == "int8"
             self.engine.publish(quantise(params) if int8 else params, version)
 
     def progress(self, phase: str, total: int, *, unit: str, done: int = 0) -> Progress:
-        """A progress bar, if wanted."""
-        return Progress(phase, total, unit=unit, done=done, enabled=self.config.logging.progress)
+        """A progress bar, if wanted; it also notes the time, which a kill then does not take."""
+        return Progress(
+            phase,
+            total,
+            unit=unit,
+            done=done,
+            enabled=self.config.logging.progress,
+            on_update=self.wall.note,
+        )
 
-    @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
+    @functools.cached_property
+    def wall(self) -> WallClock:
+        """Seconds per phase, over all sessions of the run."""
+        return WallClock(self.run.file("wall_seconds.json"))
+
+    def timed(self, phase: str) -> AbstractContextManager[None]:
         """Adds the seconds spent to ``wall_seconds.json``, over all sessions of the run."""
-        from skillrl.files import read_json
-
-        path = self.run.file("wall_seconds.json")
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            spent = read_json(path) if path.exists() else {}
-            spent[phase] = round(spent.get(phase, 0.0) + time.monotonic() - start, 2)
-            write_json(path, spent)
+        return self.wall.timed(phase)
 
     @property
     def simulated(self) -> list[str]:
@@ -339,6 +359,19 @@ def open_session(
             run.write_environment()
         with Metrics(run, tensorboard=config.logging.tensorboard) as metrics:
             yield Session(config, run, metrics, suite, seed)
+
+
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise SkillRLError(
+            f"{directory}: cannot be written ({error}). Check the permissions and the free space "
+            "there, then start the same command again; checkpoints are untouched."
+        ) from error
 
 
 def outcome(trajectories: Sequence[Trajectory]) -> dict[str, float]:

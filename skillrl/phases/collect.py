@@ -11,8 +11,9 @@ import numpy as np
 
 from skillrl.agent.agent import render_response
 from skillrl.agent.parse import parse
+from skillrl.checksums import unseal
 from skillrl.envs.base import Expert, answer_form
-from skillrl.errors import SkillRLError
+from skillrl.errors import Corrupt, SkillRLError
 from skillrl.files import truncate_jsonl
 from skillrl.parallel import addresses
 from skillrl.rollout import store
@@ -164,7 +165,9 @@ def _check_ours(path: Path) -> None:
     with path.open("rb") as file:
         first = file.readline()
     try:
-        store.from_json(json.loads(first))
+        store.from_json(unseal(json.loads(first), path))
+    except Corrupt:
+        raise
     except (ValueError, SkillRLError):
         raise SkillRLError(
             f"--output={path}: does not begin with a trajectory and is left as it is. Name a "

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from skillrl.errors import SkillRLError
-from skillrl.files import append_jsonl, atomic_write, read_jsonl
+from skillrl.files import append_sealed, atomic_write, read_jsonl, sealed_line
 from skillrl.types import Step, Task, Trajectory
 
 
@@ -41,13 +40,12 @@ def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def append(path: str | Path, trajectories: Iterable[Trajectory]) -> None:
     """Adds lines at the end of `path`, all of them or none."""
-    append_jsonl(path, *map(to_json, trajectories))
+    append_sealed(path, *map(to_json, trajectories))
 
 
 def write(path: str | Path, trajectories: Iterable[Trajectory]) -> None:
     """Replaces `path`, atomically."""
-    lines = [json.dumps(to_json(t), ensure_ascii=False, allow_nan=False) for t in trajectories]
-    atomic_write(path, "".join(line + "\n" for line in lines))
+    atomic_write(path, "".join(sealed_line(to_json(t)) for t in trajectories))
 
 
 def read(path: str | Path) -> Iterator[Trajectory]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from skillrl.errors import SkillRLError
-from skillrl.files import write_json
+from skillrl.files import read_json, write_sealed
 
 
 class AnswerCache:
@@ -29,7 +29,7 @@ class AnswerCache:
         if path is None or not path.exists():
             return None
         try:
-            return json.loads(path.read_text(encoding="utf-8"))["answer"]
+            return read_json(path)["answer"]
         except (ValueError, KeyError, TypeError) as error:
             raise SkillRLError(
                 f"{path}: not a stored answer ({error}). Delete the file to ask again."
@@ -39,7 +39,7 @@ class AnswerCache:
         """Stores `answer`. `request` is written too: keep keys and headers out of it."""
         path = self._path(request)
         if path is not None:
-            write_json(path, {"format": 1, "request": dict(request), "answer": answer})
+            write_sealed(path, {"format": 1, "request": dict(request), "answer": answer})
 
     def _path(self, request: Mapping[str, Any]) -> Path | None:
         if self._folder is None:
