@@ -243,17 +243,25 @@ class Checkpoints:
             ``abstract_state`` in name, shape or type, or it cannot be read.
           Corrupt: it is not what was saved; the file is named.
         """
-        with _named(step):
-            self.check(step)
+        self._check_named(step)
         return self._load(step, abstract_state)
 
     def extra(self, step: int) -> dict[str, Any]:
         """What was saved beside the state, without reading the state; raises as `restore`."""
-        with _named(step):
-            self.check(step)
+        self._check_named(step)
         path = self._path(step)
         with self._context, _readable(path):
             return ocp.load_checkpointables(path, {_EXTRA: None})[_EXTRA]
+
+    def _check_named(self, step: int) -> None:
+        """Adds to what is wrong how a run gets past it."""
+        try:
+            self.check(step)
+        except Corrupt as error:
+            raise Corrupt(
+                f"checkpoint {step} is corrupt: {error} Or start skillrl {self.directory.name} (or "
+                "train) there again: it sets this one aside and goes on from the one before."
+            ) from None
 
     def _load(self, step: int, abstract_state: Any) -> tuple[Any, dict[str, Any]]:
         path = self._path(step)
@@ -348,18 +356,6 @@ def _check_all_listed(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _named(step: int) -> Iterator[None]:
-    """Adds to what is wrong with a checkpoint how a run gets past it."""
-    try:
-        yield
-    except Corrupt as error:
-        raise Corrupt(
-            f"checkpoint {step} is corrupt: {error} The command that wrote it (sft, rl or train), "
-            "started again, sets it aside and goes on from the checkpoint before."
-        ) from None
-
-
-@contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
@@ -433,9 +429,10 @@ def _check_json(extra: dict[str, Any]) -> None:
 
 @functools.cache
 def _quiet_orbax() -> None:
-    """Drops Orbax's running commentary from the absl log; errors stay."""
+    """Drops Orbax's running commentary from the absl log, and the errors that it raises too."""
 
     def keep(record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.ERROR or "orbax" not in record.pathname
+        told = record.levelno >= logging.ERROR and not record.exc_info
+        return told or "orbax" not in record.pathname
 
     logging.getLogger("absl").addFilter(keep)
