@@ -37,19 +37,20 @@ class WallClock:
             yield
         except BaseException as error:
             try:
-                self._add()
+                self._add(time.monotonic())
             except SkillRLError as second:  # the disk may be full: the first cause is to be seen
                 error.add_note(str(second))
             raise
         else:
-            self._add()
+            self._add(time.monotonic())
         finally:
             self._phase = None
 
     def note(self) -> None:
         """Writes down the time so far, if it is not written already; cheap to call often."""
-        if self._phase is not None and time.monotonic() - self._since >= _EVERY:
-            self._add()
+        now = time.monotonic()
+        if self._phase is not None and now - self._since >= _EVERY:
+            self._add(now)
 
     def read(self) -> dict[str, float]:
         """Seconds by phase.
@@ -68,9 +69,8 @@ class WallClock:
                 )
         return found
 
-    def _add(self) -> None:
+    def _add(self, now: float) -> None:
         assert self._phase is not None
-        now = time.monotonic()
         spent = self.read()
         spent[self._phase] = round(spent.get(self._phase, 0.0) + now - self._since, 2)
         write_sealed(self._path, spent)

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from skillrl.errors import SkillRLError
-from skillrl.files import read_json, write_sealed
+from skillrl.checksums import unseal
+from skillrl.errors import Corrupt, SkillRLError
+from skillrl.files import write_sealed
 
 
 class AnswerCache:
@@ -29,8 +30,8 @@ class AnswerCache:
         if path is None or not path.exists():
             return None
         try:
-            return read_json(path)["answer"]
-        except (ValueError, KeyError, TypeError) as error:
+            return unseal(json.loads(path.read_text(encoding="utf-8")), path)["answer"]
+        except (ValueError, KeyError, TypeError, Corrupt) as error:
             raise SkillRLError(
                 f"{path}: not a stored answer ({error}). Delete the file to ask again."
             ) from error

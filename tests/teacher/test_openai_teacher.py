@@ -156,4 +156,4 @@ def test_the_stored_file_holds_the_request(tmp_path):
         (stored,) = tmp_path.iterdir()
         record = json.loads(stored.read_text())
         assert record["request"]["messages"] == ASK
-        assert set(record) == {"format", "request", "answer"}
+        assert set(record) == {"format", "request", "answer", "checksum"}
