@@ -14,7 +14,6 @@ import math
 import os
 import platform
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +21,7 @@ from typing import Any
 
 from skillrl.config import Config, diff, public_dict
 from skillrl.errors import SkillRLError
+from skillrl.events import Events
 from skillrl.files import (
     TEMPORARY,
     append_jsonl,
@@ -149,7 +149,7 @@ class Metrics:
     def __init__(self, run: RunDirectory, *, tensorboard: bool = True):
         self._run = run
         self._tensorboard = tensorboard
-        self._writers: dict[str, Any] = {}
+        self._writers: dict[str, Events] = {}
         self._purge: dict[str, int] = {}
 
     def __enter__(self) -> Metrics:
@@ -178,9 +178,8 @@ class Metrics:
         row |= {k: v if math.isfinite(v) else None for k, v in numbers.items()}
         append_sealed(self.path, row)
         if self._tensorboard:
-            writer = self._writer(phase)
-            for key, value in numbers.items():
-                writer.add_scalar(f"{phase}/{key}", value, global_step=step)
+            named = {f"{phase}/{key}": value for key, value in numbers.items()}
+            self._events(phase).add(step, named)
         return row
 
     def rows(self, phase: str | None = None) -> list[dict[str, Any]]:
@@ -205,15 +204,10 @@ class Metrics:
             writer.close()
         self._writers.clear()
 
-    def _writer(self, phase: str) -> Any:
+    def _events(self, phase: str) -> Events:
         if phase not in self._writers:
-            from tensorboardX import SummaryWriter
-
-            self._writers[phase] = SummaryWriter(
-                str(self._run.file("tensorboard", phase)),
-                purge_step=self._purge.get(phase),
-                # Names have a resolution of one second: two sessions could share a file.
-                filename_suffix=f".{time.time_ns()}",
+            self._writers[phase] = Events(
+                self._run.file("tensorboard", phase), purge=self._purge.get(phase)
             )
         return self._writers[phase]
 

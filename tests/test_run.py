@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from skillrl import files, presets
 from skillrl.config import Config
 from skillrl.console import Progress, duration, table
 from skillrl.errors import Corrupt, SkillRLError
+from skillrl.events import Events
 from skillrl.leftovers import remove_leftovers
 from skillrl.run import (
     Metrics,
@@ -432,6 +434,22 @@ def test_tensorboard_files_hold_the_numbers(tmp_path):
     scalars = [(e.step, v.tag, v.simple_value) for e in events for v in e.summary.value]
     assert sorted(scalars) == [(3, "rl/success", 0.5), (3, "rl/success", 0.75)]
     assert 3 in [e.step for e in events if e.HasField("session_log")]  # hides the older one
+
+
+def test_a_full_disk_is_told_by_the_events_at_once(tmp_path):
+    """tensorboardX's own writer would wait for ever for its thread, which has died of it."""
+    events = Events(tmp_path / "rl")
+    events.add(1, {"rl/success": 0.5})
+    (file,) = (tmp_path / "rl").iterdir()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size, hard))
+    try:
+        with pytest.raises(SkillRLError, match=r"rl: cannot be written .File too large"):
+            events.add(2, {"rl/success": 0.5})
+        with pytest.raises(SkillRLError, match=r"rl: cannot be written .File too large"):
+            Events(tmp_path / "rl", purge=2).add(2, {"rl/success": 0.5, "x" * 100: 1.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_environment_names_versions_and_devices():

@@ -211,16 +211,16 @@ class Checkpoints:
                 continue
             found = self._load(step, abstract_state)
             if jax.process_index() == 0:
-                for bad, error in broken.items():
-                    self._set_aside(bad, error, step)
+                for bad, why in broken.items():
+                    self._set_aside(bad, why, step)
                 self.prune()
             _wait_for_all(f"resume from {step}")
             return step, *found
         before = [str(p) for p in self.directory.glob(f"*{_CORRUPT}*")]
         if broken or before:
-            why = str(next(iter(broken.values()))) if broken else f"{before[0]} was set aside."
+            first = str(next(iter(broken.values()))) if broken else f"{before[0]} was set aside."
             raise Corrupt(
-                f"{why} No whole checkpoint is left in {self.directory}, and beginning again "
+                f"{first} No whole checkpoint is left in {self.directory}, and beginning again "
                 "from nothing is not done by itself: everything here is left as it is. Restore a "
                 f"checkpoint from a copy, or move {self.directory} away to begin again."
             )
