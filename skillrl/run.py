@@ -9,6 +9,7 @@ phases.json        which phases are finished, and what each had to say
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import math
 import os
@@ -161,7 +162,11 @@ class Metrics:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if value is None:
+            self.close()
+        else:
+            with contextlib.suppress(SkillRLError):  # what ended the session is said first
+                self.close()
 
     @property
     def path(self) -> Path:

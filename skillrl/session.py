@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -295,8 +296,13 @@ class Session:
         width: int = 0,
         engine: Engine | None = None,
     ) -> list[Trajectory]:
-        """Plays jobs with the published policy; trajectories in the order of the jobs."""
-        return collect(
+        """Plays jobs with the published policy; trajectories in the order of the jobs.
+
+        Raises:
+          SkillRLError: a token had a log-probability that is not finite: the parameters are,
+            but what is computed from them is not.
+        """
+        played = collect(
             jobs,
             suite=self.suite,
             engine=engine or self.engine,
@@ -307,6 +313,15 @@ class Session:
             width=width,
             on_done=on_done,
         )
+        for trajectory in played:
+            for number, step in enumerate(trajectory.steps, 1):
+                if not all(map(math.isfinite, step.logprobs)):
+                    raise SkillRLError(
+                        f"task {trajectory.task.id}, step {number}: the policy gave its answer a "
+                        "log-probability that is not finite, so it has diverged. Go on from an "
+                        "earlier checkpoint or other weights, with a lower learning rate."
+                    )
+        return played
 
     def publish(self, params: Params, version: int) -> None:
         """Gives the engine parameters to act with; a remote engine has its own.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from skillrl.errors import SkillRLError
+from skillrl.errors import SkillRLError, finally_do
 from skillrl.files import read_sealed, write_sealed
 
 _EVERY = 15.0
@@ -34,15 +34,8 @@ class WallClock:
         self.read()  # what is wrong with it shows before hours of work
         self._phase, self._since = phase, time.monotonic()
         try:
-            yield
-        except BaseException as error:
-            try:
-                self._add(time.monotonic())
-            except SkillRLError as second:  # the disk may be full: the first cause is to be seen
-                error.add_note(str(second))
-            raise
-        else:
-            self._add(time.monotonic())
+            with finally_do(lambda: self._add(time.monotonic())):  # on a full disk it fails, too
+                yield
         finally:
             self._phase = None
 

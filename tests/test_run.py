@@ -17,7 +17,7 @@ import pytest
 from skillrl import files, presets
 from skillrl.config import Config
 from skillrl.console import Progress, duration, table
-from skillrl.errors import Corrupt, SkillRLError
+from skillrl.errors import Corrupt, SkillRLError, finally_do
 from skillrl.events import Events
 from skillrl.leftovers import remove_leftovers
 from skillrl.run import (
@@ -302,6 +302,20 @@ def test_the_time_of_a_killed_session_counts(tmp_path, monkeypatch):
         pass
     assert later.read() == {"rl": 47.0}
     phase.gen.close()
+
+
+def test_the_first_cause_is_not_hidden_by_what_is_done_last():
+    def end():
+        done.append("end")
+        raise OSError("the second")
+
+    done: list[str] = []
+    with pytest.raises(ValueError, match="the first") as caught, finally_do(end):
+        raise ValueError("the first")
+    assert caught.value.__notes__ == ["Then OSError: the second"]
+    with pytest.raises(OSError, match="the second"), finally_do(end):
+        done.append("block")
+    assert done == ["end", "block", "end"]
 
 
 def test_the_first_cause_is_not_hidden_by_the_clock(tmp_path):

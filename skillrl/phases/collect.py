@@ -13,7 +13,7 @@ from skillrl.agent.agent import render_response
 from skillrl.agent.parse import parse
 from skillrl.checksums import unseal
 from skillrl.envs.base import Expert, answer_form
-from skillrl.errors import Corrupt, SkillRLError
+from skillrl.errors import Corrupt, SkillRLError, finally_do
 from skillrl.files import truncate_jsonl
 from skillrl.parallel import addresses
 from skillrl.rollout import store
@@ -106,7 +106,7 @@ def _demonstrate(session: Session, task: Task, expert: Expert) -> Trajectory:
     rng = np.random.default_rng([session.seed, addresses.COLLECT, addresses.task_number(task.id)])
     tags = answer_form(session.suite).tags
     steps: list[Step] = []
-    try:
+    with finally_do(environment.close):
         observation = environment.reset(task)
         while True:
             move = expert.act(observation)
@@ -136,8 +136,6 @@ def _demonstrate(session: Session, task: Task, expert: Expert) -> Trajectory:
             observation = result.observation
             if result.done:
                 break
-    finally:
-        environment.close()
     return Trajectory(
         task, (), tuple(steps), result.won, result.score, observation.text, source="expert"
     )

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,15 +22,26 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from skillrl.checksums import SUMS, check_directory, seal_directory
+from skillrl.checksums import seal_directory
 from skillrl.errors import Corrupt, SkillRLError
 from skillrl.files import critical_section, temporary_name
+from skillrl.training.checkpoint_files import (
+    COMMITTED,
+    EXTRA,
+    STATE,
+    check_json,
+    check_whole,
+    first_line,
+    fsync,
+    fsync_all,
+    is_number,
+    same_everywhere,
+    wait_for_all,
+)
 from skillrl.training.finite import check_finite
 
 _LOG = logging.getLogger(__name__)
 
-_STATE, _EXTRA = "state", "extra"
-_COMMITTED = "commit_success.txt"  # Orbax's marker; some copies lose it, and sums say more
 _CORRUPT = ".corrupt"
 
 
@@ -69,7 +78,7 @@ class Checkpoints:
         self._keep = keep
         registry = ocp.handlers.local_registry()
         # By default Orbax takes a dict of numbers for a tree of arrays.
-        registry.add(ocp.handlers.JsonHandler, checkpointable_name=_EXTRA)
+        registry.add(ocp.handlers.JsonHandler, checkpointable_name=EXTRA)
         self._context = ocp.Context()
         self._context.checkpointables.registry = registry
 
@@ -88,7 +97,7 @@ class Checkpoints:
             is not finite, ``step`` is not above the latest, or the disk refused.
         """
         extra = dict(extra)
-        _check_json(extra)
+        check_json(extra)
         latest = self.latest()
         if latest is not None and step <= latest:
             raise SkillRLError(
@@ -103,25 +112,25 @@ class Checkpoints:
 
     def _write(self, step: int, state: Any, extra: dict[str, Any]) -> None:
         """All or nothing: Orbax's files, their sums, and the rename that makes it count."""
-        temporary = self.directory / _same_everywhere(temporary_name())
+        temporary = self.directory / same_everywhere(temporary_name())
         try:
             if jax.process_index() == 0:
                 self.directory.mkdir(parents=True, exist_ok=True)
             with self._context:
-                ocp.save_checkpointables(temporary, {_STATE: state, _EXTRA: extra})
+                ocp.save_checkpointables(temporary, {STATE: state, EXTRA: extra})
             if jax.process_index() == 0:
-                (temporary / _COMMITTED).unlink(missing_ok=True)
+                (temporary / COMMITTED).unlink(missing_ok=True)
                 seal_directory(temporary)
-                _fsync(temporary)
+                fsync_all(temporary)
                 with critical_section():
                     temporary.rename(self._path(step))
-                    _fsync_one(self.directory)  # before an older one goes
+                    fsync(self.directory)  # before an older one goes
         except BaseException:
             if jax.process_index() == 0:
                 for path in self.directory.glob(f"{temporary.name}*"):  # Orbax's own beside it
                     shutil.rmtree(path, ignore_errors=True)  # what is wrong is on its way
             raise
-        _wait_for_all(f"checkpoint {step}")
+        wait_for_all(f"checkpoint {step}")
 
     @contextlib.contextmanager
     def _writing(self, step: int) -> Iterator[None]:
@@ -131,7 +140,7 @@ class Checkpoints:
             # A full disk shows as any of these, by whether Python or Tensorstore met it.
             raise SkillRLError(
                 f"checkpoint {step} could not be written to {self.directory} "
-                f"({_first_line(error)}); free space or choose a --workdir that can be written, "
+                f"({first_line(error)}); free space or choose a --workdir that can be written, "
                 "then start the same command again: earlier checkpoints are untouched"
             ) from error
 
@@ -147,7 +156,7 @@ class Checkpoints:
         """Numbers of all that looks like a checkpoint, whole or not, ascending."""
         if not self.directory.is_dir():
             return []
-        return sorted(int(p.name) for p in self.directory.iterdir() if _numbered(p.name))
+        return sorted(int(p.name) for p in self.directory.iterdir() if is_number(p.name))
 
     def latest(self) -> int | None:
         """The highest of `steps`, or None."""
@@ -160,31 +169,7 @@ class Checkpoints:
           SkillRLError: there is no such checkpoint.
           Corrupt: a file was changed, cut off, lost or added; it is named.
         """
-        path = self._find(step)
-        try:
-            if check_directory(path):
-                _check_all_listed(path)
-            elif (path / _COMMITTED).is_file() and all(
-                (path / part).is_dir() for part in (_STATE, _EXTRA)
-            ):
-                _LOG.warning(
-                    "checkpoint %s is of an older version, without %s: whether it is whole "
-                    "cannot be told",
-                    path,
-                    SUMS,
-                )
-            else:
-                raise Corrupt(
-                    f"checkpoint {path} is corrupt: it has no {SUMS}, so nothing proves that it "
-                    "is whole. Restore the file, or the whole directory, from a copy."
-                )
-        except Corrupt:
-            if not path.exists():
-                raise SkillRLError(
-                    f"checkpoint {path} was removed while it was read, as newer ones took its "
-                    "place. Start the same command again."
-                ) from None
-            raise
+        check_whole(self._find(step))
 
     def resume(self, abstract_state: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """The newest whole checkpoint, for a phase that goes on from it.
@@ -214,7 +199,7 @@ class Checkpoints:
                 for bad, why in broken.items():
                     self._set_aside(bad, why, step)
                 self.prune()
-            _wait_for_all(f"resume from {step}")
+            wait_for_all(f"resume from {step}")
             return step, *found
         before = [str(p) for p in self.directory.glob(f"*{_CORRUPT}*")]
         if broken or before:
@@ -251,7 +236,7 @@ class Checkpoints:
         self._check_named(step)
         path = self._path(step)
         with self._context, _readable(path):
-            return ocp.load_checkpointables(path, {_EXTRA: None})[_EXTRA]
+            return ocp.load_checkpointables(path, {EXTRA: None})[EXTRA]
 
     def _check_named(self, step: int) -> None:
         """Adds to what is wrong how a run gets past it."""
@@ -267,8 +252,8 @@ class Checkpoints:
         path = self._path(step)
         with self._context, _readable(path):
             self._check_same(path, abstract_state)
-            found = ocp.load_checkpointables(path, {_STATE: abstract_state, _EXTRA: None})
-        return found[_STATE], found[_EXTRA]
+            found = ocp.load_checkpointables(path, {STATE: abstract_state, EXTRA: None})
+        return found[STATE], found[EXTRA]
 
     def _set_aside(self, step: int, error: Corrupt, instead: int) -> None:
         place = self.directory / f"{step}{_CORRUPT}"
@@ -301,7 +286,7 @@ class Checkpoints:
         return self._path(step)
 
     def _check_same(self, path: Path, abstract_state: Any) -> None:
-        saved = _described(ocp.checkpointables_metadata(path).metadata[_STATE])
+        saved = _described(ocp.checkpointables_metadata(path).metadata[STATE])
         if not saved:  # Orbax answers so where the index of the arrays is broken
             raise ValueError("it describes no arrays")
         wanted = _described(abstract_state)
@@ -335,76 +320,15 @@ def abstract(state: Any, shardings: Any = None) -> Any:
     )
 
 
-def _numbered(name: str) -> bool:
-    return name.isascii() and name.isdecimal() and str(int(name)) == name
-
-
-def _check_all_listed(path: Path) -> None:
-    """Sums that were cut off would say nothing of the files after the cut."""
-    lines = (path / SUMS).read_text("utf-8").splitlines()
-    listed = {line.partition("  ")[2] for line in lines}
-    for file in path.rglob("*"):
-        name = file.relative_to(path).as_posix()
-        # Names with a dot are what file managers and copies leave; Orbax has none.
-        if file.is_file() and name != SUMS and name not in listed and file.name[0] != ".":
-            raise Corrupt(
-                f"{file}: is not in {path / SUMS}, so one of the two is corrupt. Restore {SUMS} "
-                "from a copy, or remove the file if you put it there."
-            )
-    if not listed:
-        raise Corrupt(f"{path / SUMS}: is corrupt: it is empty. Restore it from a copy.")
-
-
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
         raise SkillRLError(
-            f"checkpoint {path} cannot be read ({type(error).__name__}: {_first_line(error)}); "
+            f"checkpoint {path} cannot be read ({type(error).__name__}: {first_line(error)}); "
             "move this directory away to go on from the one before it"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    """The first cause in one line of at most 300 characters."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300]
-
-
-def _same_everywhere(name: str) -> str:
-    """The first process's `name`, on all processes of a multi-host run."""
-    if jax.process_count() == 1:
-        return name
-    import numpy as np
-    from jax.experimental import multihost_utils
-
-    letters = np.zeros(128, np.uint8)
-    letters[: len(name)] = np.frombuffer(name.encode("ascii"), np.uint8)
-    return bytes(multihost_utils.broadcast_one_to_all(letters)).rstrip(b"\0").decode("ascii")
-
-
-def _wait_for_all(what: str) -> None:
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices(what)
-
-
-def _fsync(path: Path) -> None:
-    """Makes a finished checkpoint survive a power cut as well."""
-    for entry in [path, *path.rglob("*")]:
-        _fsync_one(entry)
-
-
-def _fsync_one(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _described(tree: Any) -> dict[str, str]:
@@ -413,18 +337,6 @@ def _described(tree: Any) -> dict[str, str]:
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
         for path, leaf in leaves
     }
-
-
-def _check_json(extra: dict[str, Any]) -> None:
-    try:
-        same = json.loads(json.dumps(extra, allow_nan=False)) == extra
-    except (TypeError, ValueError) as error:
-        raise SkillRLError(f"checkpoint extra is not JSON ({error}); convert it first") from error
-    if not same:
-        raise SkillRLError(
-            "checkpoint extra would not come back equal from JSON; use lists instead of tuples "
-            "and strings as keys"
-        )
 
 
 @functools.cache
