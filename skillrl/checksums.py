@@ -23,8 +23,13 @@ KEY = "checksum"
 
 
 def seal(value: Mapping[str, Any]) -> dict[str, Any]:
-    """`value` with its checksum added, or renewed; plain JSON values only."""
+    """`value` as JSON gives it back (lists, strings as keys), with its checksum added or renewed.
+
+    Raises:
+      ValueError: NaN or infinite.
+    """
     plain = {key: item for key, item in value.items() if key != KEY}
+    plain = json.loads(json.dumps(plain, allow_nan=False))  # what a reader will compare
     return plain | {KEY: _of_json(plain)}
 
 
@@ -48,13 +53,18 @@ def unseal(value: Any, path: str | Path, *, required: bool = False) -> Any:
         return value
     plain = {key: item for key, item in value.items() if key != KEY}
     try:
-        found = _of_json(plain)
-    except (ValueError, RecursionError) as error:  # NaN, or thousands of brackets: never sealed
-        found = f"none: {error}"
-    if found != value[KEY]:
+        same = _of_json(plain) == value[KEY]
+    except (ValueError, RecursionError):  # NaN, or thousands of brackets: never sealed
+        same = False
+    if not same:
+        remedy = (
+            "or delete it and repeat the phase that wrote it."
+            if required
+            else f"or, if you changed it on purpose, remove its {KEY!r}."
+        )
         raise Corrupt(
             f"{path}: is corrupt: the content does not have the checksum that was written with "
-            f"it. Restore it from a copy; if you changed it on purpose, remove its {KEY!r}."
+            f"it. Restore it from a copy, {remedy}"
         )
     return plain
 

@@ -1,7 +1,7 @@
 """The `skillrl` command and the mains of launchers/: flags -> Config -> one call.
 
 Bad input ends with one paragraph on stderr and status 2, Ctrl-C with how to continue
-and status 130. JAX is not imported before a command has been understood.
+and status 130, SIGTERM likewise with 143. JAX is not imported before a command has been understood.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from skillrl import presets, run, tools
+from skillrl import presets, run, signals, tools
 from skillrl._commands import COMMANDS
 from skillrl._flags import Parsed, asks_for_help, help_text, parse
 from skillrl.config import Config, public_dict
@@ -82,21 +82,25 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
     harmless_logs()
     do = others.get(name, lambda parsed: _phase(name, parsed))
     try:
-        return do(parse(command, arguments)) or 0
+        with signals.terminable():
+            return do(parse(command, arguments)) or 0
     except (SkillRLError, EnvironmentLost) as error:  # the one episode of play is the command
         said = printable(" ".join(str(error).split()))
         print(f"skillrl {name}: error: {said}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         again = shlex.join([*program.split(), *map(_without_key, arguments)])
-        message = f"\nskillrl {name}: interrupted; nothing is half written."
+        terminated = isinstance(stop, signals.Terminated)
+        how = "terminated" if terminated else "interrupted"
+        message = f"\nskillrl {name}: {how}; nothing is half written."
         if name in _PHASES:
             message += f" The same command continues from the last checkpoint:\n  {again}"
         print(message, file=sys.stderr)
         from skillrl.parallel import background
 
-        background.leave(130)
-        return 130
+        status = 143 if terminated else 130
+        background.leave(status)
+        return status
 
 
 def _phase(name: str, parsed: Parsed) -> None:

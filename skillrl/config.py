@@ -40,6 +40,8 @@ class SFTConfig:
     max_grad_norm: float = option(1.0, above=0)
     num_examples: int = option(7500, low=0)
     """At most this many step examples; 0 means all."""
+    max_skipped_updates: int = option(3, low=1, harmless=True)
+    """This many updates in a row without a finite gradient end the phase."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +86,8 @@ class RLConfig:
     old_logprobs: str = option("sampler", choices=("sampler", "recomputed"))
     warmup_iterations: int = option(0, low=0)
     lr_schedule: str = option("constant", choices=("constant", "linear", "cosine"))
+    max_skipped_updates: int = option(3, low=1, harmless=True)
+    """This many updates in a row without a finite gradient end the phase after the iteration."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -542,8 +546,8 @@ def public_dict(config: Config) -> dict[str, Any]:
 def diff(old: Config, new: Config) -> list[str]:
     """What may not change between the sessions of one run, one line per changed field.
 
-    Devices (mesh, model.attention and model.scan_layers), logging and environment threads may
-    change, and rl.training_epochs may grow. API keys are not compared.
+    Devices (mesh, model.attention and model.scan_layers), logging, environment threads and
+    max_skipped_updates may change, and rl.training_epochs may grow. API keys are not compared.
     """
     lines = []
     for path, spec, before, after in _strict.pairs(old, new):

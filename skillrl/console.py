@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -35,12 +35,14 @@ class Progress:
         done: int = 0,
         enabled: bool = True,
         file: TextIO | None = None,
+        on_update: Callable[[], None] = lambda: None,
     ):
-        """Starts at `done` of `total`, as a resumed phase does."""
+        """Starts at `done` of `total`, as a resumed phase does; `on_update` follows each step."""
         self._phase, self._unit = phase, unit
         self.total, self.done, self.closed = total, done, False
         self._first = done
         self._enabled = enabled
+        self._on_update = on_update
         self._file = file if file is not None else sys.stderr
         self._start = time.monotonic()
         self._tenth = self._tenths()
@@ -69,6 +71,7 @@ class Progress:
     def update(self, count: int = 1, **numbers: float | int | str) -> None:
         """Moves on by `count` and shows `numbers` (success=, ret=, ...) beside the bar."""
         self.done += count
+        self._on_update()
         if not self._enabled:
             return
         shown = ", ".join(f"{name} {_number(value)}" for name, value in numbers.items())

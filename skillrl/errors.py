@@ -5,6 +5,11 @@ print it as one paragraph and exit with status 2; anything else is a bug and
 keeps its traceback.
 """
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
 
 class SkillRLError(Exception):
     """Bad input or surroundings, with the remedy in the message."""
@@ -28,3 +33,22 @@ class EnvironmentLost(RuntimeError):
     def __init__(self, message: str = "", *, rejected: bool = False):
         super().__init__(message)
         self.rejected = rejected
+
+
+@contextlib.contextmanager
+def finally_do(end: Callable[[], object]) -> Iterator[None]:
+    """Calls `end` after the block, however that ends, and never hides why it ended.
+
+    What `end` raises is raised after a block that went well; after an exception it becomes a
+    note on that one, the first cause.
+    """
+    try:
+        yield
+    except BaseException as first:
+        try:
+            end()
+        except Exception as second:
+            first.add_note(f"Then {type(second).__name__}: {second}")
+        raise
+    else:
+        end()

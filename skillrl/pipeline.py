@@ -9,13 +9,15 @@ is finished is read back, what is not goes on from its last checkpoint.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from skillrl import predecessors
+from skillrl.checksums import check_directory
 from skillrl.config import Config
-from skillrl.errors import SkillRLError
+from skillrl.errors import Corrupt, SkillRLError
 from skillrl.evaluation import stages
 from skillrl.models.transformer import Params
 from skillrl.phases.collect import collect as collect_phase
@@ -27,6 +29,8 @@ from skillrl.session import Session, open_session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank
 from skillrl.text import printable
+
+_LOG = logging.getLogger(__name__)
 
 
 def train(config: Config, workdir: Path, *, seed: int) -> None:
@@ -49,7 +53,7 @@ def train(config: Config, workdir: Path, *, seed: int) -> None:
 
         # 3. Cold start: the policy learns to use skills. This policy is also pi_ref.
         policy = _once(run, "sft", sft_phase, base, bank, trajectories)
-        policy = policy or _sft_policy(run)
+        policy = policy or _sft_policy_or_again(run, base, bank, trajectories)
         del base  # its memory is wanted for RL
         run.publish(policy, 0)
         stages.evaluate_stage(run, "sft", bank, config.evaluation.splits)
@@ -155,7 +159,14 @@ def _is_finished(run: Session) -> bool:
     """Whether `train` has nothing left to do here; more training_epochs make it go on."""
     asked = {"training_epochs": run.config.rl.training_epochs}
     left = [run.run.file("summary.json"), run.run.file("policy", "config.json")]
-    return run.run.finished("train") == asked and all(path.exists() for path in left)
+    if run.run.finished("train") != asked or not all(path.exists() for path in left):
+        return False
+    try:
+        check_directory(run.run.file("policy"))
+    except Corrupt as error:
+        _LOG.warning("%s It is exported again from the last checkpoint.", error)
+        return False
+    return True
 
 
 def _once(run: Session, phase: str, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -171,7 +182,17 @@ def _sft_policy(run: Session) -> Params:
     policy = load_sft(run)
     if policy is None:
         raise SkillRLError(
-            f"{run.run.path}: the cold start is marked as finished but checkpoints/sft is gone; "
-            "delete phases.json's entry or start in a new --workdir"
+            f"{run.run.path}: the cold start is marked as finished but checkpoints/sft is gone. "
+            "Restore it from a copy, repeat it (skillrl sft with this --workdir), or start in a "
+            "new --workdir."
         )
     return policy
+
+
+def _sft_policy_or_again(run: Session, base: Params, bank: SkillBank, trajectories: Path) -> Params:
+    """The cold-started policy; what of it is corrupt is trained again, to the same bits."""
+    try:
+        return _sft_policy(run)
+    except Corrupt as error:
+        _LOG.warning("%s", error)
+        return sft_phase(run, base, bank, trajectories)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from skillrl import _strict, config, json_text, paths
+from skillrl.checksums import unseal
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
 from skillrl.models import directory as model_directory
@@ -177,6 +178,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
     Raises:
       SkillRLError: unreadable, not JSON (with line and column) or not an object.
+      Corrupt: it is the config.json of a run, and not as that wrote it.
     """
 
     def once(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -199,7 +201,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise SkillRLError(f"{path}: is not a config ({error}); write plain settings.") from None
     if not isinstance(value, dict):
         raise SkillRLError(f"{path}: holds {_strict.kind(value)}; a config is a JSON object.")
-    return value
+    return unseal(value, path)  # a run's own config.json is sealed
 
 
 def resolve_path(value: str) -> Path:

@@ -9,12 +9,12 @@ phases.json        which phases are finished, and what each had to say
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import math
 import os
 import platform
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,18 +23,22 @@ from typing import Any
 from skillrl import records
 from skillrl.config import Config, diff, public_dict
 from skillrl.errors import SkillRLError
+from skillrl.events import Events
 from skillrl.files import (
     TEMPORARY,
     append_jsonl,
+    append_sealed,
     atomic_write,
     critical_section,
     is_empty,
     read_json,
     read_jsonl,
-    remove_temporaries,
+    read_sealed,
     truncate_jsonl,
     write_json,
+    write_sealed,
 )
+from skillrl.leftovers import remove_leftovers
 
 __all__ = [
     "Metrics",
@@ -83,8 +87,8 @@ class RunDirectory:
             raise _unwritable(self.path, error) from error
         try:
             check_workdir(self.path, config)  # again: another process may have been first
-            remove_temporaries(self.path)
-            write_json(self.file("config.json"), public_dict(config))
+            remove_leftovers(self.path)
+            write_sealed(self.file("config.json"), public_dict(config))
         except BaseException:
             self.close()
             raise
@@ -112,20 +116,33 @@ class RunDirectory:
 
     def write_environment(self) -> None:
         """Writes environment.json; imports JAX to name the devices."""
-        write_json(self.file("environment.json"), describe_environment())
+        write_sealed(self.file("environment.json"), describe_environment())
 
     def finished(self, phase: str) -> dict[str, Any] | None:
         """What `finish` recorded for a phase, or None while it is not finished."""
         return self.phases().get(phase)
 
     def phases(self) -> dict[str, dict[str, Any]]:
-        """Finished phases in the order they finished, with what was recorded."""
+        """Finished phases in the order they finished, with what was recorded.
+
+        Raises:
+          SkillRLError: phases.json is not as a run wrote it.
+        """
         path = self.file("phases.json")
-        return read_json(path) if path.exists() else {}
+        if not path.exists():
+            return {}
+        found = read_sealed(path)
+        for phase, info in found.items():
+            if not isinstance(info, dict):
+                raise SkillRLError(
+                    f"{path}: {phase!r} is {info!r}; what is recorded of a phase is an object. "
+                    "Delete the file: the same command finds again what is finished."
+                )
+        return found
 
     def finish(self, phase: str, **info: Any) -> None:
         """Marks a phase as finished, atomically; `info` must be plain JSON values."""
-        write_json(self.file("phases.json"), self.phases() | {phase: info})
+        write_sealed(self.file("phases.json"), self.phases() | {phase: info})
 
 
 class Metrics:
@@ -134,7 +151,7 @@ class Metrics:
     def __init__(self, run: RunDirectory, *, tensorboard: bool = True):
         self._run = run
         self._tensorboard = tensorboard
-        self._writers: dict[str, Any] = {}
+        self._writers: dict[str, Events] = {}
         self._purge: dict[str, int] = {}
 
     def __enter__(self) -> Metrics:
@@ -146,30 +163,36 @@ class Metrics:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if value is None:
+            self.close()
+        else:
+            with contextlib.suppress(SkillRLError):  # what ended the session is said first
+                self.close()
 
     @property
     def path(self) -> Path:
         """The JSON lines file."""
         return self._run.file("metrics.jsonl")
 
-    def write(self, phase: str, step: int, values: Mapping[str, Any]) -> None:
-        """Adds one row. Numbers may be 0-d arrays; NaN and infinities are written as null."""
+    def write(self, phase: str, step: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Adds one row and returns it.
+
+        Numbers may be 0-d arrays; NaN and infinities are written as null.
+        """
         numbers = {key: float(value) for key, value in values.items()}
-        row = {"phase": phase, "step": int(step)}
-        append_jsonl(
-            self.path, row | {k: v if math.isfinite(v) else None for k, v in numbers.items()}
-        )
+        row: dict[str, Any] = {"phase": phase, "step": int(step)}
+        row |= {k: v if math.isfinite(v) else None for k, v in numbers.items()}
+        append_sealed(self.path, row)
         if self._tensorboard:
-            writer = self._writer(phase)
-            for key, value in numbers.items():
-                writer.add_scalar(f"{phase}/{key}", value, global_step=step)
+            named = {f"{phase}/{key}": value for key, value in numbers.items()}
+            self._events(phase).add(step, named)
+        return row
 
     def rows(self, phase: str | None = None) -> list[dict[str, Any]]:
         """All rows, or those of one phase, in order; SkillRLError where one is none."""
         if not self.path.exists():
             return []
-        rows = map(self._checked, read_jsonl(self.path))
+        rows = map(self._checked, read_jsonl(self.path, required=True))
         return [row for row in rows if phase in (None, row["phase"])]
 
     def resume(self, phase: str, step: int) -> int:
@@ -178,7 +201,9 @@ class Metrics:
             self._writers.pop(phase).close()
         self._purge[phase] = step + 1
         return truncate_jsonl(
-            self.path, lambda row: self._checked(row)["phase"] != phase or row["step"] <= step
+            self.path,
+            lambda row: self._checked(row)["phase"] != phase or row["step"] <= step,
+            required=True,
         )
 
     def _checked(self, row: Any) -> dict[str, Any]:
@@ -199,15 +224,10 @@ class Metrics:
             writer.close()
         self._writers.clear()
 
-    def _writer(self, phase: str) -> Any:
+    def _events(self, phase: str) -> Events:
         if phase not in self._writers:
-            from tensorboardX import SummaryWriter
-
-            self._writers[phase] = SummaryWriter(
-                str(self._run.file("tensorboard", phase)),
-                purge_step=self._purge.get(phase),
-                # Names have a resolution of one second: two sessions could share a file.
-                filename_suffix=f".{time.time_ns()}",
+            self._writers[phase] = Events(
+                self._run.file("tensorboard", phase), purge=self._purge.get(phase)
             )
         return self._writers[phase]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,6 @@ from skillrl.config import Config
 from skillrl.console import Progress
 from skillrl.envs import Suite, make_suite
 from skillrl.errors import SkillRLError
-from skillrl.files import write_json
 from skillrl.inference.base import Engine, Sampling, apart, ladder
 from skillrl.models import hub, lora, weights
 from skillrl.models.attention import check_attention
@@ -39,9 +39,11 @@ from skillrl.skills.retrieval import for_prompt
 from skillrl.teacher.base import Embedder, Teacher
 from skillrl.teacher.registry import make_embedder, make_teacher
 from skillrl.training import partition
+from skillrl.training.finite import check_finite
 from skillrl.training.packing import PART, Shapes
 from skillrl.training.partition import Partition
 from skillrl.types import Skill, Task, Trajectory
+from skillrl.wall import WallClock
 
 T = TypeVar("T")
 
@@ -153,18 +155,30 @@ class Session:
         return params
 
     def export(self, policy: Params, directory: Path) -> None:
-        """Writes a policy as a Hugging Face directory."""
-        weights.save(
-            directory,
-            policy,
-            self.model,
-            tokenizer_dir=self.policy_dir,
-            dtype=self.config.model.dtype,
-        )
+        """Writes a policy as a Hugging Face directory.
+
+        Raises:
+          SkillRLError: a parameter is not finite, or the directory cannot be written.
+        """
+        check_finite(policy, f"{directory} is not written: the parameter")
+        with _writing(directory):
+            weights.save(
+                directory,
+                policy,
+                self.model,
+                tokenizer_dir=self.policy_dir,
+                dtype=self.config.model.dtype,
+            )
 
     def export_adapter(self, trained: Params, directory: Path, *, base: Path) -> None:
-        """Writes a trained adapter in PEFT's format; `base` is the model that it adapts."""
-        lora.save(directory, trained, self.model, self._lora, base=str(base))
+        """Writes a trained adapter in PEFT's format; `base` is the model that it adapts.
+
+        Raises:
+          SkillRLError: as `export`.
+        """
+        check_finite(trained, f"{directory} is not written: the parameter")
+        with _writing(directory):
+            lora.save(directory, trained, self.model, self._lora, base=str(base))
 
     @functools.cached_property
     def teacher(self) -> Teacher:
@@ -297,7 +311,12 @@ class Session:
         width: int = 0,
         engine: Engine | None = None,
     ) -> list[Trajectory]:
-        """Plays jobs with the published policy; trajectories in the order of the jobs."""
+        """Plays jobs with the published policy; trajectories in the order of the jobs.
+
+        Raises:
+          SkillRLError: a token had a log-probability that is not finite: the parameters are,
+            but what is computed from them is not.
+        """
         engine, jobs = engine or self.engine, list(jobs)
         start, before = time.monotonic(), engine.tokens
 
@@ -306,7 +325,7 @@ class Session:
             rate = f", {drawn} tokens ({drawn / (time.monotonic() - start):.0f}/s)" if drawn else ""
             self.note(f"{done} of {len(jobs)} episodes played{rate}")
 
-        return collect(
+        played = collect(
             jobs,
             suite=self.suite,
             engine=engine,
@@ -318,16 +337,40 @@ class Session:
             on_done=on_done,
             on_turn=on_turn,
         )
+        for trajectory in played:
+            for number, step in enumerate(trajectory.steps, 1):
+                if not all(map(math.isfinite, step.logprobs)):
+                    raise SkillRLError(
+                        f"task {trajectory.task.id}, step {number}: the policy gave its answer a "
+                        "log-probability that is not finite, so it has diverged. Go on from an "
+                        "earlier checkpoint or other weights, with a lower learning rate."
+                    )
+        return played
 
     def publish(self, params: Params, version: int) -> None:
-        """Gives the engine parameters to act with; a remote engine has its own."""
+        """Gives the engine parameters to act with; a remote engine has its own.
+
+        Raises:
+          SkillRLError: a parameter is not finite: every answer would be the same token.
+        """
         if self.config.model.policy == "local":
+            check_finite(params, "the policy cannot act: its parameter")
             int8 = self.config.rollout.weights == "int8"
             self.engine.publish(quantise(params) if int8 else params, version)
 
     def progress(self, phase: str, total: int, *, unit: str, done: int = 0) -> Progress:
-        """A progress bar, if wanted; `note` shows what goes on in the newest that is open."""
-        bar = Progress(phase, total, unit=unit, done=done, enabled=self.config.logging.progress)
+        """A progress bar, if wanted; it also notes the time, which a kill then does not take.
+
+        `note` shows what goes on in the newest that is open.
+        """
+        bar = Progress(
+            phase,
+            total,
+            unit=unit,
+            done=done,
+            enabled=self.config.logging.progress,
+            on_update=self.wall.note,
+        )
         self._bars.append(bar)
         return bar
 
@@ -346,19 +389,14 @@ class Session:
     def _bars(self) -> list[Progress]:
         return []
 
-    @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
-        """Adds the seconds spent to ``wall_seconds.json``, over all sessions of the run."""
-        from skillrl.files import read_json
+    @functools.cached_property
+    def wall(self) -> WallClock:
+        """Seconds per phase, over all sessions of the run."""
+        return WallClock(self.run.file("wall_seconds.json"))
 
-        path = self.run.file("wall_seconds.json")
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            spent = read_json(path) if path.exists() else {}
-            spent[phase] = round(spent.get(phase, 0.0) + time.monotonic() - start, 2)
-            write_json(path, spent)
+    def timed(self, phase: str) -> AbstractContextManager[None]:
+        """Adds the seconds spent to ``wall_seconds.json``, over all sessions of the run."""
+        return self.wall.timed(phase)
 
     @property
     def simulated(self) -> list[str]:
@@ -380,6 +418,19 @@ def open_session(
             run.write_environment()
         with Metrics(run, tensorboard=config.logging.tensorboard) as metrics:
             yield Session(config, run, metrics, suite, seed)
+
+
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise SkillRLError(
+            f"{directory}: cannot be written ({error}). Check the permissions and the free space "
+            "there, then start the same command again; checkpoints are untouched."
+        ) from error
 
 
 def outcome(trajectories: Sequence[Trajectory]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import types
@@ -17,6 +18,7 @@ from skillrl._commands import COMMANDS
 from skillrl.config import Config
 from skillrl.envs.alfworld.manifest import load_manifest
 from skillrl.errors import SkillRLError
+from skillrl.files import critical_section
 from skillrl.parts import ALWAYS_REAL
 from skillrl.run import RunDirectory, atomic_write
 from skillrl.skills.bank import SkillBank
@@ -194,6 +196,37 @@ def test_ctrl_c_says_how_to_continue_without_the_key(here, calls, capsys, monkey
     error = capsys.readouterr().err
     assert "skillrl train --env=toy --set model.policy_path=policy '--workdir=my run'" in error
     assert "sk-secret" not in error
+
+
+def test_sigterm_ends_as_ctrl_c_does_with_its_own_status(here, calls, capsys, monkeypatch):
+    done = []
+
+    def stop(*arguments, **named):
+        with critical_section():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("the write in hand")
+        done.append("never")
+
+    monkeypatch.setattr(sys.modules["skillrl.pipeline"], "train", stop)
+    assert cli.main(["train", *here]) == 143
+    assert done == ["the write in hand"]
+    error = capsys.readouterr().err
+    assert "terminated; nothing is half written. The same command continues" in error
+    assert "skillrl train --env=toy" in error
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # as it was
+
+
+def test_an_ignored_sigterm_stays_ignored(here, calls, monkeypatch):
+    monkeypatch.setattr(
+        sys.modules["skillrl.pipeline"],
+        "train",
+        lambda *arguments, **named: signal.raise_signal(signal.SIGTERM),
+    )
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert cli.main(["train", *here]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize(

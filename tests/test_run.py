@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,10 +14,12 @@ import time
 
 import pytest
 
-from skillrl import files
+from skillrl import files, presets
 from skillrl.config import Config
 from skillrl.console import Progress, duration, table
-from skillrl.errors import SkillRLError
+from skillrl.errors import Corrupt, SkillRLError, finally_do
+from skillrl.events import Events
+from skillrl.leftovers import remove_leftovers
 from skillrl.run import (
     Metrics,
     RunDirectory,
@@ -31,6 +34,7 @@ from skillrl.run import (
     truncate_jsonl,
     write_json,
 )
+from skillrl.wall import WallClock
 
 
 def test_a_new_directory_gets_the_config_without_keys(tmp_path):
@@ -180,6 +184,153 @@ def test_json_files(tmp_path):
             read_json(tmp_path / name)
 
 
+def test_sealed_files_and_rows(tmp_path):
+    path, lines = tmp_path / "a.json", tmp_path / "a.jsonl"
+    value = {"é": [1, 2.5, None], "by": {"10": 1, "9": (2, 3)}}
+    files.write_sealed(path, value)
+    assert read_json(path) == files.read_sealed(path) == json.loads(json.dumps(value))
+    files.append_sealed(lines, {"a": 1}, {"a": 2})
+    assert list(read_jsonl(lines)) == [{"a": 1}, {"a": 2}]
+    path.write_bytes(path.read_bytes().replace(b"2.5", b"2.4"))
+    with pytest.raises(Corrupt, match=r"a\.json: is corrupt"):
+        read_json(path)
+    whole = lines.read_bytes()
+    lines.write_bytes(whole.replace(b'"a": 2', b'"a": 3'))
+    with pytest.raises(Corrupt, match=r"a\.jsonl, line 2: is corrupt"):
+        list(read_jsonl(lines))
+    with pytest.raises(Corrupt):
+        truncate_jsonl(lines, lambda row: False)
+    assert lines.read_bytes() == whole.replace(b'"a": 2', b'"a": 3')  # nothing was dropped
+    lines.write_bytes(b'{"a": 1}\n')  # of one's own
+    assert list(read_jsonl(lines)) == [{"a": 1}]
+    with pytest.raises(Corrupt, match="checksum is missing"):
+        list(read_jsonl(lines, required=True))
+
+
+OTHER_SHAPES = ["[]", "{}", '{"sft": 1}', "null", '"x"', "[" * 10_000, "", '{"sft": {}}']
+
+
+@pytest.mark.parametrize("content", OTHER_SHAPES)
+def test_run_files_of_another_shape_are_one_message_with_a_way_out(tmp_path, content):
+    with RunDirectory(tmp_path, Config()) as run, Metrics(run, tensorboard=False) as metrics:
+        for name, read in {
+            "phases.json": run.phases,
+            "wall_seconds.json": WallClock(run.file("wall_seconds.json")).read,
+            "metrics.jsonl": metrics.rows,
+        }.items():
+            run.file(name).write_text(content + "\n")
+            with pytest.raises(SkillRLError, match=rf"{name}.*([Dd]elete it|is not JSON)"):
+                read()
+
+
+def test_sealed_content_of_another_shape_is_refused_too(tmp_path):
+    """As another version might write it."""
+    with RunDirectory(tmp_path, Config()) as run:
+        files.write_sealed(run.file("phases.json"), {"sft": 1})
+        with pytest.raises(SkillRLError, match=r"phases\.json: 'sft' is 1"):
+            run.finished("sft")
+        files.write_sealed(run.file("wall_seconds.json"), {"sft": "long"})
+        with pytest.raises(SkillRLError, match=r"wall_seconds\.json: 'sft' is 'long'"):
+            WallClock(run.file("wall_seconds.json")).read()
+
+
+def test_a_changed_setting_in_the_recorded_config_is_refused(tmp_path):
+    RunDirectory(tmp_path, Config()).close()
+    path = tmp_path / "config.json"
+    path.write_bytes(path.read_bytes().replace(b'"temperature": 1.0', b'"temperature": 9.0'))
+    for read in (recorded_config, lambda run: presets.read_config(run / "config.json")):
+        with pytest.raises(SkillRLError, match=r"config\.json: is corrupt"):
+            read(tmp_path)
+
+
+def test_what_killed_sessions_left_goes_and_the_rest_stays(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    alive, dead = os.getppid(), gone.pid
+    RunDirectory(tmp_path, Config()).close()
+    leftovers = [
+        f".policy.{dead}.tmp/model.safetensors",
+        f"sft/.policy.{dead}.tmp/config.json",
+        f"sft/.policy.{dead}.old/config.json",
+        f"teacher/{files.TEMPORARY}{dead}-abc",
+        f"checkpoints/rl/{files.TEMPORARY}{dead}-abc/state/d",
+        f"checkpoints/rl/{files.TEMPORARY}{dead}-abc.orbax-checkpoint-tmp/state/d",
+        "checkpoints/rl/1.deleted/state/d",
+        "checkpoints/rl/2.orbax-checkpoint-tmp-7/state/d",
+    ]
+    kept = [
+        "sft/policy/config.json",
+        f".policy.{alive}.tmp/model.safetensors",
+        f"teacher/{files.TEMPORARY}{alive}-abc",
+        "checkpoints/rl/3/state/d",
+        "checkpoints/rl/4.corrupt/state/d",
+        "checkpoints/rl/notes.deleted/mine",
+        "rl/1.deleted/mine",
+        ".policy.tmp/mine",
+        f".notes.{dead}.tmp",
+    ]
+    for name in leftovers + kept:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    RunDirectory(tmp_path, Config()).close()
+    found = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
+    assert found == {*kept, "config.json", ".lock"}
+
+
+def test_a_policy_whose_successor_never_came_is_put_back(tmp_path):
+    (tmp_path / ".policy.999999999.old").mkdir()
+    (tmp_path / ".policy.999999999.old" / "config.json").write_text("the policy")
+    remove_leftovers(tmp_path)
+    assert (tmp_path / "policy" / "config.json").read_text() == "the policy"
+    assert os.listdir(tmp_path) == ["policy"]
+
+
+def test_the_time_of_a_killed_session_counts(tmp_path, monkeypatch):
+    clock = iter([0.0, 10.0, 40.0, 45.0, 100.0, 107.0, 108.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    path = tmp_path / "wall_seconds.json"
+    killed = WallClock(path)
+    phase = killed.timed("rl")
+    phase.__enter__()  # and what a kill leaves out: the exit
+    killed.note()
+    assert not path.exists()  # 10 seconds are not worth a write
+    killed.note()
+    killed.note()
+    assert killed.read() == {"rl": 40.0}
+    later = WallClock(path)
+    with later.timed("rl"):
+        pass
+    assert later.read() == {"rl": 47.0}
+    phase.gen.close()
+
+
+def test_the_first_cause_is_not_hidden_by_what_is_done_last():
+    def end():
+        done.append("end")
+        raise OSError("the second")
+
+    done: list[str] = []
+    with pytest.raises(ValueError, match="the first") as caught, finally_do(end):
+        raise ValueError("the first")
+    assert caught.value.__notes__ == ["Then OSError: the second"]
+    with pytest.raises(OSError, match="the second"), finally_do(end):
+        done.append("block")
+    assert done == ["end", "block", "end"]
+
+
+def test_the_first_cause_is_not_hidden_by_the_clock(tmp_path):
+    wall = WallClock(tmp_path / "wall_seconds.json")
+
+    def fail():
+        (tmp_path / "wall_seconds.json").write_text("[]")  # what cannot be added to
+        raise ValueError("the first cause")
+
+    with pytest.raises(ValueError, match="the first cause"), wall.timed("rl"):
+        fail()
+    with pytest.raises(SkillRLError, match="wall_seconds"), wall.timed("rl"):
+        raise ValueError("is not reached")
+
+
 def test_a_torn_line_is_no_row_and_heals(tmp_path):
     path = tmp_path / "rows.jsonl"
     append_jsonl(path, {"a": 1}, {"a": 2})
@@ -234,6 +385,18 @@ def test_ctrl_c_waits_for_the_write_in_hand():
         signal.raise_signal(signal.SIGINT)  # the old answer is back
 
 
+def test_sigterm_waits_for_the_write_in_hand_too():
+    done = []
+    before = signal.signal(signal.SIGTERM, lambda *_: done.append("terminated"))
+    try:
+        with critical_section():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("written")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done == ["written", "terminated"]
+
+
 def test_critical_section_does_not_hide_errors():
     with pytest.raises(ValueError, match="first"), critical_section():
         raise ValueError("first")
@@ -285,6 +448,22 @@ def test_tensorboard_files_hold_the_numbers(tmp_path):
     scalars = [(e.step, v.tag, v.simple_value) for e in events for v in e.summary.value]
     assert sorted(scalars) == [(3, "rl/success", 0.5), (3, "rl/success", 0.75)]
     assert 3 in [e.step for e in events if e.HasField("session_log")]  # hides the older one
+
+
+def test_a_full_disk_is_told_by_the_events_at_once(tmp_path):
+    """tensorboardX's own writer would wait for ever for its thread, which has died of it."""
+    events = Events(tmp_path / "rl")
+    events.add(1, {"rl/success": 0.5})
+    (file,) = (tmp_path / "rl").iterdir()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size, hard))
+    try:
+        with pytest.raises(SkillRLError, match=r"rl: cannot be written .File too large"):
+            events.add(2, {"rl/success": 0.5})
+        with pytest.raises(SkillRLError, match=r"rl: cannot be written .File too large"):
+            Events(tmp_path / "rl", purge=2).add(2, {"rl/success": 0.5, "x" * 100: 1.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_environment_names_versions_and_devices():

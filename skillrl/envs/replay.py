@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from skillrl.envs.answers import open_handle
 from skillrl.envs.base import SPLITS, Suite
-from skillrl.errors import SkillRLError
+from skillrl.errors import SkillRLError, finally_do
 from skillrl.types import Observation, StepResult, Task
 
 
@@ -72,7 +72,7 @@ def replay_task(suite: Suite, task: Task, actions: Sequence[str]) -> list[dict[s
       SkillRLError: the episode is over before the last action.
     """
     environment = open_handle(suite)
-    try:
+    with finally_do(environment.close):
         entries = [entry(None, environment.reset(task))]
         for action in actions:
             if entries[-1]["done"]:
@@ -82,8 +82,6 @@ def replay_task(suite: Suite, task: Task, actions: Sequence[str]) -> list[dict[s
                     f"are {len(actions)}: remove the rest, or raise env.max_steps."
                 )
             entries.append(entry(action, environment.step(action)))
-    finally:
-        environment.close()
     return entries
 
 

@@ -10,8 +10,9 @@ from skillrl.errors import SkillRLError
 from skillrl.evaluation.evaluate import evaluate, results_table
 from skillrl.evaluation.intervals import difference
 from skillrl.evaluation.shapes import check_event, check_result
-from skillrl.files import read_json, read_jsonl, write_json
+from skillrl.files import read_jsonl, read_sealed, write_json, write_sealed
 from skillrl.models.transformer import Params
+from skillrl.phases import health
 from skillrl.predecessors import STAGES
 from skillrl.rollout import store
 from skillrl.session import Session
@@ -29,11 +30,11 @@ def evaluate_stage(session: Session, stage: str, bank: SkillBank, splits: Sequen
     versions = {"policy_version": session.engine.version, "bank_version": bank.version}
     for split in splits:
         path = session.run.file("evaluation", f"{stage}-{split}.json")
-        if path.exists() and versions.items() <= read_json(path).items():
+        if path.exists() and versions.items() <= read_sealed(path).items():
             continue
         with session.timed(f"evaluate {stage}"):
             result, _ = evaluate(session, bank, split, label=f"evaluate {stage} {split}")
-        write_json(path, result | versions)
+        write_sealed(path, result | versions)
 
 
 def load_stage(session: Session, checkpoint: str) -> tuple[Params | None, SkillBank]:
@@ -114,7 +115,7 @@ def finish(session: Session, policy: Params, bank: SkillBank) -> None:
     """Exports the policy, writes summary.json and prints what happened."""
     session.export(policy, session.run.file("policy"))
     summary = summarise_run(session, bank)
-    write_json(session.run.file("summary.json"), summary)
+    write_sealed(session.run.file("summary.json"), summary)
     print(printable(report(session, summary)))
 
 
@@ -123,15 +124,14 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
     results: dict[str, dict[str, Any]] = {}
     for stage in STAGES:
         for path in sorted(session.run.file("evaluation").glob(f"{stage}-*.json")):
-            result = check_result(read_json(path), path, session.suite.categories)
+            result = check_result(read_sealed(path), path, session.suite.categories)
             results.setdefault(stage, {})[path.stem.removeprefix(f"{stage}-")] = result
     first = session.run.file("distill", "bank.json")
     events_file = session.run.file("rl", "evolution.jsonl")
-    rows = read_jsonl(events_file) if events_file.exists() else ()
+    rows = read_jsonl(events_file, required=True) if events_file.exists() else ()
     events = [check_event(row, events_file) for row in rows]
     evolved = {skill for event in events for skill in (*event["added"], *event["refined"])}
     used = {skill.id for skill in bank.skills if skill.use.episodes} & evolved
-    seconds = session.run.file("wall_seconds.json")
     return {
         "eval": results,
         "bank": {
@@ -145,7 +145,12 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
         "curve": [
             {key: row[key] for key in row if key in _CURVE} for row in session.metrics.rows("rl")
         ],
-        "wall_seconds": read_json(seconds) if seconds.exists() else {},
+        "alarms": [
+            alarm
+            for phase in ("sft", "rl")
+            for alarm in health.alarms(phase, session.metrics.rows(phase))
+        ],
+        "wall_seconds": session.wall.read(),
         "simulated": session.simulated,
         "seed": session.seed,
         "environment": session.suite.name,
@@ -162,7 +167,7 @@ def report_finished(session: Session) -> str:
       SkillRLError: summary.json is not one that this version wrote.
     """
     path = session.run.file("summary.json")
-    summary = read_json(path)
+    summary = read_sealed(path)
     try:
         return report(session, summary)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -187,6 +192,7 @@ def report(session: Session, summary: dict[str, Any]) -> str:
             f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
         )
     lines.append(f"skills: {bank['initial']} -> {bank['final']}, {_evolution_line(bank)}")
+    lines += [f"alarm: {health.line(alarm)}" for alarm in summary["alarms"]]
     spent = ", ".join(f"{name} {value:.0f}s" for name, value in summary["wall_seconds"].items())
     lines.append(f"time: {spent}")
     if summary["simulated"]:

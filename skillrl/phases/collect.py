@@ -13,7 +13,7 @@ from skillrl.agent.parse import parse
 from skillrl.checksums import unseal
 from skillrl.envs.answers import next_move, open_handle
 from skillrl.envs.base import Expert, answer_form
-from skillrl.errors import SkillRLError
+from skillrl.errors import Corrupt, SkillRLError, finally_do
 from skillrl.files import end_last_line, truncate_jsonl
 from skillrl.json_text import loads
 from skillrl.parallel import addresses
@@ -107,7 +107,7 @@ def _demonstrate(session: Session, task: Task, expert: Expert) -> Trajectory:
     rng = np.random.default_rng([session.seed, addresses.COLLECT, addresses.task_number(task.id)])
     tags = answer_form(session.suite).tags
     steps: list[Step] = []
-    try:
+    with finally_do(environment.close):
         observation = environment.reset(task)
         while True:
             move = next_move(expert, observation, session.suite.name)
@@ -137,8 +137,6 @@ def _demonstrate(session: Session, task: Task, expert: Expert) -> Trajectory:
             observation = result.observation
             if result.done:
                 break
-    finally:
-        environment.close()
     return Trajectory(
         task, (), tuple(steps), result.won, result.score, observation.text, source="expert"
     )
@@ -180,6 +178,8 @@ def _check_ours(path: Path) -> None:
         first = file.readline()
     try:
         store.from_json(unseal(loads(first), path))
+    except Corrupt:
+        raise
     except (ValueError, RecursionError, SkillRLError):
         raise SkillRLError(
             f"--output={path}: does not begin with a trajectory and is left as it is. Name a "

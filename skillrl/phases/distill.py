@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skillrl.files import write_json
+from skillrl.files import write_sealed
 from skillrl.phases.collect import load
 from skillrl.session import Session
 from skillrl.skills.bank import SkillBank
@@ -29,6 +29,6 @@ def distill(session: Session, trajectories: Path, *, output: Path | None = None)
             max_per_category=session.config.distill.max_trajectories_per_category,
             progress=on_answer,
         )
-    write_json(path.with_name(f"{path.stem}-report.json"), report.to_json())
+    write_sealed(path.with_name(f"{path.stem}-report.json"), report.to_json())
     save_bank(bank, path)
     return bank

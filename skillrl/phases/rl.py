@@ -8,6 +8,7 @@ failures of weak categories since the last event go to the teacher.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ import numpy as np
 
 from skillrl.errors import SkillRLError
 from skillrl.evaluation.evaluate import evaluate
-from skillrl.files import append_jsonl, truncate_jsonl
+from skillrl.files import append_sealed, truncate_jsonl
 from skillrl.models.transformer import Params
 from skillrl.parallel import addresses
+from skillrl.phases.health import Skips, Watch
 from skillrl.phases.sft import load_sft
 from skillrl.rollout import store
 from skillrl.session import Session, outcome
@@ -39,6 +41,8 @@ from skillrl.training.update import (
     with_reference,
 )
 from skillrl.types import Trajectory
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
@@ -90,19 +94,22 @@ def rl(session: Session, reference: Params, bank: SkillBank) -> tuple[Params, Sk
         Checkpoints(session.run.file("checkpoints", "rl"), keep=keep) as checkpoints,
     ):
         state, now = _resume(session, checkpoints, learner.updater, state, bank)
+        skips = Skips(config.max_skipped_updates, "rl.max_skipped_updates")
+        watch = Watch("rl", session.metrics.rows("rl"))
         bar = session.progress("rl", config.training_epochs, unit="iteration", done=now.iteration)
         with bar:
             while now.iteration < config.training_epochs:
                 trajectories = _rollouts(session, learner.policy(state), now)
-                state, metrics = _update(session, learner, state, trajectories)
+                state, metrics = _update(session, learner, state, trajectories, skips)
                 now.bank = now.bank.record_use(trajectories)
                 if session.config.evolution.enabled:
                     now.since_event += trajectories
                 now.iteration += 1
                 metrics |= outcome(trajectories) | _evolution(session, now)
                 metrics |= _quick_look(session, learner.policy(state), now)
-                session.metrics.write("rl", now.iteration, metrics)
-                _checkpoint(session, checkpoints, state, now)
+                watch.look(session.metrics.write("rl", now.iteration, metrics))
+                _checkpoint(session, checkpoints, state, now, due=skips.too_many)
+                skips.check(f"The last good state is checkpoint {now.iteration}, just saved.")
                 bar.update(success=metrics["success"], invalid=metrics["invalid"])
         if session.config.lora.rank:
             session.export_adapter(
@@ -145,6 +152,7 @@ def _update(
     learner: Learner,
     state: TrainState,
     trajectories: Sequence[Trajectory],
+    skips: Skips,
 ) -> tuple[TrainState, dict[str, float]]:
     """One pass over the iteration in minibatches of whole groups."""
     config, updater = session.config.rl, learner.updater
@@ -178,6 +186,7 @@ def _update(
             doing, updater.update, state, with_reference(batch, ref), learner.frozen
         )
         numbers = session.wait_for(doing, host_metrics, metrics)
+        skips.count(numbers)
         fresh = fresh or {"sampler_gap_fresh": numbers["sampler_gap"]}
         totals = combine_metrics(totals, numbers) if totals else numbers
     count = max(1, len(batches))
@@ -224,7 +233,7 @@ def _evolution(session: Session, now: Cursor) -> dict[str, float]:
         max_analysis_shallow=config.max_analysis_shallow,
     )
     now.since_event = []
-    append_jsonl(session.run.file("rl", "evolution.jsonl"), event.to_json())
+    append_sealed(session.run.file("rl", "evolution.jsonl"), event.to_json())
     save_bank(now.bank, session.run.file("banks", f"{now.bank.version}.json"))
     return {
         "bank_version": now.bank.version,
@@ -249,9 +258,12 @@ def _quick_look(session: Session, policy: Params, now: Cursor) -> dict[str, floa
     return values
 
 
-def _checkpoint(session: Session, checkpoints: Checkpoints, state: TrainState, now: Cursor) -> None:
+def _checkpoint(
+    session: Session, checkpoints: Checkpoints, state: TrainState, now: Cursor, *, due: bool
+) -> None:
+    """Saves at the end of an interval and of the phase, and where it is `due` before."""
     total = session.config.rl.training_epochs
-    if now.iteration % session.config.checkpoint.interval and now.iteration != total:
+    if not due and now.iteration % session.config.checkpoint.interval and now.iteration != total:
         return
     interval = session.config.evolution.validation_interval
     extra: dict[str, Any] = {
@@ -269,25 +281,40 @@ def _resume(
     state: TrainState,
     bank: SkillBank,
 ) -> tuple[TrainState, Cursor]:
-    """The latest checkpoint, with all files cut back to it; or the beginning."""
+    """The latest whole checkpoint, with all files cut back to it; or the beginning."""
     now = Cursor(0, bank, [])
-    latest = checkpoints.latest()
-    if latest is not None:
+    if checkpoints.latest() is not None:
         _check_start(session, bank)
-        state, extra = checkpoints.restore(latest, updater.abstract_state)
+    found = checkpoints.resume(updater.abstract_state)
+    if found is not None:
+        _, state, extra = found
         now = Cursor(extra["iteration"], bank_from_json(extra["bank"]), [])
         for iteration in range(now.iteration - extra["since_event"], now.iteration):
             path = session.run.file("rl", "trajectories", f"{iteration + 1:05d}.jsonl")
             now.since_event += store.read(path)
     else:
+        _check_beginning(session)
         save_bank(bank, session.run.file("banks", f"{bank.version}.json"))
     session.metrics.resume("rl", now.iteration)
     events = session.run.file("rl", "evolution.jsonl")
-    if events.exists():
-        truncate_jsonl(events, lambda row: row["step"] <= now.iteration)
+    truncate_jsonl(events, lambda row: row["step"] <= now.iteration, required=True)
     _unlink_later(session.run.file("rl", "trajectories").glob("*.jsonl"), now.iteration)
     _unlink_later(session.run.file("banks").glob("*.json"), now.bank.version)
     return state, now
+
+
+def _check_beginning(session: Session) -> None:
+    """Refuses to begin anew where a checkpoint must have been: it would delete what is later."""
+    rows = session.metrics.rows("rl")
+    last = max((row["step"] for row in rows), default=0)
+    if last > session.config.checkpoint.interval:
+        raise SkillRLError(
+            f"{session.run.path}: RL has come to iteration {last} here, but "
+            f"{session.run.file('checkpoints', 'rl')} has no checkpoint. Restore that directory "
+            "from where the run was copied, or start in a new --workdir; nothing was changed."
+        )
+    if last:
+        _LOG.warning("rl: no checkpoint yet, so iterations 1 to %d are played again", last)
 
 
 def _unlink_later(paths: Iterable[Path], last: int) -> None:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from skillrl.errors import SkillRLError
-from skillrl.files import atomic_write
+from skillrl.files import atomic_write, sealed_line
 from skillrl.models.transformer import Params
 from skillrl.parallel import addresses
 from skillrl.phases.collect import load
+from skillrl.phases.health import Skips, Watch
 from skillrl.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.demonstrations import rewrite_thoughts
@@ -73,11 +74,16 @@ def sft(
         with Checkpoints(
             session.run.file("checkpoints", "sft"), keep=session.config.checkpoint.keep
         ) as checkpoints:
-            done = checkpoints.latest() or 0
-            if done:
-                state, extra = checkpoints.restore(done, updater.abstract_state)
+            done, found = 0, checkpoints.resume(updater.abstract_state)
+            if found is not None:
+                done, state, extra = found
                 _check_same_data(session, extra, taught)
-            atomic_write(session.run.file("sft", "examples.jsonl"), lines)
+            atomic_write(
+                session.run.file("sft", "examples.jsonl"),
+                "".join(sealed_line(example.to_json()) for example in data),
+            )
+            skips = Skips(config.max_skipped_updates, "sft.max_skipped_updates")
+            watch = Watch("sft")
             session.metrics.resume("sft", done * per_epoch)
             with session.progress("sft", total, unit="update", done=done * per_epoch) as bar:
                 for epoch in range(done, config.epochs):
@@ -94,8 +100,11 @@ def sft(
                         )
                         numbers = session.wait_for("update", host_metrics, metrics)
                         numbers |= {"padding": batch.padding}
-                        session.metrics.write("sft", epoch * per_epoch + at + 1, numbers)
+                        row = session.metrics.write("sft", epoch * per_epoch + at + 1, numbers)
+                        watch.look(row)
                         bar.update(loss=numbers["loss"])
+                        skips.count(numbers)
+                        skips.check(_last_good(checkpoints))
                     checkpoints.save(epoch + 1, state, taught)
         policy = partition.merge(state.params, base)
         if session.config.lora.rank:
@@ -103,6 +112,13 @@ def sft(
             session.export_adapter(state.params, folder, base=session.policy_dir)
             session.export(policy, session.run.file("sft", "policy"))  # the next adapter's base
     return policy
+
+
+def _last_good(checkpoints: Checkpoints) -> str:
+    latest = checkpoints.latest()
+    if latest is None:
+        return "There is no checkpoint yet; the base policy is as it was."
+    return f"The last good state is that after epoch {latest}, in {checkpoints.directory}."
 
 
 def _check_same_data(session: Session, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

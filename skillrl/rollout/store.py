@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from skillrl import records
 from skillrl.checksums import unseal
 from skillrl.errors import SkillRLError
-from skillrl.files import append_jsonl, atomic_write, numbered_jsonl
+from skillrl.files import append_sealed, atomic_write, numbered_jsonl, sealed_line
 from skillrl.types import Trajectory
 
 
@@ -54,13 +53,12 @@ def _check(trajectory: Trajectory) -> None:
 
 def append(path: str | Path, trajectories: Iterable[Trajectory]) -> None:
     """Adds lines at the end of `path`, all of them or none."""
-    append_jsonl(path, *map(to_json, trajectories))
+    append_sealed(path, *map(to_json, trajectories))
 
 
 def write(path: str | Path, trajectories: Iterable[Trajectory]) -> None:
     """Replaces `path`, atomically."""
-    lines = [json.dumps(to_json(t), ensure_ascii=False, allow_nan=False) for t in trajectories]
-    atomic_write(path, "".join(line + "\n" for line in lines))
+    atomic_write(path, "".join(sealed_line(to_json(t)) for t in trajectories))
 
 
 def read(path: str | Path, *, given: bool = False) -> Iterator[Trajectory]:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from skillrl import records
-from skillrl.checksums import seal, unseal
+from skillrl.checksums import unseal
 from skillrl.errors import SkillRLError
-from skillrl.files import read_json, write_json
+from skillrl.files import read_json, write_json, write_sealed
 from skillrl.skills.bank import ACTIONS, BankEvent, SkillBank, rename_categories
 from skillrl.types import GENERAL, Skill
 
@@ -39,8 +39,8 @@ _SECTIONS = ("task_specific_skills", "query_type_skills")
 
 
 def save_bank(bank: SkillBank, path: str | os.PathLike[str]) -> None:
-    """Writes the whole bank, history and statistics included; atomic."""
-    write_json(Path(path), seal(bank_to_json(bank)))
+    """Writes the whole bank, history and statistics included; atomic, with its checksum."""
+    write_sealed(Path(path), bank_to_json(bank))
 
 
 def load_bank(

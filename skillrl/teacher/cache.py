@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from skillrl.checksums import unseal
 from skillrl.decode import decode_json
-from skillrl.errors import SkillRLError
-from skillrl.files import write_json
+from skillrl.errors import Corrupt, SkillRLError
+from skillrl.files import write_sealed
 
 
 class AnswerCache:
@@ -30,8 +31,8 @@ class AnswerCache:
         if path is None or not path.exists():
             return None
         try:
-            return decode_json(path.read_bytes())["answer"]
-        except (ValueError, KeyError, TypeError) as error:
+            return unseal(decode_json(path.read_bytes()), path)["answer"]
+        except (ValueError, KeyError, TypeError, Corrupt) as error:
             raise SkillRLError(
                 f"{path}: not a stored answer ({error}). Delete the file to ask again."
             ) from error
@@ -40,7 +41,7 @@ class AnswerCache:
         """Stores `answer`. `request` is written too: keep keys and headers out of it."""
         path = self._path(request)
         if path is not None:
-            write_json(path, {"format": 1, "request": dict(request), "answer": answer})
+            write_sealed(path, {"format": 1, "request": dict(request), "answer": answer})
 
     def forget(self, request: Mapping[str, Any]) -> None:
         """Drops the stored answer, if there is one: it turned out to be of no use."""

@@ -1,17 +1,19 @@
 """Checkpoints of the train state and whatever the host must remember with it.
 
-One step is one directory ``<directory>/<step>/`` written by Orbax under a
-temporary name and renamed when complete, so a run killed half way leaves
-nothing that could be taken for a checkpoint. Saving returns when it is on disk.
+One step is one directory ``<directory>/<step>/``: Orbax writes it under a temporary name,
+``SHA256SUMS`` over all its files is added, everything is flushed, and our own rename is the
+commit. So a run killed half way leaves nothing that could be taken for a checkpoint, and
+reading compares every file with its sum first. Saving returns when it is on disk.
+
+What has a number for a name is taken for a checkpoint, whole or not: it is never deleted
+but when newer ones that are whole take its place, and never passed over without a word.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,12 +22,27 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from skillrl.errors import SkillRLError
+from skillrl.checksums import seal_directory
+from skillrl.errors import Corrupt, SkillRLError
+from skillrl.files import critical_section, temporary_name
+from skillrl.training.checkpoint_files import (
+    COMMITTED,
+    EXTRA,
+    STATE,
+    check_json,
+    check_whole,
+    first_line,
+    fsync,
+    fsync_all,
+    is_number,
+    same_everywhere,
+    wait_for_all,
+)
+from skillrl.training.finite import check_finite
 
-_STATE, _EXTRA = "state", "extra"
-_COMMITTED = "commit_success.txt"  # written by Orbax last, in whichever way it commits
-_TEMPORARY = ".orbax-checkpoint-tmp"
-_DELETED = ".deleted"
+_LOG = logging.getLogger(__name__)
+
+_CORRUPT = ".corrupt"
 
 
 class Checkpoints:
@@ -34,14 +51,14 @@ class Checkpoints:
     To be used from the main thread, on all processes::
 
         with Checkpoints(directory) as checkpoints:
-            step = checkpoints.latest()
-            if step is not None:
-                state, extra = checkpoints.restore(step, abstract(state))
+            found = checkpoints.resume(abstract(state))
+            if found is not None:
+                step, state, extra = found
             ...
             checkpoints.save(step, state, {"cursor": cursor, "bank": bank})
 
     Opening and reading change nothing on disk, so another process may read the
-    checkpoints of a run that goes on. Only one process (group) may save.
+    checkpoints of a run that goes on. Only one process (group) may save and resume.
     """
 
     def __init__(self, directory: str | Path, keep: int = 2):
@@ -57,16 +74,16 @@ class Checkpoints:
         if keep < 1:
             raise SkillRLError(f"checkpoints: keep is {keep}; at least 1 must be kept")
         _quiet_orbax()
-        self._directory = Path(directory).absolute()
+        self.directory = Path(directory).absolute()
         self._keep = keep
         registry = ocp.handlers.local_registry()
         # By default Orbax takes a dict of numbers for a tree of arrays.
-        registry.add(ocp.handlers.JsonHandler, checkpointable_name=_EXTRA)
+        registry.add(ocp.handlers.JsonHandler, checkpointable_name=EXTRA)
         self._context = ocp.Context()
         self._context.checkpointables.registry = registry
 
     def save(self, step: int, state: Any, extra: Mapping[str, Any]) -> None:
-        """Writes a checkpoint, then removes those beyond ``keep`` and any rubbish.
+        """Writes a checkpoint, then removes those beyond ``keep``.
 
         Args:
           step: number of the checkpoint; must be above the latest.
@@ -76,42 +93,123 @@ class Checkpoints:
             i.e. dicts with string keys, lists, strings, finite numbers, None.
 
         Raises:
-          SkillRLError: ``extra`` would not come back equal, ``step`` is not
-            above the latest, or the disk refused.
+          SkillRLError: ``extra`` would not come back equal, the state has a number that
+            is not finite, ``step`` is not above the latest, or the disk refused.
         """
         extra = dict(extra)
-        _check_json(extra)
+        check_json(extra)
         latest = self.latest()
         if latest is not None and step <= latest:
             raise SkillRLError(
-                f"checkpoint {step} is not above the latest, {latest}, in {self._directory}; "
+                f"checkpoint {step} is not above the latest, {latest}, in {self.directory}; "
                 "restore that one and go on from there"
             )
+        check_finite(state, f"checkpoint {step} is not written: in the state")
+        with self._writing(step):
+            self._write(step, state, extra)
+            if jax.process_index() == 0:
+                self.prune()
+
+    def _write(self, step: int, state: Any, extra: dict[str, Any]) -> None:
+        """All or nothing: Orbax's files, their sums, and the rename that makes it count."""
+        temporary = self.directory / same_everywhere(temporary_name())
         try:
             if jax.process_index() == 0:
-                self._directory.mkdir(parents=True, exist_ok=True)
-                self._sweep()
+                self.directory.mkdir(parents=True, exist_ok=True)
             with self._context:
-                ocp.save_checkpointables(self._path(step), {_STATE: state, _EXTRA: extra})
+                ocp.save_checkpointables(temporary, {STATE: state, EXTRA: extra})
             if jax.process_index() == 0:
-                _fsync(self._path(step))  # before an older one goes
-                self._remove(self.steps()[: -self._keep])
-        except OSError as error:
+                (temporary / COMMITTED).unlink(missing_ok=True)
+                seal_directory(temporary)
+                fsync_all(temporary)
+                with critical_section():
+                    temporary.rename(self._path(step))
+                    fsync(self.directory)  # before an older one goes
+        except BaseException:
+            if jax.process_index() == 0:
+                for path in self.directory.glob(f"{temporary.name}*"):  # Orbax's own beside it
+                    shutil.rmtree(path, ignore_errors=True)  # what is wrong is on its way
+            raise
+        wait_for_all(f"checkpoint {step}")
+
+    @contextlib.contextmanager
+    def _writing(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError, ExceptionGroup) as error:
+            # A full disk shows as any of these, by whether Python or Tensorstore met it.
             raise SkillRLError(
-                f"checkpoint {step} could not be written to {self._directory} ({error}); free "
-                "space or choose a --workdir that can be written, then start the same command "
-                "again: earlier checkpoints are untouched"
+                f"checkpoint {step} could not be written to {self.directory} "
+                f"({first_line(error)}); free space or choose a --workdir that can be written, "
+                "then start the same command again: earlier checkpoints are untouched"
             ) from error
 
+    def prune(self) -> None:
+        """Removes the checkpoints before the latest ``keep``, which the caller knows to be whole.
+
+        A kill in a save may have left one too many.
+        """
+        for step in self.steps()[: -self._keep]:  # renamed first: half of one must not look whole
+            shutil.rmtree(self._path(step).rename(self.directory / temporary_name()))
+
     def steps(self) -> list[int]:
-        """The complete checkpoints, ascending."""
-        if not self._directory.is_dir():
+        """Numbers of all that looks like a checkpoint, whole or not, ascending."""
+        if not self.directory.is_dir():
             return []
-        return sorted(int(path.name) for path in self._directory.iterdir() if _complete(path))
+        return sorted(int(p.name) for p in self.directory.iterdir() if is_number(p.name))
 
     def latest(self) -> int | None:
-        """The latest complete checkpoint, or None."""
+        """The highest of `steps`, or None."""
         return max(self.steps(), default=None)
+
+    def check(self, step: int) -> None:
+        """Compares all files of a checkpoint with their sums.
+
+        Raises:
+          SkillRLError: there is no such checkpoint.
+          Corrupt: a file was changed, cut off, lost or added; it is named.
+        """
+        check_whole(self._find(step))
+
+    def resume(self, abstract_state: Any) -> tuple[int, Any, dict[str, Any]] | None:
+        """The newest whole checkpoint, for a phase that goes on from it.
+
+        Corrupt ones above it are set aside: renamed to ``<step>.corrupt``, and said. Then
+        those beyond ``keep`` are removed.
+
+        Args:
+          abstract_state: as of `restore`.
+
+        Returns:
+          (step, state, extra), or None if there never was a checkpoint.
+
+        Raises:
+          Corrupt: there are checkpoints, and none is whole; nothing was changed.
+          SkillRLError: as of `restore`.
+        """
+        broken: dict[int, Corrupt] = {}
+        for step in reversed(self.steps()):
+            try:
+                self.check(step)
+            except Corrupt as error:
+                broken[step] = error
+                continue
+            found = self._load(step, abstract_state)
+            if jax.process_index() == 0:
+                for bad, why in broken.items():
+                    self._set_aside(bad, why, step)
+                self.prune()
+            wait_for_all(f"resume from {step}")
+            return step, *found
+        before = [str(p) for p in self.directory.glob(f"*{_CORRUPT}*")]
+        if broken or before:
+            first = str(next(iter(broken.values()))) if broken else f"{before[0]} was set aside."
+            raise Corrupt(
+                f"{first} No whole checkpoint is left in {self.directory}, and beginning again "
+                "from nothing is not done by itself: everything here is left as it is. Restore a "
+                f"checkpoint from a copy, or move {self.directory} away to begin again."
+            )
+        return None
 
     def restore(self, step: int, abstract_state: Any) -> tuple[Any, dict[str, Any]]:
         """Reads a checkpoint onto the devices, bit for bit what was saved.
@@ -128,18 +226,43 @@ class Checkpoints:
         Raises:
           SkillRLError: there is no such checkpoint, its arrays differ from
             ``abstract_state`` in name, shape or type, or it cannot be read.
+          Corrupt: it is not what was saved; the file is named.
         """
-        path = self._find(step)
-        with self._context, _readable(path):
-            self._check_same(path, abstract_state)
-            found = ocp.load_checkpointables(path, {_STATE: abstract_state, _EXTRA: None})
-        return found[_STATE], found[_EXTRA]
+        self._check_named(step)
+        return self._load(step, abstract_state)
 
     def extra(self, step: int) -> dict[str, Any]:
         """What was saved beside the state, without reading the state; raises as `restore`."""
-        path = self._find(step)
+        self._check_named(step)
+        path = self._path(step)
         with self._context, _readable(path):
-            return ocp.load_checkpointables(path, {_EXTRA: None})[_EXTRA]
+            return ocp.load_checkpointables(path, {EXTRA: None})[EXTRA]
+
+    def _check_named(self, step: int) -> None:
+        """Adds to what is wrong how a run gets past it."""
+        try:
+            self.check(step)
+        except Corrupt as error:
+            raise Corrupt(
+                f"checkpoint {step} is corrupt: {error} Or start skillrl {self.directory.name} (or "
+                "train) there again: it sets this one aside and goes on from the one before."
+            ) from None
+
+    def _load(self, step: int, abstract_state: Any) -> tuple[Any, dict[str, Any]]:
+        path = self._path(step)
+        with self._context, _readable(path):
+            self._check_same(path, abstract_state)
+            found = ocp.load_checkpointables(path, {STATE: abstract_state, EXTRA: None})
+        return found[STATE], found[EXTRA]
+
+    def _set_aside(self, step: int, error: Corrupt, instead: int) -> None:
+        place = self.directory / f"{step}{_CORRUPT}"
+        number = 1
+        while place.exists():
+            number += 1
+            place = self.directory / f"{step}{_CORRUPT}-{number}"
+        self._path(step).rename(place)
+        _LOG.warning("%s It is set aside as %s; going on from %d.", error, place.name, instead)
 
     def close(self) -> None:
         """Nothing is left running after `save`; here for ``with``."""
@@ -151,30 +274,19 @@ class Checkpoints:
         self.close()
 
     def _path(self, step: int) -> Path:
-        return self._directory / str(step)
+        return self.directory / str(step)
 
     def _find(self, step: int) -> Path:
         if step not in self.steps():
             there = ", ".join(map(str, self.steps())) or "none"
             raise SkillRLError(
-                f"no checkpoint {step} in {self._directory} (complete ones: {there}); give one "
+                f"no checkpoint {step} in {self.directory} (there are: {there}); give one "
                 "of these, or another --workdir"
             )
         return self._path(step)
 
-    def _sweep(self) -> None:
-        """Removes what a killed run left half written or half deleted."""
-        for path in list(self._directory.iterdir()):
-            torn = path.name.isdigit() and not _complete(path)
-            if path.is_dir() and (torn or _TEMPORARY in path.name or path.suffix == _DELETED):
-                shutil.rmtree(path)
-
-    def _remove(self, steps: list[int]) -> None:
-        for step in steps:  # renamed first: half a checkpoint must not look whole
-            shutil.rmtree(self._path(step).rename(self._directory / f"{step}{_DELETED}"))
-
     def _check_same(self, path: Path, abstract_state: Any) -> None:
-        saved = _described(ocp.checkpointables_metadata(path).metadata[_STATE])
+        saved = _described(ocp.checkpointables_metadata(path).metadata[STATE])
         if not saved:  # Orbax answers so where the index of the arrays is broken
             raise ValueError("it describes no arrays")
         wanted = _described(abstract_state)
@@ -208,30 +320,15 @@ def abstract(state: Any, shardings: Any = None) -> Any:
     )
 
 
-def _complete(path: Path) -> bool:
-    parts = (path / _COMMITTED, path / _STATE, path / _EXTRA)
-    return path.name.isdigit() and all(part.exists() for part in parts)
-
-
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
         raise SkillRLError(
-            f"checkpoint {path} cannot be read ({type(error).__name__}: {error}); delete this "
-            "directory to go on from the one before it"
+            f"checkpoint {path} cannot be read ({type(error).__name__}: {first_line(error)}); "
+            "move this directory away to go on from the one before it"
         ) from error
-
-
-def _fsync(path: Path) -> None:
-    """Makes a finished checkpoint survive a power cut as well."""
-    for entry in [path.parent, path, *path.rglob("*")]:
-        descriptor = os.open(entry, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _described(tree: Any) -> dict[str, str]:
@@ -242,23 +339,12 @@ def _described(tree: Any) -> dict[str, str]:
     }
 
 
-def _check_json(extra: dict[str, Any]) -> None:
-    try:
-        same = json.loads(json.dumps(extra, allow_nan=False)) == extra
-    except (TypeError, ValueError) as error:
-        raise SkillRLError(f"checkpoint extra is not JSON ({error}); convert it first") from error
-    if not same:
-        raise SkillRLError(
-            "checkpoint extra would not come back equal from JSON; use lists instead of tuples "
-            "and strings as keys"
-        )
-
-
 @functools.cache
 def _quiet_orbax() -> None:
-    """Drops Orbax's running commentary from the absl log; errors stay."""
+    """Drops Orbax's running commentary from the absl log, and the errors that it raises too."""
 
     def keep(record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.ERROR or "orbax" not in record.pathname
+        told = record.levelno >= logging.ERROR and not record.exc_info
+        return told or "orbax" not in record.pathname
 
     logging.getLogger("absl").addFilter(keep)

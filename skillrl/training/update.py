@@ -38,6 +38,7 @@ from skillrl.models.transformer import (
 )
 from skillrl.parallel.rules import put_rows, replicated
 from skillrl.training.batch import Micro, Minibatch
+from skillrl.training.finite import all_finite
 from skillrl.training.losses import combine_metrics
 from skillrl.training.masked import masked_sum
 from skillrl.training.prefix_pool import PrefixPool
@@ -227,14 +228,17 @@ def make_updater(
         finite = jnp.isfinite(norm)
         updates, moments = optimizer.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        # A step with a non-finite gradient changes nothing and is counted.
+        # A step with a non-finite gradient changes nothing and is counted; so is one whose
+        # parameters are not finite, which only a finite gradient beyond all bounds can cause.
         keep = lambda new, old: jnp.where(finite, new, old)  # noqa: E731
         new = TrainState(
             jax.tree.map(keep, params, state.params),
             jax.tree.map(keep, moments, state.optimizer),
             state.step + finite,
         )
-        return new, {"grad_norm": norm, "skipped": 1.0 - finite}
+        # Asked of what was written, not of `params`: that would need them twice in memory.
+        good = finite & all_finite(new.params)
+        return new, {"grad_norm": norm, "skipped": 1.0 - good}
 
     scalar = replicated(mesh)
     shardings = TrainState(param_shardings, optimizer_shardings, scalar)  # type: ignore[arg-type]

@@ -331,7 +331,7 @@ def test_the_stored_file_holds_the_request(tmp_path):
         (stored,) = tmp_path.iterdir()
         record = json.loads(stored.read_text())
         assert record["request"]["messages"] == ASK
-        assert set(record) == {"format", "request", "answer"}
+        assert set(record) == {"format", "request", "answer", "checksum"}
 
 
 def test_the_longest_answer_is_a_setting_that_any_server_takes(tmp_path):

@@ -2,6 +2,7 @@ import dataclasses
 import gc
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,9 @@ import numpy as np
 import optax
 import pytest
 
-from skillrl.errors import SkillRLError
+from skillrl.checksums import SUMS
+from skillrl.errors import Corrupt, SkillRLError
+from skillrl.leftovers import remove_leftovers
 from skillrl.training.checkpoint import Checkpoints, abstract
 from skillrl.training.optimizer import make_optimizer
 
@@ -83,32 +86,175 @@ def test_opening_and_reading_change_nothing(tmp_path):
     assert not (tmp_path / "missing").exists()
 
 
-def tear(directory, of):
-    """What a killed run may leave behind, made of a whole checkpoint."""
+def torn(directory, of):
+    """What looks like checkpoints and is none, made of a whole one."""
     shutil.copytree(directory / of, directory / "90")
-    (directory / "90" / "commit_success.txt").unlink()
-    shutil.copytree(directory / of, directory / "91.orbax-checkpoint-tmp-1")
-    shutil.copytree(directory / of, directory / "1.deleted")
+    (directory / "90" / SUMS).unlink()
     shutil.copytree(directory / of, directory / "92")
     shutil.rmtree(directory / "92" / "state")
     (directory / "93").mkdir()
 
 
-def test_torn_directories_are_never_listed_and_swept_by_the_next_save(tmp_path, state):
+def names(directory):
+    return sorted(os.listdir(directory))
+
+
+def test_what_looks_like_a_checkpoint_is_never_deleted_or_passed_over(tmp_path, state, caplog):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(3, state, EXTRA)
-    tear(tmp_path, "3")
+    torn(tmp_path, "3")
     (tmp_path / "notes.txt").write_text("mine")
     checkpoints = Checkpoints(tmp_path)
-    assert checkpoints.steps() == [3]
-    with pytest.raises(SkillRLError, match="complete ones: 3"):
+    assert checkpoints.steps() == [3, 90, 92, 93]
+    with pytest.raises(Corrupt, match=r"checkpoint 90 is corrupt: .* has no SHA256SUMS"):
         checkpoints.restore(90, abstract(state))
+    with pytest.raises(SkillRLError, match="not above the latest, 93"):
+        checkpoints.save(90, state, EXTRA)
+    before = contents(tmp_path)
+    step, restored, extra = checkpoints.resume(abstract(state))
+    assert (step, extra) == (3, EXTRA)
+    assert_same_bits(restored, state)
+    for bad in (90, 92, 93):
+        assert f"set aside as {bad}.corrupt; going on from 3" in caplog.text
+    assert names(tmp_path) == ["3", "90.corrupt", "92.corrupt", "93.corrupt", "notes.txt"]
+    assert sorted(before.values()) == sorted(contents(tmp_path).values())
     checkpoints.save(90, state, EXTRA)
-    assert checkpoints.steps() == [3, 90]
-    assert sorted(os.listdir(tmp_path)) == ["3", "90", "notes.txt"]
+    (tmp_path / "90" / SUMS).unlink()
+    assert checkpoints.resume(abstract(state))[0] == 3
+    assert "90.corrupt-2" in names(tmp_path)  # the name was taken
+
+
+def test_with_no_whole_checkpoint_nothing_begins_and_nothing_changes(tmp_path, state):
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.resume(abstract(state)) is None
+    for step in (1, 2):
+        checkpoints.save(step, state, EXTRA)
+        flip(next((tmp_path / str(step)).rglob("d/*")), 5)
+    before = contents(tmp_path)
+    for _ in range(2):  # the second time as the first
+        with pytest.raises(Corrupt, match=r"/2/state.*is corrupt.*No whole checkpoint is left"):
+            checkpoints.resume(abstract(state))
+    assert contents(tmp_path) == before
+    shutil.rmtree(tmp_path / "1")
+    (tmp_path / "2").rename(tmp_path / "2.corrupt")  # as if it had been set aside
+    with pytest.raises(Corrupt, match=r"2\.corrupt was set aside.*move .* away to begin again"):
+        checkpoints.resume(abstract(state))
+
+
+def contents(directory):
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def flip(path, at):
+    data = bytearray(path.read_bytes())
+    data[at % len(data)] ^= 1 << at % 8
+    path.write_bytes(data)
+
+
+def test_any_flipped_byte_of_any_file_is_found_and_named(tmp_path, state):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state, EXTRA)
+    files = {path: data for path, data in contents(tmp_path).items() if data}
+    assert len(files) >= 6  # arrays, their index, descriptions, extra, sums
+    random = np.random.default_rng(0)
+    for path, data in files.items():
+        # The last newline may become another end of a line, which says the same.
+        for at in random.integers(0, len(data) - (path.name == SUMS), 12):
+            flip(path, int(at))
+            with pytest.raises(Corrupt, match="corrupt") as caught:
+                checkpoints.restore(1, abstract(state))
+            assert path.name in str(caught.value) or path.name == SUMS
+            path.write_bytes(data)
+    checkpoints.check(1)
+
+
+def test_files_that_were_cut_off_lost_or_added_are_found(tmp_path, state):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state, EXTRA)
+    for path, data in contents(tmp_path).items():
+        path.unlink()
+        with pytest.raises(Corrupt, match=path.name):
+            checkpoints.check(1)
+        for cut in (0, len(data) // 2):
+            path.write_bytes(data[:cut])
+            if len(data[:cut]) < len(data):
+                with pytest.raises(Corrupt, match=path.name):
+                    checkpoints.check(1)
+        path.write_bytes(data)
+    (tmp_path / "1" / "state" / ".DS_Store").write_bytes(b"of a file manager")
+    checkpoints.check(1)
+    lines = (tmp_path / "1" / SUMS).read_text().splitlines(keepends=True)
+    (tmp_path / "1" / SUMS).write_text("".join(lines[:-1]))  # cut at the end of a line
+    with pytest.raises(Corrupt, match=r"is not in .*SHA256SUMS"):
+        checkpoints.check(1)
+
+
+def test_a_copy_that_loses_orbax_s_marker_is_a_whole_checkpoint(tmp_path, state):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state, EXTRA)
+    assert not list(tmp_path.rglob("*.txt"))  # so there is nothing to lose
+    assert_same_bits(checkpoints.restore(1, abstract(state))[0], state)
+
+
+def test_a_checkpoint_without_sums_needs_the_marker_and_is_said(tmp_path, state, caplog):
+    """As earlier versions wrote them."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state, EXTRA)
+    (tmp_path / "1" / SUMS).unlink()
+    with pytest.raises(Corrupt, match="nothing proves that it is whole"):
+        checkpoints.restore(1, abstract(state))
+    (tmp_path / "1" / "commit_success.txt").write_text("")
+    assert_same_bits(checkpoints.restore(1, abstract(state))[0], state)
+    assert "whether it is whole cannot be told" in caplog.text
+
+
+def test_one_too_many_goes_with_the_next_resume(tmp_path, state):
+    """A kill between a save and the removal of the oldest leaves it."""
+    for step in (1, 2, 3):
+        Checkpoints(tmp_path, keep=3).save(step, state, EXTRA)
+    assert Checkpoints(tmp_path, keep=2).resume(abstract(state))[0] == 3
+    assert names(tmp_path) == ["2", "3"]
+    flip(next((tmp_path / "3").rglob("d/*")), 5)
+    assert Checkpoints(tmp_path, keep=1).resume(abstract(state))[0] == 2
+    assert names(tmp_path) == ["2", "3.corrupt"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_never_saved(tmp_path, state, value):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state, EXTRA)
+    kernel = state.params["layers"]["kernel"].at[1, 2, 3].set(value)
+    bad = dataclasses.replace(state, params=state.params | {"layers": {"kernel": kernel}})
+    with pytest.raises(SkillRLError, match="params/layers/kernel holds numbers that are not fin"):
+        checkpoints.save(2, bad, EXTRA)
+    assert names(tmp_path) == ["1"]
+
+
+# Orbax closes its event loop before its own failing write has ended.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_full_disk_is_one_message_and_earlier_checkpoints_stay(tmp_path, capfd):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"w": jnp.ones(10)}, {})
+    large = {"w": jnp.asarray(np.random.default_rng(0).normal(size=1_000_000), jnp.float32)}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))  # for Tensorstore's threads, too
+    try:
+        with pytest.raises(SkillRLError) as caught:
+            checkpoints.save(2, large, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "checkpoint 2 could not be written" in str(caught.value)
+    assert "File too large" in str(caught.value)
+    assert "earlier checkpoints are untouched" in str(caught.value)
+    assert "Traceback" not in capfd.readouterr().err
+    assert names(tmp_path) == ["1"]
+    checkpoints.check(1)
+    gc.collect()  # so that Orbax's complaint falls here
+    checkpoints.save(2, large, {})
 
 
 def test_a_run_killed_while_saving_leaves_only_whole_checkpoints(tmp_path):
+    tmp_path = tmp_path / "run" / "checkpoints" / "rl"
     program = """
         import sys
         import jax.numpy as jnp
@@ -132,9 +278,11 @@ def test_a_run_killed_while_saving_leaves_only_whole_checkpoints(tmp_path):
             process.send_signal(signal.SIGKILL)
     process.wait()
 
+    remove_leftovers(tmp_path.parent.parent)
     checkpoints = Checkpoints(tmp_path)
     latest = checkpoints.latest()
     assert latest >= reached
+    assert all(name.isdecimal() for name in names(tmp_path))
     for step in checkpoints.steps():
         restored, extra = checkpoints.restore(step, abstract({"w": jnp.zeros((200, 1000), int)}))
         assert extra == {"step": step}
@@ -162,7 +310,7 @@ def test_another_model_is_named(tmp_path, state):
 
 def test_no_checkpoint_and_going_backwards(tmp_path, state):
     checkpoints = Checkpoints(tmp_path)
-    with pytest.raises(SkillRLError, match="complete ones: none"):
+    with pytest.raises(SkillRLError, match="there are: none"):
         checkpoints.restore(1, abstract(state))
     checkpoints.save(4, state, {})
     for step in (3, 4):
@@ -170,18 +318,6 @@ def test_no_checkpoint_and_going_backwards(tmp_path, state):
             checkpoints.save(step, state, {})
     with pytest.raises(SkillRLError, match="keep is 0"):
         Checkpoints(tmp_path, keep=0)
-
-
-# Orbax closes its event loop before its own failing read has ended.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_damaged_files_are_an_error_with_a_way_out(tmp_path, state):
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, state, {})
-    for path in (tmp_path / "1" / "state").rglob("d/*"):
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(SkillRLError, match=r"cannot be read.*the one before it"):
-        checkpoints.restore(1, abstract(state))
-    gc.collect()  # so that its complaint falls here
 
 
 def test_a_directory_that_cannot_be_written(tmp_path, state):

@@ -225,6 +225,18 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted(updater):
     assert not same_bits(state.params, before.params)
 
 
+def test_parameters_that_are_not_finite_are_counted_where_the_gradient_is(updater):
+    made, params = updater
+    apply = made.programs["apply"]
+    for value, skipped in ((0.5, 0.0), (np.inf, 1.0), (np.nan, 1.0)):
+        state = made.init(params)
+        leaves, tree = jax.tree.flatten(state.params)
+        leaves[-1] = leaves[-1].at[0].set(value)  # e.g. of a tensor that no token has read
+        state = dataclasses.replace(state, params=jax.tree.unflatten(tree, leaves))
+        _, metrics = apply(state, jax.tree.map(np.zeros_like, params))
+        assert host_metrics(metrics) == {"grad_norm": 0.0, "skipped": skipped}
+
+
 def test_the_same_batch_gives_the_same_bits(updater):
     made, params = updater
     batch = make_minibatch(SAMPLES, ONE)

@@ -16,8 +16,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from skillrl.checksums import seal, unseal
 from skillrl.envs.alfworld.record import CATEGORIES, Record
-from skillrl.errors import SkillRLError
+from skillrl.errors import Corrupt, SkillRLError
 from skillrl.files import atomic_write
 
 FORMAT = 1
@@ -54,13 +55,21 @@ def load(root: pathlib.Path) -> dict[str, Entry]:
     if path is None:
         return {}
     try:
-        kept = json.loads(path.read_bytes())
+        kept = unseal(json.loads(path.read_bytes()), path, required=True)
         if kept["format"] != FORMAT or kept["root"] != os.path.realpath(root):
             return {}
         return {place: _entry(row) for place, row in kept["games"].items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (
+        Corrupt,
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         _LOG.warning("%s: not usable (%s); the games are read again", path, error)
         return {}
 
@@ -73,7 +82,7 @@ def save(root: pathlib.Path, games: Mapping[str, Entry]) -> None:
     rows = {place: [entry.stamp, *_fields(entry.record)] for place, entry in games.items()}
     kept = {"format": FORMAT, "root": os.path.realpath(root), "games": rows}
     try:
-        atomic_write(path, json.dumps(kept, separators=(",", ":")))
+        atomic_write(path, json.dumps(seal(kept), separators=(",", ":")))
     except SkillRLError as error:
         _LOG.warning("the index of %s is not kept: %s", root, error)
 

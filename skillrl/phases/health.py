@@ -1,0 +1,153 @@
+"""Whether training still goes somewhere: updates that are skipped, and signs of divergence."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from skillrl.errors import SkillRLError
+
+_LOG = logging.getLogger(__name__)
+
+KL_LIMIT = 10.0
+"""Nats per token from pi_ref: runs that learn stay below 1."""
+
+_RECENT = 5
+_INVALID, _INVALID_ROWS = 0.95, 3
+_SOLVED, _SAME_ROWS = 0.9, 10
+_LOSS_FACTOR, _LOSS_ROWS = 1.5, 5
+
+
+class Skips:
+    """Counts updates in a row that changed nothing, since a number was not finite."""
+
+    def __init__(self, limit: int, setting: str):
+        """`limit` in a row are too many; `setting` is where it comes from."""
+        self._limit, self._setting = limit, setting
+        self._row = self._most = 0
+
+    def count(self, metrics: Mapping[str, float]) -> None:
+        """Looks at the metrics of one update."""
+        self._row = self._row + 1 if metrics["skipped"] else 0
+        self._most = max(self._most, self._row)
+
+    @property
+    def too_many(self) -> bool:
+        """Whether there were too many in a row."""
+        return self._most >= self._limit
+
+    def check(self, good: str) -> None:
+        """Ends the phase if there were too many in a row.
+
+        Args:
+          good: where the last good state is, for the message.
+
+        Raises:
+          SkillRLError: there were.
+        """
+        if self.too_many:
+            raise SkillRLError(
+                f"{self._most} updates in a row were skipped, since gradient or parameters were "
+                f"not finite ({self._setting}={self._limit} allows fewer). {good} Take a lower "
+                "learning rate or a higher KL coefficient in a new --workdir, or allow more skips."
+            )
+
+
+class Watch:
+    """Looks at the rows of a phase as they are written, and warns when an alarm begins."""
+
+    def __init__(self, phase: str, rows: Sequence[Mapping[str, Any]] = ()):
+        """`rows` are those of earlier sessions, which have been warned of."""
+        self._phase = phase
+        self._rows = list(rows)
+
+    def look(self, row: Mapping[str, Any]) -> None:
+        """Adds a row; what it is the first to show becomes a warning."""
+        before = set(_signs(self._phase, self._rows)) if self._rows else set()
+        self._rows.append(row)
+        for metric, meaning in _signs(self._phase, self._rows).items():
+            if metric not in before:
+                alarm = _alarm(self._phase, self._rows, metric, meaning)
+                _LOG.warning("alarm: %s", line(alarm))
+
+
+def alarms(phase: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Where the metrics of a phase say that it diverges or learns nothing; it goes on.
+
+    Args:
+      phase: ``rl`` or ``sft``.
+      rows: all of its rows of metrics.jsonl so far, in order; a number that was not finite is
+        None there.
+
+    Returns:
+      One object per metric and stretch of rows, at the row with which the stretch begins:
+      phase, step, metric, what it means, and the metric's last few values.
+    """
+    found: list[dict[str, Any]] = []
+    before: set[str] = set()
+    for at in range(len(rows)):
+        now = _signs(phase, rows[: at + 1])
+        found += [
+            _alarm(phase, rows[: at + 1], metric, meaning)
+            for metric, meaning in now.items()
+            if metric not in before
+        ]
+        before = set(now)
+    return found
+
+
+def _alarm(
+    phase: str, rows: Sequence[Mapping[str, Any]], metric: str, meaning: str
+) -> dict[str, Any]:
+    return {
+        "phase": phase,
+        "step": rows[-1]["step"],
+        "metric": metric,
+        "meaning": meaning,
+        "history": [row.get(metric) for row in rows[-_RECENT:]],
+    }
+
+
+def line(alarm: Mapping[str, Any]) -> str:
+    """An alarm as people read it."""
+    history = ", ".join("not finite" if v is None else f"{v:.4g}" for v in alarm["history"])
+    return (
+        f"{alarm['phase']} step {alarm['step']}: {alarm['meaning']} "
+        f"({alarm['metric']}, latest last: {history})"
+    )
+
+
+def _signs(phase: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What the latest of `rows` shows: metric -> what it means."""
+    now, signs = rows[-1], {}
+    if now.get("skipped"):
+        signs["skipped"] = "updates were skipped, since gradient or parameters were not finite"
+    if phase == "sft":
+        losses = [row.get("loss") for row in rows[-_LOSS_ROWS:]]
+        if "loss" in now and now["loss"] is None:
+            signs["loss"] = "the loss is not finite"
+        elif len(rows) > _LOSS_ROWS and _mean(losses) > _LOSS_FACTOR * _mean([rows[0]["loss"]]):
+            signs["loss"] = "the loss is far above that of the first update"
+        return signs
+    if "kl" in now and (now["kl"] is None or now["kl"] > KL_LIMIT):
+        signs["kl"] = "the policy has left its reference altogether: training diverges"
+    if _all(rows, "invalid", _INVALID, _INVALID_ROWS):
+        signs["invalid"] = "hardly any action can be read any more: the policy may have collapsed"
+    same = _all(rows, "zero_variance_groups", 1.0, _SAME_ROWS)
+    if same and _mean([row.get("success") for row in rows[-_SAME_ROWS:]]) < _SOLVED:
+        signs["zero_variance_groups"] = (
+            "all episodes of each group end alike, so there is nothing to learn from but the KL"
+        )
+    return signs
+
+
+def _all(rows: Sequence[Mapping[str, Any]], metric: str, least: float, count: int) -> bool:
+    recent = [row.get(metric) for row in rows[-count:]]
+    return len(recent) == count and all(v is not None and v >= least for v in recent)
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    finite = [value for value in values if value is not None]
+    return sum(finite) / len(finite) if finite else math.nan

@@ -1,0 +1,129 @@
+"""Files of a checkpoint: are they whole, are they on the disk, do all processes agree."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from skillrl.checksums import SUMS, check_directory
+from skillrl.errors import Corrupt, SkillRLError
+
+_LOG = logging.getLogger(__name__)
+
+STATE, EXTRA = "state", "extra"
+"""What a checkpoint holds, by the names of the folders."""
+
+COMMITTED = "commit_success.txt"
+"""Orbax's marker. Some copies lose it, and sums say more, so that ours have none."""
+
+
+def check_whole(path: Path) -> None:
+    """Compares all files of the checkpoint `path` with their sums.
+
+    Raises:
+      Corrupt: a file was changed, cut off, lost or added; it is named.
+    """
+    try:
+        if check_directory(path):
+            _check_all_listed(path)
+        elif (path / COMMITTED).is_file() and all((path / p).is_dir() for p in (STATE, EXTRA)):
+            _LOG.warning(
+                "checkpoint %s is of an older version, without %s: whether it is whole cannot be "
+                "told",
+                path,
+                SUMS,
+            )
+        else:
+            raise Corrupt(
+                f"checkpoint {path} is corrupt: it has no {SUMS}, so nothing proves that it is "
+                "whole. Restore the file, or the whole directory, from a copy."
+            )
+    except Corrupt:
+        if not path.exists():
+            raise SkillRLError(
+                f"checkpoint {path} was removed while it was read, as newer ones took its place. "
+                "Start the same command again."
+            ) from None
+        raise
+
+
+def is_number(name: str) -> bool:
+    """Whether a directory of this name is taken for a checkpoint."""
+    return name.isascii() and name.isdecimal() and str(int(name)) == name
+
+
+def _check_all_listed(path: Path) -> None:
+    """Sums that were cut off would say nothing of the files after the cut."""
+    lines = (path / SUMS).read_text("utf-8").splitlines()
+    listed = {line.partition("  ")[2] for line in lines}
+    for file in path.rglob("*"):
+        name = file.relative_to(path).as_posix()
+        # Names with a dot are what file managers and copies leave; Orbax has none.
+        if file.is_file() and name != SUMS and name not in listed and file.name[0] != ".":
+            raise Corrupt(
+                f"{file}: is not in {path / SUMS}, so one of the two is corrupt. Restore {SUMS} "
+                "from a copy, or remove the file if you put it there."
+            )
+    if not listed:
+        raise Corrupt(f"{path / SUMS}: is corrupt: it is empty. Restore it from a copy.")
+
+
+def check_json(extra: dict[str, Any]) -> None:
+    """Refuses (SkillRLError) what would not come back equal from JSON."""
+    try:
+        same = json.loads(json.dumps(extra, allow_nan=False)) == extra
+    except (TypeError, ValueError) as error:
+        raise SkillRLError(f"checkpoint extra is not JSON ({error}); convert it first") from error
+    if not same:
+        raise SkillRLError(
+            "checkpoint extra would not come back equal from JSON; use lists instead of tuples "
+            "and strings as keys"
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """The first cause in one line of at most 300 characters."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300]
+
+
+def same_everywhere(name: str) -> str:
+    """The first process's `name`, on all processes of a multi-host run."""
+    if jax.process_count() == 1:
+        return name
+    from jax.experimental import multihost_utils
+
+    letters = np.zeros(128, np.uint8)
+    letters[: len(name)] = np.frombuffer(name.encode("ascii"), np.uint8)
+    return bytes(multihost_utils.broadcast_one_to_all(letters)).rstrip(b"\0").decode("ascii")
+
+
+def wait_for_all(what: str) -> None:
+    """Until all processes of a multi-host run are here; `what` must be the same everywhere."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(what)
+
+
+def fsync_all(path: Path) -> None:
+    """Makes a finished checkpoint survive a power cut as well."""
+    for entry in [path, *path.rglob("*")]:
+        fsync(entry)
+
+
+def fsync(path: Path) -> None:
+    """Makes a file, or the names in a directory, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
