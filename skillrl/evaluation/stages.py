@@ -120,9 +120,12 @@ def finish(session: Session, policy: Params, bank: SkillBank) -> None:
 def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
     """What summary.json holds."""
     results: dict[str, dict[str, Any]] = {}
+    settings = session.config.evaluation
     for stage in STAGES:
-        for path in sorted(session.run.file("evaluation").glob(f"{stage}-*.json")):
-            results.setdefault(stage, {})[path.stem.removeprefix(f"{stage}-")] = read_sealed(path)
+        for split in sorted({*settings.splits, *settings.final_splits}):
+            path = session.run.file("evaluation", f"{stage}-{split}.json")
+            if path.exists():  # others there may be of evaluate --output
+                results.setdefault(stage, {})[split] = read_sealed(path)
     first = session.run.file("distill", "bank.json")
     events_file = session.run.file("rl", "evolution.jsonl")
     events = list(read_jsonl(events_file, required=True)) if events_file.exists() else []
