@@ -122,10 +122,13 @@ def finish(session: Session, policy: Params, bank: SkillBank) -> None:
 def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
     """What summary.json holds."""
     results: dict[str, dict[str, Any]] = {}
+    settings = session.config.evaluation
     for stage in STAGES:
-        for path in sorted(session.run.file("evaluation").glob(f"{stage}-*.json")):
-            result = check_result(read_sealed(path), path, session.suite.categories)
-            results.setdefault(stage, {})[path.stem.removeprefix(f"{stage}-")] = result
+        for split in sorted({*settings.splits, *settings.final_splits}):
+            path = session.run.file("evaluation", f"{stage}-{split}.json")
+            if path.exists():  # others there may be of evaluate --output
+                result = check_result(read_sealed(path), path, session.suite.categories)
+                results.setdefault(stage, {})[split] = result
     first = session.run.file("distill", "bank.json")
     events_file = session.run.file("rl", "evolution.jsonl")
     rows = read_jsonl(events_file, required=True) if events_file.exists() else ()

@@ -128,7 +128,7 @@ def _signs(phase: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         losses = [row.get("loss") for row in rows[-_LOSS_ROWS:]]
         if "loss" in now and now["loss"] is None:
             signs["loss"] = "the loss is not finite"
-        elif len(rows) > _LOSS_ROWS and _mean(losses) > _LOSS_FACTOR * _mean([rows[0]["loss"]]):
+        elif len(rows) > _LOSS_ROWS and _mean(losses) > _LOSS_FACTOR * _mean([rows[0].get("loss")]):
             signs["loss"] = "the loss is far above that of the first update"
         return signs
     if "kl" in now and (now["kl"] is None or now["kl"] > KL_LIMIT):

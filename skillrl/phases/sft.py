@@ -83,8 +83,8 @@ def sft(
                 "".join(sealed_line(example.to_json()) for example in data),
             )
             skips = Skips(config.max_skipped_updates, "sft.max_skipped_updates")
-            watch = Watch("sft")
             session.metrics.resume("sft", done * per_epoch)
+            watch = Watch("sft", session.metrics.rows("sft"))
             with session.progress("sft", total, unit="update", done=done * per_epoch) as bar:
                 for epoch in range(done, config.epochs):
                     order = np.random.default_rng([session.seed, addresses.SFT, epoch]).permutation(
