@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from skillrl import predecessors
 from skillrl.errors import SkillRLError
 from skillrl.evaluation.evaluate import evaluate, results_table
 from skillrl.evaluation.intervals import difference
@@ -54,7 +55,8 @@ def load_stage(session: Session, checkpoint: str) -> tuple[Params | None, SkillB
     if checkpoint == "sft":
         policy = load_sft(session)
         if policy is not None:
-            return policy, load_bank(session.run.file("distill", "bank.json"))
+            taught = session.run.file(*predecessors.SFT_BANK)
+            return policy, load_bank(taught) if taught.exists() else _first_bank(session)
     elif checkpoint == "rl":
         found = load_rl(session)
         if found is not None:
@@ -71,10 +73,12 @@ def newest_bank(session: Session) -> SkillBank:
     """The bank of the highest version in the run directory; empty if there is none."""
     versions = [p for p in session.run.file("banks").glob("*.json") if p.stem.isdecimal()]
     found = sorted(versions, key=lambda p: int(p.stem))
-    first = session.run.file("distill", "bank.json")
-    if found:
-        return load_bank(found[-1])
-    return load_bank(first) if first.exists() else SkillBank()
+    return load_bank(found[-1]) if found else _first_bank(session)
+
+
+def _first_bank(session: Session) -> SkillBank:
+    found = predecessors.first_bank(session.run)
+    return load_bank(found) if found is not None else SkillBank()
 
 
 def evaluate_command(
@@ -122,7 +126,6 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
     for stage in STAGES:
         for path in sorted(session.run.file("evaluation").glob(f"{stage}-*.json")):
             results.setdefault(stage, {})[path.stem.removeprefix(f"{stage}-")] = read_json(path)
-    first = session.run.file("distill", "bank.json")
     events_file = session.run.file("rl", "evolution.jsonl")
     events = list(read_jsonl(events_file)) if events_file.exists() else []
     evolved = {skill for event in events for skill in (*event["added"], *event["refined"])}
@@ -131,7 +134,7 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
     return {
         "eval": results,
         "bank": {
-            "initial": len(load_bank(first)) if first.exists() else 0,
+            "initial": len(_initial_bank(session)),
             "final": len(bank),
             "version": bank.version,
             "events": events,
@@ -146,6 +149,14 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
         "seed": session.seed,
         "environment": session.suite.name,
     }
+
+
+def _initial_bank(session: Session) -> SkillBank:
+    """The one that RL began with."""
+    versions = [p for p in session.run.file("banks").glob("*.json") if p.stem.isdecimal()]
+    if versions:
+        return load_bank(min(versions, key=lambda p: int(p.stem)))
+    return _first_bank(session)
 
 
 _CURVE = {"step", "success", "invalid", "kl", "quick_valid_unseen", "bank_size", "grad_norm"}
