@@ -126,6 +126,19 @@ def cold_started(run: RunDirectory) -> bool:
     return False
 
 
+def trained(run: RunDirectory, checkpoint: str) -> None:
+    """Refuses a stage of `run` that has no checkpoint; what is in one is not looked at."""
+    if checkpoint not in ("sft", "rl"):
+        return
+    steps = run.file("checkpoints", checkpoint).glob("*")
+    done = checkpoint == "rl" or run.finished("sft") is not None
+    if not done or not any(path.name.isdecimal() for path in steps):
+        raise SkillRLError(
+            f"--checkpoint={checkpoint}: {run.path} has no such checkpoint yet. Train there "
+            "first, name the run with --workdir, or use --checkpoint=base."
+        )
+
+
 def evaluated(config: Config, checkpoint: str) -> Config:
     """`config` with the policy of ``--checkpoint``, if that is a Hugging Face directory.
 

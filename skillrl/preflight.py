@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from skillrl import presets
+from skillrl import predecessors, presets
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
+from skillrl.run import RunDirectory
 
 if TYPE_CHECKING:
     import jax
@@ -79,6 +80,9 @@ def ask(name: str, config: Config, workdir: Path, chosen: Mapping[str, Any]) -> 
     if chosen.get("output"):
         with noting():
             writable(Path(chosen["output"]).parent, "--output")
+    if name == "evaluate" and local:
+        with noting():
+            predecessors.trained(RunDirectory(workdir, config, lock=False), chosen["checkpoint"])
     mesh = model = None
     if local:
         with noting():
