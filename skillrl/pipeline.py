@@ -9,6 +9,7 @@ is finished is read back, what is not goes on from its last checkpoint.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from skillrl.files import read_json
 from skillrl.models.flops import sizes_of
 from skillrl.models.transformer import Params
 from skillrl.parallel import speed
+from skillrl.phases import prompts
 from skillrl.phases.collect import collect as collect_phase
 from skillrl.phases.distill import distill as distill_phase
 from skillrl.phases.rl import rl as rl_phase
@@ -53,6 +55,7 @@ def train(config: Config, workdir: Path, *, seed: int) -> None:
         bank = bank or load_bank(run.run.file("distill", "bank.json"))
 
         # 3. Cold start: the policy learns to use skills. This policy is also pi_ref.
+        prompts.look(run, "sft", bank, run.suite.tasks("train"))
         policy = _once(run, "sft", sft_phase, base, bank, trajectories)
         policy = policy or _sft_policy(run)
         del base  # its memory is wanted for RL
@@ -60,6 +63,7 @@ def train(config: Config, workdir: Path, *, seed: int) -> None:
         stages.evaluate_stage(run, "sft", bank, config.evaluation.splits)
 
         # 4. GRPO with retrieved skills; the bank evolves from failures of weak categories.
+        prompts.look(run, "rl", bank, run.suite.tasks("train"))
         policy, bank = rl_phase(run, policy, bank)
         run.publish(policy, config.rl.training_epochs * config.rl.minibatches)
         stages.evaluate_stage(run, "rl", bank, config.evaluation.final_splits)
@@ -120,6 +124,7 @@ def sft(
         path = predecessors.trajectories(run.run, trajectories)
         bank = predecessors.bank(run.run, skill_bank)
         _announce(run, "sft", num_examples=num_examples)
+        prompts.look(run, "sft", bank, run.suite.tasks("train"))
         policy = sft_phase(run, run.load_policy(), bank, path, num_examples=num_examples)
         save_bank(bank, run.run.file(*predecessors.SFT_BANK))  # its evaluation wants the same
         run.run.finish("sft")
@@ -133,6 +138,7 @@ def rl(config: Config, workdir: Path, *, seed: int, skill_bank: str | None) -> N
         cold_started = predecessors.cold_started(run.run)
         bank = predecessors.bank(run.run, skill_bank)
         _announce(run, "rl")
+        prompts.look(run, "rl", bank, run.suite.tasks("train"))
         policy = _sft_policy(run) if cold_started else run.load_policy()
         policy, bank = rl_phase(run, policy, bank)
         stages.finish(run, policy, bank)
@@ -158,6 +164,9 @@ def evaluate(
         if policy is not None:
             run.publish(policy, 0)
         splits = split.split(",") if split else list(config.evaluation.splits)
+        limit = config.evaluation.max_tasks or None
+        held_out = [task for name in splits for task in run.suite.tasks(name)[:limit]]
+        prompts.look(run, "evaluate", bank, held_out)
         stages.evaluate_command(
             run,
             checkpoint,
@@ -191,7 +200,7 @@ def _announce(run: Session, name: str, **chosen: Any) -> None:
     peak = speed.of_device(run.config.model.dtype)
     said = estimate.announcement(found, peak, devices, device.device_kind)
     if said:
-        print(f"warning: {said}", flush=True)
+        print(f"warning: {said}", file=sys.stderr, flush=True)
 
 
 def _is_finished(run: Session) -> bool:

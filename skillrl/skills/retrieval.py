@@ -99,6 +99,23 @@ def for_prompt(
     return (*found.general, *found.task_specific, *found.mistakes)
 
 
+def best_similarities(
+    bank: SkillBank, tasks: Sequence[Task], *, embedder: Embedder
+) -> list[float | None]:
+    """For each task how similar the nearest skill of its category is; None where there is none."""
+    found: list[float | None] = []
+    if bank.skills and tasks:
+        _embed(embedder, [query_text(task) for task in tasks])  # in one request
+    for task in tasks:
+        own = bank.select(category=task.category, kind="skill")
+        if not own or task.category == GENERAL:
+            found.append(None)
+            continue
+        query = _embed(embedder, [query_text(task)])[0]
+        found.append(_rank(own, query, embedder)[0][1])
+    return found
+
+
 def _budget(
     skills: tuple[Skill, ...], query: np.ndarray, embedder: Embedder, budget: int
 ) -> tuple[Skill, ...]:
