@@ -165,8 +165,12 @@ _CURVE = {"step", "success", "invalid", "kl", "quick_valid_unseen", "bank_size",
 def report(session: Session, summary: dict[str, Any]) -> str:
     """The last words of a run: results, skills, files."""
     results, bank = summary["eval"], summary["bank"]
-    lines = ["", results_table(results, session.suite.categories), ""]
-    lines.append("base is evaluated with an empty skill bank, sft and rl with the skills at hand.")
+    lines = [""]
+    if results:  # the phases one by one evaluate nothing
+        lines += [results_table(results, session.suite.categories), ""]
+        lines.append(
+            "base is evaluated with an empty skill bank, sft and rl with the skills at hand."
+        )
     pair = [results.get(stage, {}).get("valid_unseen") for stage in ("sft", "rl")]
     if all(result and result["n"] for result in pair):
         (s1, n1), (s2, n2) = [(round(r["success"] * r["n"]), r["n"]) for r in pair]

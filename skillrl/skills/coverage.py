@@ -67,7 +67,8 @@ def coverage(
     without: dict[str, int] = {}
     missing: dict[str, None] = {}
     skills, low = 0, math.inf
-    best = best_similarities(bank, tasks, embedder=embedder)
+    stored = settings.order == "stored"  # there the embedder is not asked
+    best = best_similarities(bank, tasks, embedder=None if stored else embedder)
     for task, similarity in zip(tasks, best, strict=True):
         asked[task.category] = asked.get(task.category, 0) + 1
         if similarity is None:
@@ -81,6 +82,7 @@ def coverage(
             similarity_threshold=settings.similarity_threshold,
             general_top_k=0,
             mistakes_top_k=0,
+            order=settings.order,
         )
         skills += len(found.task_specific)
         if settings.top_k and not found.task_specific:
