@@ -18,7 +18,7 @@ from skillrl import dry_run, presets, run, start, tools
 from skillrl._commands import COMMANDS
 from skillrl._flags import Parsed, asks_for_help, help_text, parse
 from skillrl.envs import make_suite
-from skillrl.errors import EnvironmentLost, SkillRLError
+from skillrl.errors import EnvironmentLost, Problems, SkillRLError
 
 # command -> flags that its function in skillrl.pipeline takes by name
 _PHASES = {
@@ -74,7 +74,7 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
     do = others.get(name, lambda parsed: _phase(name, parsed))
     try:
         return do(parse(command, arguments)) or 0
-    except start.Problems as error:
+    except Problems as error:
         for problem in error.problems:
             print(f"skillrl {name}: error: {' '.join(problem.split())}", file=sys.stderr)
         return 2
@@ -99,7 +99,10 @@ def _phase(name: str, parsed: Parsed) -> None:
     if values["show_config"]:
         _show(dry_run.settings(resolved))
     if values["dry_run"]:
-        _show(dry_run.report(name, config, workdir, chosen))
+        said, problems = dry_run.report(name, config, workdir, chosen)
+        _show(said)
+        if problems:
+            raise Problems(problems)
         return
     print(start.check(name, config, workdir, chosen), flush=True)
     from skillrl import pipeline

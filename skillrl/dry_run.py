@@ -9,7 +9,7 @@ from typing import Any
 from skillrl import estimate, preflight, presets, start
 from skillrl.config import Config, public_dict
 from skillrl.envs import SPLITS, make_suite
-from skillrl.errors import SkillRLError
+from skillrl.models.flops import Sizes, sizes_of
 
 
 def settings(resolved: presets.Resolved) -> str:
@@ -19,27 +19,25 @@ def settings(resolved: presets.Resolved) -> str:
     return "\n".join([*lines, ""])
 
 
-def report(name: str, config: Config, workdir: Path, chosen: dict[str, Any]) -> str:
-    """What would run, real and simulated parts, and what it takes.
-
-    Raises:
-      Problems: everything that the start would refuse or fail at.
-    """
+def report(
+    name: str, config: Config, workdir: Path, chosen: dict[str, Any]
+) -> tuple[str, list[str]]:
+    """What would run and what it takes, in words; and what the start would refuse or fail at."""
     config = preflight.hurried(config)
     problems, said = start.examine(name, config, workdir, chosen)
     found = preflight.ask(name, config, workdir, chosen)
-    problems = list(dict.fromkeys([*problems, *found.problems]))
-    if problems:
-        raise start.Problems(problems)
+    problems += found.problems
     given = {flag: value for flag, value in chosen.items() if value is not None}
-    lines = [said, "", f"would run in {workdir}:"]
-    lines += [f"  {line}" for line in plan(name, config, chosen)]
+    lines = [said, ""] if said else []
+    lines += [f"would run in {workdir}:", *(f"  {line}" for line in plan(name, config, chosen))]
     if given:
         lines.append("  with " + ", ".join(f"--{k}={v}" for k, v in given.items()))
-    lines += ["", *_takes(name, config, workdir, chosen, found)]
+    if said:  # the environment is there
+        lines += ["", *_takes(name, config, workdir, chosen, found)]
     lines += [f"note: {note}" for note in found.notes]
-    lines.append("Nothing is missing; --show_config prints all settings.")
-    return "\n".join(lines)
+    if not problems:
+        lines.append("Nothing is missing; --show_config prints all settings.")
+    return "\n".join(lines), list(dict.fromkeys(problems))
 
 
 def plan(name: str, config: Config, chosen: dict[str, Any]) -> list[str]:
@@ -71,8 +69,6 @@ def _takes(
     name: str, config: Config, workdir: Path, chosen: dict[str, Any], found: preflight.Found
 ) -> list[str]:
     """Tokens, teacher calls, time, memory and disk, with what they rest on."""
-    from skillrl.models.flops import sizes_of
-
     suite = make_suite(config.env.name, config.env)
     sizes = sizes_of(found.model) if found.model is not None else None
     there = [split for split in SPLITS if start.has_tasks(suite, split)]
@@ -81,39 +77,41 @@ def _takes(
         name, config, sizes, tasks=tasks, categories=len(suite.categories), chosen=chosen
     )
     lines = [f"takes about, {estimate.assumptions()}:"]
-    if sizes is None or found.mesh is None:
-        return [*lines, estimate.show(loads, None)]
-    from skillrl.parallel import speed
+    limit = None
+    if found.mesh is None or sizes is None:
+        lines.append(estimate.show(loads, None))
+    else:
+        from skillrl.parallel import speed
 
-    device = found.mesh.devices.flat[0]
-    peak = speed.of_device(config.model.dtype)
-    count = 1 if device.platform == "cpu" else found.mesh.size
-    lines.append(estimate.show(loads, peak, count))
-    lines.append(
-        f"time on {count} {device.device_kind} at {estimate.REACHED:.0%} of its {peak.source} "
-        f"{estimate.short(peak.flops or 0)}FLOP/s, without compiling, environments and teacher"
-    )
-    training = name in ("train", "sft", "rl")
-    memory = sum(estimate.memory(config, sizes, training=training).values())
-    limit = speed.memory_of_device()
-    lines.append(
-        f"memory {memory / estimate.GIB:.1f} GiB per device"
-        + (f" of {limit / estimate.GIB:.0f}" if limit else "")
-    )
-    if limit and memory > limit:
+        device, limit = found.mesh.devices.flat[0], speed.memory_of_device()
+        peak = speed.of_device(config.model.dtype)
+        count = 1 if device.platform == "cpu" else found.mesh.size
+        lines.append(estimate.show(loads, peak, count))
         lines.append(
-            "note: that is more than there is; spread it with mesh.fsdp, or lower "
+            f"time on {count} {device.device_kind} at {estimate.REACHED:.0%} of its {peak.source} "
+            f"{estimate.short(peak.flops or 0)}FLOP/s, without compiling, environments and teacher"
+        )
+    return lines + ([] if sizes is None else _room(name, config, workdir, sizes, limit))
+
+
+def _room(name: str, config: Config, workdir: Path, sizes: Sizes, limit: float | None) -> list[str]:
+    """Memory of a device and disk, and what to do where there is less."""
+    gib, training = estimate.GIB, name in ("train", "sft", "rl")
+    memory = sum(estimate.memory(config, sizes, training=training).values())
+    said = f"memory {memory / gib:.1f} GiB per device"
+    said += f" of {limit / gib:.0f}" if limit else ""
+    notes = []
+    if limit and memory > limit:
+        notes.append(
+            "note: that is more memory than there is; spread it with mesh.fsdp, lower "
             "train_batch.tokens and rollout.slots, or train an adapter (lora.rank)"
         )
     if training:
         needed, free = estimate.disk(config, sizes), preflight.free_space(workdir)
-        lines[-1 if not (limit and memory > limit) else -2] += (
-            f"; disk {needed / estimate.GIB:.1f} GiB, {free / estimate.GIB:.0f} free"
-        )
+        said += f"; disk {needed / gib:.1f} GiB of {free / gib:.0f} free"
         if needed > free:
-            raise SkillRLError(
-                f"--workdir={workdir}: checkpoints and policy take about "
-                f"{needed / estimate.GIB:.1f} GiB, and {free / estimate.GIB:.1f} are free there. "
-                "Name another place, or lower checkpoint.keep."
+            notes.append(
+                f"note: checkpoints and policy do not fit at {workdir}; name another --workdir, "
+                "or lower checkpoint.keep"
             )
-    return lines
+    return [said, *notes]

@@ -5,9 +5,23 @@ print it as one paragraph and exit with status 2; anything else is a bug and
 keeps its traceback.
 """
 
+from collections.abc import Sequence
+
 
 class SkillRLError(Exception):
     """Bad input or surroundings, with the remedy in the message."""
+
+
+class Problems(SkillRLError):
+    """Several things that are wrong at once.
+
+    Attributes:
+      problems: a message each, with its remedy.
+    """
+
+    def __init__(self, problems: Sequence[str]):
+        super().__init__(" ".join(problems))
+        self.problems = tuple(problems)
 
 
 class Corrupt(SkillRLError):

@@ -13,16 +13,17 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from skillrl import _strict, config
 from skillrl.config import Config
-from skillrl.errors import SkillRLError
+from skillrl.errors import Problems, SkillRLError
 
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 _START = re.compile(r"[A-Za-z_.]*")
+_DEEPEST = 3  # names in the path of a setting
 _PACKAGE = Path(__file__).resolve().parent
 
 Layer = tuple[str, Mapping[str, Any]]
@@ -72,7 +73,7 @@ def resolve(
     typed: list[Layer] = [("--env", {"env": {"name": env}})] if env is not None else []
     for name, value in (flags or {}).items():
         if value is not None:
-            typed.append((f"--{name.rpartition('.')[2]}", _nest(name, value)))
+            typed.append((f"--{name.rpartition('.')[2]}", _nest(name.split("."), value)))
     typed.extend(("--set", parse_set(text)) for text in overrides)
     played = _environment([*given, *typed])
 
@@ -90,12 +91,19 @@ def resolve(
     layers += typed
 
     result, sources = Config(), {}
+    problems: dict[str, None] = {}
     for source, mapping in layers:
-        try:
-            result = _strict.merge(result, mapping)
-        except SkillRLError as error:
-            raise SkillRLError(f"{source}: {error}") from None
-        sources.update(dict.fromkeys(_leaves(mapping), source))
+        for name, value in _leaves(mapping):
+            try:
+                result = _strict.merge(result, _nest(name, value))
+            except SkillRLError as error:
+                problems[f"{source}: {error}"] = None
+            if not isinstance(value, Mapping):
+                sources[".".join(name)] = source
+    if len(problems) > 1:
+        raise Problems(list(problems))
+    for problem in problems:
+        raise SkillRLError(problem)
     config.check(result)
     return Resolved(result, sources)
 
@@ -192,7 +200,7 @@ def parse_set(text: str) -> dict[str, Any]:
         literal = value
     if _strict.leaf_type(Config(), name) is str and not isinstance(literal, str):
         literal = value
-    return _nest(name, literal)
+    return _nest(name.split("."), literal)
 
 
 def preset_names() -> list[str]:
@@ -291,15 +299,17 @@ def _preset_dir() -> Path:
     return installed if installed.is_dir() else _PACKAGE.parent / "configs"
 
 
-def _nest(name: str, value: Any) -> dict[str, Any]:
-    for part in reversed(name.split(".")):
-        value = {part: value}
+def _nest(names: Sequence[str], value: Any) -> dict[str, Any]:
+    for name in reversed(names):
+        value = {name: value}
     return value
 
 
-def _leaves(mapping: Mapping[str, Any], path: str = "") -> list[str]:
-    names = []
+def _leaves(mapping: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(keys on the way, value) of what is in sections; an empty object counts as a value."""
+    inside = isinstance(mapping, Mapping) and mapping and len(path) < _DEEPEST
+    if path and not inside:
+        yield path, mapping
+        return
     for key, value in mapping.items():
-        name = f"{path}.{key}" if path else key
-        names.extend(_leaves(value, name) if isinstance(value, Mapping) else [name])
-    return names
+        yield from _leaves(value, (*path, str(key)))

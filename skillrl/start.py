@@ -18,14 +18,6 @@ from skillrl.errors import SkillRLError
 from skillrl.parts import describe, parts
 
 
-class Problems(SkillRLError):
-    """Several things that stand in a command's way, each a message with its remedy."""
-
-    def __init__(self, problems: Sequence[str]):
-        super().__init__("; ".join(problems))
-        self.problems = tuple(problems)
-
-
 def check(name: str, config: Config, workdir: Path, chosen: dict[str, Any]) -> str:
     """Real and simulated parts of a command that may start, in words.
 
