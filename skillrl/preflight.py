@@ -279,21 +279,11 @@ def _service(label: str, base: str, key: str, wanted: str, notes: list[str]) -> 
 
 
 def _retriever(url: str, config: Config) -> None:
-    from skillrl.envs.search.documents import RetrievalError
-    from skillrl.envs.search.retrieve import read_reply, request
-    from skillrl.http import post_json
+    from skillrl.envs.search.remote import RemoteRetriever
 
-    question = request("Who wrote Emma?", 1, dialect=config.env.search.dialect)
-    try:
-        read_reply(
-            _in_time(
-                lambda: post_json(url, question, timeout=ANSWER, retries=0),
-                2 * ANSWER,
-                f"env.search.urls: {url} does not answer in time",
-            )
-        )
-    except (SkillRLError, RetrievalError) as error:
-        raise SkillRLError(f"env.search.urls: {error}") from None
+    asked = RemoteRetriever(url, dialect=config.env.search.dialect, timeout=ANSWER, retries=0)
+    late = f"env.search.urls: {url} does not answer in time"
+    _in_time(lambda: asked.search("Who wrote Emma?", 1), 2 * ANSWER, late)
 
 
 def _in_time(work: Callable[[], T], seconds: float, late: str) -> T:

@@ -119,7 +119,7 @@ def split_configs(given: str | Path | Sequence[str | Path] | None) -> list[str]:
     names: list[str] = []
     for text in texts:
         parts = [part.strip() for part in text.split(",") if part.strip()]
-        whole = len(parts) < 2 or os.path.isfile(os.path.expanduser(text))
+        whole = not parts or os.path.isfile(os.path.expanduser(text))
         names += [text] if whole else parts
     return names
 

@@ -46,6 +46,8 @@ class Server:
             def do_POST(self) -> None:
                 outer.handle(self)
 
+            do_GET = do_POST
+
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
