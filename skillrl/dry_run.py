@@ -9,6 +9,7 @@ from typing import Any
 from skillrl import estimate, preflight, presets, start
 from skillrl.config import Config, public_dict
 from skillrl.envs import SPLITS, make_suite
+from skillrl.errors import SkillRLError
 from skillrl.models.flops import Sizes, sizes_of
 
 
@@ -27,6 +28,11 @@ def report(
     problems, said = start.examine(name, config, workdir, chosen)
     found = preflight.ask(name, config, workdir, chosen)
     problems += found.problems
+    if not problems and not found.notes:  # with all that is asked for it at hand
+        try:
+            preflight.prompts_fit(name, config, workdir, chosen)
+        except SkillRLError as error:
+            problems.append(str(error))
     given = {flag: value for flag, value in chosen.items() if value is not None}
     lines = [said, ""] if said else []
     lines += [f"would run in {workdir}:", *(f"  {line}" for line in plan(name, config, chosen))]

@@ -89,6 +89,9 @@ def ask(name: str, config: Config, workdir: Path, chosen: Mapping[str, Any]) -> 
             mesh = _in_time(lambda: _mesh(config), _DEVICES, "JAX finds no device")
         with noting():
             model = _policy(config, notes)
+        if model is not None and config.model.adapter_path:
+            with noting():
+                _adapter(config.model.adapter_path, model)
         if mesh is not None and model is not None:
             with noting():
                 _attention(config, model, mesh)
@@ -100,6 +103,23 @@ def ask(name: str, config: Config, workdir: Path, chosen: Mapping[str, Any]) -> 
             with noting():
                 _retriever(url, config)
     return Found(problems, notes, model, mesh)
+
+
+def prompts_fit(name: str, config: Config, workdir: Path, chosen: Mapping[str, Any]) -> None:
+    """Refuses a bank whose skills are too long for prompts, where no server must be asked for it.
+
+    Raises:
+      SkillRLError: they do not fit; says what to set.
+    """
+    asks = config.model.embedder == "openai" and config.skill_retrieval.order != "stored"
+    if name not in ("sft", "rl") or config.model.policy != "local" or asks:
+        return
+    from skillrl.phases import prompts
+    from skillrl.session import open_session
+
+    with open_session(config, workdir, seed=config.seed, lock=False) as run:
+        bank = predecessors.bank(run.run, chosen["skill_bank"])
+        prompts.check_fit(run, bank, prompts.some(run.suite.tasks("train")))
 
 
 def writable(path: Path, label: str) -> None:
@@ -169,6 +189,12 @@ def _directory(directory: Path) -> ModelConfig:
         tensors = weights.open_tensors(directory, stack)
         weights.check_tensors(directory, tensors, parameters.specs(sizes))
     return sizes
+
+
+def _adapter(directory: str, model: ModelConfig) -> None:
+    from skillrl.models import lora
+
+    lora.load(directory, model)
 
 
 def _on_hub(model_id: str) -> ModelConfig:

@@ -62,6 +62,7 @@ def examine(
         attempt(check_one)
     if suite is not None:
         attempt(_check_splits, name, config, suite, chosen)
+        attempt(_check_expert, name, config, suite)
     attempt(predecessors.check, name, run.RunDirectory(workdir, config, lock=False), chosen)
     return problems, describe(parts(config, suite.simulated)) if suite is not None else ""
 
@@ -118,6 +119,20 @@ def _splits(name: str, config: Config, chosen: dict[str, Any]) -> dict[str, Sequ
     if name != "evaluate":
         named["--set evaluation.final_splits"] = config.evaluation.final_splits
     return named
+
+
+def _check_expert(name: str, config: Config, suite: Suite) -> None:
+    """Refuses demonstrations where the first task to be shown has no expert."""
+    count = config.collect.expert_episodes
+    if name not in ("train", "collect") or not count or not has_tasks(suite, "train"):
+        return
+    tasks = suite.tasks("train")
+    task = tasks[config.collect.episodes % len(tasks)]
+    if suite.expert(task) is None:
+        raise SkillRLError(
+            f"task {task.id} has no expert for collect.expert_episodes={count}: set it to 0, or "
+            "use tasks with an expert."
+        )
 
 
 def has_tasks(suite: Suite, split: str) -> bool:

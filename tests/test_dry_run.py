@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from skillrl import cli, preflight, presets
+from skillrl.envs import base
 from skillrl.errors import SkillRLError
+from skillrl.skills.bank import SkillBank
+from skillrl.skills.store import save_bank
+from skillrl.types import Skill
 from tests import loopback
 
 SHIPPED = presets.resolve_path("asset:tiny_qwen2_alfworld")
@@ -228,6 +232,32 @@ def test_a_policy_on_the_hub_is_looked_up_and_not_fetched(here, capsys, monkeypa
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         (problem,) = refused(capsys, *flags)
         assert "HF_HUB_OFFLINE" in problem
+
+
+def test_an_adapter_that_is_none(here, capsys):
+    Path("adapter").mkdir()
+    (problem,) = refused(capsys, *here, "--set=model.adapter_path=adapter")
+    assert "no LoRA adapter" in problem
+
+
+@pytest.mark.parametrize("more", [[], ["--dry_run"]])
+def test_demonstrations_without_an_expert(here, capsys, monkeypatch, more):
+    monkeypatch.setattr(base._SUITES["toy"], "expert", lambda self, task: None)
+    (problem,) = refused(capsys, *here[1:], *more)
+    assert "has no expert for collect.expert_episodes=36: set it to 0" in problem
+    assert cli.main(["train", *here, "--set=collect.expert_episodes=0"]) == 0
+
+
+def test_a_bank_that_does_not_fit_is_refused_with_settings_that_fit(here, capsys):
+    skills = [Skill(f"gen_{i:03d}", f"Rule {i}", "look at every shelf " * 150) for i in range(3)]
+    save_bank(SkillBank(tuple(skills)), Path("bank.json"))
+    flags = [*here, "--skill_bank=bank.json"]
+    assert cli.main(["rl", *flags]) == 2
+    said = capsys.readouterr().err
+    assert "prompts have up to" in said
+    assert "rollout.prefix_buckets=[" in said
+    assert cli.main(["rl", *flags, "--set=skill_retrieval.general_top_k=0"]) == 0
+    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize("checkpoint", ["sft", "rl"])

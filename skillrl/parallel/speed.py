@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ PEAKS = {
 """By JAX's name of the device; the SXM boards (an H100 NVL or PCIe is slower and has its own)."""
 
 
+@functools.lru_cache
 def of_device(dtype: Any) -> Peak:
     """Of the first device: looked up, else measured with numbers of `dtype` in under a second."""
     known = PEAKS.get(jax.devices()[0].device_kind)

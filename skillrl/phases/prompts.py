@@ -35,7 +35,7 @@ def look(session: Session, phase: str, bank: SkillBank, tasks: Iterable[Task]) -
     Raises:
       SkillRLError: skills and task are longer than prompts may be; says what to set.
     """
-    chosen = _some(tasks)
+    chosen = some(tasks)
     if not bank.skills or not chosen:
         return
     check_fit(session, bank, chosen)
@@ -112,7 +112,7 @@ class _Ruler:
         return " ".join(f"--set skill_retrieval.{name}={getattr(fewer, name)}" for name in changed)
 
 
-def _some(tasks: Iterable[Task]) -> list[Task]:
+def some(tasks: Iterable[Task]) -> list[Task]:
     """The first few different tasks of each category."""
     found: dict[str, dict[str, Task]] = {}
     for task in tasks:
