@@ -313,7 +313,7 @@ def test_a_checkpoint_directory_is_the_policy_that_is_named(here, calls, capsys)
 def test_a_split_without_games_is_refused_before_anything_is_played(here, capsys):
     for folder in sorted((ROOT / "tests/fixtures/alfworld").glob("look_at_obj*"))[:1]:
         shutil.copytree(folder, Path("games/train") / folder.name)
-    arguments = ["--env=alfworld", "--set=env.data_dir=games"]
+    arguments = ["--env=alfworld", "--set=env.data_dir=games", "--set=collect.expert_episodes=0"]
     assert cli.main(["train", *here, *arguments]) == 2
     assert "'valid_unseen'; there are: train." in capsys.readouterr().err
     arguments += [f'--set=evaluation.{name}=["train"]' for name in ("splits", "final_splits")]
@@ -378,7 +378,8 @@ def test_tilde_is_the_home_directory(here, calls, monkeypatch, tmp_path):
     assert Path("home/out.json").is_file()
     split = tmp_path / "home" / "games" / fixture_game.parent.name
     shutil.copytree(fixture_game.parent, split)
-    assert cli.main(["train", *here, "--env=alfworld", "--set=env.data_dir=~/games"]) == 0
+    alone = ["--env=alfworld", "--set=env.data_dir=~/games", "--set=collect.expert_episodes=0"]
+    assert cli.main(["train", *here, *alone]) == 0
 
 
 @pytest.mark.parametrize("flag", ["--workdir", "--config", "--set=model.policy_path"])
