@@ -1,72 +1,27 @@
-"""Floating-point operations and bytes of a decoder, counted from its sizes: two per multiply-add.
-
-Counted are matrix products only (projections, scores, mixing, unembedding), as is usual; causal
-attention as half of the square. What padding costs is not counted: it is a side's own loss.
-
-`rollout_flops` and `step_flops` are what a side computes, a second computation of the same thing
-included. `prefill_flops`, `decode_flops` and `useful_step_flops` are what the task needs at
-least: nothing twice, and no last layer for tokens of which only keys and values are read. They are
-what a share of a device's peak (MFU) is taken of.
-"""
+"""Shapes that the benchmarks count operations of, by `skillrl.models.flops`."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from skillrl.models.flops import (
+    Sizes,
+    decode_bytes,
+    decode_flops,
+    prefill_flops,
+    rollout_flops,
+    step_flops,
+    useful_step_flops,
+)
 
-
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-    """Of a Qwen2-like decoder; `head` is the width of one head, `tied` that it unembeds with the
-    embedding."""
-
-    vocab: int
-    width: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head: int
-    ffn: int
-    tied: bool = True
-
-    @property
-    def per_token(self) -> int:
-        """Of one token in all layers, without attention's scores and the unembedding."""
-        attention = self.width * self.head * (2 * self.heads + 2 * self.kv_heads)
-        return 2 * self.layers * (attention + 3 * self.width * self.ffn)
-
-    @property
-    def unembed(self) -> int:
-        """Of one token's scores over the vocabulary."""
-        return 2 * self.width * self.vocab
-
-    @property
-    def unread(self) -> int:
-        """Of the last layer for a token of which only keys and values are read."""
-        return 2 * (2 * self.width * self.head * self.heads + 3 * self.width * self.ffn)
-
-    @property
-    def parameters(self) -> int:
-        """Matrices only: norms and biases are less than a thousandth."""
-        return self.per_token // 2 + self.width * self.vocab * (1 if self.tied else 2)
-
-    def adapter(self, rank: int) -> int:
-        """Parameters of a LoRA adapter on all projections."""
-        attention = 2 * (2 * self.width + self.head * (self.heads + self.kv_heads))
-        return self.layers * rank * (attention + 3 * (self.width + self.ffn))
-
-    def kv_bytes(self, width: int = 2) -> int:
-        """Of one token's keys and values in all layers, `width` bytes a number."""
-        return 2 * self.layers * self.kv_heads * self.head * width
-
-    def attention(self, queries: float, keys: float) -> float:
-        """Of `queries` tokens that each look at `keys` tokens, in all layers."""
-        return 4.0 * self.layers * self.heads * self.head * queries * keys
-
-    def causal(self, tokens: int) -> float:
-        """Of `tokens` tokens that look at themselves and what is before."""
-        return self.attention(tokens, (tokens + 1) / 2)
-
+__all__ = [
+    "SHAPES",
+    "Sizes",
+    "decode_bytes",
+    "decode_flops",
+    "prefill_flops",
+    "rollout_flops",
+    "step_flops",
+    "useful_step_flops",
+]
 
 SHAPES = {
     "tiny": Sizes(vocab=1024, width=128, layers=4, heads=4, kv_heads=2, head=32, ffn=352),
@@ -77,85 +32,3 @@ SHAPES = {
     ),
 }
 """The benchmarks' own, and Qwen2.5's by name."""
-
-
-def rollout_flops(sizes: Sizes, work: Mapping[str, int], *, shared: bool) -> float:
-    """Of answering a workload of `rollout.py`; `shared` computes a group's prefix once."""
-    prefix, suffix, new = work["prefix"], work["suffix"], work["new"]
-    prompts = work["steps"] * work["groups"] * work["members"]
-    a_prefix = prefix * sizes.per_token + sizes.causal(prefix)
-    prefixes = (work["groups"] if shared else prompts) * a_prefix
-    prefill = suffix * sizes.per_token + sizes.causal(suffix) + sizes.attention(suffix, prefix)
-    decode = (new - 1) * sizes.per_token + sizes.attention(new - 1, prefix + suffix + new / 2)
-    return prefixes + prompts * (prefill + decode + new * sizes.unembed)
-
-
-def step_flops(sizes: Sizes, work: Mapping[str, int], *, shared: bool) -> float:
-    """Of one GRPO gradient over a workload's samples: a forward and twice that backward."""
-    prefix, rest = work["prefix"], work["suffix"] + work["new"]
-    samples = work["steps"] * work["groups"] * work["members"]
-    a_prefix = prefix * sizes.per_token + sizes.causal(prefix)
-    # The two passes compute a shared prefix's keys and values once more for its backward.
-    prefixes = work["groups"] * a_prefix * 4 / 3 if shared else samples * a_prefix
-    row = rest * sizes.per_token + sizes.causal(rest) + sizes.attention(rest, prefix)
-    return 3 * (prefixes + samples * (row + work["new"] * sizes.unembed))
-
-
-def prefill_flops(sizes: Sizes, work: Mapping[str, int], *, shared: bool) -> float:
-    """At least needed to answer the prompts of one step with their first token."""
-    prefix, suffix = work["prefix"], work["suffix"]
-    prompts = work["groups"] * work["members"]
-    rows = prompts * (_past(sizes, suffix, prefix) + _read(sizes, 1, prefix + suffix))
-    prefixes = (work["groups"] if shared else prompts) * _past(sizes, prefix, 0)
-    return prefixes + rows + prompts * sizes.unembed
-
-
-def decode_flops(sizes: Sizes, work: Mapping[str, int]) -> float:
-    """Of one more token for each prompt of a step, halfway through the responses."""
-    keys = work["prefix"] + work["suffix"] + work["new"] / 2
-    prompts = work["groups"] * work["members"]
-    return prompts * (sizes.per_token + sizes.unembed + sizes.attention(1, keys))
-
-
-def decode_bytes(sizes: Sizes, work: Mapping[str, int], *, shared: bool, width: int = 2) -> float:
-    """That `decode_flops` reads at least: all matrices once, and all keys and values, those of a
-    shared prefix once a group; `width` bytes a number."""
-    prompts = work["groups"] * work["members"]
-    own = prompts * (work["suffix"] + work["new"] / 2)
-    prefixes = (work["groups"] if shared else prompts) * work["prefix"]
-    weights = (sizes.per_token + sizes.unembed) / 2 * width
-    return weights + (own + prefixes) * sizes.kv_bytes(width)
-
-
-def useful_step_flops(sizes: Sizes, work: Mapping[str, int], *, rank: int = 0) -> float:
-    """At least needed for one GRPO gradient over a workload's samples: no recomputation.
-
-    The backward pass of a product costs twice its forward pass: once for its input, once for its
-    weights. With a LoRA adapter of `rank` the weights are frozen and the second half falls away,
-    but for the adapter's own.
-    """
-    prefix, suffix, new = work["prefix"], work["suffix"], work["new"]
-    groups, samples = work["groups"], work["steps"] * work["groups"] * work["members"]
-    row = suffix + new - 1  # the last token is only predicted
-    past, read = _past(sizes, row, prefix), _read(sizes, new, prefix + suffix + new / 2)
-    total = groups * _past(sizes, prefix, 0) + samples * (past + read)
-    tokens = groups * prefix + samples * row
-    unread = tokens - samples * new
-    weights = tokens * sizes.per_token - unread * sizes.unread
-    scores = total - weights
-    weights += samples * new * sizes.unembed
-    if not rank:
-        return 3 * (scores + weights)
-    low = tokens * 2 * sizes.adapter(rank)
-    return 3 * (scores + low) + 2 * weights
-
-
-def _past(sizes: Sizes, tokens: int, before: float) -> float:
-    """Of `tokens` tokens after `before` others, only keys and values of the last layer."""
-    scores = sizes.causal(tokens) + sizes.attention(tokens, before)
-    return tokens * (sizes.per_token - sizes.unread) + scores * (1 - 1 / sizes.layers)
-
-
-def _read(sizes: Sizes, tokens: int, keys: float) -> float:
-    """What `_past` leaves out, for `tokens` tokens whose output is read."""
-    return tokens * (sizes.unread + sizes.attention(1, keys) / sizes.layers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import platform
 import time
@@ -11,25 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-_TERA = 1e12
+from skillrl.parallel.speed import PEAKS, Peak
+
+__all__ = ["PEAKS", "Peak", "describe", "peak_gib", "peak_of_device"]
+
 _COPY, _SIDE = 2**30, 8192  # bytes copied, and the side of the matrices multiplied
-
-
-@dataclasses.dataclass(frozen=True)
-class Peak:
-    """Of one device: bytes and dense bfloat16 operations per second, None where unknown."""
-
-    bandwidth: float | None
-    flops: float | None
-    source: str
-
-
-PEAKS = {
-    "NVIDIA H100 80GB HBM3": Peak(3.35 * _TERA, 989 * _TERA, "data sheet"),
-    "NVIDIA H200": Peak(4.8 * _TERA, 989 * _TERA, "data sheet"),
-    "NVIDIA A100-SXM4-80GB": Peak(2.039 * _TERA, 312 * _TERA, "data sheet"),
-}
-"""By JAX's name of the device; the SXM boards (an H100 NVL or PCIe is slower and has its own)."""
 
 
 def peak_of_device() -> Peak:

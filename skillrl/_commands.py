@@ -12,7 +12,10 @@ _DIALECT_HELP = (
 _SETTINGS = tuple(flag for flag in COMMON if flag.name in ("config", "env", "mock", "set"))
 
 _BANK = Flag(
-    "skill_bank", "path", "FILE", "Skill bank to use. Default: the one distilled in the workdir."
+    "skill_bank",
+    "path",
+    "FILE",
+    "Skill bank to use. Default: the one that distill wrote for this run.",
 )
 
 COMMANDS = {
@@ -35,8 +38,8 @@ COMMANDS = {
                     "output",
                     "path",
                     "FILE",
-                    "Trajectories (JSON lines). Default: collect/trajectories.jsonl in the "
-                    "workdir.",
+                    "Trajectories (JSON lines), which the run then remembers. Default: "
+                    "collect/trajectories.jsonl in the workdir.",
                 ),
             ),
         ),
@@ -49,13 +52,14 @@ COMMANDS = {
                     "trajectories",
                     "path",
                     "FILE",
-                    "Trajectories to distil. Default: those collected in the workdir.",
+                    "Trajectories to distil. Default: those that collect wrote for this run.",
                 ),
                 Flag(
                     "output",
                     "path",
                     "FILE",
-                    "The skill bank (JSON). Default: distill/bank.json in the workdir.",
+                    "The skill bank (JSON), which the run then remembers. Default: "
+                    "distill/bank.json in the workdir.",
                 ),
             ),
         ),
@@ -65,6 +69,13 @@ COMMANDS = {
             "Phase three: supervised fine-tuning on demonstrations with their skills (cold start).",
             (
                 _BANK,
+                Flag(
+                    "trajectories",
+                    "path",
+                    "FILE",
+                    "Trajectories whose successes are imitated. Default: those that collect wrote "
+                    "for this run.",
+                ),
                 Flag(
                     "num_examples",
                     "int",
@@ -86,7 +97,8 @@ COMMANDS = {
             "success on held-out tasks, per category",
             "Plays the fixed manifest of held-out tasks and reports success per category with its "
             "confidence interval. Settings are those of the run in the workdir, where there is "
-            "one and neither --config nor --mock/--nomock is given.",
+            "one, and what --set adds. With --workdir, --config or --mock/--nomock replace them; "
+            "without it, these flags only say which of the default directories it is.",
             (
                 Flag(
                     "checkpoint",

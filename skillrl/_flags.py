@@ -73,9 +73,11 @@ class Parsed:
 COMMON = (
     Flag(
         "config",
-        "text",
-        "PATH",
-        "JSON file of settings, or the name of a preset (alfworld_qwen2.5_7b, paper, ...).",
+        "list",
+        "PATH[,PATH]",
+        "JSON file of settings, or the name of a preset (alfworld_qwen2.5_7b, paper, ...). "
+        "Several, with commas or the flag repeated, stack: the last one wins.",
+        (),
     ),
     Flag(
         "env",
@@ -97,7 +99,9 @@ COMMON = (
         "workdir",
         "path",
         "DIR",
-        "Run directory; the same command continues it. Default: runs/<env>-seed<seed>.",
+        "Run directory; the same command continues it. Default: runs/<env>-seed<seed>, with the "
+        "names of --config and nomock in between, so that other runs are elsewhere and all phases "
+        "of one run in one place.",
     ),
     Flag("seed", "int", "N", "Seed of every random draw. Default: 0."),
     Flag(
@@ -111,7 +115,15 @@ COMMON = (
         "dry_run",
         "bool",
         "",
-        "Resolve and check everything, print the config and what would run, and stop.",
+        "Resolve and check everything that the start would, devices, policy, keys and servers "
+        "too; print what would run and what it takes, and stop. Status 2 if anything is missing.",
+        False,
+    ),
+    Flag(
+        "show_config",
+        "bool",
+        "",
+        "Print the resolved config, and where each value came from, first.",
         False,
     ),
 )

@@ -7,23 +7,20 @@ and status 130, SIGTERM likewise with 143. JAX is not imported before a command 
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from skillrl import presets, run, signals, tools
+from skillrl import dry_run, paths, presets, run, signals, start, tools
 from skillrl._commands import COMMANDS
 from skillrl._flags import Parsed, asks_for_help, help_text, parse
-from skillrl.config import Config, public_dict
 from skillrl.console import harmless_logs
-from skillrl.envs import SPLITS, Suite, make_suite
-from skillrl.errors import EnvironmentLost, SkillRLError
-from skillrl.parts import describe, parts
+from skillrl.envs import make_suite
+from skillrl.errors import EnvironmentLost, Problems, SkillRLError
 from skillrl.text import printable
 
 # command -> flags that its function in skillrl.pipeline takes by name
@@ -31,7 +28,7 @@ _PHASES = {
     "train": (),
     "collect": ("episodes", "output"),
     "distill": ("trajectories", "output"),
-    "sft": ("skill_bank", "num_examples"),
+    "sft": ("skill_bank", "trajectories", "num_examples"),
     "rl": ("skill_bank",),
     "evaluate": ("checkpoint", "split", "concurrency", "repeats", "temperature", "output"),
 }
@@ -84,6 +81,11 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
     try:
         with signals.terminable():
             return do(parse(command, arguments)) or 0
+    except Problems as error:
+        for problem in error.problems:
+            said = printable(" ".join(problem.split()))
+            print(f"skillrl {name}: error: {said}", file=sys.stderr)
+        return 2
     except (SkillRLError, EnvironmentLost) as error:  # the one episode of play is the command
         said = printable(" ".join(str(error).split()))
         print(f"skillrl {name}: error: {said}", file=sys.stderr)
@@ -109,39 +111,48 @@ def _phase(name: str, parsed: Parsed) -> None:
     resolved, workdir = _settings(name, parsed)
     config = resolved.config
     chosen = {flag: values[flag] for flag in _PHASES[name]}
-    found = _check(name, config, workdir, chosen)
-    _show(found)
+    if values["show_config"]:
+        _show(dry_run.settings(resolved))
     if values["dry_run"]:
-        print(_dry_run(name, resolved, workdir, chosen))
+        said, problems = dry_run.report(name, config, workdir, chosen)
+        _show(said)
+        if problems:
+            raise Problems(problems)
         return
+    _show(start.check(name, config, workdir, chosen))
     from skillrl import pipeline
 
     getattr(pipeline, name)(config, workdir, seed=config.seed, **chosen)
 
 
 def _settings(name: str, parsed: Parsed) -> tuple[presets.Resolved, Path]:
-    """The resolved config and the work directory of a phase."""
+    """The resolved config and the work directory of a phase.
+
+    Where `evaluate` is not told a directory, ``--config`` and ``--mock`` say which of the
+    default ones it is, and its settings are those of the run in it.
+    """
     values = parsed.values
 
     def resolve(recorded: Path | None) -> presets.Resolved:
         return presets.resolve(
             values["env"],
             values["mock"],
-            values["config"],
+            values["config"] if recorded is None else None,
             values["set"],
             {"seed": values["seed"]},
             recorded=recorded,
         )
 
-    def place(config: Config) -> Path:
-        default = f"runs/{config.env.name}-seed{config.seed}"
-        return Path(values["workdir"] or default)
-
     resolved = resolve(None)
-    workdir = place(resolved.config)
+    workdir = presets.default_workdir(
+        resolved.config, mock=values["mock"], config_path=values["config"]
+    )
+    if values["workdir"]:
+        workdir = Path(paths.expand(values["workdir"]))
     if name != "evaluate":
         return resolved, workdir
-    if not parsed.present & {"mock", "config"} and run.recorded_config(workdir) is not None:
+    replaced = bool(values["workdir"]) and parsed.present & {"mock", "config"}
+    if not replaced and run.recorded_config(workdir) is not None:
         resolved = resolve(workdir / "config.json")
     return _with_checkpoint(resolved, parsed), workdir
 
@@ -163,115 +174,6 @@ def _with_checkpoint(resolved: presets.Resolved, parsed: Parsed) -> presets.Reso
         return resolved
     sources = {**resolved.sources, "model.policy_path": "--checkpoint"}
     return presets.Resolved(config, sources)
-
-
-def _check(name: str, config: Config, workdir: Path, chosen: dict[str, Any]) -> str:
-    """Checks what can be checked before anything starts; returns real and simulated parts."""
-    if config.model.policy == "openai" and name in ("train", "sft", "rl"):
-        raise SkillRLError(
-            f"model.policy=openai cannot be used with {name}: the weights behind "
-            f"{config.model.policy_api_base} cannot be updated from here. Use model.policy=local "
-            "with model.policy_path; collect and evaluate take either."
-        )
-    if name == "evaluate":
-        run.recorded_config(workdir)
-    else:
-        run.check_workdir(workdir, config)
-    from skillrl import predecessors
-
-    predecessors.check_policy(config)
-    suite = make_suite(config.env.name, config.env)
-    _check_names(name, config)
-    _check_splits(name, config, suite, chosen)
-    predecessors.check(name, run.RunDirectory(workdir, config, lock=False), chosen)
-    return describe(parts(config, suite.simulated))
-
-
-def _check_names(name: str, config: Config) -> None:
-    """Asks the registries for what the config names, so that a typo costs no phase."""
-    from skillrl.teacher.registry import make_embedder, make_teacher
-
-    make_teacher(config.model)  # connects to nothing yet
-    make_embedder(config.model)
-    if name in ("train", "rl"):
-        from skillrl.training.advantages import get_estimator
-        from skillrl.training.losses import KL_ESTIMATORS
-
-        get_estimator(config.rl.advantage)
-        if config.rl.kl_estimator not in KL_ESTIMATORS:
-            raise SkillRLError(
-                f"rl.kl_estimator is {config.rl.kl_estimator!r}; choose one of: "
-                f"{', '.join(sorted(KL_ESTIMATORS))}."
-            )
-
-
-def _check_splits(name: str, config: Config, suite: Suite, chosen: dict[str, Any]) -> None:
-    """Refuses splits without tasks, which would otherwise show after hours of training."""
-    there = [split for split in SPLITS if _has_tasks(suite, split)]
-    for label, splits in _splits(name, config, chosen).items():
-        for split in splits:
-            if not _has_tasks(suite, split):
-                one = (there or SPLITS)[-1]
-                fit = one if label == "--split" else f"'{json.dumps([one])}'"
-                raise SkillRLError(
-                    f"{label}: {suite.name} has no tasks in the split {split!r}; there are: "
-                    f"{', '.join(there) or 'none'}. Use {label}={fit}, for example."
-                )
-
-
-def _splits(name: str, config: Config, chosen: dict[str, Any]) -> dict[str, Sequence[str]]:
-    """Where splits are named -> the splits. They are settings of a run, so of each phase."""
-    if name == "evaluate" and chosen["split"]:
-        return {"--split": chosen["split"].split(",")}
-    named: dict[str, Sequence[str]] = {"--set evaluation.splits": config.evaluation.splits}
-    if name != "evaluate":
-        named["--set evaluation.final_splits"] = config.evaluation.final_splits
-    return named
-
-
-def _has_tasks(suite: Suite, split: str) -> bool:
-    try:
-        return bool(suite.tasks(split))
-    except SkillRLError:
-        return False  # a suite's answer for a split that it does not know
-
-
-def _dry_run(name: str, resolved: presets.Resolved, workdir: Path, chosen: dict[str, Any]) -> str:
-    """The resolved config, where its values came from, and what would run."""
-    config = resolved.config
-    given = {flag: value for flag, value in chosen.items() if value is not None}
-    lines = [json.dumps(public_dict(config), indent=2), "", "set by:"]
-    lines += [f"  {field}: {source}" for field, source in sorted(resolved.sources.items())]
-    lines += ["", f"would run in {workdir}:"]
-    lines += [f"  {line}" for line in _plan(name, config, chosen)]
-    if given:
-        lines.append("  with " + ", ".join(f"--{k}={v}" for k, v in given.items()))
-    return "\n".join(lines)
-
-
-def _plan(name: str, config: Config, chosen: dict[str, Any]) -> list[str]:
-    """What a command does, one line per phase; its flags win over the config."""
-    rl, evolution, evaluation = config.rl, config.evolution, config.evaluation
-    flags = {flag: value for flag, value in chosen.items() if value is not None}
-    splits = evaluation.final_splits if name == "train" else evaluation.splits
-    every = f"evolving the bank every {evolution.validation_interval}"
-    shown = config.collect.expert_episodes
-    phases = {
-        "collect": f"collect: {flags.get('episodes', config.collect.episodes)} episodes "
-        "with the base policy" + (f" and {shown} of the expert" if shown else ""),
-        "distill": "distill: skills from at most "
-        f"{config.distill.max_trajectories_per_category} trajectories per category",
-        "sft": f"sft: {config.sft.epochs} epochs of at most "
-        f"{flags.get('num_examples', config.sft.num_examples) or 'all'} examples",
-        "rl": f"rl: {rl.training_epochs} iterations of {rl.batch_size} episodes "
-        f"({rl.batch_size // rl.group_size} tasks x {rl.group_size}), "
-        + (every if evolution.enabled else "the bank fixed"),
-        "evaluate": f"evaluate: {flags.get('split') or ', '.join(splits)}, temperature "
-        f"{flags.get('temperature', evaluation.temperature):g}, "
-        f"{flags.get('repeats', evaluation.repeats)} x "
-        + (f"the first {evaluation.max_tasks} tasks" if evaluation.max_tasks else "each task"),
-    }
-    return list(phases.values()) if name == "train" else [phases[name]]
 
 
 def _inspect(parsed: Parsed) -> None:

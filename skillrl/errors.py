@@ -8,11 +8,23 @@ keeps its traceback.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 
 class SkillRLError(Exception):
     """Bad input or surroundings, with the remedy in the message."""
+
+
+class Problems(SkillRLError):
+    """Several things that are wrong at once.
+
+    Attributes:
+      problems: a message each, with its remedy.
+    """
+
+    def __init__(self, problems: Sequence[str]):
+        super().__init__(" ".join(problems))
+        self.problems = tuple(problems)
 
 
 class Corrupt(SkillRLError):

@@ -10,16 +10,21 @@ is finished is read back, what is not goes on from its last checkpoint.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from skillrl import predecessors
+from skillrl import estimate, predecessors
 from skillrl.checksums import check_directory
 from skillrl.config import Config
+from skillrl.envs import SPLITS
 from skillrl.errors import Corrupt, SkillRLError
 from skillrl.evaluation import stages
+from skillrl.models.flops import sizes_of
 from skillrl.models.transformer import Params
+from skillrl.parallel import speed
+from skillrl.phases import prompts
 from skillrl.phases.collect import collect as collect_phase
 from skillrl.phases.distill import distill as distill_phase
 from skillrl.phases.rl import rl as rl_phase
@@ -27,7 +32,8 @@ from skillrl.phases.sft import load_sft
 from skillrl.phases.sft import sft as sft_phase
 from skillrl.session import Session, open_session
 from skillrl.skills.bank import SkillBank
-from skillrl.skills.store import load_bank
+from skillrl.skills.store import load_bank, save_bank
+from skillrl.start import has_tasks
 from skillrl.text import printable
 
 _LOG = logging.getLogger(__name__)
@@ -39,6 +45,7 @@ def train(config: Config, workdir: Path, *, seed: int) -> None:
         if _is_finished(run):
             print(printable(stages.report_finished(run)))
             return
+        _announce(run, "train")
         base = run.load_policy()
 
         # 1. The base policy plays; it has no skills yet.
@@ -52,6 +59,7 @@ def train(config: Config, workdir: Path, *, seed: int) -> None:
         bank = bank or load_bank(run.run.file("distill", "bank.json"))
 
         # 3. Cold start: the policy learns to use skills. This policy is also pi_ref.
+        prompts.look(run, "sft", bank, run.suite.tasks("train"))
         policy = _once(run, "sft", sft_phase, base, bank, trajectories)
         policy = policy or _sft_policy_or_again(run, base, bank, trajectories)
         del base  # its memory is wanted for RL
@@ -59,6 +67,7 @@ def train(config: Config, workdir: Path, *, seed: int) -> None:
         stages.evaluate_stage(run, "sft", bank, config.evaluation.splits)
 
         # 4. GRPO with retrieved skills; the bank evolves from failures of weak categories.
+        prompts.look(run, "rl", bank, run.suite.tasks("train"))
         policy, bank = rl_phase(run, policy, bank)
         run.publish(policy, config.rl.training_epochs * config.rl.minibatches)
         stages.evaluate_stage(run, "rl", bank, config.evaluation.final_splits)
@@ -71,11 +80,13 @@ def collect(
 ) -> None:
     """Phase 1 alone."""
     with open_session(config, workdir, seed=seed) as run:
+        _announce(run, "collect", episodes=episodes)
         if config.model.policy == "local":
             run.publish(run.load_policy(), 0)
         path = collect_phase(run, episodes=episodes, output=Path(output) if output else None)
         print(f"trajectories: {path}")
         if output is not None:
+            predecessors.remember(run.run, "collect", path)
             return
         wanted = config.collect.episodes
         if episodes is None or episodes >= wanted:
@@ -96,19 +107,30 @@ def distill(
         bank = distill_phase(run, path, output=Path(output) if output else None)
         if output is None:
             run.run.finish("distill")
+        else:
+            predecessors.remember(run.run, "distill", Path(output))
         print(
             f"skill bank: {len(bank)} entries in {output or run.run.file('distill', 'bank.json')}"
         )
 
 
 def sft(
-    config: Config, workdir: Path, *, seed: int, skill_bank: str | None, num_examples: int | None
+    config: Config,
+    workdir: Path,
+    *,
+    seed: int,
+    skill_bank: str | None,
+    num_examples: int | None,
+    trajectories: str | None = None,
 ) -> None:
-    """Phase 3 alone, after collect and distill in the same work directory."""
+    """Phase 3 alone, on what collect and distill wrote for this run, or on files."""
     with open_session(config, workdir, seed=seed) as run:
-        trajectories = predecessors.trajectories(run.run)
+        path = predecessors.trajectories(run.run, trajectories)
         bank = predecessors.bank(run.run, skill_bank)
-        policy = sft_phase(run, run.load_policy(), bank, trajectories, num_examples=num_examples)
+        _announce(run, "sft", num_examples=num_examples)
+        prompts.look(run, "sft", bank, run.suite.tasks("train"))
+        policy = sft_phase(run, run.load_policy(), bank, path, num_examples=num_examples)
+        save_bank(bank, run.run.file(*predecessors.SFT_BANK))  # its evaluation wants the same
         run.run.finish("sft")
         run.export(policy, run.run.file("sft", "policy"))
         print(f"cold-started policy: {run.run.file('sft', 'policy')}")
@@ -119,6 +141,8 @@ def rl(config: Config, workdir: Path, *, seed: int, skill_bank: str | None) -> N
     with open_session(config, workdir, seed=seed) as run:
         cold_started = predecessors.cold_started(run.run)
         bank = predecessors.bank(run.run, skill_bank)
+        _announce(run, "rl")
+        prompts.look(run, "rl", bank, run.suite.tasks("train"))
         policy = _sft_policy(run) if cold_started else run.load_policy()
         policy, bank = rl_phase(run, policy, bank)
         stages.finish(run, policy, bank)
@@ -139,10 +163,14 @@ def evaluate(
     """Evaluates base, sft, rl or a directory on fixed manifests; changes nothing in the run."""
     config = predecessors.evaluated(config, checkpoint)
     with open_session(config, workdir, seed=seed, lock=False) as run:
+        _announce(run, "evaluate", split=split, repeats=repeats)
         policy, bank = stages.load_stage(run, checkpoint)
         if policy is not None:
             run.publish(policy, 0)
         splits = split.split(",") if split else list(config.evaluation.splits)
+        limit = config.evaluation.max_tasks or None
+        held_out = [task for name in splits for task in run.suite.tasks(name)[:limit]]
+        prompts.look(run, "evaluate", bank, held_out)
         stages.evaluate_command(
             run,
             checkpoint,
@@ -153,6 +181,30 @@ def evaluate(
             concurrency=concurrency or 0,
             output=Path(output) if output else None,
         )
+
+
+def _announce(run: Session, name: str, **chosen: Any) -> None:
+    """Warns before phases that will take hours on these devices, with the estimate."""
+    if run.config.model.policy != "local":
+        return
+    found = estimate.loads(
+        name,
+        run.config,
+        sizes_of(run.model),
+        tasks={
+            split: len(run.suite.tasks(split)) for split in SPLITS if has_tasks(run.suite, split)
+        },
+        categories=len(run.suite.categories),
+        chosen=chosen,
+    )
+    if not estimate.may_be_long(found):
+        return
+    device = run.mesh.devices.flat[0]
+    devices = 1 if device.platform == "cpu" else run.mesh.size
+    peak = speed.of_device(run.config.model.dtype)
+    said = estimate.announcement(found, peak, devices, device.device_kind)
+    if said:
+        print(f"warning: {said}", file=sys.stderr, flush=True)
 
 
 def _is_finished(run: Session) -> bool:

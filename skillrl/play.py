@@ -169,8 +169,9 @@ class Table:
             limit = rungs[-1] if tokenizer and rungs else None
             self._agent = make_agent(self._config, self._suite, tokenizer, suffix_limit=limit)
         agent = self._agent
-        ids, system, user = agent.prefix(self._task, self._skills or ())
-        more, text = agent.suffix(self._now, self._past, prefix_length=len(ids))
+        skills = self._skills or ()
+        ids, system, user = agent.prefix(self._task, skills)
+        more, text = agent.suffix(self._now, self._past, prefix_length=len(ids), skills=skills)
         if tokenizer is None:
             self._print(f"system: {system}\nuser: {user}{text}")
             self._print(

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from skillrl import checksums
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
+from skillrl.files import read_json, write_json
 from skillrl.models import adapter_config
 from skillrl.models import directory as model_directory
 from skillrl.presets import resolve_path
@@ -22,6 +24,11 @@ from skillrl.skills.store import load_bank
 
 STAGES = ("base", "sft", "rl")
 """Policies of a run, as ``evaluate --checkpoint`` names them."""
+
+SFT_BANK = ("sft", "bank.json")
+"""Where the cold start keeps the bank that it was taught with."""
+
+_NOTES = "outputs.json"
 
 
 def check(name: str, run: RunDirectory, chosen: Mapping[str, Any]) -> None:
@@ -33,15 +40,21 @@ def check(name: str, run: RunDirectory, chosen: Mapping[str, Any]) -> None:
     if name == "distill":
         trajectories(run, chosen["trajectories"])
     elif name == "sft":
-        trajectories(run)
+        trajectories(run, chosen["trajectories"])
         bank(run, chosen["skill_bank"])
     elif name == "rl":
         cold_started(run)
         bank(run, chosen["skill_bank"])
 
 
+def remember(run: RunDirectory, phase: str, output: Path) -> None:
+    """Notes where ``--output`` put what a phase makes, so that the later ones find it."""
+    noted = _noted(run) | {phase: str(output.absolute())}
+    write_json(run.file(_NOTES), checksums.seal(noted))
+
+
 def trajectories(run: RunDirectory, given: str | None = None) -> Path:
-    """The file of ``--trajectories``, else the one collected in `run`."""
+    """The file of ``--trajectories``, else what collect wrote for `run`, wherever that is."""
     if given:
         if not Path(given).is_file():
             raise SkillRLError(
@@ -49,26 +62,57 @@ def trajectories(run: RunDirectory, given: str | None = None) -> Path:
                 "leave the flag out to use the one in the workdir."
             )
         return Path(given)
-    path = run.file("collect", "trajectories.jsonl")
-    if not path.exists():
+    found = _written(run, "collect", "trajectories.jsonl", "--trajectories")
+    if found is None:
         raise SkillRLError(
             f"{run.path} has no collected trajectories. Run collect there first, or name the "
-            "directory of a run that has them with --workdir."
+            "directory of a run that has them with --workdir, or a file with --trajectories."
         )
-    return path
+    return found
 
 
 def bank(run: RunDirectory, given: str | None) -> SkillBank:
-    """The bank of ``--skill_bank``, else the one distilled in `run`."""
+    """The bank of ``--skill_bank``, else the one that `run` was given by its phases."""
     if given:
         return load_bank(given)
-    own = run.file("distill", "bank.json")
-    if not own.exists():
+    found = first_bank(run)
+    if found is None:
         raise SkillRLError(
             f"{run.path} has no skill bank. Run distill there first, name the directory of a "
             "run that has one with --workdir, or a bank with --skill_bank."
         )
-    return load_bank(own)
+    return load_bank(found)
+
+
+def first_bank(run: RunDirectory) -> Path | None:
+    """The file of the bank that RL begins with: distilled, else that of the cold start."""
+    distilled = _written(run, "distill", "bank.json", "--skill_bank")
+    return distilled or _if_file(run.file(*SFT_BANK))
+
+
+def _written(run: RunDirectory, phase: str, name: str, flag: str) -> Path | None:
+    """What a phase wrote: in `run` once it is finished there, else where ``--output`` said."""
+    own, noted = _if_file(run.file(phase, name)), _noted(run).get(phase)
+    if noted is None or run.finished(phase) is not None:
+        return own
+    if not Path(noted).is_file():
+        raise SkillRLError(
+            f"{noted}: {phase} wrote it there for {run.path} (--output), and it is gone. Bring it "
+            f"back, name another with {flag}, or run {phase} again."
+        )
+    return Path(noted)
+
+
+def _noted(run: RunDirectory) -> dict[str, str]:
+    path = run.file(_NOTES)
+    if not path.exists():
+        return {}
+    notes = checksums.unseal(read_json(path), path, required=True)
+    return {phase: place for phase, place in notes.items() if isinstance(place, str)}
+
+
+def _if_file(path: Path) -> Path | None:
+    return path if path.is_file() else None
 
 
 def cold_started(run: RunDirectory) -> bool:
@@ -100,6 +144,19 @@ def check_policy(config: Config) -> None:
             model_directory.check(path, named=model.policy_path)
     if model.adapter_path:
         adapter_config.read(model_directory.expanded(model.adapter_path))
+
+
+def trained(run: RunDirectory, checkpoint: str) -> None:
+    """Refuses a stage of `run` that has no checkpoint; what is in one is not looked at."""
+    if checkpoint not in ("sft", "rl"):
+        return
+    steps = run.file("checkpoints", checkpoint).glob("*")
+    done = checkpoint == "rl" or run.finished("sft") is not None
+    if not done or not any(path.name.isdecimal() for path in steps):
+        raise SkillRLError(
+            f"--checkpoint={checkpoint}: {run.path} has no such checkpoint yet. Train there "
+            "first, name the run with --workdir, or use --checkpoint=base."
+        )
 
 
 def evaluated(config: Config, checkpoint: str, *, adapter: bool = True) -> Config:

@@ -1,10 +1,10 @@
 """From defaults, presets, files and flags to one `Config`.
 
-Precedence: the paper's defaults < ``configs/mock.json`` when mocking (and
-``configs/mock_<env>.json`` where the environment has one) < the file of ``--config`` <
-flags and ``--set``. API keys of the environment never enter a config:
-the clients look them up. Presets lie in ``configs/`` of a checkout and inside the
-installed package.
+Precedence: the paper's defaults < ``configs/mock.json`` when mocking < the files of
+``--config`` in their order < flags and ``--set``. A preset NAME brings ``NAME_<env>`` with
+it where the environment has one. API keys of the environment never enter a config: the
+clients look them up. Presets lie in ``configs/`` of a checkout and inside the installed
+package.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from skillrl import _strict, config, json_text, paths
 from skillrl.checksums import unseal
 from skillrl.config import Config
-from skillrl.errors import SkillRLError
+from skillrl.errors import Problems, SkillRLError
 from skillrl.models import directory as model_directory
 
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 _START = re.compile(r"[A-Za-z_.]*")
+_DEEPEST = 3  # names in the path of a setting
 _PACKAGE = Path(__file__).resolve().parent
+
+Layer = tuple[str, Mapping[str, Any]]
+"""Where settings come from, and the settings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Resolved:
 def resolve(
     env: str | None = None,
     mock: bool = True,
-    config_path: str | Path | None = None,
+    config_path: str | Path | Sequence[str | Path] | None = None,
     overrides: Iterable[str] = (),
     flags: Mapping[str, Any] | None = None,
     *,
@@ -56,58 +60,125 @@ def resolve(
     Args:
       env: name given with ``--env``, or None.
       mock: whether ``configs/mock.json`` supplies the simulated parts.
-      config_path: JSON file, or the name of a preset.
+      config_path: JSON file or the name of a preset, several with commas between them, or
+        a sequence of such; a later one wins.
       overrides: texts ``section.field=value`` of ``--set``, in order.
       flags: dotted field name -> value of a flag that was given; None means not given.
       recorded: ``config.json`` of an existing run, used in place of the mock preset.
 
     Raises:
       SkillRLError: an unreadable file, or what `Config.from_dict` refuses; the message
-        says which of the sources it was in.
+        says which of the sources it was in. A preset of one environment on another.
     """
-    layers: list[tuple[str, Mapping[str, Any]]] = []
-    if config_path is not None:
-        path = find_config(config_path)
-        layers.append((str(config_path), read_config(path)))
-    if env is not None:
-        layers.append(("--env", {"env": {"name": env}}))
+    files = [(name, find_config(name)) for name in split_configs(config_path)]
+    given = [(name, read_config(path)) for name, path in files]
+    typed: list[Layer] = [("--env", {"env": {"name": env}})] if env is not None else []
     for name, value in (flags or {}).items():
         if value is not None:
-            layers.append((f"--{name.rpartition('.')[2]}", _nest(name, value)))
-    layers.extend(("--set", parse_set(text)) for text in overrides)
+            typed.append((f"--{name.rpartition('.')[2]}", _nest(name.split("."), value)))
+    typed.extend(("--set", parse_set(text)) for text in overrides)
+    played = _environment([*given, *typed])
+
+    layers: list[Layer] = []
     if recorded is not None:
-        layers.insert(0, (str(recorded), read_config(recorded)))
+        layers.append((str(recorded), read_config(recorded)))
     elif mock:
-        layers[:0] = _mock_layers(_environment(layers))
+        layers += [("preset mock", read_config(preset_path("mock")))]
+        layers += _of_environment("mock", "preset mock", played)
+    for (name, path), layer in zip(files, given, strict=True):
+        layers.append(layer)
+        if path.resolve().parent == _preset_dir().resolve():
+            _check_environment(path.stem, layer[1], played)
+            layers += _of_environment(path.stem, name, played)
+    layers += typed
 
     result, sources = Config(), {}
+    problems: dict[str, None] = {}
     for source, mapping in layers:
-        try:
-            result = _strict.merge(result, mapping)
-        except SkillRLError as error:
-            raise SkillRLError(f"{source}: {error}") from None
-        sources.update(dict.fromkeys(_leaves(mapping), source))
+        for keys, value in _leaves(mapping):
+            try:
+                result = _strict.merge(result, _nest(keys, value))
+            except SkillRLError as error:
+                problems[f"{source}: {error}"] = None
+            if not isinstance(value, Mapping):
+                sources[".".join(keys)] = source
+    if len(problems) > 1:
+        raise Problems(list(problems))
+    for problem in problems:
+        raise SkillRLError(problem)
     config.check(result)
     return Resolved(result, sources)
 
 
-def _environment(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> Any:
+def split_configs(given: str | Path | Sequence[str | Path] | None) -> list[str]:
+    """The files and presets that ``--config`` names, in order; a comma separates two.
+
+    A file that is there under the whole text is that file, commas and all.
+    """
+    if given is None:
+        return []
+    texts = [str(one) for one in ([given] if isinstance(given, str | Path) else given)]
+    names: list[str] = []
+    for text in texts:
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        whole = not parts or os.path.isfile(os.path.expanduser(text))
+        names += [text] if whole else parts
+    return names
+
+
+def default_workdir(
+    config: Config, *, mock: bool, config_path: str | Path | Sequence[str | Path] | None = None
+) -> Path:
+    """Where a run lies if nobody says: one place for all its phases, another for other runs.
+
+    ``runs/ENV-seedN`` when mocking, with the names of the ``--config`` files and ``nomock``
+    in between: ``runs/alfworld-own_policy-nomock-seed3``.
+    """
+    stems = [Path(name).name.removesuffix(".json") for name in split_configs(config_path)]
+    words = [config.env.name, *stems, *([] if mock else ["nomock"]), f"seed{config.seed}"]
+    return Path("runs", "-".join(re.sub(r"[^\w.]+", "_", word) for word in words))
+
+
+def _environment(layers: Iterable[Layer], *, default: str = Config().env.name) -> Any:
     """The environment that these layers choose; judged later."""
-    name: Any = Config().env.name
+    name: Any = default
     for _, mapping in layers:
         section = mapping.get("env")
         name = section.get("name", name) if isinstance(section, Mapping) else name
     return name
 
 
-def _mock_layers(env: Any) -> list[tuple[str, Mapping[str, Any]]]:
-    """What mocking supplies in every environment, and what it supplies in this one.
+def _of_environment(name: str, source: str, env: Any) -> list[Layer]:
+    """What a preset sets in this environment alone.
 
     One that is played on AgentGym's servers is the same to a policy as the one played here.
     """
-    own = f"mock_{str(env).removeprefix('agentgym_')}"
-    wanted = ["mock", own] if own in preset_names() else ["mock"]
-    return [(f"preset {name}", read_config(preset_path(name))) for name in wanted]
+    own = f"{name}_{_plain(env)}"
+    if own not in preset_names():
+        return []
+    return [(f"{source}_{_plain(env)}", read_config(preset_path(own)))]
+
+
+def _check_environment(name: str, preset: Mapping[str, Any], env: Any) -> None:
+    """Refuses a preset that names another environment than the one that is played."""
+    made_for = _environment([(name, preset)], default=_plain(env))
+    if made_for == _plain(env):
+        return
+    fitting = [other for other in preset_names() if _made_for(other) == _plain(env)]
+    raise SkillRLError(
+        f"--config={name}: is a preset for --env={made_for}, but the environment here is {env}. "
+        f"Leave one of the two out, or use a preset that fits: {', '.join(fitting)}"
+        + ("" if fitting else "own_policy, paper and your own files fit any")
+        + "."
+    )
+
+
+def _made_for(name: str) -> Any:
+    return _environment([(name, read_config(preset_path(name)))], default="")
+
+
+def _plain(env: Any) -> str:
+    return str(env).removeprefix("agentgym_")
 
 
 def parse_set(text: str) -> dict[str, Any]:
@@ -131,7 +202,7 @@ def parse_set(text: str) -> dict[str, Any]:
         literal = value
     if _strict.leaf_type(Config(), name) is str and not isinstance(literal, str):
         literal = value
-    return _nest(name, literal)
+    return _nest(name.split("."), literal)
 
 
 def preset_names() -> list[str]:
@@ -234,15 +305,17 @@ def _preset_dir() -> Path:
     return installed if installed.is_dir() else _PACKAGE.parent / "configs"
 
 
-def _nest(name: str, value: Any) -> dict[str, Any]:
-    for part in reversed(name.split(".")):
-        value = {part: value}
+def _nest(names: Sequence[str], value: Any) -> dict[str, Any]:
+    for name in reversed(names):
+        value = {name: value}
     return value
 
 
-def _leaves(mapping: Mapping[str, Any], path: str = "") -> list[str]:
-    names = []
+def _leaves(mapping: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(keys on the way, value) of what is in sections; an empty object counts as a value."""
+    inside = isinstance(mapping, Mapping) and mapping and len(path) < _DEEPEST
+    if path and not inside:
+        yield path, mapping
+        return
     for key, value in mapping.items():
-        name = f"{path}.{key}" if path else key
-        names.extend(_leaves(value, name) if isinstance(value, Mapping) else [name])
-    return names
+        yield from _leaves(value, (*path, str(key)))

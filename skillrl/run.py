@@ -55,6 +55,7 @@ __all__ = [
 ]
 
 _LOCK = ".lock"
+_SHOWN = 5  # settings named in a message
 _BOOKKEEPING = ("config.json", "environment.json", "wall_seconds.json", _LOCK)
 _PACKAGES = ("skillrl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -253,9 +254,13 @@ def check_workdir(path: str | Path, config: Config) -> None:
         return
     changed = diff(old, config)
     if changed:
+        rest = len(changed) - _SHOWN
+        more = f"; and {rest} more (the run's are in {path / 'config.json'}, --show_config prints "
+        more += "yours)"
         raise SkillRLError(
-            f"--workdir={path}: holds a run with other settings: {'; '.join(changed)}. Repeat "
-            "the settings it was started with, or name another --workdir. (Only "
+            f"--workdir={path}: holds a run with other settings: {'; '.join(changed[:_SHOWN])}"
+            + (more if rest > 0 else "")
+            + ". Repeat the settings it was started with, or name another --workdir. (Only "
             "rl.training_epochs, upwards, logging, mesh, env.workers and env.alfworld.engine may "
             "change.)"
         )

@@ -196,6 +196,16 @@ class Session:
         rungs = ladder(self.config.rl.max_prompt_length, growth=rollout.bucket_growth)
         return rollout.prefix_buckets or rungs, rollout.suffix_buckets or rungs
 
+    @property
+    def prefix_limit(self) -> int:
+        """Tokens that the shared part of a prompt may have."""
+        return min(self._buckets[0][-1], self.config.rl.max_prompt_length - 1)
+
+    @property
+    def suffix_limit(self) -> int:
+        """Tokens that a step's own part may have."""
+        return self._cache_buckets[-1]
+
     @functools.cached_property
     def _cache_buckets(self) -> tuple[int, ...]:
         """Room for a suffix in a slot."""

@@ -51,6 +51,16 @@ class ToyEnvironment:
         pass
 
 
+class ToyExpert:
+    """Repeats the goal."""
+
+    def __init__(self, goal: str):
+        self._goal = goal
+
+    def act(self, observation: Observation) -> base.Move:
+        return base.Move("I say it", self._goal)
+
+
 class ToySuite:
     """Four one-step tasks per split, in two categories."""
 
@@ -74,8 +84,8 @@ class ToySuite:
     def make(self) -> ToyEnvironment:
         return ToyEnvironment()
 
-    def expert(self, task: Task) -> None:
-        return None
+    def expert(self, task: Task) -> ToyExpert:
+        return ToyExpert(task.goal)
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def earlier(*, trajectories: bool = True) -> str:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_env: str) -> list[str]:
     """Flags of a run that needs nothing; the current directory is empty."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy").symlink_to(presets.resolve_path("asset:tiny_qwen2_alfworld"))
     return [f"--env={toy_env}", "--set", "model.policy_path=policy"]
 
 
@@ -93,7 +93,12 @@ def test_nomock_is_the_papers_run(here, calls):
 def test_dashes_and_underscores(here, calls, spelling):
     bank_file()
     assert cli.main(["sft", *here, spelling, "--num-examples", "7", earlier()]) == 0
-    assert calls[0][3] == {"seed": 0, "skill_bank": "b.json", "num_examples": 7}
+    assert calls[0][3] == {
+        "seed": 0,
+        "skill_bank": "b.json",
+        "trajectories": None,
+        "num_examples": 7,
+    }
 
 
 def test_dashes_of_values_stay(here, calls):
@@ -260,7 +265,12 @@ def test_misplaced_keys_are_not_shown(here, capsys, arguments):
 
 def test_dry_run_prints_and_leaves_nothing(here, calls, capsys):
     secret = "--set=model.teacher_api_key=sk-secret"
-    assert cli.main(["train", *here, "--dry-run", "--set=rl.training_epochs=7", secret]) == 0
+    assert (
+        cli.main(
+            ["train", *here, "--dry-run", "--show_config", "--set=rl.training_epochs=7", secret]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     body = out[out.index("{") : out.index("\n}\n") + 2]
     assert Config.from_dict(json.loads(body)).rl.training_epochs == 7
@@ -300,7 +310,11 @@ def test_a_phase_without_its_predecessor_creates_nothing(here, capsys, arguments
 
 
 def test_the_plan_of_an_evaluation_is_what_it_plays(here, capsys):
-    splits = ['--set=evaluation.splits=["valid_seen"]', '--set=evaluation.final_splits=["train"]']
+    splits = [
+        "--checkpoint=base",
+        '--set=evaluation.splits=["valid_seen"]',
+        '--set=evaluation.final_splits=["train"]',
+    ]
     assert cli.main(["evaluate", *here, "--dry_run", *splits]) == 0
     out = capsys.readouterr().out
     assert "evaluate: valid_seen, temperature 0, 1 x each task" in out
@@ -309,18 +323,18 @@ def test_the_plan_of_an_evaluation_is_what_it_plays(here, capsys):
     assert cli.main(["evaluate", *here, "--dry_run", *splits, *flags, more]) == 0
     out = capsys.readouterr().out
     assert "evaluate: valid_unseen, temperature 0.5, 3 x the first 7 tasks" in out
-    assert cli.main(["train", *here, "--dry_run", *splits]) == 0
+    assert cli.main(["train", *here, "--dry_run", *splits[1:]]) == 0
     assert "evaluate: train, temperature 0" in capsys.readouterr().out
 
 
 def test_a_checkpoint_directory_is_the_policy_that_is_named(here, calls, capsys):
-    Path("mine").mkdir()
-    Path("mine/config.json").write_text("{}")
+    Path("policy").rename("mine")
     here[-1] = "model.policy_path=asset:tiny_qwen2_alfworld"
-    assert cli.main(["evaluate", *here, "--checkpoint=mine", "--dry_run"]) == 0
-    out = capsys.readouterr().out
-    assert out.startswith("real:      policy (mine); ")
-    assert "model.policy_path: --checkpoint" in out
+    asked = ["evaluate", *here, "--checkpoint=mine", "--dry_run"]
+    assert cli.main(asked) == 0
+    assert capsys.readouterr().out.startswith("real:      policy (mine); ")
+    assert cli.main([*asked, "--show_config"]) == 0
+    assert "model.policy_path: --checkpoint" in capsys.readouterr().out
     assert cli.main(["evaluate", *here, "--checkpoint=yours"]) == 2
     assert "neither base, sft or rl nor" in capsys.readouterr().err
     remote = "--set=model.policy=openai"
@@ -333,7 +347,7 @@ def test_a_checkpoint_directory_is_the_policy_that_is_named(here, calls, capsys)
 def test_a_split_without_games_is_refused_before_anything_is_played(here, capsys):
     for folder in sorted((ROOT / "tests/fixtures/alfworld").glob("look_at_obj*"))[:1]:
         shutil.copytree(folder, Path("games/train") / folder.name)
-    arguments = ["--env=alfworld", "--set=env.data_dir=games"]
+    arguments = ["--env=alfworld", "--set=env.data_dir=games", "--set=collect.expert_episodes=0"]
     assert cli.main(["train", *here, *arguments]) == 2
     assert "'valid_unseen'; there are: train." in capsys.readouterr().err
     arguments += [f'--set=evaluation.{name}=["train"]' for name in ("splits", "final_splits")]
@@ -398,7 +412,8 @@ def test_tilde_is_the_home_directory(here, calls, monkeypatch, tmp_path):
     assert Path("home/out.json").is_file()
     split = tmp_path / "home" / "games" / fixture_game.parent.name
     shutil.copytree(fixture_game.parent, split)
-    assert cli.main(["train", *here, "--env=alfworld", "--set=env.data_dir=~/games"]) == 0
+    alone = ["--env=alfworld", "--set=env.data_dir=~/games", "--set=collect.expert_episodes=0"]
+    assert cli.main(["train", *here, *alone]) == 0
 
 
 @pytest.mark.parametrize("flag", ["--workdir", "--config", "--set=model.policy_path"])

@@ -105,8 +105,9 @@ def test_every_command_of_the_page_runs(here, capsys, monkeypatch):
         _, command, *flags = shlex.split(line)
         monkeypatch.setattr(sys, "stdin", io.StringIO("1\n1\n1\n1\n"))
         if command == "train":
-            flags.append("--dry_run")
-            flags = [flag.replace("policy_path=DIR", "policy_path=.") for flag in flags]
+            shipped = "policy_path=asset:tiny_qwen2_alfworld"
+            flags = [flag.replace("policy_path=DIR", shipped) for flag in flags]
+            flags += ["--dry_run", "--set=model.teacher=simulated", "--set=model.embedder=hashing"]
         assert cli.main([command, *flags]) == 0, line
     played = json.loads(Path("mine.json").read_text())
     assert len(played) > 2
@@ -115,7 +116,7 @@ def test_every_command_of_the_page_runs(here, capsys, monkeypatch):
 
 def test_the_page_shows_the_settings_that_it_names(here, capsys):
     (line,) = [line for line in commands() if "--config=automat.json" in line]
-    assert cli.main([*shlex.split(line)[1:], "--dry_run"]) == 0
+    assert cli.main([*shlex.split(line)[1:], "--dry_run", "--show_config"]) == 0
     out = capsys.readouterr().out
     assert "environment (automat, a toy automat)" in out
     resolved = json.loads(out[out.index("{") : out.index("\n}\n") + 2])

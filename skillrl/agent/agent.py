@@ -12,7 +12,14 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from skillrl.agent.parse import Parsed, parse
-from skillrl.agent.prompt import Past, PromptConfig, encode_within, fit_suffix, render_prefix
+from skillrl.agent.prompt import (
+    Past,
+    PromptConfig,
+    encode_within,
+    fit_suffix,
+    render_prefix,
+    render_skills,
+)
 from skillrl.config import Config
 from skillrl.envs.base import AnswerForm, Suite, answer_form
 from skillrl.errors import SkillRLError
@@ -70,6 +77,8 @@ class SkillAgent:
       config: what prompts show.
       think: whether responses must hold a thought.
       form: how responses state their action.
+      first_step: skills stand in the prefix, which all steps share; else in the suffix of every
+        step but the first, whose prompt has none.
     """
 
     def __init__(
@@ -81,10 +90,12 @@ class SkillAgent:
         think: bool = True,
         form: AnswerForm | None = None,
         suffix_limit: int | None = None,
+        first_step: bool = True,
     ):
         """`tokenizer` None is for engines that take text; lengths are then estimated."""
         self.role, self.config, self.think = role, config, think
         self.form = form or AnswerForm()
+        self.first_step = first_step
         self._tokenizer = tokenizer
         self._suffix_limit = suffix_limit or config.max_prompt_length
 
@@ -94,7 +105,8 @@ class SkillAgent:
         Raises:
           SkillRLError: task and skills leave no room for the steps.
         """
-        system, user = render_prefix(self.role, task.goal, skills, self.form.instruction)
+        shared = skills if self.first_step else ()
+        system, user = render_prefix(self.role, task.goal, shared, self.form.instruction)
         if self._tokenizer is None:
             return (), system, user
         from skillrl.models import chat
@@ -114,19 +126,39 @@ class SkillAgent:
         return tuple(ids), system, user
 
     def suffix(
-        self, observation: Observation, past: Sequence[Past], *, prefix_length: int
+        self,
+        observation: Observation,
+        past: Sequence[Past],
+        *,
+        prefix_length: int,
+        skills: Sequence[Skill] = (),
     ) -> tuple[tuple[int, ...], str]:
-        """Token ids of a step's own part of the prompt (none without a tokenizer), and its text."""
+        """Token ids of a step's own part of the prompt (none without a tokenizer), and its text.
+
+        `skills` are those of the episode; they are part of it where `prefix` leaves them out.
+        """
+        late = "" if self.first_step or not past else render_skills(skills)
+        head: Sequence[int] = ()
         if self._tokenizer is None:
             encode: Callable[[str], Any] = _estimate
+            head = _estimate(late) if late else ()
             room = budget = self.config.max_prompt_length
         else:
             from skillrl.models import chat
 
             tokenizer = self._tokenizer
             encode = lambda text: chat.prompt_suffix(tokenizer, text)  # noqa: E731
+            head = tokenizer.encode(late) if late else ()
             room = self.config.max_prompt_length - prefix_length
             budget = min(room, self._suffix_limit)
+        if head and len(head) >= budget:
+            raise SkillRLError(
+                f"{len(skills)} skills need {len(head)} tokens at every step, since "
+                f"skill_retrieval.first_step is false, but a step's part of a prompt has {budget} "
+                "(rl.max_prompt_length, rollout.suffix_buckets). Raise these, lower "
+                "skill_retrieval.top_k / general_top_k / mistakes_top_k, or set "
+                "skill_retrieval.first_step=true."
+            )
         ids, text = fit_suffix(
             len(past) + 1,
             observation.text,
@@ -134,10 +166,10 @@ class SkillAgent:
             past,
             self.config,
             encode,
-            budget,
+            budget - len(head),
             bucket=budget < room,
         )
-        return (tuple(ids) if self._tokenizer is not None else ()), text
+        return ((*head, *ids) if self._tokenizer is not None else ()), late + text
 
     def read(self, answer: Generated, admissible: Sequence[str]) -> tuple[Parsed, str]:
         """The parsed response, and its text."""
@@ -182,7 +214,7 @@ class SkillAgent:
     ) -> Decision:
         """One decision outside of any driver, with the tokens' log-probabilities."""
         prefix, system, user = self.prefix(task, skills)
-        suffix, text = self.suffix(observation, past, prefix_length=len(prefix))
+        suffix, text = self.suffix(observation, past, prefix_length=len(prefix), skills=skills)
         request = Generate(prefix, suffix, address, (system, user, text))
         (answer,) = generate(engine, [request], sampling or Sampling())
         parsed, response = self.read(answer, observation.admissible)
@@ -217,7 +249,7 @@ class SkillAgent:
         past: list[Past] = []
         steps: list[Step] = []
         while True:
-            suffix, text = self.suffix(observation, past, prefix_length=len(prefix))
+            suffix, text = self.suffix(observation, past, prefix_length=len(prefix), skills=skills)
             answer: Generated = yield Generate(
                 prefix, suffix, address(len(past)), (system, user, text)
             )
@@ -272,6 +304,7 @@ def make_agent(
         think=agent.require_think,
         form=answer_form(suite),
         suffix_limit=suffix_limit,
+        first_step=config.skill_retrieval.first_step,
     )
 
 

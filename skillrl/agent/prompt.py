@@ -6,7 +6,7 @@ the step's own (history, observation, admissible actions). They are rendered and
 tokenised separately and joined as ids.
 
 Two departures from the released templates (skillrl.md 2.3): skills stand in the prompt
-from the first step on, and SFT and RL read the same text.
+from the first step on (skill_retrieval.first_step), and SFT and RL read the same text.
 """
 
 from __future__ import annotations
@@ -61,6 +61,18 @@ def render_prefix(
 ) -> tuple[str, str]:
     """System text and the beginning of the user turn, which ends with the `instruction`."""
     lines = [f"Task: {goal}" if goal.endswith("?") else f"Task: {goal.rstrip('.')}."]
+    lines += _skill_lines(skills)
+    lines.append(instruction)
+    return role, "\n".join(lines) + "\n"
+
+
+def render_skills(skills: Sequence[Skill]) -> str:
+    """Headed lists of skills, a line each, as they stand in a prompt; "" without any."""
+    return "".join(f"{line}\n" for line in _skill_lines(skills))
+
+
+def _skill_lines(skills: Sequence[Skill]) -> list[str]:
+    lines: list[str] = []
     general = [s for s in skills if s.kind == "skill" and s.category == "general"]
     specific = [s for s in skills if s.kind == "skill" and s.category != "general"]
     mistakes = [s for s in skills if s.kind == "mistake"]
@@ -72,8 +84,7 @@ def render_prefix(
         if chosen:
             lines.append(heading)
             lines += [_bullet(skill) for skill in chosen]
-    lines.append(instruction)
-    return role, "\n".join(lines) + "\n"
+    return lines
 
 
 def _bullet(skill: Skill) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from skillrl import predecessors
 from skillrl.errors import SkillRLError
 from skillrl.evaluation.evaluate import evaluate, results_table
 from skillrl.evaluation.intervals import difference
@@ -57,7 +58,8 @@ def load_stage(session: Session, checkpoint: str) -> tuple[Params | None, SkillB
     if checkpoint == "sft":
         policy = load_sft(session)
         if policy is not None:
-            return policy, load_bank(session.run.file("distill", "bank.json"))
+            taught = session.run.file(*predecessors.SFT_BANK)
+            return policy, load_bank(taught) if taught.exists() else _first_bank(session)
     elif checkpoint == "rl":
         found = load_rl(session)
         if found is not None:
@@ -74,10 +76,12 @@ def newest_bank(session: Session) -> SkillBank:
     """The bank of the highest version in the run directory; empty if there is none."""
     versions = [p for p in session.run.file("banks").glob("*.json") if p.stem.isdecimal()]
     found = sorted(versions, key=lambda p: int(p.stem))
-    first = session.run.file("distill", "bank.json")
-    if found:
-        return load_bank(found[-1])
-    return load_bank(first) if first.exists() else SkillBank()
+    return load_bank(found[-1]) if found else _first_bank(session)
+
+
+def _first_bank(session: Session) -> SkillBank:
+    found = predecessors.first_bank(session.run)
+    return load_bank(found) if found is not None else SkillBank()
 
 
 def evaluate_command(
@@ -129,7 +133,6 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
             if path.exists():  # others there may be of evaluate --output
                 result = check_result(read_sealed(path), path, session.suite.categories)
                 results.setdefault(stage, {})[split] = result
-    first = session.run.file("distill", "bank.json")
     events_file = session.run.file("rl", "evolution.jsonl")
     rows = read_jsonl(events_file, required=True) if events_file.exists() else ()
     events = [check_event(row, events_file) for row in rows]
@@ -138,7 +141,7 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
     return {
         "eval": results,
         "bank": {
-            "initial": len(load_bank(first)) if first.exists() else 0,
+            "initial": len(_initial_bank(session)),
             "final": len(bank),
             "version": bank.version,
             "events": events,
@@ -158,6 +161,14 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
         "seed": session.seed,
         "environment": session.suite.name,
     }
+
+
+def _initial_bank(session: Session) -> SkillBank:
+    """The one that RL began with."""
+    versions = [p for p in session.run.file("banks").glob("*.json") if p.stem.isdecimal()]
+    if versions:
+        return load_bank(min(versions, key=lambda p: int(p.stem)))
+    return _first_bank(session)
 
 
 _CURVE = {"step", "success", "invalid", "kl", "quick_valid_unseen", "bank_size", "grad_norm"}
@@ -183,8 +194,12 @@ def report_finished(session: Session) -> str:
 def report(session: Session, summary: dict[str, Any]) -> str:
     """The last words of a run: results, skills, files."""
     results, bank = summary["eval"], summary["bank"]
-    lines = ["", results_table(results, session.suite.categories), ""]
-    lines.append("base is evaluated with an empty skill bank, sft and rl with the skills at hand.")
+    lines = [""]
+    if results:  # the phases one by one evaluate nothing
+        lines += [results_table(results, session.suite.categories), ""]
+        lines.append(
+            "base is evaluated with an empty skill bank, sft and rl with the skills at hand."
+        )
     pair = [results.get(stage, {}).get("valid_unseen") for stage in ("sft", "rl")]
     if all(result and result["n"] for result in pair):
         (s1, n1), (s2, n2) = [(round(r["success"] * r["n"]), r["n"]) for r in pair]

@@ -93,13 +93,29 @@ def load(
     else:
         where = parameters.flatten(shardings)
     with contextlib.ExitStack() as stack:
-        there = tensors.open_tensors(directory, stack)
-        found = _tied(directory, there) if config.tie_embeddings else there
-        table = parameters.specs(config)
-        tensors.check_tensors(directory, found, table, spare=(tensors.HEAD,))
+        found, table = _open(directory, config, stack), parameters.specs(config)
         flat = {path: tensors.read(found, spec, where[path], dtype) for path, spec in table.items()}
         jax.block_until_ready(flat)
     return parameters.unflatten(flat)
+
+
+def check(directory: str | Path, config: ModelConfig) -> None:
+    """Whether `load` would find files, hashes, names and shapes in order; no number is read.
+
+    Raises:
+      Corrupt, SkillRLError: see `load`.
+    """
+    with contextlib.ExitStack() as stack:
+        _open(Path(directory), config, stack)
+
+
+def _open(
+    directory: Path, config: ModelConfig, stack: contextlib.ExitStack
+) -> Mapping[str, tensors.Tensor]:
+    there = tensors.open_tensors(directory, stack)
+    found = _tied(directory, there) if config.tie_embeddings else there
+    tensors.check_tensors(directory, found, parameters.specs(config), spare=(tensors.HEAD,))
+    return found
 
 
 def _tied(directory: Path, found: Mapping[str, tensors.Tensor]) -> Mapping[str, tensors.Tensor]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from skillrl.config import CollectConfig
 from skillrl.errors import SkillRLError
 from skillrl.files import atomic_write, sealed_line
 from skillrl.models.transformer import Params
@@ -51,6 +52,8 @@ def sft(
                 f"{trajectories} holds no success to imitate: collect more episodes "
                 "(collect.episodes), or add expert ones (collect.expert_episodes)"
             )
+        if len(data) < limit:
+            print(_too_few(len(data), limit, session.config.collect), flush=True)
         lines = "".join(_line(example) for example in data)
         taught = {"examples": len(data), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
 
@@ -119,6 +122,15 @@ def _last_good(checkpoints: Checkpoints) -> str:
     if latest is None:
         return "There is no checkpoint yet; the base policy is as it was."
     return f"The last good state is that after epoch {latest}, in {checkpoints.directory}."
+
+
+def _too_few(there: int, asked: int, config: CollectConfig) -> str:
+    return (
+        f"{there} examples, fewer than the {asked} asked for: all valid steps of the successes "
+        f"that were collected. For more, collect more episodes (--episodes, now "
+        f"{config.episodes} by default) or demonstrations (collect.expert_episodes, now "
+        f"{config.expert_episodes}) in a new --workdir."
+    )
 
 
 def _check_same_data(session: Session, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

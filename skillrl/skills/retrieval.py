@@ -48,6 +48,7 @@ def retrieve(
     similarity_threshold: float = 0.4,
     general_top_k: int = 12,
     mistakes_top_k: int = 5,
+    order: str = "similar",
 ) -> Retrieved:
     """Skills for `task`; the same bank, task and embedder always give the same ones.
 
@@ -65,15 +66,17 @@ def retrieve(
       similarity_threshold: delta; it depends on the embedder (below 0 means no threshold).
       general_top_k: largest number of general skills.
       mistakes_top_k: largest number of mistakes.
+      order: ``stored`` takes the first of each as they are stored, evolved general skills
+        (``dyn_``) before the others, as the released code does; the embedder is not asked.
     """
     if not bank.skills:
         return Retrieved()  # without asking the embedder, which the base policy never needs
+    if order == "stored":
+        return _as_stored(bank, task.category, top_k, general_top_k, mistakes_top_k)
     query = _embed(embedder, [query_text(task)])[0]
     specific = _rank(bank.select(category=task.category, kind="skill"), query, embedder)
     chosen = [skill for skill, similarity in specific if similarity > similarity_threshold]
-    mistakes = tuple(
-        skill for skill in bank.select(kind="mistake") if skill.category in (GENERAL, task.category)
-    )
+    mistakes = _mistakes(bank, task.category)
     return Retrieved(
         general=_budget(
             bank.select(category=GENERAL, kind="skill"), query, embedder, general_top_k
@@ -95,8 +98,51 @@ def for_prompt(
         similarity_threshold=settings.similarity_threshold,
         general_top_k=settings.general_top_k,
         mistakes_top_k=settings.mistakes_top_k,
+        order=settings.order,
     )
     return (*found.general, *found.task_specific, *found.mistakes)
+
+
+def _as_stored(
+    bank: SkillBank, category: str, top_k: int, general_top_k: int, mistakes_top_k: int
+) -> Retrieved:
+    general = bank.select(category=GENERAL, kind="skill")
+    first = sorted(general, key=lambda skill: not skill.id.startswith("dyn_"))  # stable
+    specific = bank.select(category=category, kind="skill") if category != GENERAL else ()
+    return Retrieved(
+        general=tuple(first[: max(general_top_k, 0)]),
+        task_specific=specific[: max(top_k, 0)],
+        mistakes=_mistakes(bank, category)[: max(mistakes_top_k, 0)],
+    )
+
+
+def _mistakes(bank: SkillBank, category: str) -> tuple[Skill, ...]:
+    return tuple(
+        skill for skill in bank.select(kind="mistake") if skill.category in (GENERAL, category)
+    )
+
+
+def best_similarities(
+    bank: SkillBank, tasks: Sequence[Task], *, embedder: Embedder | None
+) -> list[float | None]:
+    """For each task how similar the nearest skill of its category is; None where there is none.
+
+    Without an embedder any skill counts as 1.
+    """
+    found: list[float | None] = []
+    if embedder is not None and bank.skills and tasks:
+        _embed(embedder, [query_text(task) for task in tasks])  # in one request
+    for task in tasks:
+        own = bank.select(category=task.category, kind="skill")
+        if not own or task.category == GENERAL:
+            found.append(None)
+            continue
+        if embedder is None:
+            found.append(1.0)
+            continue
+        query = _embed(embedder, [query_text(task)])[0]
+        found.append(_rank(own, query, embedder)[0][1])
+    return found
 
 
 def _budget(

@@ -53,7 +53,7 @@ def examples(
     for i, (step, thought) in enumerate(zip(trajectory.steps, thoughts, strict=True)):
         observation = Observation(step.observation, step.admissible)
         if not step.invalid:
-            suffix, text = agent.suffix(observation, past, prefix_length=len(prefix))
+            suffix, text = agent.suffix(observation, past, prefix_length=len(prefix), skills=skills)
             response = agent.response_ids(thought, step.action)
             found.append(
                 Example(

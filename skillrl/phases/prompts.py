@@ -1,0 +1,122 @@
+"""What a bank does to prompts, looked at before a phase plays or learns with it.
+
+Skills that never arrive and prompts that do not fit would otherwise show after hours, one as a
+number that nobody expected, the other as an error in the middle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Sequence
+
+from skillrl.agent.agent import SkillAgent, make_agent
+from skillrl.config import SkillRetrievalConfig
+from skillrl.errors import SkillRLError
+from skillrl.session import Session
+from skillrl.skills.bank import SkillBank
+from skillrl.skills.coverage import coverage
+from skillrl.skills.retrieval import for_prompt
+from skillrl.types import Task
+
+_EACH = 16  # tasks of a category that are looked at
+_BUDGETS = ("mistakes_top_k", "top_k", "general_top_k")  # the first of equals goes first
+
+
+def look(session: Session, phase: str, bank: SkillBank, tasks: Iterable[Task]) -> None:
+    """Warns of tasks without skills (also in metrics) and refuses prompts that do not fit.
+
+    Args:
+      session: of the run.
+      phase: sft, rl or evaluate; an evaluation writes nothing.
+      bank: the skills at hand.
+      tasks: that the phase will meet; the first few of each category are looked at.
+
+    Raises:
+      SkillRLError: skills and task are longer than prompts may be; says what to set.
+    """
+    chosen = some(tasks)
+    if not bank.skills or not chosen:
+        return
+    check_fit(session, bank, chosen)
+    settings = session.config.skill_retrieval
+    found = coverage(bank, chosen, embedder=session.embedder, settings=settings)
+    warning = found.warning(settings, session.config.model.embedder)
+    if warning:
+        print(f"warning: {phase}: {warning}", file=sys.stderr, flush=True)
+    name = f"{phase}_retrieval"
+    if phase != "evaluate" and not session.metrics.rows(name):
+        session.metrics.write(name, 0, found.numbers())
+
+
+def check_fit(session: Session, bank: SkillBank, tasks: Sequence[Task]) -> None:
+    """Refuses a bank whose skills do not fit into prompts, with settings under which they do."""
+    if session.config.model.policy != "local":
+        return  # its server counts tokens
+    settings, limit = session.config.skill_retrieval, session.prefix_limit
+    ruler = _Ruler(session, bank, tasks)
+    longest, task = ruler.longest(settings)
+    if longest <= limit:
+        return
+    rl, buckets = session.config.rl, session.config.rollout.prefix_buckets
+    room = -(-(longest + longest // 16) // 32) * 32
+    sets = []
+    if buckets and buckets[-1] < room:
+        grown = ",".join(map(str, (*buckets, room)))
+        sets.append(f"--set 'rollout.prefix_buckets=[{grown}]'")
+    needed = room + min(session.suffix_limit, rl.max_prompt_length)
+    if needed > rl.max_prompt_length:
+        sets.append(f"--set rl.max_prompt_length={needed}")
+    fewer = ruler.fitting(settings, limit)
+    what = (
+        f"the longest of rollout.prefix_buckets is {buckets[-1]}"
+        if buckets and limit == buckets[-1]
+        else f"rl.max_prompt_length is {rl.max_prompt_length}"
+    )
+    raise SkillRLError(
+        f"with the skills of this bank, prompts have up to {longest} tokens before the first "
+        f"observation (task {task.id}), but {what}. Make room with {' '.join(sets)}"
+        + (f", or show fewer skills with {fewer}" if fewer else "")
+        + "."
+    )
+
+
+class _Ruler:
+    """Measures the prefixes of some tasks."""
+
+    def __init__(self, session: Session, bank: SkillBank, tasks: Sequence[Task]):
+        config = session.config
+        unlimited = dataclasses.replace(config.rl, max_prompt_length=2**31 - 1)
+        config = dataclasses.replace(config, rl=unlimited)
+        self._agent: SkillAgent = make_agent(config, session.suite, session.tokenizer)
+        self._embedder, self._bank, self._tasks = session.embedder, bank, tasks
+
+    def longest(self, settings: SkillRetrievalConfig) -> tuple[int, Task]:
+        """Tokens of the longest prefix, and its task."""
+        lengths = []
+        for task in self._tasks:
+            skills = for_prompt(self._bank, task, embedder=self._embedder, settings=settings)
+            lengths.append(len(self._agent.prefix(task, skills)[0]))
+        at = max(range(len(lengths)), key=lengths.__getitem__)
+        return lengths[at], self._tasks[at]
+
+    def fitting(self, settings: SkillRetrievalConfig, limit: int) -> str:
+        """Flags of smaller budgets with which all prefixes fit, or "" if none do."""
+        fewer = settings
+        while self.longest(fewer)[0] > limit:
+            largest = max(_BUDGETS, key=lambda name: getattr(fewer, name))
+            if not getattr(fewer, largest):
+                return ""
+            fewer = dataclasses.replace(fewer, **{largest: getattr(fewer, largest) - 1})
+        changed = [name for name in _BUDGETS if getattr(fewer, name) != getattr(settings, name)]
+        return " ".join(f"--set skill_retrieval.{name}={getattr(fewer, name)}" for name in changed)
+
+
+def some(tasks: Iterable[Task]) -> list[Task]:
+    """The first few different tasks of each category."""
+    found: dict[str, dict[str, Task]] = {}
+    for task in tasks:
+        of = found.setdefault(task.category, {})
+        if len(of) < _EACH:
+            of.setdefault(task.id, task)
+    return [task for of in found.values() for task in of.values()]
