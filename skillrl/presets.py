@@ -93,13 +93,13 @@ def resolve(
     result, sources = Config(), {}
     problems: dict[str, None] = {}
     for source, mapping in layers:
-        for name, value in _leaves(mapping):
+        for names, value in _leaves(mapping):
             try:
-                result = _strict.merge(result, _nest(name, value))
+                result = _strict.merge(result, _nest(names, value))
             except SkillRLError as error:
                 problems[f"{source}: {error}"] = None
             if not isinstance(value, Mapping):
-                sources[".".join(name)] = source
+                sources[".".join(names)] = source
     if len(problems) > 1:
         raise Problems(list(problems))
     for problem in problems:

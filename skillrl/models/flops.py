@@ -67,7 +67,7 @@ class Sizes:
         """Of `queries` tokens that each look at `keys` tokens, in all layers."""
         return 4.0 * self.layers * self.heads * self.head * queries * keys
 
-    def causal(self, tokens: int) -> float:
+    def causal(self, tokens: float) -> float:
         """Of `tokens` tokens that look at themselves and what is before."""
         return self.attention(tokens, (tokens + 1) / 2)
 
@@ -161,12 +161,12 @@ def useful_step_flops(sizes: Sizes, work: Mapping[str, float], *, rank: int = 0)
     return 3 * (scores + low) + 2 * weights
 
 
-def _past(sizes: Sizes, tokens: int, before: float) -> float:
+def _past(sizes: Sizes, tokens: float, before: float) -> float:
     """Of `tokens` tokens after `before` others, only keys and values of the last layer."""
     scores = sizes.causal(tokens) + sizes.attention(tokens, before)
     return tokens * (sizes.per_token - sizes.unread) + scores * (1 - 1 / sizes.layers)
 
 
-def _read(sizes: Sizes, tokens: int, keys: float) -> float:
+def _read(sizes: Sizes, tokens: float, keys: float) -> float:
     """What `_past` leaves out, for `tokens` tokens whose output is read."""
     return tokens * (sizes.unread + sizes.attention(1, keys) / sizes.layers)
