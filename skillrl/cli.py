@@ -18,6 +18,7 @@ from typing import NoReturn
 from skillrl import dry_run, paths, presets, run, signals, start, tools
 from skillrl._commands import COMMANDS
 from skillrl._flags import Parsed, asks_for_help, help_text, parse
+from skillrl.config import Config
 from skillrl.console import harmless_logs
 from skillrl.envs import make_suite
 from skillrl.errors import EnvironmentLost, Problems, SkillRLError
@@ -183,10 +184,12 @@ def _inspect(parsed: Parsed) -> None:
 
     path = Path(parsed.positional)
     if path.is_dir():
+        from skillrl import predecessors
+
         versions = [p for p in path.glob("banks/*.json") if p.stem.isdecimal()]
-        first = path / "distill" / "bank.json"
-        found = sorted(versions, key=lambda p: int(p.stem)) or [first]
-        if not found[-1].is_file():
+        first = predecessors.first_bank(run.RunDirectory(path, Config(), lock=False))
+        found = sorted(versions, key=lambda p: int(p.stem)) or ([first] if first else [])
+        if not found:
             raise SkillRLError(
                 f"{path}: has no skill bank yet (neither banks/*.json nor distill/bank.json). "
                 "Name a bank file, or a run that has distilled one."

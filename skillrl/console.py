@@ -36,8 +36,12 @@ class Progress:
         enabled: bool = True,
         file: TextIO | None = None,
         on_update: Callable[[], None] = lambda: None,
+        leave: bool = True,
     ):
-        """Starts at `done` of `total`, as a resumed phase does; `on_update` follows each step."""
+        """Starts at `done` of `total`, as a resumed phase does.
+
+        `on_update` follows each step. A bar that does not `leave` vanishes at its end.
+        """
         self._phase, self._unit = phase, unit
         self.total, self.done, self.closed = total, done, False
         self._first = done
@@ -54,8 +58,9 @@ class Progress:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=total, initial=done, desc=phase, unit=unit, file=self._file, smoothing=0.1
-            )
+                total=total, initial=done, desc=phase, unit=unit, file=self._file, smoothing=0.1,
+                leave=leave,
+            )  # fmt: skip
 
     def __enter__(self) -> Progress:
         return self

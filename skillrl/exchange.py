@@ -12,8 +12,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-from skillrl.decode import decode_json
 from skillrl.errors import SkillRLError
+from skillrl.json_text import decode_json
 from skillrl.text import repair
 
 MAX_ANSWER = 32 * 2**20

@@ -1,4 +1,4 @@
-"""JSON from outside, read in one way by every reader: UTF-8, and valid text.
+"""JSON from outside, read in one way by every reader: `loads` for files, `decode_json` for answers.
 
 Editors on Windows put a byte order mark before the first brace; tools that cut text at a number
 of characters leave half an emoji behind, which JSON can say (``"\\ud83d"``) and no file, socket or
@@ -8,10 +8,15 @@ tokenizer takes. Both are mended here, where the text enters.
 from __future__ import annotations
 
 import json
+import math
 import re
-from typing import Any
+from typing import Any, TypeGuard
 
 from skillrl.text import repair
+
+MAX_DEPTH = 100
+"""Lists and objects inside one another. No answer that is read here needs ten; at some hundreds
+Python's own functions on such a value (`repr`, `json.dumps`) end in a RecursionError."""
 
 _MARK = b"\xef\xbb\xbf"
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
@@ -47,3 +52,42 @@ def decoded(content: bytes | str) -> str:
 def has_half(text: str) -> bool:
     """Whether JSON text has an escape that may be half a character; most texts have none."""
     return _HALF.search(text) is not None
+
+
+def decode_json(text: bytes | str) -> Any:
+    """The value that `text` says, its half characters (lone surrogates) replaced by U+FFFD.
+
+    Bytes are UTF-8, 16 or 32, with or without a byte order mark. NaN and Infinity are read, as
+    Python and many servers write them: who needs finite numbers checks.
+
+    Raises:
+      ValueError: not JSON, nested deeper than `MAX_DEPTH`, or a number with thousands of digits.
+    """
+    try:
+        if isinstance(text, str):
+            text = text.removeprefix("\ufeff")
+        return sound(json.loads(text))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def sound(value: Any) -> Any:
+    """`value`, as some JSON decoder made it, with its text repaired.
+
+    Raises:
+      ValueError: it is nested deeper than `MAX_DEPTH`.
+    """
+    level, depth = [value], 0
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ValueError("it is nested too deeply")
+        level = [x for item in level for x in (item.values() if isinstance(item, dict) else item)]
+    return repair(value)
+
+
+def is_real(value: Any) -> TypeGuard[float]:
+    """Whether `value` is a finite number, and not so large that arithmetic makes it infinite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= 1e300 and math.isfinite(value)

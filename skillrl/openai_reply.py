@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from skillrl.decode import is_real
+from skillrl.json_text import is_real
 
 _CUT = ("length", "max_tokens", "model_length", "max_output_tokens")
 _FILTERED = ("content_filter", "safety", "prohibited_content", "blocklist", "recitation")

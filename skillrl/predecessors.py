@@ -48,7 +48,12 @@ def check(name: str, run: RunDirectory, chosen: Mapping[str, Any]) -> None:
 
 
 def remember(run: RunDirectory, phase: str, output: Path) -> None:
-    """Notes where ``--output`` put what a phase makes, so that the later ones find it."""
+    """Notes where ``--output`` put what a phase makes, so that the later ones find it.
+
+    A run that has finished the phase keeps its own, and what is put elsewhere is a copy.
+    """
+    if run.finished(phase) is not None:
+        return
     noted = _noted(run) | {phase: str(output.absolute())}
     write_json(run.file(_NOTES), checksums.seal(noted))
 

@@ -95,13 +95,13 @@ def resolve(
     result, sources = Config(), {}
     problems: dict[str, None] = {}
     for source, mapping in layers:
-        for keys, value in _leaves(mapping):
+        for names, value in _leaves(mapping):
             try:
-                result = _strict.merge(result, _nest(keys, value))
+                result = _strict.merge(result, _nest(names, value))
             except SkillRLError as error:
                 problems[f"{source}: {error}"] = None
             if not isinstance(value, Mapping):
-                sources[".".join(keys)] = source
+                sources[".".join(names)] = source
     if len(problems) > 1:
         raise Problems(list(problems))
     for problem in problems:

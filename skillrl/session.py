@@ -143,12 +143,15 @@ class Session:
 
     def load_policy(self, directory: Path | None = None) -> Params:
         """Parameters of a Hugging Face directory (the base policy's by default)."""
-        params = weights.load(
+        load = functools.partial(
+            weights.load,
             directory or self.policy_dir,
             self.model,
             shardings=self.param_shardings,
             dtype=self.config.model.param_dtype,
         )
+        with self.progress("load", 1, unit="policy file", leave=False):
+            params = self.wait_for("reading the weights", load)
         if directory is None and self.config.model.adapter_path:
             adapter, shape = lora.load(self.config.model.adapter_path, self.model)
             params = lora.merge(adapter, params, shape)
@@ -333,7 +336,7 @@ class Session:
         def on_turn(done: int) -> None:
             drawn = engine.tokens - before
             rate = f", {drawn} tokens ({drawn / (time.monotonic() - start):.0f}/s)" if drawn else ""
-            self.note(f"{done} of {len(jobs)} episodes played{rate}")
+            self.note(f"{done} of {len(jobs)} episodes played{rate or ', reading prompts'}")
 
         played = collect(
             jobs,
@@ -368,7 +371,9 @@ class Session:
             int8 = self.config.rollout.weights == "int8"
             self.engine.publish(quantise(params) if int8 else params, version)
 
-    def progress(self, phase: str, total: int, *, unit: str, done: int = 0) -> Progress:
+    def progress(
+        self, phase: str, total: int, *, unit: str, done: int = 0, leave: bool = True
+    ) -> Progress:
         """A progress bar, if wanted; it also notes the time, which a kill then does not take.
 
         `note` shows what goes on in the newest that is open.
@@ -380,6 +385,7 @@ class Session:
             done=done,
             enabled=self.config.logging.progress,
             on_update=self.wall.note,
+            leave=leave,
         )
         self._bars.append(bar)
         return bar

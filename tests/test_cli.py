@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from skillrl import _strict, cli, presets
+from skillrl import _strict, cli, predecessors, presets
 from skillrl._commands import COMMANDS
 from skillrl.config import Config
 from skillrl.envs.alfworld.manifest import load_manifest
@@ -433,6 +433,15 @@ def test_inspect_shows_a_file_or_the_newest_bank_of_a_run(tmp_path, capsys):
     assert cli.main(["inspect", str(tmp_path)]) == 0
     assert "Newest" in capsys.readouterr().out
     assert cli.main(["inspect", str(tmp_path / "distill" / "bank.json")]) == 0
+    assert "Look around" in capsys.readouterr().out
+
+
+def test_inspect_finds_what_distill_wrote_elsewhere(tmp_path, capsys):
+    with RunDirectory(tmp_path / "run", Config()) as run:
+        assert cli.main(["inspect", str(run.path)]) == 2
+        assert "has no skill bank yet" in capsys.readouterr().err
+        predecessors.remember(run, "distill", bank_file(tmp_path / "data" / "bank.json"))
+    assert cli.main(["inspect", str(run.path)]) == 0
     assert "Look around" in capsys.readouterr().out
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from skillrl import cli, preflight, presets
+from skillrl import cli, presets, probes
 from skillrl.envs import base
 from skillrl.errors import SkillRLError
 from skillrl.skills.bank import SkillBank
@@ -160,7 +160,7 @@ def test_a_model_that_is_not_in_the_list_is_noted(here, capsys):
 
 
 def test_a_server_that_never_answers_does_not_hold_it_up(here, capsys, monkeypatch):
-    monkeypatch.setattr(preflight, "ANSWER", 0.1)
+    monkeypatch.setattr(probes, "ANSWER", 0.1)
     with loopback.Server(lambda path, body: loopback.Reply(hang=1.0)) as server:
         (problem,) = refused(capsys, *here, *served(server))
     assert "does not answer" in problem
@@ -176,10 +176,10 @@ def test_a_question_has_a_time_limit():
     import threading
 
     with pytest.raises(SkillRLError, match=r"nobody says anything \(0\.05 s\)"):
-        preflight._in_time(threading.Event().wait, 0.05, "nobody says anything")
+        probes.in_time(threading.Event().wait, 0.05, "nobody says anything")
     with pytest.raises(ZeroDivisionError):
-        preflight._in_time(lambda: 1 / 0, 5.0, "late")
-    assert preflight._in_time(lambda: 3, 5.0, "late") == 3
+        probes.in_time(lambda: 1 / 0, 5.0, "late")
+    assert probes.in_time(lambda: 3, 5.0, "late") == 3
 
 
 def test_retrievers_are_asked_a_question(tmp_path, monkeypatch, capsys, nobody):

@@ -48,15 +48,7 @@ def test_every_kind_has_a_count(fuzz):
     assert sum(share for _, share in fuzz.KINDS.values()) == 20_000
 
 
-# What these find is mended where teachers' answers and run directories are read.
-WAITING = {"teacher", "runs"}
-KINDS = [
-    pytest.param(kind, marks=[pytest.mark.xfail(strict=False)] if kind in WAITING else [])
-    for kind in COUNTS
-]
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", COUNTS)
 def test_damaged_inputs_are_refused_or_used(fuzz, kind):
     with fuzz.workplace() as place:
         tally = fuzz.run(kind, 7, range(COUNTS[kind]), place)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from skillrl.decode import sound
+from skillrl.json_text import sound
 from skillrl.teacher.base import Message, Teacher, TeacherError, Unusable
 from skillrl.text import printable
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from skillrl.checksums import unseal
-from skillrl.decode import decode_json
 from skillrl.errors import Corrupt, SkillRLError
 from skillrl.files import write_sealed
+from skillrl.json_text import decode_json
 
 
 class AnswerCache:

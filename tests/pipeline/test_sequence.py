@@ -121,6 +121,14 @@ def test_where_trajectories_are_looked_for(run, tmp_path, monkeypatch):
     assert predecessors.trajectories(run) == own
 
 
+def test_a_run_that_has_finished_a_phase_keeps_its_own(run, tmp_path):
+    own = file(run.file("distill", "bank.json"))
+    run.finish("distill")
+    predecessors.remember(run, "distill", file(tmp_path / "copy.json"))
+    assert predecessors.first_bank(run) == own
+    assert not run.file("outputs.json").exists()
+
+
 def test_an_output_that_has_gone_is_named(run, tmp_path):
     elsewhere = file(tmp_path / "bank.json")
     predecessors.remember(run, "distill", elsewhere)

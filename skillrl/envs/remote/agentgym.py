@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, TypeGuard
 
-from skillrl.decode import is_real
 from skillrl.envs.remote.connection import Connection, shorten
 from skillrl.envs.remote.environment import SessionLost
 from skillrl.errors import SkillRLError
+from skillrl.json_text import is_real
 
 
 class KeyedWire:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from skillrl.decode import is_real
 from skillrl.envs.search.documents import Document, Hit, RetrievalError, Retriever
 from skillrl.errors import SkillRLError
+from skillrl.json_text import is_real
 
 DEFAULT_TOP_K = 3
 MAX_TOP_K = 100

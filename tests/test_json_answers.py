@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skillrl.decode import MAX_DEPTH, decode_json, is_real
+from skillrl.json_text import MAX_DEPTH, decode_json, is_real
 
 TEXTS = st.text(st.characters())  # lone surrogates included
 VALUES = st.recursive(
