@@ -55,12 +55,15 @@ def test_the_released_values():
     assert (config.evaluation.temperature, config.checkpoint.interval) == (0.4, 10)
     assert (skills.order, skills.first_step, skills.similarity_threshold) == ("stored", False, -1)
     assert (skills.general_top_k, skills.mistakes_top_k) == (6, 5)
+    assert (rl.kl_estimator, rl.clip_ratio_c, rl.entropy_coeff) == ("k3_clamped", 3.0, 0.001)
+    assert (rl.loss_aggregation, rl.loss_micro_batch) == ("micro_batch_mean", 4)
     shop = resolve(mock=False, config_path="webshop_qwen2.5_7b,paper")
     assert (shop.config.rl.max_prompt_length, shop.config.rl.max_response_length) == (6000, 768)
     assert shop.sources["rl.max_prompt_length"] == "paper_webshop"
     search = resolve(mock=False, config_path="search_qwen2.5_7b,paper").config
     assert (search.rl.batch_size // search.rl.group_size, search.rl.group_size) == (256, 4)
     assert (search.evaluation.temperature, search.skill_retrieval.top_k) == (0.0, 0)
+    assert (search.rl.entropy_coeff, search.rl.kl_coeff) == (0.0, 0.001)
 
 
 PRESETS = {name: read_config(presets.preset_path(name)) for name in preset_names()}

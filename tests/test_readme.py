@@ -61,3 +61,17 @@ def test_a_line_as_written_plays_an_episode(data, monkeypatch, capsys, line, spl
     assert f"{split}/" in out
     assert "\nObservation 2: " in out
     assert ("generated" not in out.partition("\n")[0]) == ("env.data_dir=" in line)
+
+
+def test_every_fault_that_is_promised_for_has_its_test():
+    """The last column of docs/reliability.md names tests that there are."""
+    page = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    named = re.findall(r"(tests/[\w/]+\.py)::(\w+)", page)
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "|---" not in line]
+    assert len(named) >= sum(not line.startswith("| fault") for line in rows) > 100
+    gone = [
+        f"{file}::{test}"
+        for file, test in named
+        if not re.search(rf"^ *def {test}\(", (ROOT / file).read_text(encoding="utf-8"), re.M)
+    ]
+    assert not gone
