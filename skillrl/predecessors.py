@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from skillrl import checksums
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
-from skillrl.files import read_json, write_json
+from skillrl.files import read_sealed, write_sealed
 from skillrl.models import adapter_config
 from skillrl.models import directory as model_directory
 from skillrl.presets import resolve_path
@@ -55,7 +54,7 @@ def remember(run: RunDirectory, phase: str, output: Path) -> None:
     if run.finished(phase) is not None:
         return
     noted = _noted(run) | {phase: str(output.absolute())}
-    write_json(run.file(_NOTES), checksums.seal(noted))
+    write_sealed(run.file(_NOTES), noted)
 
 
 def trajectories(run: RunDirectory, given: str | None = None) -> Path:
@@ -112,7 +111,7 @@ def _noted(run: RunDirectory) -> dict[str, str]:
     path = run.file(_NOTES)
     if not path.exists():
         return {}
-    notes = checksums.unseal(read_json(path), path, required=True)
+    notes = read_sealed(path)
     return {phase: place for phase, place in notes.items() if isinstance(place, str)}
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from skillrl import records
-from skillrl.checksums import unseal
 from skillrl.errors import SkillRLError
 from skillrl.files import read_json, write_json, write_sealed
 from skillrl.skills.bank import ACTIONS, BankEvent, SkillBank, rename_categories
@@ -55,7 +54,7 @@ def load_bank(
     Raises:
       SkillRLError: missing or malformed; names the file, the entry, the field and a remedy.
     """
-    data = unseal(read_json(Path(path)), Path(path))
+    data = read_json(Path(path))
     try:
         if isinstance(data, dict) and "format" in data:
             return bank_from_json(data)
