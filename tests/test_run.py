@@ -545,8 +545,7 @@ def test_a_row_of_metrics_of_another_shape_is_named(tmp_path, row):
     with RunDirectory(tmp_path, Config()) as run, Metrics(run, tensorboard=False) as metrics:
         metrics.write("rl", 1, {"kl": float("nan"), "success": 1})
         assert metrics.rows() == [{"phase": "rl", "step": 1, "kl": None, "success": 1.0}]
-        with open(metrics.path, "a") as file:
-            file.write(json.dumps(row) + "\n")
+        files.append_sealed(metrics.path, row)
         for read in (metrics.rows, lambda: metrics.resume("rl", 1)):
             with pytest.raises(SkillRLError, match=r"metrics\.jsonl: .* no row of metrics"):
                 read()

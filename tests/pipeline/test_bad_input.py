@@ -242,7 +242,7 @@ def test_a_damaged_checkpoint_is_named(whole, tmp_path):
     for file in (run / "checkpoints" / "rl" / "4" / "state").rglob("*"):
         if file.is_file():
             file.write_bytes(b"")
-    words = [str(run / "checkpoints" / "rl" / "4"), "cannot be read", "delete this directory"]
+    words = [str(run / "checkpoints" / "rl" / "4"), "is corrupt", "sets this one aside"]
     refused("evaluate", f"--workdir={run}", words=words)
     shutil.rmtree(run / "checkpoints" / "rl" / "4")
     status, _, err = tiny.run("evaluate", f"--workdir={run}", "--set=evaluation.max_tasks=1")
