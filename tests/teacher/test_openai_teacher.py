@@ -117,7 +117,9 @@ def test_a_malformed_answer_of_an_older_version_locks_nothing(tmp_path):
         make(server, tmp_path).complete(ASK, purpose="x")
     assert len(list(tmp_path.iterdir())) == 1
     (stored,) = tmp_path.iterdir()
-    stored.write_text(stored.read_text().replace("no JSON", "cut \\ud83d"))
+    record = json.loads(stored.read_text())
+    del record["checksum"]
+    stored.write_text(json.dumps(record).replace("no JSON", "cut \\ud83d"))
     with Server(lambda *_: chat("[1]")) as other:
         teacher = OpenAITeacher(server.url + "/v1/", "m", KEY, cache_dir=tmp_path)
         assert teacher.complete(ASK, purpose="x") == "cut \ufffd"
