@@ -34,7 +34,7 @@ from skillrl.console import table
 from skillrl.errors import SkillRLError
 
 LIMIT = 10.0
-"""Seconds after which an input hangs."""
+"""Seconds of computing after which an input hangs; of waiting, three times as many."""
 
 Make = Callable[[random.Random, Path], tuple[object, files.Attempt]]
 
@@ -102,13 +102,20 @@ def _limited(seconds: float) -> Iterator[None]:
     def stop(*_: object) -> None:
         raise Hang
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    clocks = {
+        signal.ITIMER_PROF: (signal.SIGPROF, seconds),
+        signal.ITIMER_REAL: (signal.SIGALRM, 3 * seconds),
+    }
+    before = {number: signal.signal(number, stop) for number, _ in clocks.values()}
+    for clock, (_, limit) in clocks.items():
+        signal.setitimer(clock, limit)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for clock in clocks:
+            signal.setitimer(clock, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _name(error: BaseException) -> str:

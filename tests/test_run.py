@@ -549,3 +549,14 @@ def test_a_row_of_metrics_of_another_shape_is_named(tmp_path, row):
         for read in (metrics.rows, lambda: metrics.resume("rl", 1)):
             with pytest.raises(SkillRLError, match=r"metrics\.jsonl: .* no row of metrics"):
                 read()
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [(b'{"a": 1}', b'{"a": 1}\n'), (b'1\n{"a"', b'1\n{"a"'), (b"1\n", b"1\n"), (b"", b"")],
+)
+def test_a_whole_last_line_of_another_tool_is_ended_and_a_torn_one_is_not(tmp_path, content, kept):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+    files.end_last_line(path)
+    assert path.read_bytes() == kept

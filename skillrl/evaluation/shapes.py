@@ -25,6 +25,20 @@ class _Rate:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Whole:
+    """What a result has besides its rates."""
+
+    score: float | None
+    errored: int
+    invalid_actions: float
+    mean_steps: float
+    temperature: float = 0.0
+    repeats: int = 1
+    skills: int = 0
+    dataset_mean: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class _Event:
     step: int
     added: tuple[str, ...]
@@ -43,7 +57,8 @@ def check_result(value: Any, path: Path, categories: Iterable[str]) -> dict[str,
       SkillRLError: it is not; names the file and the field.
     """
     try:
-        _check_rate(_part(value, _Rate, ""), "")
+        _check_rate(_part(value, _Rate), "")
+        records.read(_Whole, _part(value, _Whole))
         for name in ("by_category", "by_dataset"):
             rates = value.get(name, {} if name == "by_dataset" else None)
             if not isinstance(rates, Mapping):
@@ -60,13 +75,13 @@ def check_result(value: Any, path: Path, categories: Iterable[str]) -> dict[str,
 def check_event(value: Any, path: Path) -> dict[str, Any]:
     """`value`, if it is a row of ``rl/evolution.jsonl``; raises as `check_result` does."""
     try:
-        records.read(_Event, _part(value, _Event, ""))
+        records.read(_Event, _part(value, _Event))
     except SkillRLError as error:
         raise SkillRLError(f"{path}: not an event of evolution: {error}. {_REMEDY}") from None
     return value
 
 
-def _part(value: Any, kind: Any, where: str) -> Any:
+def _part(value: Any, kind: Any) -> Any:
     """The fields that `kind` has, out of those that are there."""
     names = {field.name for field in dataclasses.fields(kind)}
     if not isinstance(value, dict):

@@ -34,6 +34,8 @@ def test_what_was_written_is_what_is_read():
         ([], "is []"),
         ({}, "field 'success' is missing"),
         (RESULT | {"success": "0.5"}, "field 'success' is '0.5'"),
+        (RESULT | {"invalid_actions": {}}, "field 'invalid_actions' is {}"),
+        (RESULT | {"errored": None}, "field 'errored' is None"),
         (RESULT | {"n": 0.5}, "field 'n' is 0.5"),
         (RESULT | {"low": None}, "has 4 episodes and no success or interval"),
         (RESULT | {"by_category": []}, "field 'by_category' is []"),
