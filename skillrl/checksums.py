@@ -2,7 +2,8 @@
 
 A directory (a checkpoint, an exported policy) carries ``SHA256SUMS``, which ``sha256sum -c``
 checks by hand as well. A JSON object, or a row of JSON lines, carries its own sum under the key
-``checksum``; it is of the content, so reformatting a file changes nothing.
+``checksum``; it is of the content, so another indentation or order of keys changes nothing (a tool
+that writes 1.0 as 1 does).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from skillrl.errors import Corrupt, SkillRLError
 
 SUMS = "SHA256SUMS"
 """File of a directory's checksums, in the format of sha256sum."""
+
+_AT_ONCE = 4  # files hashed side by side: hashing lets go of the interpreter
 
 KEY = "checksum"
 """Where a JSON object keeps its own."""
@@ -48,7 +52,8 @@ def unseal(value: Any, path: str | Path, *, required: bool = False) -> Any:
         if required:
             raise Corrupt(
                 f"{path}: is corrupt: its checksum is missing. Restore it from a copy, or delete "
-                "it and repeat the phase that wrote it."
+                "it and repeat the phase that wrote it. (Versions of skillrl that wrote none are "
+                "not continued: use the same one, or another --workdir.)"
             )
         return value
     plain = {key: item for key, item in value.items() if key != KEY}
@@ -74,11 +79,17 @@ def seal_directory(directory: str | Path) -> None:
     from skillrl.files import TEMPORARY, atomic_write
 
     directory = Path(directory)
-    lines = [
-        f"{_of_file(path)}  {path.relative_to(directory).as_posix()}\n"
+    files = [
+        path
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path.name != SUMS and not path.name.startswith(TEMPORARY)
     ]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        sums = pool.map(digest, files)
+        lines = [
+            f"{found}  {path.relative_to(directory).as_posix()}\n"
+            for found, path in zip(sums, files, strict=True)
+        ]
     atomic_write(directory / SUMS, "".join(lines))
 
 
@@ -105,19 +116,19 @@ def check_directory(directory: str | Path, names: Iterable[str] | None = None) -
         raise Corrupt(f"{directory / SUMS}: is corrupt: {error}. {_REMEDY}") from None
     wanted = None if names is None else set(names)
     for line in text.splitlines():
-        digest, mark, name = line[:64], line[64:66], line[66:].removeprefix("./")
+        wanted_digest, mark, name = line[:64], line[64:66], line[66:].removeprefix("./")
         if mark not in ("  ", " *") or not name:  # * is how sha256sum marks binary files
             raise Corrupt(f"{directory / SUMS}: is corrupt: no line of sha256sum: {line[:80]!r}.")
         if wanted is not None and name not in wanted:
             continue
         path = directory / name
         try:
-            found = _of_file(path)
+            found = digest(path)
         except FileNotFoundError:
             raise Corrupt(f"{path}: is missing, so {directory} is corrupt. {_REMEDY}") from None
         except OSError as error:
             raise SkillRLError(f"{path}: cannot be read ({error.strerror}).") from None
-        if found != digest:
+        if found != wanted_digest:
             raise Corrupt(
                 f"{path}: is corrupt: its content is not what {SUMS} beside it says. {_REMEDY}"
             )
@@ -132,6 +143,7 @@ def _of_json(value: Mapping[str, Any]) -> str:
     return "sha256:" + hashlib.sha256(text.encode("ascii")).hexdigest()[:32]
 
 
-def _of_file(path: Path) -> str:
+def digest(path: Path) -> str:
+    """The sha256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

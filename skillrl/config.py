@@ -482,6 +482,13 @@ def check(config: Config) -> None:
             f"({1 + high:g}): it limits ratios that the clip leaves alone. Use 3, or null for no "
             "limit."
         )
+    scored = config.train_batch.response_buckets
+    if scored and scored[-1] < rl.max_response_length:
+        raise SkillRLError(
+            f"the largest of train_batch.response_buckets is {scored[-1]}, but "
+            f"rl.max_response_length is {rl.max_response_length}: a longer response could not be "
+            "trained on. Use the same, or train_batch.response_buckets=[] to have them built."
+        )
     groups = rl.batch_size // rl.group_size
     if rl.minibatches > groups:
         raise SkillRLError(

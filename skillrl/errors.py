@@ -27,6 +27,11 @@ class Problems(SkillRLError):
         self.problems = tuple(problems)
 
 
+class DoesNotFit(SkillRLError):
+    """Skills and limits of the prompt do not go together, so that no episode of a kind can be
+    played: a matter of settings, and no fault of one episode."""
+
+
 class Corrupt(SkillRLError):
     """Something that was written by a run is not what it was: a byte or a file has changed."""
 

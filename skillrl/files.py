@@ -55,8 +55,8 @@ def critical_section() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if pending:
-        signal.raise_signal(pending[0])
+        if pending:  # also after an error: who was told to end ends
+            signal.raise_signal(pending[0])
 
 
 def atomic_write(path: str | Path, data: bytes | str) -> None:

@@ -42,7 +42,7 @@ _REMEDIES = {
 }
 _TOO_LONG = re.compile(
     r"context[ _-]?(length|size|window)|maximum (context|sequence|input|prompt)|max_model_len"
-    r"|(prompt|inputs?|request|messages?)\W+(\w+\W+){0,4}too (long|large)"
+    r"|(prompt|inputs?|request|messages?)\W+((?!took|taking)\w+\W+){0,4}too (long|large)"
     r"|too many (input )?tokens|reduce the length|inputs?\W+must have less than"
     r"|prompt_too_long|string_above_max_length",
     re.IGNORECASE,
@@ -120,7 +120,7 @@ def bearer(api_key: str) -> dict[str, str]:
 
 def is_too_long(status: int | None, text: str) -> bool:
     """Whether a refusal with this status and text is about the length of what was sent."""
-    return status == 413 or (status is not None and bool(_TOO_LONG.search(text)))
+    return status == 413 or (status in (200, 400, 422) and bool(_TOO_LONG.search(text)))
 
 
 def post_json(

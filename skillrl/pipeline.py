@@ -88,6 +88,7 @@ def collect(
         if output is not None:
             predecessors.remember(run.run, "collect", path)
             return
+        predecessors.forget(run.run, "collect")
         wanted = config.collect.episodes
         if episodes is None or episodes >= wanted:
             run.run.finish("collect")

@@ -53,8 +53,17 @@ def remember(run: RunDirectory, phase: str, output: Path) -> None:
     """
     if run.finished(phase) is not None:
         return
-    noted = _noted(run) | {phase: str(output.absolute())}
+    place, home = output.absolute(), run.path.absolute()
+    inside = place.is_relative_to(home)  # then a copy of the run has one of its own
+    noted = _noted(run) | {phase: str(place.relative_to(home) if inside else place)}
     write_sealed(run.file(_NOTES), noted)
+
+
+def forget(run: RunDirectory, phase: str) -> None:
+    """Drops the note of `remember`: the phase writes into the run itself now."""
+    noted = _noted(run)
+    if noted.pop(phase, None) is not None:
+        write_sealed(run.file(_NOTES), noted)
 
 
 def trajectories(run: RunDirectory, given: str | None = None) -> Path:
@@ -99,6 +108,7 @@ def _written(run: RunDirectory, phase: str, name: str, flag: str) -> Path | None
     own, noted = _if_file(run.file(phase, name)), _noted(run).get(phase)
     if noted is None or run.finished(phase) is not None:
         return own
+    noted = str(run.path.absolute() / noted)
     if not Path(noted).is_file():
         raise SkillRLError(
             f"{noted}: {phase} wrote it there for {run.path} (--output), and it is gone. Bring it "

@@ -323,6 +323,7 @@ class Session:
         on_done: Callable[[Trajectory], None] | None = None,
         width: int = 0,
         engine: Engine | None = None,
+        may_all_fail: bool = False,
     ) -> list[Trajectory]:
         """Plays jobs with the published policy; trajectories in the order of the jobs.
 
@@ -349,6 +350,7 @@ class Session:
             width=width,
             on_done=on_done,
             on_turn=on_turn,
+            may_all_fail=may_all_fail,
         )
         for trajectory in played:
             for number, step in enumerate(trajectory.steps, 1):

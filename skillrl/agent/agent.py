@@ -22,7 +22,7 @@ from skillrl.agent.prompt import (
 )
 from skillrl.config import Config
 from skillrl.envs.base import AnswerForm, Suite, answer_form
-from skillrl.errors import SkillRLError
+from skillrl.errors import DoesNotFit, SkillRLError
 from skillrl.inference.base import Engine, Generate, Generated, Sampling, generate
 from skillrl.text import repair
 from skillrl.types import Observation, Skill, Step, StepResult, Task, Trajectory
@@ -103,7 +103,8 @@ class SkillAgent:
         """Token ids of an episode's shared prefix, and its system and user texts.
 
         Raises:
-          SkillRLError: task and skills leave no room for the steps.
+          DoesNotFit: the skills leave no room for the steps.
+          SkillRLError: the task does not.
         """
         shared = skills if self.first_step else ()
         system, user = render_prefix(self.role, task.goal, shared, self.form.instruction)
@@ -116,7 +117,11 @@ class SkillAgent:
             user, lambda text: chat.prompt_prefix(tokenizer, system, text), limit - 1
         )
         if ids is None:
-            raise SkillRLError(
+            bare = render_prefix(self.role, task.goal, (), self.form.instruction)[1]
+            alone, _ = encode_within(
+                bare, lambda text: chat.prompt_prefix(tokenizer, system, text), limit - 1
+            )
+            raise (SkillRLError if alone is None else DoesNotFit)(
                 f"task {task.id} with {len(skills)} skills needs {count} prompt tokens, but "
                 f"rl.max_prompt_length is {limit}: raise it, or lower "
                 "skill_retrieval.top_k, general_top_k or mistakes_top_k (the goal alone has "
@@ -124,6 +129,12 @@ class SkillAgent:
                 f"{max((len(s.principle + s.when_to_apply) for s in skills), default=0)})"
             )
         return tuple(ids), system, user
+
+    def late(self, skills: Sequence[Skill]) -> tuple[tuple[int, ...], str]:
+        """Token ids (none without a tokenizer) and text of skills that `prefix` leaves out."""
+        text = "" if self.first_step else render_skills(skills)
+        ids = self._tokenizer.encode(text) if text and self._tokenizer is not None else ()
+        return tuple(ids), text
 
     def suffix(
         self,
@@ -137,22 +148,20 @@ class SkillAgent:
 
         `skills` are those of the episode; they are part of it where `prefix` leaves them out.
         """
-        late = "" if self.first_step or not past else render_skills(skills)
-        head: Sequence[int] = ()
+        head, late = self.late(skills) if past else ((), "")
         if self._tokenizer is None:
             encode: Callable[[str], Any] = _estimate
-            head = _estimate(late) if late else ()
+            head = tuple(_estimate(late)) if late else ()
             room = budget = self.config.max_prompt_length
         else:
             from skillrl.models import chat
 
             tokenizer = self._tokenizer
             encode = lambda text: chat.prompt_suffix(tokenizer, text)  # noqa: E731
-            head = tokenizer.encode(late) if late else ()
             room = self.config.max_prompt_length - prefix_length
             budget = min(room, self._suffix_limit)
         if head and len(head) >= budget:
-            raise SkillRLError(
+            raise DoesNotFit(
                 f"{len(skills)} skills need {len(head)} tokens at every step, since "
                 f"skill_retrieval.first_step is false, but a step's part of a prompt has {budget} "
                 "(rl.max_prompt_length, rollout.suffix_buckets). Raise these, lower "

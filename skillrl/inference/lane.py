@@ -193,8 +193,9 @@ class Lane:
         )
         report = jax.device_get(report)
         # The fastest so far: one that was compiled first, or paused, says nothing.
-        self._pace = min(self._pace, (time.monotonic() - start) / max(1, int(report.steps)))
-        self._steps = min(max(1, int(CALL_SECONDS / self._pace)), self.shape.response)
+        if report.steps:
+            self._pace = min(self._pace, (time.monotonic() - start) / int(report.steps))
+            self._steps = min(max(1, int(CALL_SECONDS / self._pace)), self.shape.response)
         return self._harvest(report)
 
     def _quota(self) -> int:

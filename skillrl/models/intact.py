@@ -8,7 +8,6 @@ its files. A directory without any is read as it is.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable
@@ -47,7 +46,7 @@ def seal_shipped() -> None:
     from skillrl.files import atomic_write
 
     lines = [
-        f"{_sha256(path)}  {path.relative_to(SHIPPED).as_posix()}\n"
+        f"{checksums.digest(path)}  {path.relative_to(SHIPPED).as_posix()}\n"
         for path in sorted(SHIPPED.glob("tiny_*/*"))
         if path.name not in ("README.md", checksums.SUMS)
     ]
@@ -76,7 +75,7 @@ def _with_hub(directory: Path, name: str) -> None:
     if wanted is None:
         return
     try:
-        found = _sha256(path)
+        found = checksums.digest(path)
     except OSError as error:
         raise SkillRLError(f"{path}: cannot be read ({error.strerror}).") from None
     if found != wanted:
@@ -84,11 +83,6 @@ def _with_hub(directory: Path, name: str) -> None:
             f"{os.path.realpath(path)}: is corrupt: its content is not what was downloaded from "
             "the hub. Delete it and download it again."
         )
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cached_hash(path: Path) -> str | None:

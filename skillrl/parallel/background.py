@@ -7,6 +7,7 @@ end does not wait for the call either: see `leave`.
 
 from __future__ import annotations
 
+import atexit
 import concurrent.futures
 import os
 import sys
@@ -43,14 +44,10 @@ def wait_for(work: Callable[..., T], *arguments: Any, beat: Callable[[], None] |
       beat: called about every `BEAT` seconds until it is done.
     """
     future = _single().submit(work, *arguments)
-    while True:
-        try:
-            return future.result(timeout=BEAT)
-        except concurrent.futures.TimeoutError:
-            if future.done():
-                raise  # that of the work itself
-            if beat is not None:
-                beat()
+    while not concurrent.futures.wait([future], BEAT).done:
+        if beat is not None:
+            beat()
+    return future.result()
 
 
 def leave(status: int) -> None:
@@ -63,6 +60,12 @@ def leave(status: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+@atexit.register
+def _settle() -> None:
+    """Waits for device work at the interpreter's end: after an error there is time for that."""
+    concurrent.futures.wait(list(_running))
 
 
 _workers: Workers | None = None

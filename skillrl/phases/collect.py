@@ -65,7 +65,9 @@ def collect(session: Session, *, output: Path | None = None, episodes: int | Non
                 )
                 for i in range(start, min(start + _CHUNK, count))
             ]
-            found = session.play(jobs, temperature=config.temperature, on_done=on_done)
+            found = session.play(
+                jobs, temperature=config.temperature, on_done=on_done, may_all_fail=start > 0
+            )
             store.append(path, found)
         for task in to_show:
             trajectory = expert_episode(session, task)

@@ -11,8 +11,8 @@ from skillrl.errors import SkillRLError
 
 _LOG = logging.getLogger(__name__)
 
-KL_LIMIT = 10.0
-"""Nats per token from pi_ref: runs that learn stay below 1."""
+KL_LIMIT = 5.0
+"""Nats per token from pi_ref: runs that learn stay below 1, and ``k3_clamped`` ends at 10."""
 
 _RECENT = 5
 _INVALID, _INVALID_ROWS = 0.95, 3

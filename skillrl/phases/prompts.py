@@ -55,6 +55,8 @@ def check_fit(session: Session, bank: SkillBank, tasks: Sequence[Task]) -> None:
         return  # its server counts tokens
     settings, limit = session.config.skill_retrieval, session.prefix_limit
     ruler = _Ruler(session, bank, tasks)
+    if not session.config.skill_retrieval.first_step:
+        _check_late(session, ruler)
     longest, task = ruler.longest(settings)
     if longest <= limit:
         return
@@ -81,6 +83,24 @@ def check_fit(session: Session, bank: SkillBank, tasks: Sequence[Task]) -> None:
     )
 
 
+def _check_late(session: Session, ruler: _Ruler) -> None:
+    """Refuses skills that would fill most of each step's own part of the prompt."""
+    settings, limit = session.config.skill_retrieval, session.suffix_limit
+    longest, task = ruler.longest(settings, late=True)
+    if 4 * longest < 3 * limit:
+        return
+    needed = 2 * longest + session.config.rl.max_prompt_length
+    fewer = ruler.fitting(settings, limit // 2, late=True)
+    raise SkillRLError(
+        f"skill_retrieval.first_step is false, so skills stand in each step's own part of the "
+        f"prompt: up to {longest} tokens (task {task.id}) of the {limit} that it has there. Set "
+        f"skill_retrieval.first_step=true, or make room with --set rl.max_prompt_length={needed} "
+        "--set 'rollout.suffix_buckets=[]' --set 'rollout.cache_buckets=[]'"
+        + (f", or show fewer skills with {fewer}" if fewer else "")
+        + "."
+    )
+
+
 class _Ruler:
     """Measures the prefixes of some tasks."""
 
@@ -91,19 +111,20 @@ class _Ruler:
         self._agent: SkillAgent = make_agent(config, session.suite, session.tokenizer)
         self._embedder, self._bank, self._tasks = session.embedder, bank, tasks
 
-    def longest(self, settings: SkillRetrievalConfig) -> tuple[int, Task]:
-        """Tokens of the longest prefix, and its task."""
+    def longest(self, settings: SkillRetrievalConfig, *, late: bool = False) -> tuple[int, Task]:
+        """Tokens of the longest prefix, or of the skills that come `late`, and its task."""
         lengths = []
         for task in self._tasks:
             skills = for_prompt(self._bank, task, embedder=self._embedder, settings=settings)
-            lengths.append(len(self._agent.prefix(task, skills)[0]))
+            ids, *_ = self._agent.late(skills) if late else self._agent.prefix(task, skills)
+            lengths.append(len(ids))
         at = max(range(len(lengths)), key=lengths.__getitem__)
         return lengths[at], self._tasks[at]
 
-    def fitting(self, settings: SkillRetrievalConfig, limit: int) -> str:
+    def fitting(self, settings: SkillRetrievalConfig, limit: int, *, late: bool = False) -> str:
         """Flags of smaller budgets with which all prefixes fit, or "" if none do."""
         fewer = settings
-        while self.longest(fewer)[0] > limit:
+        while self.longest(fewer, late=late)[0] > limit:
             largest = max(_BUDGETS, key=lambda name: getattr(fewer, name))
             if not getattr(fewer, largest):
                 return ""

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from skillrl.config import RLConfig
 from skillrl.errors import SkillRLError
 from skillrl.evaluation.evaluate import evaluate
 from skillrl.files import append_sealed, truncate_jsonl
@@ -31,7 +32,7 @@ from skillrl.training.batch import Sample, make_minibatch
 from skillrl.training.checkpoint import Checkpoints
 from skillrl.training.losses import combine_metrics, grpo_loss
 from skillrl.training.packing import Shapes
-from skillrl.training.rollouts import choose_tasks, to_samples
+from skillrl.training.rollouts import choose_tasks, episode_return, to_samples
 from skillrl.training.steps import build_updater
 from skillrl.training.update import (
     TrainState,
@@ -199,7 +200,7 @@ def _update(
     means |= {
         "padding": float(np.mean([batch.padding for batch in batches])) if batches else 0.0,
         "rows": float(len(flat)),
-        "zero_variance_groups": float(_zero_variance(trajectories, config.group_size)),
+        "zero_variance_groups": float(_zero_variance(trajectories, config)),
         "response_tokens": float(np.mean([len(s.response_ids) for s in flat])) if flat else 0.0,
         "prompt_tokens": float(np.mean([len(s.prefix_ids) + len(s.suffix_ids) for s in flat]))
         if flat
@@ -208,10 +209,14 @@ def _update(
     return state, means
 
 
-def _zero_variance(trajectories: Sequence[Trajectory], group_size: int) -> float:
+def _zero_variance(trajectories: Sequence[Trajectory], config: RLConfig) -> float:
     """Share of groups whose episodes all ended alike: they teach through the KL term alone."""
-    groups = [trajectories[at : at + group_size] for at in range(0, len(trajectories), group_size)]
-    same = [len({t.won for t in group if not t.error}) <= 1 for group in groups]
+    size = config.group_size
+    groups = [trajectories[at : at + size] for at in range(0, len(trajectories), size)]
+    same = [
+        len({episode_return(t, config.reward) for t in group if not t.error}) <= 1
+        for group in groups
+    ]
     return sum(same) / max(1, len(same))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -12,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from skillrl import records
+from skillrl.checksums import digest
 from skillrl.config import CollectConfig
-from skillrl.errors import SkillRLError
-from skillrl.files import atomic_write, sealed_line
+from skillrl.errors import Corrupt, SkillRLError
+from skillrl.files import atomic_write, read_jsonl, sealed_line
 from skillrl.models.transformer import Params
 from skillrl.parallel import addresses
 from skillrl.phases.collect import load
@@ -45,8 +48,11 @@ def sft(
     config = session.config.sft
     limit = config.num_examples if num_examples is None else num_examples
     with session.timed("sft"):
-        data = make_examples(session, bank, load(session, trajectories))
-        data = data[:limit] if limit else data
+        inputs = _fingerprint(bank, trajectories, limit)
+        data = _examples_before(session, inputs)
+        if data is None:
+            data = make_examples(session, bank, load(session, trajectories))
+            data = data[:limit] if limit else data
         if not data:
             raise SkillRLError(
                 f"{trajectories} holds no success to imitate: collect more episodes "
@@ -55,7 +61,11 @@ def sft(
         if len(data) < limit:
             print(_too_few(len(data), limit, session.config.collect), flush=True)
         lines = "".join(_line(example) for example in data)
-        taught = {"examples": len(data), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
+        taught = {
+            "examples": len(data),
+            "sha256": hashlib.sha256(lines.encode()).hexdigest(),
+            "inputs": inputs,
+        }
 
         per_epoch = math.ceil(len(data) / config.batch_size)
         total = per_epoch * config.epochs
@@ -117,6 +127,34 @@ def sft(
     return policy
 
 
+def _fingerprint(bank: SkillBank, trajectories: Path, limit: int) -> str:
+    """Of all that the examples are made of but the teacher's words."""
+    content = [digest(trajectories), [dataclasses.astuple(skill)[:6] for skill in bank.skills]]
+    return hashlib.sha256(json.dumps([*content, limit]).encode()).hexdigest()
+
+
+def _examples_before(session: Session, inputs: str) -> list[Example] | None:
+    """The examples that a phase cut short had begun with, if they were made of the same.
+
+    A teacher that is asked again may write other thoughts: then the rest of the phase would
+    be about other data than its beginning.
+    """
+    path = session.run.file("sft", "examples.jsonl")
+    with Checkpoints(session.run.file("checkpoints", "sft")) as checkpoints:
+        for step in reversed(checkpoints.steps()):
+            try:
+                extra = checkpoints.extra(step)
+            except Corrupt:
+                continue  # the phase says so when it resumes
+            if extra.get("inputs") != inputs or not path.exists():
+                return None
+            found = [records.read(Example, row) for row in read_jsonl(path, required=True)]
+            lines = "".join(_line(example) for example in found)
+            same = hashlib.sha256(lines.encode()).hexdigest() == extra["sha256"]
+            return found if same else None
+    return None
+
+
 def _last_good(checkpoints: Checkpoints) -> str:
     latest = checkpoints.latest()
     if latest is None:
@@ -148,7 +186,7 @@ def make_examples(
 ) -> list[Example]:
     """Own successes rewritten by the teacher, and the expert's episodes as they are."""
     found: list[Example] = []
-    without = 0
+    written = without = 0
     for trajectory in trajectories:
         if not trajectory.won:
             continue
@@ -159,10 +197,18 @@ def make_examples(
             )
         else:
             thoughts = rewrite_thoughts(trajectory, teacher=session.teacher, skills=skills)
+            written, without = (
+                (written, without + 1) if thoughts is None else (written + 1, without)
+            )
         if thoughts is not None:
             found += examples(trajectory, thoughts, skills, session.agent)
-        else:
-            without += 1
+    if without and not written:
+        raise SkillRLError(
+            f"sft: the teacher wrote thoughts for none of the {without} success(es) of the policy, "
+            "so something stands in its way (the log has its last words). Mend that and start the "
+            "same command again; to learn from demonstrations alone, give sft trajectories without "
+            "the policy's own."
+        )
     if without:
         _LOG.warning("sft: the teacher wrote no thoughts for %d success(es), left out", without)
     return found

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from skillrl.agent.agent import Act, Episode, Reset
 from skillrl.envs.answers import open_handle
 from skillrl.envs.base import Environment, Suite
-from skillrl.errors import EnvironmentLost, SkillRLError
+from skillrl.errors import DoesNotFit, EnvironmentLost, SkillRLError
 from skillrl.inference.base import Engine, Generate, Sampling, Unanswered
 from skillrl.text import printable
 from skillrl.threads import DaemonPool
@@ -89,6 +89,7 @@ def collect(
     width: int = 0,
     on_done: Callable[[Trajectory], None] | None = None,
     on_turn: Callable[[int], None] | None = None,
+    may_all_fail: bool = False,
 ) -> list[Trajectory]:
     """Plays all jobs and returns their trajectories in the order of the jobs.
 
@@ -101,6 +102,7 @@ def collect(
       width: episodes alive at once; 0 takes twice the engine's slots, so that somebody is
         usually waiting for a cell that becomes free.
       on_done: called with each trajectory as it ends.
+      may_all_fail: others were played before, so that these may all end with an error.
       on_turn: called about twice a second or more often, with how many have ended.
 
     Returns:
@@ -183,6 +185,8 @@ def collect(
             except StopIteration as stop:
                 finish(live, stop.value)
                 return
+            except DoesNotFit:
+                raise  # nor will others
             except SkillRLError as error:  # what it was sent cannot be made a prompt
                 fail(live, error)
                 return
@@ -257,7 +261,7 @@ def collect(
                 concurrent.futures.wait(busy)
         handles.close()
     found = [results[i] for i in sorted(results)]
-    if found and all(trajectory.error for trajectory in found):
+    if found and not may_all_fail and all(trajectory.error for trajectory in found):
         raise _stopped(f"all {len(found)} episodes ended with an error", found[-1].error)
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from skillrl.config import SkillRetrievalConfig
@@ -63,6 +64,8 @@ def coverage(
     bank: SkillBank, tasks: Sequence[Task], *, embedder: Embedder, settings: SkillRetrievalConfig
 ) -> Coverage:
     """Counts what `settings` retrieve for `tasks`; asks for vectors that prompts want anyway."""
+    if not settings.top_k:  # none are wanted
+        return Coverage(dict(Counter(task.category for task in tasks)), {}, (), 0, math.nan)
     asked: dict[str, int] = {}
     without: dict[str, int] = {}
     missing: dict[str, None] = {}

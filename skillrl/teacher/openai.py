@@ -21,6 +21,9 @@ _LOG = logging.getLogger(__name__)
 _SHORTEST = 200  # characters of a text that is not cut any further for an embedder
 
 
+_LIMITS = ("max_tokens", "max_completion_tokens")
+
+
 class _Client:
     """What teacher and embedder share: address, key (never shown), cache, retries."""
 
@@ -69,7 +72,9 @@ class _Client:
         return TeacherError(self._server.wrong(path, str(error)), question=True)
 
     def _identity(self, path: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        return {"url": public_url(self.api_base) + path, **payload}
+        """What an answer is kept under; a limit that was no obstacle to it is no part of it."""
+        asked = {key: value for key, value in payload.items() if key not in _LIMITS}
+        return {"url": public_url(self.api_base) + path, **asked}
 
 
 class OpenAITeacher(_Client):

@@ -163,7 +163,9 @@ def test_a_handle_that_cannot_be_made_or_closed_is_named(caplog):
     suite = Said()
     suite.close = lambda: 1 / 0
     open_handle(suite).close()  # what was played is not lost for it
-    assert "odd: close raised ZeroDivisionError: division by zero (test_env_answers.py" in caplog.text
+    assert (
+        "odd: close raised ZeroDivisionError: division by zero (test_env_answers.py" in caplog.text
+    )
 
 
 class Shows:

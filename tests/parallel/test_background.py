@@ -78,3 +78,16 @@ def test_ctrl_c_is_heard_and_the_process_leaves_while_work_goes_on():
 
 def test_leaving_with_nothing_going_on_is_left_to_the_interpreter():
     background.leave(1)
+
+
+FAILING = """
+import sys, time
+from skillrl.parallel import background
+background.Workers(1, name="device").submit(time.sleep, 1.0)
+sys.exit(2)
+"""
+
+
+def test_an_error_while_work_goes_on_ends_with_its_own_status():
+    """The interpreter waits for the work: taken away under a device call it would abort."""
+    assert subprocess.run([sys.executable, "-c", FAILING], timeout=60).returncode == 2

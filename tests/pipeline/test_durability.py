@@ -17,8 +17,10 @@ from skillrl.checksums import unseal
 from skillrl.config import Config
 from skillrl.errors import SkillRLError
 from skillrl.files import read_json
-from skillrl.phases import health
+from skillrl.phases import health, sft
 from skillrl.session import open_session
+from skillrl.skills.bank import SkillBank
+from skillrl.skills.store import load_bank
 from skillrl.training.checkpoint import Checkpoints
 from tests.pipeline import tiny
 
@@ -189,3 +191,23 @@ def test_sessions_neither_play_nor_export_what_is_not_finite_or_has_no_room(whol
         with full_disk(5_000), pytest.raises(SkillRLError, match=r"cannot be written .*too large"):
             run.export(policy, target)
         assert tiny.contents(tmp_path) == before
+
+
+def test_a_cold_start_goes_on_with_the_examples_that_it_began_with(whole):
+    """Whatever the teacher would say now: made of the same, they are read back; else made anew."""
+    run_of = lambda: open_session(  # noqa: E731
+        Config.from_dict(read_json(whole.path / "config.json")), whole.path, seed=0, lock=False
+    )
+    bank = load_bank(whole.path / "distill" / "bank.json")
+    trajectories = whole.path / "collect" / "trajectories.jsonl"
+    with run_of() as run:
+        limit = run.config.sft.num_examples
+        inputs = sft._fingerprint(bank, trajectories, limit)
+        before = sft._examples_before(run, inputs)
+        assert before
+        rows = tiny.rows(whole.path / "sft" / "examples.jsonl")
+        assert [(e.trajectory, e.step) for e in before] == [
+            (row["trajectory"], row["step"]) for row in rows
+        ]
+        assert sft._examples_before(run, sft._fingerprint(bank, trajectories, limit + 1)) is None
+        assert sft._examples_before(run, sft._fingerprint(SkillBank(), trajectories, limit)) is None

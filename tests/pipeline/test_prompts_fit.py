@@ -69,6 +69,15 @@ def test_the_advice_about_a_bank_that_does_not_fit_can_be_followed(whole, other,
     assert not re.search(r"_top_k=-", fewer)
 
 
+def test_skills_at_every_step_that_fill_it_are_refused_too(whole):
+    late = {"skill_retrieval": {"first_step": False}, "rollout": {"cache_buckets": [128]}}
+    config = Config.from_dict(late, Config.from_dict(read_json(whole.path / "config.json")))
+    with open_session(config, whole.path, seed=0, lock=False) as run:
+        tasks = run.suite.tasks("train")[:6]
+        with pytest.raises(SkillRLError, match=r"first_step is false.*of the 128.*_top_k="):
+            prompts.check_fit(run, released_size(run.suite.categories), tasks)
+
+
 def test_tasks_without_skills_are_warned_of(whole, capsys):
     config = Config.from_dict(read_json(whole.path / "config.json"))
     strict = Config.from_dict({"skill_retrieval": {"similarity_threshold": 0.99}}, config)

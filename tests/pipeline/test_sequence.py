@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,17 @@ def test_where_trajectories_are_looked_for(run, tmp_path, monkeypatch):
     given = file(tmp_path / "mine.jsonl")
     assert predecessors.trajectories(run, str(given)) == given
     run.finish("collect")  # the run's own, whole at last
+    assert predecessors.trajectories(run) == own
+
+
+def test_a_copied_run_has_its_own_output_and_a_later_phase_its_own_file(run, tmp_path):
+    inside = file(run.file("mine", "t.jsonl"))
+    predecessors.remember(run, "collect", inside)
+    shutil.copytree(run.path, tmp_path / "copy")
+    copy = RunDirectory(tmp_path / "copy", Config(), lock=False)
+    assert predecessors.trajectories(copy) == copy.path / "mine" / "t.jsonl"
+    own = file(run.file("collect", "trajectories.jsonl"))
+    predecessors.forget(run, "collect")
     assert predecessors.trajectories(run) == own
 
 

@@ -8,7 +8,7 @@ import pytest
 from skillrl.agent.agent import SkillAgent, render_response
 from skillrl.agent.prompt import PromptConfig
 from skillrl.envs.alfworld.textworld import WorkerError
-from skillrl.errors import EnvironmentLost, SkillRLError
+from skillrl.errors import DoesNotFit, EnvironmentLost, SkillRLError
 from skillrl.inference.base import Generated, Sampling, Unanswered
 from skillrl.rollout.collector import LOST_IN_A_ROW, Job, collect
 from skillrl.types import Observation, StepResult, Task
@@ -481,3 +481,32 @@ def test_an_interruption_does_not_wait_for_an_environment_that_does_not_answer()
     waiting = [t for t in threading.enumerate() if t.name.startswith("environment-")]
     assert all(thread.daemon for thread in waiting)  # the process would end all the same
     release.set()
+
+
+def test_skills_that_do_not_fit_end_the_run_and_a_task_that_does_not_its_episode():
+    """One is a matter of settings, which no other episode would survive either."""
+
+    def starting(error):
+        def start():
+            raise error
+            yield
+
+        return start
+
+    def play_with(error):
+        mixed = jobs(4)
+        mixed[2] = Job(mixed[2].task, starting(error))
+        return collect(mixed, suite=Suite(), engine=Engine(), sampling=SAMPLING)
+
+    found = play_with(SkillRLError("the goal is too long"))
+    assert [bool(t.error) for t in found] == [False, False, True, False]
+    with pytest.raises(DoesNotFit, match="raise rl.max_prompt_length"):
+        play_with(DoesNotFit("raise rl.max_prompt_length"))
+
+
+def test_the_rest_of_a_phase_may_all_fail():
+    broken = Suite({(f"t{i}", 0): lambda: Says(None) for i in range(3)})
+    with pytest.raises(SkillRLError, match="all 3 episodes"):
+        collect(jobs(3), suite=broken, engine=Engine(), sampling=SAMPLING)
+    found = collect(jobs(3), suite=broken, engine=Engine(), sampling=SAMPLING, may_all_fail=True)
+    assert all(t.error for t in found)

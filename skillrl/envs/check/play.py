@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from skillrl.envs.answers import problem_of_observation, valid_text
+from skillrl.envs.answers import problem_of_observation
 from skillrl.envs.base import AnswerForm, Environment, Suite
 from skillrl.envs.check.findings import Broken, Finding, Hung, blamed, quoted
 from skillrl.types import Observation, StepResult, Task
@@ -213,15 +213,6 @@ def _sound(observation: Observation, task: Task) -> Observation:
                 "Observation(text, admissible) holds a string and a tuple of strings",
                 problem,
                 "return text as str and admissible as tuple(...)",
-                task.id,
-            )
-        )
-    if valid_text(observation) is not observation:
-        raise Broken(
-            Finding(
-                "an observation is valid Unicode text",
-                f"it holds a lone surrogate, half of a character: {quoted(observation)}",
-                'decode the bytes that it came from with errors="replace"',
                 task.id,
             )
         )

@@ -109,7 +109,6 @@ ANSWERS = [
     (SCORE, "score = None", "score=None"),
     (SCORE, f"{SCORE}; text = None", "its text is None"),
     (SCORE, f"{SCORE}; text = b'up'", "its text is b'up', a bytes and no string"),
-    (SCORE, f"{SCORE}; text = chr(0xd83d)", "half of a character"),
     ('("go up", "ring")', '("go up", 3)', "its admissible action 1 is 3, a int"),
     ("return Observation(f", "return (f", "'You stand on stair 0.'"),
     ("self.steps >= self.max_steps", "self.steps > self.max_steps", "not done after 12 actions"),
