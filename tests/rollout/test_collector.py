@@ -500,7 +500,7 @@ def test_skills_that_do_not_fit_end_the_run_and_a_task_that_does_not_its_episode
 
     found = play_with(SkillRLError("the goal is too long"))
     assert [bool(t.error) for t in found] == [False, False, True, False]
-    with pytest.raises(DoesNotFit, match="raise rl.max_prompt_length"):
+    with pytest.raises(DoesNotFit, match=r"raise rl\.max_prompt_length"):
         play_with(DoesNotFit("raise rl.max_prompt_length"))
 
 
