@@ -338,7 +338,7 @@ class TrainBatchConfig:
     with the largest response always has a bucket."""
     response_buckets: tuple[int, ...] = option((), ladder=True)
     """Response tokens that are scored, padded; empty builds a ladder up to
-    rl.max_response_length."""
+    rl.max_response_length, which always has a bucket."""
     logprob_chunk: int = option(1024, low=0)
     """Response tokens whose scores [tokens, vocabulary] exist at once; 0 means all of them."""
 
@@ -481,13 +481,6 @@ def check(config: Config) -> None:
             f"rl.clip_ratio_c is {rl.clip_ratio_c:g}, which is not above 1 + the upper clip range "
             f"({1 + high:g}): it limits ratios that the clip leaves alone. Use 3, or null for no "
             "limit."
-        )
-    scored = config.train_batch.response_buckets
-    if scored and scored[-1] < rl.max_response_length:
-        raise SkillRLError(
-            f"the largest of train_batch.response_buckets is {scored[-1]}, but "
-            f"rl.max_response_length is {rl.max_response_length}: a longer response could not be "
-            "trained on. Use the same, or train_batch.response_buckets=[] to have them built."
         )
     groups = rl.batch_size // rl.group_size
     if rl.minibatches > groups:

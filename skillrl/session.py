@@ -274,7 +274,10 @@ class Session:
         """Compiled shapes of training, with at most `members` rows on a line of one prefix."""
         batch, (prefixes, suffixes) = self.config.train_batch, self._buckets
         # A wide ladder: what pads a response is never computed but for its scores.
-        responses = batch.response_buckets or ladder(self.config.rl.max_response_length, growth=2.0)
+        most = self.config.rl.max_response_length
+        responses = batch.response_buckets or ladder(most, growth=2.0)
+        if responses[-1] < most:  # given with a preset, and the limit was raised since
+            responses = (*responses, most)
         longest = suffixes[-1] + responses[-1]
         rows = batch.row_buckets or ladder(longest, growth=self.config.rollout.bucket_growth)
         rows = (*(width for width in rows if width < longest), longest)

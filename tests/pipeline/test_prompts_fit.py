@@ -111,3 +111,15 @@ def test_a_phase_that_takes_hours_says_so_first(flags, whole, compiled, tmp_path
     status, _, err = tiny.run("collect", *flags(tmp_path / "run"))
     assert status == 130
     assert "warning: this takes long on 1 cpu: collect " in err
+
+
+def test_a_raised_limit_of_responses_has_a_bucket_too(whole):
+    """The buckets are the mock preset's; a limit above them must not end RL at a long response."""
+    config = Config.from_dict(read_json(whole.path / "config.json"))
+    more = {"rl": {"max_response_length": 100}, "train_batch": {"response_buckets": [20]}}
+    with open_session(Config.from_dict(more, config), whole.path, seed=0, lock=False) as run:
+        shapes = run.shapes(members=1)
+        assert shapes.response_buckets == (20, 100)
+        assert shapes.row_buckets[-1] == run.suffix_limit + 100
+    with open_session(config, whole.path, seed=0, lock=False) as run:
+        assert run.shapes(members=1).response_buckets == config.train_batch.response_buckets

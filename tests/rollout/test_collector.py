@@ -494,7 +494,7 @@ def test_skills_that_do_not_fit_end_the_run_and_a_task_that_does_not_its_episode
         return start
 
     def play_with(error):
-        mixed = jobs(4)
+        mixed = list(jobs(4))
         mixed[2] = Job(mixed[2].task, starting(error))
         return collect(mixed, suite=Suite(), engine=Engine(), sampling=SAMPLING)
 
