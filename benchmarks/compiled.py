@@ -55,9 +55,9 @@ from flops import (  # noqa: E402
 from hardware import PEAKS  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 
-from skillrl.console import table  # noqa: E402
 from skillrl.inference import grid as grids  # noqa: E402
 from skillrl.inference import sampler  # noqa: E402
+from skillrl.io.console import table  # noqa: E402
 from skillrl.models.config import ModelConfig  # noqa: E402
 from skillrl.models.joined import lay_out, worth_joining  # noqa: E402
 from skillrl.models.lora import Lora  # noqa: E402

@@ -25,7 +25,7 @@ import time
 
 from websockets.asyncio.client import connect
 
-from skillrl.config import EnvConfig
+from skillrl.config.settings import EnvConfig
 from skillrl.envs import make_suite
 
 DIALECTS = ("agentgym", "openenv")

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import own
 
-from skillrl.console import table
+from skillrl.io.console import table
 from skillrl.models.parameters import specs, unflatten
 from skillrl.models.transformer import kv_zeros
 from skillrl.training.batch import Micro

@@ -30,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from fuzzing import files, games, live
 
-from skillrl.console import table
 from skillrl.errors import SkillRLError
+from skillrl.io.console import table
 
 LIMIT = 10.0
 """Seconds of computing after which an input hangs; of waiting, three times as many."""

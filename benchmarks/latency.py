@@ -31,8 +31,8 @@ from flops import SHAPES  # noqa: E402
 from hardware import describe  # noqa: E402
 
 from skillrl.agent.agent import Act, Episode, Reset  # noqa: E402
-from skillrl.console import table  # noqa: E402
 from skillrl.inference.base import Generate, Sampling  # noqa: E402
+from skillrl.io.console import table  # noqa: E402
 from skillrl.parallel.addresses import WIDTH  # noqa: E402
 from skillrl.rollout.collector import Job, collect  # noqa: E402
 from skillrl.types import Observation, StepResult, Task, Trajectory  # noqa: E402

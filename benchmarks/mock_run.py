@@ -28,8 +28,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from skillrl.console import table  # noqa: E402
 from skillrl.evaluation.intervals import difference, wilson  # noqa: E402
+from skillrl.io.console import table  # noqa: E402
 
 COLD_START = ("collect", "distill", "sft", "evaluation", "checkpoints/sft", "teacher")
 

@@ -21,8 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from skillrl.console import table  # noqa: E402
 from skillrl.evaluation.intervals import wilson  # noqa: E402
+from skillrl.io.console import table  # noqa: E402
 from tests.docs import write_automat  # noqa: E402
 
 STAGES = ("base", "sft", "rl")

@@ -39,7 +39,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 from flops import SHAPES, rollout_flops  # noqa: E402
 
-from skillrl.console import table  # noqa: E402
+from skillrl.io.console import table  # noqa: E402
 
 SIZES = SHAPES["tiny"]
 ONE_SHOT = {"steps": 1, "groups": 32, "members": 1, "prefix": 1, "suffix": 255, "new": 32}

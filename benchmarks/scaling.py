@@ -42,7 +42,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE / "peers")]
 
 from flops import Sizes, rollout_flops, step_flops  # noqa: E402
 
-from skillrl.console import table  # noqa: E402
+from skillrl.io.console import table  # noqa: E402
 
 AXES: dict[str, tuple[int, ...]] = {
     "group": (1, 4, 8, 16, 64),

@@ -42,7 +42,7 @@ from arithmetic import adds, iteration  # noqa: E402
 from flops import SHAPES, rollout_flops, step_flops  # noqa: E402
 from hardware import PEAKS, Peak, describe, peak_of_device  # noqa: E402
 
-from skillrl.console import table  # noqa: E402
+from skillrl.io.console import table  # noqa: E402
 
 PREFIXES = (0, 500, 1000, 2000)
 TINY = {"steps": 10, "groups": 2, "members": 8, "suffix": 150, "new": 24}

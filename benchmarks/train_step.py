@@ -31,7 +31,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 from flops import step_flops  # noqa: E402
 from rollout import AGENTIC, SIZES, Side, prepare  # noqa: E402
 
-from skillrl.console import table  # noqa: E402
+from skillrl.io.console import table  # noqa: E402
 
 OURS, UNSHARED, TRL = "skillrl", "unshared", "trl"
 MICRO = 8

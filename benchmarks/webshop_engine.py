@@ -31,7 +31,7 @@ from typing import Any
 
 from absl import app, flags
 
-from skillrl.config import EnvConfig, WebshopConfig
+from skillrl.config.settings import EnvConfig, WebshopConfig
 from skillrl.envs.base import make_suite
 from skillrl.envs.webshop import tables
 from skillrl.envs.webshop.catalogue import Catalogue

@@ -5,7 +5,7 @@
 The same as ``skillrl collect``; ``--help`` lists the flags.
 """
 
-from skillrl import cli
+from skillrl.cli.main import launch
 
 if __name__ == "__main__":
-    cli.launch("collect")
+    launch("collect")

@@ -54,7 +54,7 @@ def main(_: Sequence[str]) -> None:
 
     from skillrl.agent.agent import SkillAgent, render_response
     from skillrl.agent.prompt import render_prefix, render_suffix
-    from skillrl.config import EnvConfig
+    from skillrl.config.settings import EnvConfig
     from skillrl.envs import answer_form, make_suite
     from skillrl.models import intact, tiny_tokenizer, weights
     from skillrl.models.config import ModelConfig

@@ -10,10 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skillrl.config import Config
+    from skillrl.config.presets import resolve
+    from skillrl.config.settings import Config
     from skillrl.envs.base import make_suite, register
     from skillrl.errors import SkillRLError
-    from skillrl.presets import resolve
     from skillrl.types import Observation, Skill, Step, StepResult, Task, Trajectory
 
 __version__ = "0.1.0"
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Config": "skillrl.config",
+    "Config": "skillrl.config.settings",
     "Observation": "skillrl.types",
     "Skill": "skillrl.types",
     "SkillRLError": "skillrl.errors",
@@ -44,7 +44,7 @@ _HOMES = {
     "Trajectory": "skillrl.types",
     "make_suite": "skillrl.envs.base",
     "register": "skillrl.envs.base",
-    "resolve": "skillrl.presets",
+    "resolve": "skillrl.config.presets",
 }
 
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from skillrl.cli import main
+from skillrl.cli.main import main
 
 sys.exit(main())

@@ -15,26 +15,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from skillrl import estimate, predecessors
-from skillrl.checksums import check_directory
-from skillrl.config import Config
+from skillrl.config.settings import Config
 from skillrl.envs import SPLITS
 from skillrl.errors import Corrupt, SkillRLError
-from skillrl.evaluation import stages
+from skillrl.io.checksums import check_directory
+from skillrl.io.text import printable
 from skillrl.models.flops import sizes_of
 from skillrl.models.transformer import Params
 from skillrl.parallel import speed
-from skillrl.phases import prompts
+from skillrl.phases import prerequisites, prompts, report
 from skillrl.phases.collect import collect as collect_phase
 from skillrl.phases.distill import distill as distill_phase
 from skillrl.phases.rl import rl as rl_phase
+from skillrl.phases.session import Session, open_session
 from skillrl.phases.sft import load_sft
 from skillrl.phases.sft import sft as sft_phase
-from skillrl.session import Session, open_session
+from skillrl.preflight import estimate
+from skillrl.preflight.start import has_tasks
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank, save_bank
-from skillrl.start import has_tasks
-from skillrl.text import printable
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,16 +42,16 @@ def train(config: Config, workdir: Path, *, seed: int) -> None:
     """All four phases and their evaluations."""
     with open_session(config, workdir, seed=seed) as run:
         if _is_finished(run):
-            print(printable(stages.report_finished(run)))
+            print(printable(report.report_finished(run)))
             return
         _announce(run, "train")
         base = run.load_policy()
 
         # 1. The base policy plays; it has no skills yet.
         run.publish(base, 0)
-        stages.evaluate_stage(run, "base", SkillBank(), config.evaluation.splits)
+        report.evaluate_stage(run, "base", SkillBank(), config.evaluation.splits)
         trajectories = _once(run, "collect", collect_phase)
-        trajectories = trajectories or predecessors.trajectories(run.run)
+        trajectories = trajectories or prerequisites.trajectories(run.run)
 
         # 2. The teacher distils skills from successes and failures.
         bank = _once(run, "distill", distill_phase, trajectories)
@@ -64,14 +63,14 @@ def train(config: Config, workdir: Path, *, seed: int) -> None:
         policy = policy or _sft_policy_or_again(run, base, bank, trajectories)
         del base  # its memory is wanted for RL
         run.publish(policy, 0)
-        stages.evaluate_stage(run, "sft", bank, config.evaluation.splits)
+        report.evaluate_stage(run, "sft", bank, config.evaluation.splits)
 
         # 4. GRPO with retrieved skills; the bank evolves from failures of weak categories.
         prompts.look(run, "rl", bank, run.suite.tasks("train"))
         policy, bank = rl_phase(run, policy, bank)
         run.publish(policy, config.rl.training_epochs * config.rl.minibatches)
-        stages.evaluate_stage(run, "rl", bank, config.evaluation.final_splits)
-        stages.finish(run, policy, bank)
+        report.evaluate_stage(run, "rl", bank, config.evaluation.final_splits)
+        report.finish(run, policy, bank)
         run.run.finish("train", training_epochs=config.rl.training_epochs)
 
 
@@ -86,9 +85,9 @@ def collect(
         path = collect_phase(run, episodes=episodes, output=Path(output) if output else None)
         print(f"trajectories: {path}")
         if output is not None:
-            predecessors.remember(run.run, "collect", path)
+            prerequisites.remember(run.run, "collect", path)
             return
-        predecessors.forget(run.run, "collect")
+        prerequisites.forget(run.run, "collect")
         wanted = config.collect.episodes
         if episodes is None or episodes >= wanted:
             run.run.finish("collect")
@@ -104,12 +103,12 @@ def distill(
 ) -> None:
     """Phase 2 alone, on this run's trajectories or on a file."""
     with open_session(config, workdir, seed=seed) as run:
-        path = predecessors.trajectories(run.run, trajectories)
+        path = prerequisites.trajectories(run.run, trajectories)
         bank = distill_phase(run, path, output=Path(output) if output else None)
         if output is None:
             run.run.finish("distill")
         else:
-            predecessors.remember(run.run, "distill", Path(output))
+            prerequisites.remember(run.run, "distill", Path(output))
         print(
             f"skill bank: {len(bank)} entries in {output or run.run.file('distill', 'bank.json')}"
         )
@@ -126,12 +125,12 @@ def sft(
 ) -> None:
     """Phase 3 alone, on what collect and distill wrote for this run, or on files."""
     with open_session(config, workdir, seed=seed) as run:
-        path = predecessors.trajectories(run.run, trajectories)
-        bank = predecessors.bank(run.run, skill_bank)
+        path = prerequisites.trajectories(run.run, trajectories)
+        bank = prerequisites.bank(run.run, skill_bank)
         _announce(run, "sft", num_examples=num_examples)
         prompts.look(run, "sft", bank, run.suite.tasks("train"))
         policy = sft_phase(run, run.load_policy(), bank, path, num_examples=num_examples)
-        save_bank(bank, run.run.file(*predecessors.SFT_BANK))  # its evaluation wants the same
+        save_bank(bank, run.run.file(*prerequisites.SFT_BANK))  # its evaluation wants the same
         run.run.finish("sft")
         run.export(policy, run.run.file("sft", "policy"))
         print(f"cold-started policy: {run.run.file('sft', 'policy')}")
@@ -140,13 +139,13 @@ def sft(
 def rl(config: Config, workdir: Path, *, seed: int, skill_bank: str | None) -> None:
     """Phase 4 alone: from this run's cold start, or from ``model.policy_path``."""
     with open_session(config, workdir, seed=seed) as run:
-        cold_started = predecessors.cold_started(run.run)
-        bank = predecessors.bank(run.run, skill_bank)
+        cold_started = prerequisites.cold_started(run.run)
+        bank = prerequisites.bank(run.run, skill_bank)
         _announce(run, "rl")
         prompts.look(run, "rl", bank, run.suite.tasks("train"))
         policy = _sft_policy(run) if cold_started else run.load_policy()
         policy, bank = rl_phase(run, policy, bank)
-        stages.finish(run, policy, bank)
+        report.finish(run, policy, bank)
 
 
 def evaluate(
@@ -162,17 +161,17 @@ def evaluate(
     output: str | None = None,
 ) -> None:
     """Evaluates base, sft, rl or a directory on fixed manifests; changes nothing in the run."""
-    config = predecessors.evaluated(config, checkpoint)
+    config = prerequisites.evaluated(config, checkpoint)
     with open_session(config, workdir, seed=seed, lock=False) as run:
         _announce(run, "evaluate", split=split, repeats=repeats)
-        policy, bank = stages.load_stage(run, checkpoint)
+        policy, bank = report.load_stage(run, checkpoint)
         if policy is not None:
             run.publish(policy, 0)
         splits = split.split(",") if split else list(config.evaluation.splits)
         limit = config.evaluation.max_tasks or None
         held_out = [task for name in splits for task in run.suite.tasks(name)[:limit]]
         prompts.look(run, "evaluate", bank, held_out)
-        stages.evaluate_command(
+        report.evaluate_command(
             run,
             checkpoint,
             bank,

@@ -6,7 +6,7 @@ as these records:
 
     Task -> (Observation, Step)* -> Trajectory -> Skill / training batch
 
-Texts are made valid (`skillrl.text.repair`) where a record is made: whatever an environment, a
+Texts are made valid (`skillrl.io.text.repair`) where a record is made: whatever an environment, a
 server or a teacher said, a record can be written, sent and tokenized.
 """
 
@@ -16,7 +16,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from skillrl.text import repair
+from skillrl.io.text import repair
 
 GENERAL = "general"
 """The category of skills that apply to every task (S_g in the paper)."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import skillrl.envs.alfworld  # noqa: F401  (registered before registries are copied)
-from skillrl import cli
-from skillrl.config import EnvConfig
+from skillrl.cli import main
+from skillrl.config.settings import EnvConfig
 from skillrl.envs import base, make_suite
 from tests.docs import DOCS, blocks, write_automat
 
@@ -39,7 +39,7 @@ def commands() -> list[str]:
 def test_the_check_prints_what_the_page_shows(here, capsys):
     (command,) = [line for line in commands() if line.startswith("skillrl check")]
     shown, broken = blocks(PAGE, "text")
-    assert cli.main(shlex.split(command)[1:]) == 0
+    assert main.main(shlex.split(command)[1:]) == 0
     assert capsys.readouterr().out == shown
     source = Path("automat.py").read_text()
     reset = 'self.tray, self.steps, self.done = task.payload["price"], [], 0, False'
@@ -48,7 +48,7 @@ def test_the_check_prints_what_the_page_shows(here, capsys):
     assert reset in source
     base._SUITES.pop("automat")
     Path("broken.py").write_text(source.replace(reset, forgetful))
-    assert cli.main(["check", "--env=automat", "--set", "env.module=broken.py"]) == 1
+    assert main.main(["check", "--env=automat", "--set", "env.module=broken.py"]) == 1
     assert broken in capsys.readouterr().out
 
 
@@ -73,7 +73,7 @@ def test_demonstrations_of_every_task_teach_the_held_out_ones(here, capsys):
     (more,) = re.findall(r"demonstration of every training task \(`(.*?)`\)", page)
     shorter = [*shlex.split(more), "--set=rl.training_epochs=0", "--workdir=run"]
     quiet = ["--set=logging.progress=false", "--set=logging.tensorboard=false"]
-    assert cli.main([*shlex.split(line)[1:], *shorter, *quiet]) == 0
+    assert main.main([*shlex.split(line)[1:], *shorter, *quiet]) == 0
     found = json.loads(Path("run/summary.json").read_text())["eval"]
     assert found["base"]["valid_unseen"]["success"] == 0
     assert found["sft"]["valid_unseen"]["n"] == 12
@@ -108,7 +108,7 @@ def test_every_command_of_the_page_runs(here, capsys, monkeypatch):
             shipped = "policy_path=asset:tiny_qwen2_alfworld"
             flags = [flag.replace("policy_path=DIR", shipped) for flag in flags]
             flags += ["--dry_run", "--set=model.teacher=simulated", "--set=model.embedder=hashing"]
-        assert cli.main([command, *flags]) == 0, line
+        assert main.main([command, *flags]) == 0, line
     played = json.loads(Path("mine.json").read_text())
     assert len(played) > 2
     assert json.loads(Path("again.json").read_text()) == played
@@ -116,7 +116,7 @@ def test_every_command_of_the_page_runs(here, capsys, monkeypatch):
 
 def test_the_page_shows_the_settings_that_it_names(here, capsys):
     (line,) = [line for line in commands() if "--config=automat.json" in line]
-    assert cli.main([*shlex.split(line)[1:], "--dry_run", "--show_config"]) == 0
+    assert main.main([*shlex.split(line)[1:], "--dry_run", "--show_config"]) == 0
     out = capsys.readouterr().out
     assert "environment (automat, a toy automat)" in out
     resolved = json.loads(out[out.index("{") : out.index("\n}\n") + 2])

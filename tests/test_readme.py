@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from skillrl import cli
+from skillrl.cli import main
 from tests.docs import DOCS
 
 ROOT = DOCS.parent
@@ -56,7 +56,7 @@ def test_there_are_lines_with_and_without_data_for_each_environment():
 @pytest.mark.parametrize("split", ["train", "valid_seen", "valid_unseen"])
 def test_a_line_as_written_plays_an_episode(data, monkeypatch, capsys, line, split):
     monkeypatch.setattr(sys, "stdin", io.StringIO("look\n:quit\n"))
-    assert cli.main([*shlex.split(line)[1:], f"--split={split}"]) == 0
+    assert main.main([*shlex.split(line)[1:], f"--split={split}"]) == 0
     out = capsys.readouterr().out
     assert f"{split}/" in out
     assert "\nObservation 2: " in out

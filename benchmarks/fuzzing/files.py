@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from fuzzing.damage import damaged, encoded, nasty, text_of
-from skillrl import _strict, presets
 from skillrl.agent.prompt import render_prefix
-from skillrl.config import Config, public_dict
+from skillrl.config import presets, strict
+from skillrl.config.settings import Config, public_dict
 from skillrl.rollout import store
 from skillrl.skills import prompts
 from skillrl.skills.bank import SkillBank
@@ -100,7 +100,7 @@ def _resolve(**how: Any) -> None:
     found = presets.resolve(**how).config
     check_types(found, Config)
     hold(Config.from_dict(found.to_dict()) == found, "a config does not come back equal")
-    for name, *_ in _strict.pairs(found, found):
+    for name, *_ in strict.pairs(found, found):
         hold(bool(name), "a setting has no name")
 
 

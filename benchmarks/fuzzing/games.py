@@ -12,14 +12,14 @@ from typing import Any
 
 from fuzzing.damage import damaged, encoded, flipped
 from fuzzing.files import Attempt, check_types, hold
-from skillrl.config import Config
+from skillrl.config.settings import Config
 from skillrl.envs import SPLITS, Suite, make_suite
 from skillrl.envs.alfworld.generate import generate_game, make_game
 from skillrl.envs.alfworld.manifest import load_manifest, spec_of
 from skillrl.envs.replay import actions_of
 from skillrl.envs.search import suite as search
 from skillrl.envs.webshop import generate as shops
-from skillrl.files import read_json
+from skillrl.io.files import read_json
 from skillrl.types import Observation, StepResult, Task
 
 

@@ -15,17 +15,17 @@ from typing import Any
 
 from fuzzing.damage import damaged, encoded, flipped, nasty, text_of
 from fuzzing.files import _EPISODES, _OWN, Attempt, hold, use_bank
-from skillrl import pipeline, predecessors
-from skillrl.checksums import seal, seal_directory
-from skillrl.config import Config, public_dict
+from skillrl import pipeline
+from skillrl.config.settings import Config, public_dict
 from skillrl.envs import make_suite
 from skillrl.envs.serve.app import make_app
 from skillrl.errors import SkillRLError
-from skillrl.evaluation import stages
 from skillrl.evaluation.evaluate import summarise
+from skillrl.io.checksums import seal, seal_directory
+from skillrl.phases import prerequisites, report
+from skillrl.phases.run_directory import Metrics, RunDirectory, check_workdir, recorded_config
+from skillrl.phases.session import Session
 from skillrl.rollout import store
-from skillrl.run import Metrics, RunDirectory, check_workdir, recorded_config
-from skillrl.session import Session
 from skillrl.training.checkpoint import Checkpoints
 
 # ---------------------------------------------------------------- run directories
@@ -64,7 +64,7 @@ def _template() -> dict[str, Any]:
             rows = value if file.endswith(".jsonl") else [value]
             _write(Path(directory, file), [_sealed(text_of(row).encode()) for row in rows])
         session = _session(Path(directory))
-        summary = stages.summarise_run(session, stages.newest_bank(session))
+        summary = report.summarise_run(session, report.newest_bank(session))
     return files | {"summary.json": summary}
 
 
@@ -128,7 +128,7 @@ def _look(root: Path) -> None:
         for name in ("distill", "sft", "rl"):
             chosen = {"trajectories": None, "skill_bank": None}
             with contextlib.suppress(SkillRLError):
-                predecessors.check(name, run, chosen)
+                prerequisites.check(name, run, chosen)
 
 
 def _go_on(root: Path) -> None:
@@ -138,7 +138,7 @@ def _go_on(root: Path) -> None:
     session.metrics.rows("rl")
     session.metrics.resume("rl", 1)
     session.metrics.write("rl", 2, {"success": 1.0})
-    use_bank(stages.newest_bank(session), root.parent)
+    use_bank(report.newest_bank(session), root.parent)
     list(store.read(root / "collect" / "trajectories.jsonl"))
 
 
@@ -152,16 +152,16 @@ def _restore(root: Path) -> None:
 
 def _report(root: Path) -> None:
     session = _session(root)
-    summary = stages.summarise_run(session, stages.newest_bank(session))
+    summary = report.summarise_run(session, report.newest_bank(session))
     json.dumps(summary, allow_nan=False, ensure_ascii=False).encode("utf-8")
-    stages.report(session, summary).encode("utf-8", "backslashreplace")
+    report.report(session, summary).encode("utf-8", "backslashreplace")
 
 
 def _train_again(root: Path) -> None:
     """What ``train`` does with a finished run."""
     check_workdir(root, _CONFIG)
     if pipeline._is_finished(_session(root)):
-        stages.report_finished(_session(root)).encode("utf-8", "backslashreplace")
+        report.report_finished(_session(root)).encode("utf-8", "backslashreplace")
 
 
 # ---------------------------------------------------------------- requests

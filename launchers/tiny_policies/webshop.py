@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from tiny_policies.course import HELD_BACK, Course, Stage
 
 from skillrl.agent.prompt import Past, PromptConfig
-from skillrl.config import EnvConfig
+from skillrl.config.settings import EnvConfig
 from skillrl.envs import Environment, Suite, make_suite
 from skillrl.envs.webshop.careless import OPTIONS, PRICE, WORDS, careless_goal
 from skillrl.envs.webshop.expert import PREVIOUS, ShopExpert, parse_goal

@@ -20,11 +20,11 @@ from skillrl.agent.prompt import (
     render_prefix,
     render_skills,
 )
-from skillrl.config import Config
+from skillrl.config.settings import Config
 from skillrl.envs.base import AnswerForm, Suite, answer_form
 from skillrl.errors import DoesNotFit, SkillRLError
 from skillrl.inference.base import Engine, Generate, Generated, Sampling, generate
-from skillrl.text import repair
+from skillrl.io.text import repair
 from skillrl.types import Observation, Skill, Step, StepResult, Task, Trajectory
 
 if TYPE_CHECKING:

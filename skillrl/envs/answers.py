@@ -19,7 +19,7 @@ import numpy as np
 
 from skillrl.envs.base import Environment, Expert, Move, Suite
 from skillrl.errors import EnvironmentLost, SkillRLError
-from skillrl.text import repair
+from skillrl.io.text import repair
 from skillrl.types import Observation, StepResult, Task
 
 MAX_CHARACTERS = 16_000_000

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from skillrl import paths
 from skillrl.errors import SkillRLError
+from skillrl.io import paths
 
 _REGISTERED: dict[str, dict[str, Callable[..., Any]]] = {}
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from skillrl.console import table
 from skillrl.errors import SkillRLError
 from skillrl.evaluation.intervals import wilson
+from skillrl.io.console import table
 from skillrl.parallel import addresses
-from skillrl.session import Session
+from skillrl.phases.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.types import Task, Trajectory
 

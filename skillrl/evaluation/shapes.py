@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from skillrl import records
 from skillrl.errors import SkillRLError
+from skillrl.io import records
 
 _REMEDY = "Restore it from a copy, or delete it and repeat the command that wrote it."
 

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from skillrl.errors import SkillRLError
-from skillrl.http import HTTPFailure, public_url
 from skillrl.inference.base import Unanswered
-from skillrl.openai_server import OpenAIServer
-from skillrl.threads import DaemonPool
+from skillrl.io.threads import DaemonPool
+from skillrl.net.http import HTTPFailure, public_url
+from skillrl.net.openai_server import OpenAIServer
 
 _LOG = logging.getLogger(__name__)
 

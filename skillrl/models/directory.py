@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from skillrl import paths
 from skillrl.errors import SkillRLError
+from skillrl.io import paths
+from skillrl.io.text import printable, repair
 from skillrl.models import intact
-from skillrl.text import printable, repair
 
 CONFIG = "config.json"
 SINGLE = "model.safetensors"

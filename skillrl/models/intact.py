@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from skillrl import checksums
 from skillrl.errors import Corrupt, SkillRLError
+from skillrl.io import checksums
 
 SHIPPED = Path(__file__).resolve().parent.parent / "assets"
 """Where the policies lie that ship with the package."""
@@ -43,7 +43,7 @@ def check(directory: Path, names: Iterable[str]) -> None:
 
 def seal_shipped() -> None:
     """Writes the sums of the policies in the package; their READMEs may be edited freely."""
-    from skillrl.files import atomic_write
+    from skillrl.io.files import atomic_write
 
     lines = [
         f"{checksums.digest(path)}  {path.relative_to(SHIPPED).as_posix()}\n"

@@ -22,8 +22,8 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from skillrl import checksums
 from skillrl.errors import SkillRLError
+from skillrl.io import checksums
 from skillrl.models import directory as model_directory
 from skillrl.models import hf_config, intact, parameters, tensors
 from skillrl.models.config import ModelConfig

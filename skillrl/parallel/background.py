@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from skillrl.threads import DaemonPool
+from skillrl.io.threads import DaemonPool
 
 T = TypeVar("T")
 

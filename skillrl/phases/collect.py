@@ -10,15 +10,15 @@ import numpy as np
 
 from skillrl.agent.agent import render_response
 from skillrl.agent.parse import parse
-from skillrl.checksums import unseal
 from skillrl.envs.answers import next_move, open_handle
 from skillrl.envs.base import Expert, answer_form
 from skillrl.errors import Corrupt, SkillRLError, finally_do
-from skillrl.files import end_last_line, truncate_jsonl
-from skillrl.json_text import loads
+from skillrl.io.checksums import unseal
+from skillrl.io.files import end_last_line, truncate_jsonl
+from skillrl.io.json_text import loads
 from skillrl.parallel import addresses
+from skillrl.phases.session import Session, outcome
 from skillrl.rollout import store
-from skillrl.session import Session, outcome
 from skillrl.skills.bank import SkillBank
 from skillrl.types import Step, Task, Trajectory
 

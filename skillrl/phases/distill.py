@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skillrl.files import write_sealed
+from skillrl.io.files import write_sealed
 from skillrl.phases.collect import load
-from skillrl.session import Session
+from skillrl.phases.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.distill import distill as distill_skills
 from skillrl.skills.store import save_bank

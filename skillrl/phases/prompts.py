@@ -11,9 +11,9 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from skillrl.agent.agent import SkillAgent, make_agent
-from skillrl.config import SkillRetrievalConfig
+from skillrl.config.settings import SkillRetrievalConfig
 from skillrl.errors import SkillRLError
-from skillrl.session import Session
+from skillrl.phases.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.coverage import coverage
 from skillrl.skills.retrieval import for_prompt

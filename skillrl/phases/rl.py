@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from skillrl.config import RLConfig
+from skillrl.config.settings import RLConfig
 from skillrl.errors import SkillRLError
 from skillrl.evaluation.evaluate import evaluate
-from skillrl.files import append_sealed, truncate_jsonl
+from skillrl.io.files import append_sealed, truncate_jsonl
 from skillrl.models.transformer import Params
 from skillrl.parallel import addresses
 from skillrl.phases.health import Skips, Watch
+from skillrl.phases.session import Session, outcome
 from skillrl.phases.sft import load_sft
 from skillrl.rollout import store
-from skillrl.session import Session, outcome
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.evolve import evolve
 from skillrl.skills.store import bank_from_json, bank_to_json, load_bank, save_bank

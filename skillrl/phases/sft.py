@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from skillrl import records
-from skillrl.checksums import digest
-from skillrl.config import CollectConfig
+from skillrl.config.settings import CollectConfig
 from skillrl.errors import Corrupt, SkillRLError
-from skillrl.files import atomic_write, read_jsonl, sealed_line
+from skillrl.io import records
+from skillrl.io.checksums import digest
+from skillrl.io.files import atomic_write, read_jsonl, sealed_line
 from skillrl.models.transformer import Params
 from skillrl.parallel import addresses
 from skillrl.phases.collect import load
 from skillrl.phases.health import Skips, Watch
-from skillrl.session import Session
+from skillrl.phases.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.demonstrations import rewrite_thoughts
 from skillrl.training.batch import make_minibatch

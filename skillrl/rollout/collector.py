@@ -18,8 +18,8 @@ from skillrl.envs.answers import open_handle
 from skillrl.envs.base import Environment, Suite
 from skillrl.errors import DoesNotFit, EnvironmentLost, SkillRLError
 from skillrl.inference.base import Engine, Generate, Sampling, Unanswered
-from skillrl.text import printable
-from skillrl.threads import DaemonPool
+from skillrl.io.text import printable
+from skillrl.io.threads import DaemonPool
 from skillrl.types import Task, Trajectory
 
 _LOG = logging.getLogger(__name__)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from skillrl import records
-from skillrl.checksums import unseal
 from skillrl.errors import SkillRLError
-from skillrl.files import append_sealed, atomic_write, numbered_jsonl, sealed_line
+from skillrl.io import records
+from skillrl.io.checksums import unseal
+from skillrl.io.files import append_sealed, atomic_write, numbered_jsonl, sealed_line
 from skillrl.types import Trajectory
 
 
@@ -20,7 +20,7 @@ def to_json(trajectory: Trajectory) -> dict[str, Any]:
 
 
 def from_json(data: Any) -> Trajectory:
-    """The trajectory of a line, every field checked (`skillrl.records`).
+    """The trajectory of a line, every field checked (`skillrl.io.records`).
 
     Raises:
       SkillRLError: a field is missing, unknown or not what it should be; names it, the value and
@@ -66,7 +66,7 @@ def read(path: str | Path, *, given: bool = False) -> Iterator[Trajectory]:
 
     Args:
       path: JSON lines.
-      given: the file is not this run's own; see `skillrl.files.read_jsonl`.
+      given: the file is not this run's own; see `skillrl.io.files.read_jsonl`.
 
     Raises:
       SkillRLError: the file is missing or a line is not a trajectory; names file and line.

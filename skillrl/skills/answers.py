@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection
 from typing import Any, Generic, TypeVar
 
 from skillrl.errors import SkillRLError
+from skillrl.io.text import printable
 from skillrl.teacher.ask import field
-from skillrl.text import printable
 from skillrl.types import GENERAL, Provenance, Skill, Trajectory
 
 _LOG = logging.getLogger(__name__)

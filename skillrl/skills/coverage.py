@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from skillrl.config import SkillRetrievalConfig
+from skillrl.config.settings import SkillRetrievalConfig
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.retrieval import best_similarities, retrieve
 from skillrl.teacher.base import Embedder

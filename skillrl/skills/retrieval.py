@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skillrl.config import SkillRetrievalConfig
+from skillrl.config.settings import SkillRetrievalConfig
 from skillrl.skills.bank import SkillBank, skill_text
 from skillrl.teacher.base import Embedder
 from skillrl.types import GENERAL, Skill, Task

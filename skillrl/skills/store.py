@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from skillrl import records
 from skillrl.errors import SkillRLError
-from skillrl.files import read_json, write_json, write_sealed
+from skillrl.io import records
+from skillrl.io.files import read_json, write_json, write_sealed
 from skillrl.skills.bank import ACTIONS, BankEvent, SkillBank, rename_categories
 from skillrl.types import GENERAL, Skill
 

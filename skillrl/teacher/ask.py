@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from skillrl.json_text import sound
+from skillrl.io.json_text import sound
+from skillrl.io.text import printable
 from skillrl.teacher.base import Message, Teacher, TeacherError, Unusable
-from skillrl.text import printable
 
 _LOG = logging.getLogger(__name__)
 

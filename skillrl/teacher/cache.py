@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from skillrl.checksums import unseal
 from skillrl.errors import Corrupt, SkillRLError
-from skillrl.files import write_sealed
-from skillrl.json_text import decode_json
+from skillrl.io.checksums import unseal
+from skillrl.io.files import write_sealed
+from skillrl.io.json_text import decode_json
 
 
 class AnswerCache:

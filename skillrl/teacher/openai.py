@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from skillrl.http import HTTPFailure, public_url
-from skillrl.openai_server import OpenAIServer, needs
+from skillrl.net.http import HTTPFailure, public_url
+from skillrl.net.openai_server import OpenAIServer, needs
 from skillrl.teacher.base import Message, TeacherError, Unusable
 from skillrl.teacher.cache import AnswerCache
 from skillrl.teacher.vectors import names_batch, read_vectors, stored_vector, unit_rows

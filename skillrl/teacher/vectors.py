@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from skillrl.json_text import is_real
+from skillrl.io.json_text import is_real
 
 _BATCH = re.compile(
     r"batch|(too many|number of|at most \d+) (inputs?|texts?|items?)", re.IGNORECASE

@@ -22,9 +22,9 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from skillrl.checksums import seal_directory
 from skillrl.errors import Corrupt, SkillRLError
-from skillrl.files import critical_section, temporary_name
+from skillrl.io.checksums import seal_directory
+from skillrl.io.files import critical_section, temporary_name
 from skillrl.training.checkpoint_files import (
     COMMITTED,
     EXTRA,

@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from skillrl.checksums import SUMS, check_directory
 from skillrl.errors import Corrupt, SkillRLError
+from skillrl.io.checksums import SUMS, check_directory
 
 _LOG = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skillrl.config import RLConfig
+from skillrl.config.settings import RLConfig
 from skillrl.training.advantages import EpisodeBatch, get_estimator
 from skillrl.training.batch import Sample
 from skillrl.types import Task, Trajectory

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from skillrl.parallel.rules import replicated, tree_shardings
-from skillrl.session import Session
+from skillrl.phases.session import Session
 from skillrl.training.optimizer import make_optimizer, state_shardings
 from skillrl.training.update import LossFn, Updater, make_updater
 

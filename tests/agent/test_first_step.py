@@ -6,7 +6,7 @@ import pytest
 
 from skillrl.agent.agent import SkillAgent
 from skillrl.agent.prompt import Past, PromptConfig
-from skillrl.config import Config
+from skillrl.config.settings import Config
 from skillrl.errors import SkillRLError
 from skillrl.inference.base import Generate
 from skillrl.training.demonstrations import examples

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import skillrl.envs.alfworld  # noqa: F401  (registered before registries are copied)
-from skillrl.config import EnvConfig
+from skillrl.config.settings import EnvConfig
 from skillrl.envs import AnswerForm, answer_form, base, is_admissible, make_suite, names
 from skillrl.errors import SkillRLError
 

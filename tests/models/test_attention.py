@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from skillrl import config as settings
+from skillrl.config import settings
 from skillrl.errors import SkillRLError
 from skillrl.models.attention import (
     IMPLEMENTATIONS,

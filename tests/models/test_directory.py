@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from skillrl import predecessors, presets
-from skillrl.config import Config
+from skillrl.config import presets
+from skillrl.config.settings import Config
 from skillrl.errors import SkillRLError
 from skillrl.models import directory, hub, weights
+from skillrl.phases import prerequisites
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "models"
 
@@ -133,8 +134,8 @@ def adapter(path, base):
 
 def chosen(checkpoint, *, own="", **kwargs):
     config = Config.from_dict({"model": {"policy_path": "base", "adapter_path": own}})
-    found = predecessors.evaluated(config, checkpoint, **kwargs)
-    assert predecessors.evaluated(found, checkpoint) == found  # it is asked for twice
+    found = prerequisites.evaluated(config, checkpoint, **kwargs)
+    assert prerequisites.evaluated(found, checkpoint) == found  # it is asked for twice
     return found.model.policy_path, found.model.policy_model_id, found.model.adapter_path
 
 
@@ -192,7 +193,7 @@ def test_other_directories_as_checkpoint(tmp_path):
 
 def test_what_the_model_settings_name_is_looked_at_before_anything_starts(model, tmp_path):
     def check(**settings):
-        predecessors.check_policy(Config.from_dict({"model": settings}))
+        prerequisites.check_policy(Config.from_dict({"model": settings}))
 
     path = adapter(tmp_path / "a", str(model))
     check(policy_path=str(model), adapter_path=path)

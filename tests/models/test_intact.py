@@ -10,8 +10,9 @@ from pathlib import Path
 import jax
 import pytest
 
-from skillrl import checksums, presets
+from skillrl.config import presets
 from skillrl.errors import Corrupt
+from skillrl.io import checksums
 from skillrl.models import intact, lora, weights
 from skillrl.models.lora import Lora
 from skillrl.models.tokenizer import Tokenizer

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from skillrl.config import LORA_TARGETS
+from skillrl.config.settings import LORA_TARGETS
 from skillrl.errors import SkillRLError
 from skillrl.models import lora, parameters
 from skillrl.models.config import ModelConfig

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skillrl import presets
+from skillrl.config import presets
 from skillrl.models import weights
 from skillrl.models.tokenizer import Tokenizer
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from skillrl import presets
+from skillrl.config import presets
 from skillrl.errors import SkillRLError
 from skillrl.models import hub, parameters, tiny_tokenizer, transformer, weights
 from skillrl.models.config import ModelConfig

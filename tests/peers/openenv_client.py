@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from skillrl.config import EnvConfig, ServerConfig
+from skillrl.config.settings import EnvConfig, ServerConfig
 from skillrl.envs import make_suite
 from skillrl.errors import EnvironmentLost
 

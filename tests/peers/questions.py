@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 
-from skillrl.config import EnvConfig
+from skillrl.config.settings import EnvConfig
 from skillrl.envs import make_suite
 
 QUESTIONS = 12

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from skillrl.config import Config
+from skillrl.config.settings import Config
 from skillrl.envs.alfworld.files import GAME
-from skillrl.files import read_json
+from skillrl.io.files import read_json
 from skillrl.models import weights
-from skillrl.session import open_session
+from skillrl.phases.session import open_session
 from skillrl.types import Observation
 from tests.pipeline import tiny
 

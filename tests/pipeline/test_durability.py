@@ -13,12 +13,12 @@ import jax
 import numpy as np
 import pytest
 
-from skillrl.checksums import unseal
-from skillrl.config import Config
+from skillrl.config.settings import Config
 from skillrl.errors import SkillRLError
-from skillrl.files import read_json
+from skillrl.io.checksums import unseal
+from skillrl.io.files import read_json
 from skillrl.phases import health, sft
-from skillrl.session import open_session
+from skillrl.phases.session import open_session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank
 from skillrl.training.checkpoint import Checkpoints

@@ -8,15 +8,15 @@ import re
 
 import pytest
 
-from skillrl.config import Config
-from skillrl.evaluation import stages
+from skillrl.config.settings import Config
 from skillrl.evaluation.evaluate import evaluate, summarise
 from skillrl.evaluation.intervals import wilson
-from skillrl.evaluation.stages import load_stage
-from skillrl.files import read_json
+from skillrl.io.files import read_json
 from skillrl.models.config import ModelConfig
+from skillrl.phases import report
+from skillrl.phases.report import load_stage
+from skillrl.phases.session import open_session
 from skillrl.rollout import store
-from skillrl.session import open_session
 from tests import loopback
 from tests.pipeline import tiny
 
@@ -144,7 +144,7 @@ def test_a_directory_brings_its_own_sizes_and_tokenizer(whole, tmp_path, monkeyp
     def look(run, checkpoint, bank, splits, **how):  # compiling the other sizes takes long
         seen.append((run.model.hidden_size, run.tokenizer.vocab_size, len(bank) > 0))
 
-    monkeypatch.setattr(stages, "evaluate_command", look)
+    monkeypatch.setattr(report, "evaluate_command", look)
     status, _, err = tiny.run("evaluate", f"--workdir={whole.path}", f"--checkpoint={other}")
     assert status == 0, err
     assert seen == [(24, 512, True)]

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from skillrl.files import read_json
+from skillrl.io.files import read_json
 from skillrl.models import lora, weights
 from tests.pipeline import tiny
 

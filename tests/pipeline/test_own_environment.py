@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import skillrl.envs.alfworld  # noqa: F401  (registered before registries are copied)
 from skillrl.envs import base
-from skillrl.files import read_json
+from skillrl.io.files import read_json
 from skillrl.rollout import store
 from tests.docs import write_automat
 from tests.pipeline import tiny

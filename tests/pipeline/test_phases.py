@@ -10,14 +10,14 @@ import shutil
 import pytest
 
 from skillrl.agent.agent import Act
-from skillrl.config import Config
+from skillrl.config.settings import Config
 from skillrl.envs import make_suite
-from skillrl.files import read_json
 from skillrl.inference.base import Generated
+from skillrl.io.files import read_json
 from skillrl.parallel import addresses
+from skillrl.phases.session import open_session
 from skillrl.phases.sft import make_examples
 from skillrl.rollout import store
-from skillrl.session import open_session
 from skillrl.skills.store import load_bank, save_bank
 from skillrl.teacher import registry
 from skillrl.teacher.base import TeacherError

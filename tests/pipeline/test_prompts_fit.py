@@ -9,13 +9,13 @@ import shlex
 import pytest
 
 from skillrl import pipeline
-from skillrl.config import Config
+from skillrl.config.presets import parse_set
+from skillrl.config.settings import Config
 from skillrl.errors import SkillRLError
-from skillrl.files import read_json
+from skillrl.io.files import read_json
 from skillrl.parallel.speed import Peak
 from skillrl.phases import prompts
-from skillrl.presets import parse_set
-from skillrl.session import open_session
+from skillrl.phases.session import open_session
 from skillrl.skills.bank import SkillBank
 from skillrl.types import GENERAL, Skill
 from tests.pipeline import tiny

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from skillrl.files import read_json  # noqa: E402
+from skillrl.io.files import read_json  # noqa: E402
 from skillrl.models.tokenizer import Tokenizer  # noqa: E402
 from skillrl.rollout import store  # noqa: E402
 from tests.pipeline import tiny  # noqa: E402

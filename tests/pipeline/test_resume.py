@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from skillrl.files import read_json
+from skillrl.io.files import read_json
 from skillrl.phases.rl import _unlink_later
 from skillrl.skills.store import load_bank, save_bank
 from skillrl.training.checkpoint import Checkpoints

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from skillrl import predecessors
-from skillrl.config import Config
+from skillrl.config.settings import Config
 from skillrl.errors import Corrupt, SkillRLError
-from skillrl.files import read_json
-from skillrl.run import RunDirectory
+from skillrl.io.files import read_json
+from skillrl.phases import prerequisites
+from skillrl.phases.run_directory import RunDirectory
 from skillrl.skills.store import load_bank
 from tests.pipeline import tiny
 
@@ -109,57 +109,57 @@ def file(path: Path) -> Path:
 def test_where_trajectories_are_looked_for(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SkillRLError, match="--trajectories"):
-        predecessors.trajectories(run)
+        prerequisites.trajectories(run)
     own = file(run.file("collect", "trajectories.jsonl"))
-    assert predecessors.trajectories(run) == own  # of a phase that was not finished
+    assert prerequisites.trajectories(run) == own  # of a phase that was not finished
     elsewhere = file(tmp_path / "data" / "t.jsonl")
-    predecessors.remember(run, "collect", Path("data/t.jsonl"))
+    prerequisites.remember(run, "collect", Path("data/t.jsonl"))
     monkeypatch.chdir("/")
-    assert predecessors.trajectories(run) == elsewhere
+    assert prerequisites.trajectories(run) == elsewhere
     given = file(tmp_path / "mine.jsonl")
-    assert predecessors.trajectories(run, str(given)) == given
+    assert prerequisites.trajectories(run, str(given)) == given
     run.finish("collect")  # the run's own, whole at last
-    assert predecessors.trajectories(run) == own
+    assert prerequisites.trajectories(run) == own
 
 
 def test_a_copied_run_has_its_own_output_and_a_later_phase_its_own_file(run, tmp_path):
     inside = file(run.file("mine", "t.jsonl"))
-    predecessors.remember(run, "collect", inside)
+    prerequisites.remember(run, "collect", inside)
     shutil.copytree(run.path, tmp_path / "copy")
     copy = RunDirectory(tmp_path / "copy", Config(), lock=False)
-    assert predecessors.trajectories(copy) == copy.path / "mine" / "t.jsonl"
+    assert prerequisites.trajectories(copy) == copy.path / "mine" / "t.jsonl"
     own = file(run.file("collect", "trajectories.jsonl"))
-    predecessors.forget(run, "collect")
-    assert predecessors.trajectories(run) == own
+    prerequisites.forget(run, "collect")
+    assert prerequisites.trajectories(run) == own
 
 
 def test_a_run_that_has_finished_a_phase_keeps_its_own(run, tmp_path):
     own = file(run.file("distill", "bank.json"))
     run.finish("distill")
-    predecessors.remember(run, "distill", file(tmp_path / "copy.json"))
-    assert predecessors.first_bank(run) == own
+    prerequisites.remember(run, "distill", file(tmp_path / "copy.json"))
+    assert prerequisites.first_bank(run) == own
     assert not run.file("outputs.json").exists()
 
 
 def test_an_output_that_has_gone_is_named(run, tmp_path):
     elsewhere = file(tmp_path / "bank.json")
-    predecessors.remember(run, "distill", elsewhere)
-    assert predecessors.first_bank(run) == elsewhere
+    prerequisites.remember(run, "distill", elsewhere)
+    assert prerequisites.first_bank(run) == elsewhere
     elsewhere.unlink()
     with pytest.raises(SkillRLError, match=r"bank\.json: distill wrote it there .* --skill_bank"):
-        predecessors.bank(run, None)
+        prerequisites.bank(run, None)
 
 
 def test_notes_that_were_tampered_with_are_corrupt(run, tmp_path):
-    predecessors.remember(run, "distill", file(tmp_path / "bank.json"))
+    prerequisites.remember(run, "distill", file(tmp_path / "bank.json"))
     notes = run.file("outputs.json")
     notes.write_text(notes.read_text().replace("bank.json", "tank.json"))
     with pytest.raises(Corrupt, match=r"outputs\.json"):
-        predecessors.first_bank(run)
+        prerequisites.first_bank(run)
 
 
 def test_rl_begins_with_the_bank_of_the_cold_start_where_no_other_is(run):
-    bank = file(run.file(*predecessors.SFT_BANK))
-    assert predecessors.first_bank(run) == bank
+    bank = file(run.file(*prerequisites.SFT_BANK))
+    assert prerequisites.first_bank(run) == bank
     own = file(run.file("distill", "bank.json"))
-    assert predecessors.first_bank(run) == own
+    assert prerequisites.first_bank(run) == own

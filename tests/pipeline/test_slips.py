@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from skillrl.config import EnvConfig
+from skillrl.config.presets import resolve
+from skillrl.config.settings import EnvConfig
 from skillrl.envs import make_suite
 from skillrl.errors import EnvironmentLost, SkillRLError
 from skillrl.phases.collect import expert_episode
-from skillrl.presets import resolve
 from skillrl.types import Task
 
 

@@ -10,14 +10,14 @@ import jax
 import numpy as np
 import pytest
 
-from skillrl.config import Config
+from skillrl.config.settings import Config
 from skillrl.evaluation.intervals import wilson
-from skillrl.evaluation.stages import load_stage
-from skillrl.files import read_json
+from skillrl.io.files import read_json
 from skillrl.models import weights
 from skillrl.models.tokenizer import Tokenizer
+from skillrl.phases.report import load_stage
+from skillrl.phases.session import open_session
 from skillrl.rollout import store
-from skillrl.session import open_session
 from skillrl.skills.store import load_bank
 from tests.pipeline import tiny
 

@@ -16,10 +16,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from skillrl import cli
 from skillrl.agent.agent import render_response
 from skillrl.agent.prompt import PromptConfig, render_prefix, render_suffix
-from skillrl.config import Config
+from skillrl.cli import main
+from skillrl.config.settings import Config
 from skillrl.envs import make_suite
 from skillrl.models import parameters, tiny_tokenizer, weights
 from skillrl.models.config import ModelConfig
@@ -93,14 +93,14 @@ def run(*arguments: str | Path) -> tuple[int, str, str]:
     """Status, stdout and stderr of a command in this process."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = cli.main([str(argument) for argument in arguments])
+        status = main.main([str(argument) for argument in arguments])
     return status, out.getvalue(), err.getvalue()
 
 
 STOPPING = """
 import os, signal, sys
-from skillrl import cli
-from skillrl.run import Metrics
+from skillrl.cli import main
+from skillrl.phases.run_directory import Metrics
 
 phase, step, number, *arguments = sys.argv[1:]
 write = Metrics.write
@@ -113,7 +113,7 @@ def write_and_stop(self, *row):
     return written
 
 Metrics.write = write_and_stop
-sys.exit(cli.main(arguments))
+sys.exit(main.main(arguments))
 """
 
 

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from skillrl.config import SkillRetrievalConfig
+from skillrl.config.settings import SkillRetrievalConfig
 from skillrl.skills.coverage import coverage
 from skillrl.skills.retrieval import for_prompt
 from skillrl.types import GENERAL, Task

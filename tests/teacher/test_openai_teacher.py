@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 
-from skillrl.config import ModelConfig
+from skillrl.config.settings import ModelConfig
 from skillrl.errors import SkillRLError
 from skillrl.teacher import registry
 from skillrl.teacher.ask import ask_json

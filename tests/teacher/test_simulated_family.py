@@ -6,7 +6,7 @@ import pytest
 import skillrl.teacher.simulated
 from skillrl import envs
 from skillrl.agent.agent import render_response
-from skillrl.config import EnvConfig
+from skillrl.config.settings import EnvConfig
 from skillrl.skills import prompts
 from skillrl.teacher.simulated import vocabulary
 from skillrl.teacher.simulated.anything import ADVICE

@@ -16,9 +16,9 @@ import numpy as np
 import optax
 import pytest
 
-from skillrl.checksums import SUMS
 from skillrl.errors import Corrupt, SkillRLError
-from skillrl.leftovers import remove_leftovers
+from skillrl.io.checksums import SUMS
+from skillrl.phases.leftovers import remove_leftovers
 from skillrl.training.checkpoint import Checkpoints, abstract
 from skillrl.training.optimizer import make_optimizer
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skillrl.config import RLConfig
+from skillrl.config.settings import RLConfig
 from skillrl.training.rollouts import choose_tasks, episode_return, to_samples
 from skillrl.types import Step, Task, Trajectory
 

@@ -16,12 +16,12 @@ import os
 import pathlib
 from collections.abc import Iterator, Mapping
 
-from skillrl import paths
 from skillrl.envs.alfworld import index_cache
 from skillrl.envs.alfworld.record import CATEGORIES, GAME, TRAJ, Record, read_record
 from skillrl.envs.base import SPLITS
 from skillrl.errors import SkillRLError
-from skillrl.text import repair
+from skillrl.io import paths
+from skillrl.io.text import repair
 
 __all__ = ["CATEGORIES", "GAME", "GameFile", "GameIndex", "data_directory", "index_games"]
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from skillrl.errors import SkillRLError
-from skillrl.json_text import loads
+from skillrl.io.json_text import loads
 
 REMEDY = "Restore the file from the data release, or delete its folder."
 

@@ -16,10 +16,10 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from skillrl.checksums import seal, unseal
 from skillrl.envs.alfworld.record import CATEGORIES, Record
 from skillrl.errors import Corrupt, SkillRLError
-from skillrl.files import atomic_write
+from skillrl.io.checksums import seal, unseal
+from skillrl.io.files import atomic_write
 
 FORMAT = 1
 """Raise it whenever `Record`, or what is read into it, changes."""

@@ -11,8 +11,8 @@ from typing import Any
 from skillrl.envs.alfworld import pddl
 from skillrl.envs.alfworld.gametext import read_json, read_task, required_text
 from skillrl.errors import SkillRLError
-from skillrl.json_text import decoded
-from skillrl.text import repair
+from skillrl.io.json_text import decoded
+from skillrl.io.text import repair
 
 GAME = "game.tw-pddl"
 TRAJ = "traj_data.json"

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from skillrl.config import AlfworldConfig
+from skillrl.config.settings import AlfworldConfig
 from skillrl.envs.alfworld.expert import TemplateExpert
 from skillrl.envs.alfworld.files import GameFile, data_directory, index_games
 from skillrl.envs.alfworld.generate import CATEGORIES

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from skillrl.config import Config, EnvConfig
+from skillrl.config.settings import Config, EnvConfig
 from skillrl.envs.base import SPLITS, Suite, make_suite
 from skillrl.envs.check.findings import Broken, Finding, Hung
 from skillrl.envs.check.manifest import Manifests, tasks_of

@@ -9,10 +9,10 @@ import time
 from types import TracebackType
 from typing import Any, TextIO
 
-from skillrl.console import duration
 from skillrl.envs.check import watch
 from skillrl.envs.check.findings import Check, describe, hung, line_of
-from skillrl.text import printable
+from skillrl.io.console import duration
+from skillrl.io.text import printable
 
 CHECKS = 12
 """How many checks there are, where none ends the play."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
-from skillrl.config import EnvConfig
+from skillrl.config.settings import EnvConfig
 from skillrl.envs.base import Suite, answer_form
 from skillrl.envs.check import episodes as answers
 from skillrl.envs.check import lasting, manifest, values

@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 from skillrl.envs.remote.connection import Connection, shorten
 from skillrl.envs.remote.environment import SessionLost
 from skillrl.errors import SkillRLError
-from skillrl.json_text import is_real
+from skillrl.io.json_text import is_real
 
 
 class KeyedWire:

@@ -8,13 +8,13 @@ from typing import Any
 
 import httpx
 
-from skillrl.clients import open_client
-from skillrl.config import ServerConfig
+from skillrl.config.settings import ServerConfig
 from skillrl.envs.remote.environment import MAX_WAIT, Rejected, SessionLost
 from skillrl.errors import SkillRLError
-from skillrl.exchange import MAX_ANSWER, Unreadable, exchange
-from skillrl.http import HTTPFailure, get_json, post_json, public_url
-from skillrl.text import printable
+from skillrl.io.text import printable
+from skillrl.net.clients import open_client
+from skillrl.net.exchange import MAX_ANSWER, Unreadable, exchange
+from skillrl.net.http import HTTPFailure, get_json, post_json, public_url
 
 _CONNECT_RETRIES = 2  # of the first look, at which a person is waiting
 _MAX_MANIFEST = 8 * MAX_ANSWER  # some 200 bytes a task, and data sets of a million questions

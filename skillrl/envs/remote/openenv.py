@@ -12,13 +12,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from skillrl.clients import certificates, proxy_for
 from skillrl.envs.base import register
 from skillrl.envs.remote.connection import Connection, shorten
 from skillrl.envs.remote.environment import Rejected, SessionLost, Start
 from skillrl.envs.remote.suite import RemoteSuite
 from skillrl.errors import SkillRLError
-from skillrl.json_text import decode_json, is_real
+from skillrl.io.json_text import decode_json, is_real
+from skillrl.net.clients import certificates, proxy_for
 from skillrl.types import Observation, StepResult
 
 _MAX_MESSAGE = 16 * 2**20  # bytes

@@ -19,7 +19,7 @@ from skillrl.envs.remote.manifest import (
     read_split,
 )
 from skillrl.errors import SkillRLError
-from skillrl.http import HTTPFailure
+from skillrl.net.http import HTTPFailure
 from skillrl.types import Task
 
 _LOG = logging.getLogger(__name__)

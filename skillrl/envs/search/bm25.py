@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from skillrl import paths
 from skillrl.envs.bm25 import Index
 from skillrl.envs.search import packed
 from skillrl.envs.search.corpus import Corpus, line_offsets, packed_documents
 from skillrl.envs.search.documents import Document, Hit
 from skillrl.errors import SkillRLError
-from skillrl.files import TEMPORARY, read_json, write_json
+from skillrl.io import paths
+from skillrl.io.files import TEMPORARY, read_json, write_json
 
 _LOG = logging.getLogger(__name__)
 

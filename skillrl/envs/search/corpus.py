@@ -13,8 +13,8 @@ import numpy as np
 from skillrl.envs.search import packed
 from skillrl.envs.search.documents import Document
 from skillrl.errors import SkillRLError
-from skillrl.json_text import loads
-from skillrl.records import show
+from skillrl.io.json_text import loads
+from skillrl.io.records import show
 
 _CHUNK = 1 << 20  # bytes read at once when lines are counted
 

@@ -24,12 +24,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from skillrl import paths
 from skillrl.envs.search import packed
 from skillrl.envs.search.categories import category_of
 from skillrl.errors import SkillRLError
-from skillrl.json_text import loads
-from skillrl.records import show
+from skillrl.io import paths
+from skillrl.io.json_text import loads
+from skillrl.io.records import show
 from skillrl.types import Task
 
 _LOG = logging.getLogger(__name__)

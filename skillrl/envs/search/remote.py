@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 
 import httpx
 
-from skillrl.clients import open_client
 from skillrl.envs.search.documents import Hit, RetrievalError
 from skillrl.envs.search.retrieve import read_reply, request
 from skillrl.errors import SkillRLError
-from skillrl.http import HTTPFailure, post_json
+from skillrl.net.clients import open_client
+from skillrl.net.http import HTTPFailure, post_json
 
 _BACKOFF, _LONGEST_PAUSE = 0.5, 10.0  # seconds
 

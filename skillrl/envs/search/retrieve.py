@@ -14,7 +14,7 @@ from typing import Any
 
 from skillrl.envs.search.documents import Document, Hit, RetrievalError, Retriever
 from skillrl.errors import SkillRLError
-from skillrl.json_text import is_real
+from skillrl.io.json_text import is_real
 
 DEFAULT_TOP_K = 3
 MAX_TOP_K = 100

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from skillrl import paths
 from skillrl.envs.base import SPLITS, register
 from skillrl.envs.search.bm25 import BM25Retriever, index_directory
 from skillrl.envs.search.categories import CATEGORIES
@@ -20,6 +19,7 @@ from skillrl.envs.search.questions import build_manifest, load_corpus, load_task
 from skillrl.envs.search.remote import RemoteRetriever, RoundRobin
 from skillrl.envs.search.world import make_world
 from skillrl.errors import SkillRLError
+from skillrl.io import paths
 from skillrl.types import Task
 
 _LOG = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from skillrl.errors import SkillRLError
-from skillrl.json_text import has_half, loads
-from skillrl.text import repair
+from skillrl.io.json_text import has_half, loads
+from skillrl.io.text import repair
 
 _CHUNK = 1 << 22
 _LARGEST_ENTRY = 1 << 26

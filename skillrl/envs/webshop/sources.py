@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from skillrl import paths
 from skillrl.envs.webshop.reading import Entry, Slices, entries
 from skillrl.errors import SkillRLError
-from skillrl.files import read_json
+from skillrl.io import paths
+from skillrl.io.files import read_json
 
 PRODUCTS, EXTRAS, HUMAN = "items_shuffle", "items_ins_v2", "items_human_ins"
 """How the names of the three official files begin."""

@@ -27,7 +27,7 @@ class WebshopSuite:
 
     Args:
       config: an EnvConfig: ``data_dir``, a folder of official files, or "" for the generated
-        shops; ``max_steps``; ``webshop``, see `skillrl.config.WebshopConfig`.
+        shops; ``max_steps``; ``webshop``, see `skillrl.config.settings.WebshopConfig`.
 
     Raises:
       SkillRLError: files are missing or broken, or settings do not fit them.

@@ -10,8 +10,7 @@ import types
 
 import pytest
 
-from skillrl import parts
-from skillrl.config import AlfworldConfig, Config, diff
+from skillrl.config.settings import AlfworldConfig, Config, diff
 from skillrl.envs.alfworld import files, index_cache
 from skillrl.envs.alfworld.controls import play_task
 from skillrl.envs.alfworld.files import GAME, index_games
@@ -20,6 +19,7 @@ from skillrl.envs.alfworld.manifest import load_manifest, spec_of
 from skillrl.envs.alfworld.suite import AlfworldSuite
 from skillrl.envs.base import SPLITS
 from skillrl.errors import SkillRLError
+from skillrl.phases import simulated_parts
 
 HUMAN = ["  Put the warm egg\nin the sink.  ", "Heat an egg, then put it away", "Warm egg to sink"]
 
@@ -232,7 +232,7 @@ def test_the_variable_is_read_only_when_asked(release, monkeypatch):
     ]
     assert suite("env").simulated == ""
     assert suite("").simulated == "generated games"
-    named = parts.parts(Config.from_dict({"env": {"data_dir": "env"}}), "")
+    named = simulated_parts.parts(Config.from_dict({"env": {"data_dir": "env"}}), "")
     assert named[0].what == "alfworld, games of $ALFWORLD_DATA"
 
 

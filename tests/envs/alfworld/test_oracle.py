@@ -12,7 +12,7 @@ import types
 
 import pytest
 
-from skillrl.config import AlfworldConfig
+from skillrl.config.settings import AlfworldConfig
 from skillrl.envs.alfworld.engine import Engine
 from skillrl.envs.alfworld.generate import CATEGORIES, generate_game
 from skillrl.envs.alfworld.manifest import load_manifest, spec_of

@@ -16,7 +16,7 @@ import types
 
 import pytest
 
-from skillrl.config import AlfworldConfig
+from skillrl.config.settings import AlfworldConfig
 from skillrl.envs.alfworld import textworld, textworld_worker
 from skillrl.envs.alfworld.suite import AlfworldSuite
 from skillrl.envs.alfworld.textworld import TextworldBackend, WorkerError

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from skillrl import cli
-from skillrl.config import EnvConfig
+from skillrl.cli import main
+from skillrl.config.settings import EnvConfig
 from skillrl.envs import base, make_suite
 from skillrl.envs.check import Check, describe, examine, handles, line_of, report
 
@@ -333,7 +333,7 @@ def test_a_call_that_no_signal_ends_ends_the_process(written, monkeypatch):
 def test_what_an_environment_says_reaches_no_terminal_raw(written, capsys):
     config = written((STAIR, STAIR), ('"low"', '"low\\x1b[2J"'), ('"high": "High"', '"\\x07": "x"'))
     flags = [f"--set=env.module={config.module}", "--env=steps", "--episodes=1"]
-    assert cli.main(["check", *flags]) == 1
+    assert main.main(["check", *flags]) == 1
     out = capsys.readouterr().out
     assert "\\x1b[2J" in out
     assert not any(char in out for char in "\x1b\x07")
@@ -342,7 +342,7 @@ def test_what_an_environment_says_reaches_no_terminal_raw(written, capsys):
 def test_the_command_ends_where_a_call_hangs_and_says_so(written, capsys):
     config = written((STEP, f"        {HANGS}"))
     flags = [f"--set=env.module={config.module}", "--env=steps", "--timeout=0.3"]
-    assert cli.main(["check", *flags]) == 1
+    assert main.main(["check", *flags]) == 1
     out = capsys.readouterr().out
     assert "ended here: the checks after it were not made" in out
     assert out.endswith("steps breaks the contract: 1 finding.\n")
@@ -351,7 +351,7 @@ def test_the_command_ends_where_a_call_hangs_and_says_so(written, capsys):
 def test_building_an_environment_has_its_time_as_well(written, capsys):
     config = written(("SHARED = []", "threading.Event().wait()"))
     flags = [f"--set=env.module={config.module}", "--env=steps", "--timeout=0.3"]
-    assert cli.main(["check", *flags]) == 2
+    assert main.main(["check", *flags]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "importing and building it took more than 0.3 s and was in mine.py line 9" in said
 

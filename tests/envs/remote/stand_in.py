@@ -11,7 +11,7 @@ import itertools
 
 from starlette.applications import Starlette
 
-from skillrl.config import EnvConfig, ServerConfig
+from skillrl.config.settings import EnvConfig, ServerConfig
 from skillrl.envs import make_suite
 from skillrl.envs.serve.app import make_app
 from tests.envs.serve.running import Thread

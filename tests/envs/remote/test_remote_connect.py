@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from skillrl.clients import is_loopback
-from skillrl.config import EnvConfig, ServerConfig
+from skillrl.config.settings import EnvConfig, ServerConfig
 from skillrl.envs import make_suite
 from skillrl.errors import SkillRLError
+from skillrl.net.clients import is_loopback
 from tests.envs.remote.stand_in import client, ours, stand_in
 from tests.envs.serve.running import Thread, free_port
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from skillrl.config import EnvConfig
+from skillrl.config.settings import EnvConfig
 from skillrl.envs import make_suite
 from skillrl.envs.remote.environment import RemoteEnvironment, SessionLost, Start, pause
 from skillrl.errors import EnvironmentLost, SkillRLError

@@ -6,7 +6,7 @@ import concurrent.futures
 
 import pytest
 
-from skillrl.config import EnvConfig
+from skillrl.config.settings import EnvConfig
 from skillrl.envs import SPLITS, make_suite
 from skillrl.envs.replay import find_task
 from skillrl.envs.serve.app import make_app

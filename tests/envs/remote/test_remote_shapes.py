@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.sync.server import serve
 
-from skillrl.config import EnvConfig, ServerConfig
+from skillrl.config.settings import EnvConfig, ServerConfig
 from skillrl.envs import make_suite
 from skillrl.envs.answers import problem_of_observation, problem_of_result
 from skillrl.envs.remote.agentgym import KeyedWire

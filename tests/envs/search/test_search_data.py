@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from skillrl.config import EnvConfig, SearchConfig
+from skillrl.config.settings import EnvConfig, SearchConfig
 from skillrl.envs import SPLITS, make_suite
 from skillrl.envs.search import data
 from skillrl.envs.search.categories import category_of

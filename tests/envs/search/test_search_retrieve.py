@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skillrl.config import EnvConfig, SearchConfig
+from skillrl.config.settings import EnvConfig, SearchConfig
 from skillrl.envs import make_suite
 from skillrl.envs.search.bm25 import BM25Retriever
 from skillrl.envs.search.controls import play

@@ -10,7 +10,7 @@ import pytest
 
 from skillrl.agent.agent import render_response
 from skillrl.agent.parse import parse
-from skillrl.config import EnvConfig, SearchConfig
+from skillrl.config.settings import EnvConfig, SearchConfig
 from skillrl.envs import SPLITS, Environment, Suite, answer_form, make_suite
 from skillrl.envs.search import questions
 from skillrl.envs.search.careless import CarelessExpert

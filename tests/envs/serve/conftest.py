@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from skillrl.config import EnvConfig
+from skillrl.config.settings import EnvConfig
 from skillrl.envs import make_suite
 from skillrl.envs.serve.app import make_app
 from tests.envs.serve.running import Thread

@@ -8,7 +8,7 @@ import socket
 import httpx
 import pytest
 
-from skillrl import cli
+from skillrl.cli import main
 from skillrl.envs.serve import DIALECTS
 from skillrl.envs.serve.server import bind, url_of
 from skillrl.errors import SkillRLError
@@ -40,7 +40,7 @@ def test_ready_line_play_and_ctrl_c():
     ],
 )
 def test_refusals(arguments, words, capsys):
-    assert cli.main(["serve", *arguments]) == 2
+    assert main.main(["serve", *arguments]) == 2
     error = capsys.readouterr().err
     assert all(word in error for word in words), error
 

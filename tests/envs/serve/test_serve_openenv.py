@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from skillrl.config import EnvConfig
+from skillrl.config.settings import EnvConfig
 from skillrl.envs import make_suite
 from skillrl.envs.serve.http import MAX_REQUEST
 

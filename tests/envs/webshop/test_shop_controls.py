@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from skillrl.config import EnvConfig, WebshopConfig
+from skillrl.config.settings import EnvConfig, WebshopConfig
 from skillrl.envs import make_suite
 from skillrl.envs.base import SPLITS
 from skillrl.envs.webshop.careless import careless_goal

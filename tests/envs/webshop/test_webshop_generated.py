@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from skillrl.config import EnvConfig, WebshopConfig
+from skillrl.config.settings import EnvConfig, WebshopConfig
 from skillrl.envs.base import SPLITS, Suite, make_suite
 from skillrl.envs.webshop.categories import CATEGORIES
 from skillrl.envs.webshop.expert import ShoppingGoal, parse_goal
@@ -92,7 +92,7 @@ def test_the_expert_earns_everything(observation: str) -> None:
 
 _DIGEST = """
 import hashlib
-from skillrl.config import EnvConfig
+from skillrl.config.settings import EnvConfig
 from skillrl.envs.base import SPLITS, make_suite
 suite = make_suite("webshop", EnvConfig(name="webshop"))
 text = repr([list(suite.tasks(split)[:300]) for split in SPLITS])

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from webshop_recordings import FOLDER, recorded
 
-from skillrl.config import Config, EnvConfig, WebshopConfig
+from skillrl.config.presets import resolve
+from skillrl.config.settings import Config, EnvConfig, WebshopConfig
 from skillrl.envs.base import SPLITS, Environment, Suite, make_suite
 from skillrl.errors import SkillRLError
-from skillrl.presets import resolve
 from skillrl.types import Task
 
 

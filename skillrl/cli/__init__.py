@@ -1,0 +1,1 @@
+"""The `skillrl` command: flags, settings, one call."""

@@ -1,0 +1,159 @@
+"""Commands for environments: check the contract, play by hand, replay a list of actions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from skillrl.cli.flags import Parsed
+from skillrl.config import presets
+from skillrl.config.settings import Config
+from skillrl.envs import SPLITS, make_suite
+from skillrl.errors import SkillRLError
+from skillrl.io.files import read_json, write_json
+from skillrl.types import Skill, Task
+
+if TYPE_CHECKING:
+    from skillrl.models.tokenizer import Tokenizer
+
+
+def check(parsed: Parsed) -> int:
+    """Plays an environment and prints what breaks the contract; 1 if anything does."""
+    from skillrl.envs.check import Overdue, Report, describe, examine, limits, watched
+
+    values, config = parsed.values, _config(parsed)
+    timeout, time_limit = values["timeout"], values["time_limit"]
+    try:
+        with limits(timeout, time_limit), watched("building it"):
+            suite = make_suite(config.env.name, config.env)
+    except Overdue as overdue:
+        raise SkillRLError(
+            f"--env={config.env.name}: importing and building it took more than "
+            f"{overdue.seconds:g} s and was in {overdue.place or 'no line of Python'} then. Let "
+            "nothing there wait for ever, or raise --timeout."
+        ) from None
+    done = []
+    with Report(sys.stdout, sys.stderr) as report:
+        report.say(f"checking {config.env.name}, at most {config.env.max_steps} steps")
+        for one in examine(
+            suite,
+            config.env,
+            episodes=values["episodes"],
+            timeout=timeout,
+            time_limit=time_limit,
+        ):
+            report.ended(one)
+            done.append(one)
+        count = sum(len(one.findings) for one in done)
+        if not count:
+            report.say(f"{config.env.name} keeps the contract.")
+            return 0
+        end = f"{config.env.name} breaks the contract: {count} finding{'s' * (count > 1)}."
+        report.say(f"\n{describe(done)}\n\n{end}")
+    return 1
+
+
+def play(parsed: Parsed) -> None:
+    """One episode by hand."""
+    from skillrl.cli.play import Table
+    from skillrl.envs.replay import find_task
+
+    values, config = parsed.values, _config(parsed)
+    suite = make_suite(config.env.name, config.env)
+    task = find_task(suite, values["task"] or "", _split(values["split"]))
+    table = Table(
+        suite,
+        task,
+        config,
+        out=sys.stdout,
+        skills=_skills(config, task, values["skill_bank"]),
+        tokenizer=_tokenizer(config),
+    )
+    try:
+        table.play(sys.stdin)
+    finally:  # what was played is kept where the environment is lost, too
+        if values["output"] and table.entries:
+            write_json(values["output"], table.entries)
+            print(f"{len(table.entries)} entries in {values['output']}")
+
+
+def replay(parsed: Parsed) -> None:
+    """Plays actions in one game or task and writes the answers."""
+    from skillrl.envs.replay import actions_of, find_task, replay_task
+
+    values = parsed.values
+    needed = ("actions", "output") if values["task"] else ("game", "actions", "output")
+    missing = [f"--{name}" for name in needed if not values[name]]
+    if missing:
+        either = " (or --task)" if "--game" in missing else ""
+        raise SkillRLError(f"replay needs {', '.join(missing)}{either}. See --help.")
+    if values["task"] and values["game"]:
+        raise SkillRLError("replay takes --task or --game, not both.")
+    config = _config(parsed)
+    if values["game"] and config.env.name != "alfworld":
+        raise SkillRLError(
+            f"--env={config.env.name}: --game is for alfworld only; name a task with --task=ID."
+        )
+    actions = actions_of(read_json(values["actions"]))
+    if actions is None:
+        raise SkillRLError(
+            f"--actions={values['actions']}: must hold a JSON list of action strings, like "
+            '["look", "go to desk 1"], or what play or replay --task has written.'
+        )
+    if values["task"]:
+        suite = make_suite(config.env.name, config.env)
+        entries = replay_task(suite, find_task(suite, values["task"]), actions)
+    else:
+        from skillrl.envs.alfworld.replay import find_game
+        from skillrl.envs.alfworld.replay import replay as replay_game
+
+        entries = replay_game(find_game(values["game"]), actions)
+    write_json(values["output"], entries)
+    print(
+        f"{len(actions)} actions played, {'won' if entries[-1]['won'] else 'not won'}; "
+        f"{len(entries)} entries in {values['output']}"
+    )
+
+
+def _config(parsed: Parsed) -> Config:
+    values = parsed.values
+    return presets.resolve(values["env"], values["mock"], values["config"], values["set"]).config
+
+
+def _split(name: str | None) -> str:
+    if name and name not in SPLITS:
+        raise SkillRLError(f"--split={name}: there are {', '.join(SPLITS)}.")
+    return name or ""
+
+
+def _skills(config: Config, task: Task, bank: str | None) -> tuple[Skill, ...] | None:
+    if not bank:
+        return None
+    from skillrl.skills.retrieval import for_prompt
+    from skillrl.skills.store import load_bank
+    from skillrl.teacher.registry import make_embedder
+
+    return for_prompt(
+        load_bank(bank),
+        task,
+        embedder=make_embedder(config.model),
+        settings=config.skill_retrieval,
+    )
+
+
+def _tokenizer(config: Config) -> Callable[[], Tokenizer | None]:
+    """The policy's, loaded when it is first asked for; None where it is not on this machine."""
+    path = config.model.policy_path if config.model.policy == "local" else ""
+    if not path:
+        return lambda: None
+    loaded: list[Tokenizer] = []
+
+    def load() -> Tokenizer:
+        from skillrl.models.tokenizer import Tokenizer
+
+        if not loaded:
+            loaded.append(Tokenizer.load(presets.resolve_path(path)))
+        return loaded[0]
+
+    return load

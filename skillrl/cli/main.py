@@ -1,0 +1,257 @@
+"""The `skillrl` command and the mains of launchers/: flags -> Config -> one call.
+
+Bad input ends with one paragraph on stderr and status 2, Ctrl-C with how to continue
+and status 130, SIGTERM likewise with 143. JAX is not imported before a command has been understood.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from skillrl.cli import environments
+from skillrl.cli.commands import COMMANDS
+from skillrl.cli.flags import Parsed, asks_for_help, help_text, parse
+from skillrl.config import presets
+from skillrl.config.settings import Config
+from skillrl.envs import make_suite
+from skillrl.errors import EnvironmentLost, Problems, SkillRLError
+from skillrl.io import paths, signals
+from skillrl.io.console import harmless_logs
+from skillrl.io.text import printable
+from skillrl.phases import run_directory
+from skillrl.preflight import dry_run, start
+
+# command -> flags that its function in skillrl.pipeline takes by name
+_PHASES = {
+    "train": (),
+    "collect": ("episodes", "output"),
+    "distill": ("trajectories", "output"),
+    "sft": ("skill_bank", "trajectories", "num_examples"),
+    "rl": ("skill_bank",),
+    "evaluate": ("checkpoint", "split", "concurrency", "repeats", "temperature", "output"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The installed command; returns the exit status."""
+    _take_any_text()
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        _show(_overview())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from skillrl import __version__
+
+        print(__version__)
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        print(
+            f"skillrl: error: no command {name!r}; there are: {', '.join(COMMANDS)}. "
+            "See skillrl --help.",
+            file=sys.stderr,
+        )
+        return 2
+    return execute(name, arguments[1:], program=f"skillrl {name}")
+
+
+def launch(command: str) -> NoReturn:
+    """Main of the script launchers/<command>.py."""
+    _take_any_text()
+    sys.exit(execute(command, sys.argv[1:], program=f"python {sys.argv[0]}"))
+
+
+def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
+    """Runs one command with its flags; returns the exit status."""
+    command = COMMANDS[name]
+    if asks_for_help(arguments):
+        _show(help_text(command, program))
+        return 0
+    others: dict[str, Callable[[Parsed], int | None]] = {
+        "inspect": _inspect,
+        "check": environments.check,
+        "play": environments.play,
+        "replay": environments.replay,
+        "serve": _serve,
+    }
+    harmless_logs()
+    do = others.get(name, lambda parsed: _phase(name, parsed))
+    try:
+        with signals.terminable():
+            return do(parse(command, arguments)) or 0
+    except Problems as error:
+        for problem in error.problems:
+            said = printable(" ".join(problem.split()))
+            print(f"skillrl {name}: error: {said}", file=sys.stderr)
+        return 2
+    except (SkillRLError, EnvironmentLost) as error:  # the one episode of play is the command
+        said = printable(" ".join(str(error).split()))
+        print(f"skillrl {name}: error: {said}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        again = shlex.join([*program.split(), *map(_without_key, arguments)])
+        terminated = isinstance(stop, signals.Terminated)
+        how = "terminated" if terminated else "interrupted"
+        message = f"\nskillrl {name}: {how}; nothing is half written."
+        if name in _PHASES:
+            message += f" The same command continues from the last checkpoint:\n  {again}"
+        print(message, file=sys.stderr)
+        from skillrl.parallel import background
+
+        status = 143 if terminated else 130
+        background.leave(status)
+        return status
+
+
+def _phase(name: str, parsed: Parsed) -> None:
+    """Resolves the config, says what is real, and calls the phase."""
+    values = parsed.values
+    resolved, workdir = _settings(name, parsed)
+    config = resolved.config
+    chosen = {flag: values[flag] for flag in _PHASES[name]}
+    if values["show_config"]:
+        _show(dry_run.settings(resolved))
+    if values["dry_run"]:
+        said, problems = dry_run.report(name, config, workdir, chosen)
+        _show(said)
+        if problems:
+            raise Problems(problems)
+        return
+    _show(start.check(name, config, workdir, chosen))
+    from skillrl import pipeline
+
+    getattr(pipeline, name)(config, workdir, seed=config.seed, **chosen)
+
+
+def _settings(name: str, parsed: Parsed) -> tuple[presets.Resolved, Path]:
+    """The resolved config and the work directory of a phase.
+
+    Where `evaluate` is not told a directory, ``--config`` and ``--mock`` say which of the
+    default ones it is, and its settings are those of the run in it.
+    """
+    values = parsed.values
+
+    def resolve(recorded: Path | None) -> presets.Resolved:
+        return presets.resolve(
+            values["env"],
+            values["mock"],
+            values["config"] if recorded is None else None,
+            values["set"],
+            {"seed": values["seed"]},
+            recorded=recorded,
+        )
+
+    resolved = resolve(None)
+    workdir = presets.default_workdir(
+        resolved.config, mock=values["mock"], config_path=values["config"]
+    )
+    if values["workdir"]:
+        workdir = Path(paths.expand(values["workdir"]))
+    if name != "evaluate":
+        return resolved, workdir
+    replaced = bool(values["workdir"]) and parsed.present & {"mock", "config"}
+    if not replaced and run_directory.recorded_config(workdir) is not None:
+        resolved = resolve(workdir / "config.json")
+    return _with_checkpoint(resolved, parsed), workdir
+
+
+def _with_checkpoint(resolved: presets.Resolved, parsed: Parsed) -> presets.Resolved:
+    """What `evaluate` plays: the policy of a directory, if ``--checkpoint`` names one."""
+    from skillrl.phases import prerequisites
+
+    checkpoint, model = parsed.values["checkpoint"], resolved.config.model
+    if "checkpoint" in parsed.present and model.policy == "openai":
+        raise SkillRLError(
+            f"--checkpoint={checkpoint}: model.policy=openai evaluates {model.policy_model_id} as "
+            f"{model.policy_api_base} serves it, and no checkpoint. Leave the flag out, or use "
+            "--set model.policy=local."
+        )
+    asked = resolved.sources.get("model.adapter_path") == "--set"
+    config = prerequisites.evaluated(resolved.config, checkpoint, adapter=asked)
+    if config == resolved.config:
+        return resolved
+    sources = {**resolved.sources, "model.policy_path": "--checkpoint"}
+    return presets.Resolved(config, sources)
+
+
+def _inspect(parsed: Parsed) -> None:
+    """Prints a skill bank."""
+    from skillrl.skills.describe import describe_bank
+    from skillrl.skills.store import load_bank
+
+    path = Path(parsed.positional)
+    if path.is_dir():
+        from skillrl.phases import prerequisites
+
+        versions = [p for p in path.glob("banks/*.json") if p.stem.isdecimal()]
+        first = prerequisites.first_bank(run_directory.RunDirectory(path, Config(), lock=False))
+        found = sorted(versions, key=lambda p: int(p.stem)) or ([first] if first else [])
+        if not found:
+            raise SkillRLError(
+                f"{path}: has no skill bank yet (neither banks/*.json nor distill/bank.json). "
+                "Name a bank file, or a run that has distilled one."
+            )
+        path = found[-1]
+        print(path)
+    _show(describe_bank(load_bank(path)))
+
+
+def _serve(parsed: Parsed) -> None:
+    """Serves an environment until Ctrl-C."""
+    from skillrl.envs.serve import DIALECTS
+    from skillrl.envs.serve.server import serve
+
+    values = parsed.values
+    if values["dialect"] not in DIALECTS:
+        raise SkillRLError(
+            f"--dialect={values['dialect']}: no such dialect; there are: {', '.join(DIALECTS)}."
+        )
+    if values["port"] > 65535:
+        raise SkillRLError(f"--port={values['port']}: ports go from 0 (any free one) to 65535.")
+    config = presets.resolve(values["env"], False, None, values["set"]).config
+    serve(
+        make_suite(config.env.name, config.env),
+        dialect=values["dialect"],
+        host=values["host"],
+        port=values["port"],
+        max_sessions=values["max_sessions"],
+        session_ttl=values["session_ttl"],
+        say=_show,
+    )
+
+
+def _without_key(argument: str) -> str:
+    """An argument as it may be shown: what follows the name of an API key is left out."""
+    return re.sub(r"""(_key["']?\s*[=:]).*""", r"\1...", argument, flags=re.DOTALL)
+
+
+def _take_any_text() -> None:
+    """Lets streams that are not UTF-8 write what they lack as an escape, and read it as U+FFFD."""
+    for stream, errors in (
+        (sys.stdout, "backslashreplace"),
+        (sys.stderr, "backslashreplace"),
+        (sys.stdin, "replace"),
+    ):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
+
+
+def _show(text: str) -> None:
+    """Prints; a reader that has gone (``| head``) is no error."""
+    try:
+        print(printable(text), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _overview() -> str:
+    lines = ["usage: skillrl COMMAND [flags]", "", "Commands (skillrl COMMAND --help says more):"]
+    lines += [f"  {c.name:<10}{c.brief}" for c in COMMANDS.values()]
+    return "\n".join(lines)

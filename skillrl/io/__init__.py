@@ -1,0 +1,1 @@
+"""Files, text and records as they enter and leave; progress and tables."""

@@ -1,0 +1,1 @@
+"""HTTP clients: retries, limits, keys, OpenAI-compatible servers."""

@@ -1,0 +1,251 @@
+"""What a command takes from those before it: asked before anything is created, and again.
+
+Nothing here imports JAX, so that ``--dry_run`` reports it as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from skillrl.config.presets import resolve_path
+from skillrl.config.settings import Config
+from skillrl.errors import SkillRLError
+from skillrl.io.files import read_sealed, write_sealed
+from skillrl.models import adapter_config
+from skillrl.models import directory as model_directory
+from skillrl.phases.run_directory import RunDirectory
+from skillrl.skills.bank import SkillBank
+from skillrl.skills.store import load_bank
+
+STAGES = ("base", "sft", "rl")
+"""Policies of a run, as ``evaluate --checkpoint`` names them."""
+
+SFT_BANK = ("sft", "bank.json")
+"""Where the cold start keeps the bank that it was taught with."""
+
+_NOTES = "outputs.json"
+
+
+def check(name: str, run: RunDirectory, chosen: Mapping[str, Any]) -> None:
+    """Whether the command `name` finds what it needs in `run` or in its own flags `chosen`.
+
+    Raises:
+      SkillRLError: it does not; the message says which command makes it.
+    """
+    if name == "distill":
+        trajectories(run, chosen["trajectories"])
+    elif name == "sft":
+        trajectories(run, chosen["trajectories"])
+        bank(run, chosen["skill_bank"])
+    elif name == "rl":
+        cold_started(run)
+        bank(run, chosen["skill_bank"])
+
+
+def remember(run: RunDirectory, phase: str, output: Path) -> None:
+    """Notes where ``--output`` put what a phase makes, so that the later ones find it.
+
+    A run that has finished the phase keeps its own, and what is put elsewhere is a copy.
+    """
+    if run.finished(phase) is not None:
+        return
+    place, home = output.absolute(), run.path.absolute()
+    inside = place.is_relative_to(home)  # then a copy of the run has one of its own
+    noted = _noted(run) | {phase: str(place.relative_to(home) if inside else place)}
+    write_sealed(run.file(_NOTES), noted)
+
+
+def forget(run: RunDirectory, phase: str) -> None:
+    """Drops the note of `remember`: the phase writes into the run itself now."""
+    noted = _noted(run)
+    if noted.pop(phase, None) is not None:
+        write_sealed(run.file(_NOTES), noted)
+
+
+def trajectories(run: RunDirectory, given: str | None = None) -> Path:
+    """The file of ``--trajectories``, else what collect wrote for `run`, wherever that is."""
+    if given:
+        if not Path(given).is_file():
+            raise SkillRLError(
+                f"--trajectories={given}: no such file. Name a file that collect has written, or "
+                "leave the flag out to use the one in the workdir."
+            )
+        return Path(given)
+    found = _written(run, "collect", "trajectories.jsonl", "--trajectories")
+    if found is None:
+        raise SkillRLError(
+            f"{run.path} has no collected trajectories. Run collect there first, or name the "
+            "directory of a run that has them with --workdir, or a file with --trajectories."
+        )
+    return found
+
+
+def bank(run: RunDirectory, given: str | None) -> SkillBank:
+    """The bank of ``--skill_bank``, else the one that `run` was given by its phases."""
+    if given:
+        return load_bank(given)
+    found = first_bank(run)
+    if found is None:
+        raise SkillRLError(
+            f"{run.path} has no skill bank. Run distill there first, name the directory of a "
+            "run that has one with --workdir, or a bank with --skill_bank."
+        )
+    return load_bank(found)
+
+
+def first_bank(run: RunDirectory) -> Path | None:
+    """The file of the bank that RL begins with: distilled, else that of the cold start."""
+    distilled = _written(run, "distill", "bank.json", "--skill_bank")
+    return distilled or _if_file(run.file(*SFT_BANK))
+
+
+def _written(run: RunDirectory, phase: str, name: str, flag: str) -> Path | None:
+    """What a phase wrote: in `run` once it is finished there, else where ``--output`` said."""
+    own, noted = _if_file(run.file(phase, name)), _noted(run).get(phase)
+    if noted is None or run.finished(phase) is not None:
+        return own
+    noted = str(run.path.absolute() / noted)
+    if not Path(noted).is_file():
+        raise SkillRLError(
+            f"{noted}: {phase} wrote it there for {run.path} (--output), and it is gone. Bring it "
+            f"back, name another with {flag}, or run {phase} again."
+        )
+    return Path(noted)
+
+
+def _noted(run: RunDirectory) -> dict[str, str]:
+    path = run.file(_NOTES)
+    if not path.exists():
+        return {}
+    notes = read_sealed(path)
+    return {phase: place for phase, place in notes.items() if isinstance(place, str)}
+
+
+def _if_file(path: Path) -> Path | None:
+    return path if path.is_file() else None
+
+
+def cold_started(run: RunDirectory) -> bool:
+    """Whether RL starts from the cold start in `run`; if not, from a policy of one's own."""
+    if run.finished("sft") is not None:
+        return True
+    own = run.config.model.policy_path
+    if not own or own.startswith("asset:"):
+        raise SkillRLError(
+            f"rl: {run.path} has no finished cold start. Run sft there first (or name its "
+            "directory with --workdir), or start from a policy of your own with "
+            "--set model.policy_path=DIR."
+        )
+    return False
+
+
+def check_policy(config: Config) -> None:
+    """Whether the directories that ``model`` names are there and are of the right kind.
+
+    Raises:
+      SkillRLError: one is not.
+    """
+    model = config.model
+    if model.policy != "local":
+        return
+    if model.policy_path:
+        path = resolve_path(model.policy_path)
+        if model_directory.is_adapter(path):
+            model_directory.check(path, named=model.policy_path)
+    if model.adapter_path:
+        adapter_config.read(model_directory.expanded(model.adapter_path))
+
+
+def trained(run: RunDirectory, checkpoint: str) -> None:
+    """Refuses a stage of `run` that has no checkpoint; what is in one is not looked at."""
+    if checkpoint not in ("sft", "rl"):
+        return
+    steps = run.file("checkpoints", checkpoint).glob("*")
+    done = checkpoint == "rl" or run.finished("sft") is not None
+    if not done or not any(path.name.isdecimal() for path in steps):
+        raise SkillRLError(
+            f"--checkpoint={checkpoint}: {run.path} has no such checkpoint yet. Train there "
+            "first, name the run with --workdir, or use --checkpoint=base."
+        )
+
+
+def evaluated(config: Config, checkpoint: str, *, adapter: bool = True) -> Config:
+    """`config` with the policy of ``--checkpoint``, if that is a Hugging Face directory.
+
+    Sizes and tokenizer are then the directory's own, not those of the run's base policy. A
+    directory with a LoRA adapter is played on the model that the adapter names as its base.
+
+    Args:
+      config: settings.
+      checkpoint: base, sft or rl, or a directory.
+      adapter: whether ``model.adapter_path`` of `config` is meant for the directory; that of a
+        run was for its base, and is in all policies that came of it.
+
+    Raises:
+      SkillRLError: neither one of the names nor such a directory.
+    """
+    if checkpoint in STAGES or config.model.policy != "local":
+        return config
+    said = f"--checkpoint={model_directory.shown(checkpoint)}"
+    if checkpoint.startswith("asset:"):
+        path = resolve_path(checkpoint)
+    else:
+        path = model_directory.expanded(checkpoint)
+    if os.path.isdir(path) and model_directory.is_adapter(path):
+        return _adapted(config, path, said, merged=config.model.adapter_path if adapter else "")
+    if not os.path.isfile(path / model_directory.CONFIG):
+        raise SkillRLError(
+            f"{said}: neither base, sft or rl nor a Hugging Face directory "
+            f"({_why_not(path, checkpoint)})"
+        )
+    if model_directory.is_run(path):
+        raise SkillRLError(
+            f"{said}: is the directory of a run. Evaluate the run with --workdir={path}, or give "
+            f"its policy: --checkpoint={path / 'policy'}."
+        )
+    model = dataclasses.replace(config.model, policy_path=checkpoint)
+    if not adapter:
+        model = dataclasses.replace(model, adapter_path="")
+    return dataclasses.replace(config, model=model)
+
+
+def _adapted(config: Config, adapter: Path, said: str, *, merged: str) -> Config:
+    """`config` with an adapter and the model that it names as its base."""
+    try:
+        base = adapter_config.read(adapter).base
+    except SkillRLError as error:  # of one kind or another, which stays
+        raise type(error)(f"{said} is a LoRA adapter, and cannot be read: {error}") from None
+    if merged and model_directory.expanded(merged) != adapter:
+        raise SkillRLError(
+            f"{said} is a LoRA adapter, and model.adapter_path={merged} names another: leave one "
+            "of the two out."
+        )
+    model = dataclasses.replace(config.model, adapter_path=str(adapter), policy_path=base)
+    if not base or not os.path.isdir(model_directory.expanded(base)):
+        model = dataclasses.replace(model, policy_path="", policy_model_id=base)
+    if not model.policy_path and not model_directory.hub_name(base):
+        named = f"names {model_directory.shown(base)!r}, which is not there" if base else "is empty"
+        raise SkillRLError(
+            f"{said}: is a LoRA adapter, but base_model_name_or_path in its "
+            f"{model_directory.ADAPTER_CONFIG} {named}. Give the model that it was made for with "
+            f"--checkpoint=MODEL --set model.adapter_path={adapter}."
+        )
+    return dataclasses.replace(config, model=model)
+
+
+def _why_not(path: Path, named: str) -> str:
+    if not os.path.isdir(path):
+        hub = model_directory.hub_name(named)
+        if hub and not os.path.exists(path):
+            return (
+                "no such directory; for a name on the Hugging Face hub use --checkpoint=base "
+                f"--set model.policy_path= --set model.policy_model_id={hub}"
+            )
+        if os.path.isfile(path):
+            return model_directory.missing_advice(named)
+        return "no such directory"
+    return f"{model_directory.instead(path)}no {model_directory.CONFIG} in it"

@@ -1,0 +1,371 @@
+"""The run directory: one place that is the whole run, and one owner at a time.
+
+config.json        settings without API keys; a resume is compared with it, once a phase wrote
+environment.json   versions, devices and commit of the latest session
+metrics.jsonl      one row per (phase, step); tensorboard/<phase>/ beside it
+phases.json        which phases are finished, and what each had to say
+.lock              held (flock) while a process works here; its pid is inside
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from skillrl.config.settings import Config, diff, public_dict
+from skillrl.errors import SkillRLError
+from skillrl.io import records
+from skillrl.io.files import (
+    TEMPORARY,
+    append_jsonl,
+    append_sealed,
+    atomic_write,
+    critical_section,
+    is_empty,
+    read_json,
+    read_jsonl,
+    read_sealed,
+    truncate_jsonl,
+    write_json,
+    write_sealed,
+)
+from skillrl.phases.events import Events
+from skillrl.phases.leftovers import remove_leftovers
+
+__all__ = [
+    "Metrics",
+    "RunDirectory",
+    "append_jsonl",
+    "atomic_write",
+    "critical_section",
+    "describe_environment",
+    "read_json",
+    "read_jsonl",
+    "recorded_config",
+    "truncate_jsonl",
+    "write_json",
+]
+
+_LOCK = ".lock"
+_SHOWN = 5  # settings named in a message
+_BOOKKEEPING = ("config.json", "environment.json", "wall_seconds.json", _LOCK)
+_PACKAGES = ("skillrl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class RunDirectory:
+    """A work directory, opened for one run. Use as a context manager, or `close` it."""
+
+    def __init__(self, path: str | Path, config: Config, *, lock: bool = True):
+        """Creates the directory, or continues the run that is in it.
+
+        Args:
+          path: the work directory.
+          config: settings of this session.
+          lock: False only reads: nothing is created, compared or locked.
+
+        Raises:
+          SkillRLError: not ours, not writable, in use by another process, or started
+            with settings that may not change.
+        """
+        self.path = Path(path)
+        self.config = config
+        self._lock: int | None = None
+        if not lock:
+            return
+        check_workdir(self.path, config)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = _acquire(self.path)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        try:
+            check_workdir(self.path, config)  # again: another process may have been first
+            remove_leftovers(self.path)
+            write_sealed(self.file("config.json"), public_dict(config))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the directory free. May be called twice."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def file(self, *parts: str) -> Path:
+        """A path inside the directory."""
+        return self.path.joinpath(*parts)
+
+    def write_environment(self) -> None:
+        """Writes environment.json; imports JAX to name the devices."""
+        write_sealed(self.file("environment.json"), describe_environment())
+
+    def finished(self, phase: str) -> dict[str, Any] | None:
+        """What `finish` recorded for a phase, or None while it is not finished."""
+        return self.phases().get(phase)
+
+    def phases(self) -> dict[str, dict[str, Any]]:
+        """Finished phases in the order they finished, with what was recorded.
+
+        Raises:
+          SkillRLError: phases.json is not as a run wrote it.
+        """
+        path = self.file("phases.json")
+        if not path.exists():
+            return {}
+        found = read_sealed(path)
+        for phase, info in found.items():
+            if not isinstance(info, dict):
+                raise SkillRLError(
+                    f"{path}: {phase!r} is {info!r}; what is recorded of a phase is an object. "
+                    "Delete the file: the same command finds again what is finished."
+                )
+        return found
+
+    def finish(self, phase: str, **info: Any) -> None:
+        """Marks a phase as finished, atomically; `info` must be plain JSON values."""
+        write_sealed(self.file("phases.json"), self.phases() | {phase: info})
+
+
+class Metrics:
+    """Numbers of a run as JSON lines and, if wanted, TensorBoard events."""
+
+    def __init__(self, run: RunDirectory, *, tensorboard: bool = True):
+        self._run = run
+        self._tensorboard = tensorboard
+        self._writers: dict[str, Events] = {}
+        self._purge: dict[str, int] = {}
+
+    def __enter__(self) -> Metrics:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if value is None:
+            self.close()
+        else:
+            with contextlib.suppress(SkillRLError):  # what ended the session is said first
+                self.close()
+
+    @property
+    def path(self) -> Path:
+        """The JSON lines file."""
+        return self._run.file("metrics.jsonl")
+
+    def write(self, phase: str, step: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Adds one row and returns it.
+
+        Numbers may be 0-d arrays; NaN and infinities are written as null.
+        """
+        numbers = {key: float(value) for key, value in values.items()}
+        row: dict[str, Any] = {"phase": phase, "step": int(step)}
+        row |= {k: v if math.isfinite(v) else None for k, v in numbers.items()}
+        append_sealed(self.path, row)
+        if self._tensorboard:
+            named = {f"{phase}/{key}": value for key, value in numbers.items()}
+            self._events(phase).add(step, named)
+        return row
+
+    def rows(self, phase: str | None = None) -> list[dict[str, Any]]:
+        """All rows, or those of one phase, in order; SkillRLError where one is none."""
+        if not self.path.exists():
+            return []
+        rows = map(self._checked, read_jsonl(self.path, required=True))
+        return [row for row in rows if phase in (None, row["phase"])]
+
+    def resume(self, phase: str, step: int) -> int:
+        """Forgets what a phase wrote after `step`, its checkpoint; returns the rows dropped."""
+        if phase in self._writers:
+            self._writers.pop(phase).close()
+        self._purge[phase] = step + 1
+        return truncate_jsonl(
+            self.path,
+            lambda row: self._checked(row)["phase"] != phase or row["step"] <= step,
+            required=True,
+        )
+
+    def _checked(self, row: Any) -> dict[str, Any]:
+        """`row`, if it is one that `write` wrote."""
+        if isinstance(row, dict):
+            phase, step, *others = (row.get("phase"), row.get("step"), *row.values())
+            numbers = [value for value in others if value is not None and value is not phase]
+            if isinstance(phase, str) and type(step) is int and all(map(_is_number, numbers)):
+                return row
+        raise SkillRLError(
+            f"{self.path}: {records.show(row)} is no row of metrics: phase, step and numbers. "
+            "Restore the file from a copy, or name another --workdir."
+        )
+
+    def close(self) -> None:
+        """Flushes and closes the TensorBoard files. May be called twice."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    def _events(self, phase: str) -> Events:
+        if phase not in self._writers:
+            self._writers[phase] = Events(
+                self._run.file("tensorboard", phase), purge=self._purge.get(phase)
+            )
+        return self._writers[phase]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_workdir(path: str | Path, config: Config) -> None:
+    """Whether a run of `config` may live at `path`; creates nothing.
+
+    Settings are compared once a phase has written something: before that, whoever was
+    refused may follow the advice and start again with other ones.
+
+    Raises:
+      SkillRLError: a file, a foreign directory, or a run with other settings.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise SkillRLError(f"--workdir={path}: is a file. Name a directory, new or of a run.")
+    old = recorded_config(path)
+    if old is None or not _has_output(path):
+        return
+    changed = diff(old, config)
+    if changed:
+        rest = len(changed) - _SHOWN
+        more = f"; and {rest} more (the run's are in {path / 'config.json'}, --show_config prints "
+        more += "yours)"
+        raise SkillRLError(
+            f"--workdir={path}: holds a run with other settings: {'; '.join(changed[:_SHOWN])}"
+            + (more if rest > 0 else "")
+            + ". Repeat the settings it was started with, or name another --workdir. (Only "
+            "rl.training_epochs, upwards, logging, mesh, env.workers and env.alfworld.engine may "
+            "change.)"
+        )
+
+
+def recorded_config(path: str | Path) -> Config | None:
+    """The settings of the run at `path`; None where there is nothing yet.
+
+    Raises:
+      SkillRLError: not readable, or something that is not a run of this program.
+    """
+    path = Path(path)
+    try:
+        names = os.listdir(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    if "config.json" not in names:
+        if is_empty(names, ignore=[_LOCK]):
+            return None
+        raise SkillRLError(
+            f"--workdir={path}: is not empty and not a run (there is no config.json of ours in "
+            "it); nothing was touched. Name a new or an empty directory."
+        )
+    try:
+        return Config.from_dict(read_json(path / "config.json"))
+    except SkillRLError as error:
+        raise SkillRLError(
+            f"--workdir={path}: its config.json is not one that this version of skillrl wrote "
+            f"({error}); nothing was touched. Name a new or an empty directory."
+        ) from None
+
+
+def _has_output(path: Path) -> bool:
+    """Whether there is any file besides those that every session writes at its start."""
+    return any(
+        file.relative_to(path).parts[0] not in _BOOKKEEPING
+        and not file.name.startswith(TEMPORARY)
+        and file.is_file()
+        for file in path.rglob("*")
+    )
+
+
+def describe_environment() -> dict[str, Any]:
+    """Versions, platform, devices and the commit of the source, if it is a checkout."""
+    import jax
+
+    versions: dict[str, str | None] = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "processes": jax.process_count(),
+        "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """Commit of the checkout that this package lies in, with + if files differ from it."""
+    source = Path(__file__).resolve().parents[2]
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(source), *arguments], capture_output=True, text=True, timeout=10
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None  # no git here: the commit is simply not known
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    top = git("rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != source:
+        return None
+    commit = git("rev-parse", "HEAD")
+    return commit and commit + ("+" if git("status", "--porcelain", "-uno") else "")
+
+
+def _acquire(path: Path) -> int:
+    """An open descriptor that holds the lock of the directory until it is closed."""
+    import fcntl
+
+    handle = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(handle, 100, 0).decode(errors="replace").strip() or "unknown"
+        os.close(handle)
+        raise SkillRLError(
+            f"--workdir={path}: is in use by another process ({owner}). Wait for it, stop it, or "
+            "name another --workdir."
+        ) from None
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"pid {os.getpid()} on {platform.node()}\n".encode(), 0)
+    return handle
+
+
+def _unwritable(path: Path, error: OSError) -> SkillRLError:
+    return SkillRLError(
+        f"--workdir={path}: cannot be used ({error.strerror}). Name a directory that you may "
+        "write to."
+    )

@@ -1,0 +1,124 @@
+"""``--dry_run``: what a command would do, what it takes, and everything that is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from skillrl.config import presets
+from skillrl.config.settings import Config, public_dict
+from skillrl.envs import SPLITS, make_suite
+from skillrl.errors import SkillRLError
+from skillrl.models.flops import Sizes, sizes_of
+from skillrl.preflight import estimate, resources, start
+
+
+def settings(resolved: presets.Resolved) -> str:
+    """The resolved config, and where its values came from."""
+    lines = [json.dumps(public_dict(resolved.config), indent=2), "", "set by:"]
+    lines += [f"  {field}: {source}" for field, source in sorted(resolved.sources.items())]
+    return "\n".join([*lines, ""])
+
+
+def report(
+    name: str, config: Config, workdir: Path, chosen: dict[str, Any]
+) -> tuple[str, list[str]]:
+    """What would run and what it takes, in words; and what the start would refuse or fail at."""
+    config = resources.hurried(config)
+    problems, said = start.examine(name, config, workdir, chosen)
+    found = resources.ask(name, config, workdir, chosen)
+    problems += found.problems
+    if not problems and not found.notes:  # with all that is asked for it at hand
+        try:
+            resources.prompts_fit(name, config, workdir, chosen)
+        except SkillRLError as error:
+            problems.append(str(error))
+    given = {flag: value for flag, value in chosen.items() if value is not None}
+    lines = [said, ""] if said else []
+    lines += [f"would run in {workdir}:", *(f"  {line}" for line in plan(name, config, chosen))]
+    if given:
+        lines.append("  with " + ", ".join(f"--{k}={v}" for k, v in given.items()))
+    if said:  # the environment is there
+        lines += ["", *_takes(name, config, workdir, chosen, found)]
+    lines += [f"note: {note}" for note in found.notes]
+    if not problems:
+        lines.append("Nothing is missing; --show_config prints all settings.")
+    return "\n".join(lines), list(dict.fromkeys(problems))
+
+
+def plan(name: str, config: Config, chosen: dict[str, Any]) -> list[str]:
+    """What a command does, one line per phase; its flags win over the config."""
+    rl, evolution, evaluation = config.rl, config.evolution, config.evaluation
+    flags = {flag: value for flag, value in chosen.items() if value is not None}
+    splits = evaluation.final_splits if name == "train" else evaluation.splits
+    every = f"evolving the bank every {evolution.validation_interval}"
+    shown = config.collect.expert_episodes
+    phases = {
+        "collect": f"collect: {flags.get('episodes', config.collect.episodes)} episodes "
+        "with the base policy" + (f" and {shown} of the expert" if shown else ""),
+        "distill": "distill: skills from at most "
+        f"{config.distill.max_trajectories_per_category} trajectories per category",
+        "sft": f"sft: {config.sft.epochs} epochs of at most "
+        f"{flags.get('num_examples', config.sft.num_examples) or 'all'} examples",
+        "rl": f"rl: {rl.training_epochs} iterations of {rl.batch_size} episodes "
+        f"({rl.batch_size // rl.group_size} tasks x {rl.group_size}), "
+        + (every if evolution.enabled else "the bank fixed"),
+        "evaluate": f"evaluate: {flags.get('split') or ', '.join(splits)}, temperature "
+        f"{flags.get('temperature', evaluation.temperature):g}, "
+        f"{flags.get('repeats', evaluation.repeats)} x "
+        + (f"the first {evaluation.max_tasks} tasks" if evaluation.max_tasks else "each task"),
+    }
+    return list(phases.values()) if name == "train" else [phases[name]]
+
+
+def _takes(
+    name: str, config: Config, workdir: Path, chosen: dict[str, Any], found: resources.Found
+) -> list[str]:
+    """Tokens, teacher calls, time, memory and disk, with what they rest on."""
+    suite = make_suite(config.env.name, config.env)
+    sizes = sizes_of(found.model) if found.model is not None else None
+    there = [split for split in SPLITS if start.has_tasks(suite, split)]
+    tasks = {split: len(suite.tasks(split)) for split in there}
+    loads = estimate.loads(
+        name, config, sizes, tasks=tasks, categories=len(suite.categories), chosen=chosen
+    )
+    lines = [f"takes about, {estimate.assumptions()}:"]
+    limit = None
+    if found.mesh is None or sizes is None:
+        lines.append(estimate.show(loads, None))
+    else:
+        from skillrl.parallel import speed
+
+        device, limit = found.mesh.devices.flat[0], speed.memory_of_device()
+        peak = speed.of_device(config.model.dtype)
+        count = 1 if device.platform == "cpu" else found.mesh.size
+        lines.append(estimate.show(loads, peak, count))
+        lines.append(
+            f"time on {count} {device.device_kind} at {estimate.REACHED:.0%} of its {peak.source} "
+            f"{estimate.short(peak.flops or 0)}FLOP/s, without compiling, environments and teacher"
+        )
+    return lines + ([] if sizes is None else _room(name, config, workdir, sizes, limit))
+
+
+def _room(name: str, config: Config, workdir: Path, sizes: Sizes, limit: float | None) -> list[str]:
+    """Memory of a device and disk, and what to do where there is less."""
+    gib, training = estimate.GIB, name in ("train", "sft", "rl")
+    memory = sum(estimate.memory(config, sizes, training=training).values())
+    said = f"memory {memory / gib:.1f} GiB per device"
+    said += f" of {limit / gib:.0f}" if limit else ""
+    notes = []
+    if limit and memory > limit:
+        notes.append(
+            "note: that is more memory than there is; spread it with mesh.fsdp, lower "
+            "train_batch.tokens and rollout.slots, or train an adapter (lora.rank)"
+        )
+    if training:
+        needed, free = estimate.disk(config, sizes), resources.free_space(workdir)
+        said += f"; disk {needed / gib:.1f} GiB of {free / gib:.0f} free"
+        if needed > free:
+            notes.append(
+                f"note: checkpoints and policy do not fit at {workdir}; name another --workdir, "
+                "or lower checkpoint.keep"
+            )
+    return [said, *notes]

@@ -1,0 +1,279 @@
+"""What a command takes, from its settings and the policy's sizes: tokens, calls, memory, time.
+
+An order of magnitude to decide by, before anything runs. What cannot be known is assumed
+(`TYPICAL`): how far episodes, prompts and responses use what the settings allow. Compiling and
+the environments are not counted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from skillrl.config.settings import Config
+from skillrl.io.console import table
+from skillrl.models.flops import Sizes, rollout_flops, step_flops
+
+if TYPE_CHECKING:
+    from skillrl.parallel.speed import Peak
+
+TYPICAL = 0.5
+"""Share of env.max_steps, rl.max_prompt_length and rl.max_response_length that is used."""
+
+REACHED = 0.35
+"""Share of a device's peak that sampling and training come to."""
+
+LONG = 3600.0
+"""Seconds from which on a phase is announced with its estimate."""
+
+GIB = 2**30
+_SLOW = 1e10  # operations per second
+_WIDTH = {"float32": 4, "bfloat16": 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What one phase does.
+
+    Attributes:
+      phase: its name.
+      episodes: that the policy plays.
+      read: prompt tokens, a prefix once per episode.
+      sampled: response tokens.
+      calls: requests to the teacher, at most.
+      flops: operations of sampling and training; 0 where the sizes are not known.
+      moved: bytes that decoding reads of the weights.
+    """
+
+    phase: str
+    episodes: int
+    read: float
+    sampled: float
+    calls: int
+    flops: float = 0.0
+    moved: float = 0.0
+
+    def seconds(self, peak: Peak, devices: int = 1) -> float:
+        """On `devices` of this peak; operations and the reading of weights add up."""
+        compute = self.flops / (REACHED * (peak.flops or math.inf))
+        return (compute + self.moved / (peak.bandwidth or math.inf)) / devices
+
+
+def loads(
+    name: str,
+    config: Config,
+    sizes: Sizes | None,
+    *,
+    tasks: Mapping[str, int],
+    categories: int,
+    chosen: Mapping[str, Any],
+    share: float = TYPICAL,
+) -> list[Load]:
+    """The phases of a command.
+
+    Args:
+      name: of the command.
+      config: its settings.
+      sizes: of the policy; None where they are not known, as of one on a server.
+      tasks: split -> how many tasks it has.
+      categories: of the environment.
+      chosen: flags of the command that win over the config; None where not given.
+      share: of what the settings allow that is used; 1 is the most that there can be.
+    """
+    flags = {flag: value for flag, value in chosen.items() if value is not None}
+    work = _Work(config, sizes, share)
+    collect, rl, sft = config.collect, config.rl, config.sft
+    evaluation, evolution = config.evaluation, config.evolution
+    episodes = flags.get("episodes", collect.episodes)
+    all_steps = math.ceil((episodes + collect.expert_episodes) * work.steps)
+    examples = flags.get("num_examples", sft.num_examples) or all_steps
+    events = rl.training_epochs // evolution.validation_interval if evolution.enabled else 0
+
+    def held_out(phase: str, splits: Sequence[str], stages: int = 1) -> Load:
+        most = evaluation.max_tasks or math.inf
+        count = sum(min(tasks.get(split, 0), most) for split in splits)
+        repeats = flags.get("repeats", evaluation.repeats)
+        return work.played(phase, int(stages * repeats * count))
+
+    looks = rl.training_epochs // evaluation.quick_interval * len(evaluation.splits)
+    quick = work.played("", looks * evaluation.quick_tasks)
+    phases = {
+        "collect": work.played("collect", episodes),
+        "distill": Load("distill", 0, 0.0, 0.0, 2 + 2 * categories),
+        "sft": work.learned(
+            Load("sft", 0, 0.0, 0.0, episodes),
+            samples=min(examples, all_steps) * sft.epochs,
+            passes=1.0,
+        ),
+        "rl": work.learned(
+            dataclasses.replace(
+                _sum("rl", work.played("rl", rl.training_epochs * rl.batch_size), quick),
+                calls=events,
+            ),
+            samples=rl.training_epochs * rl.batch_size * work.steps,
+            # The reference's scores, and those of the sampler, are a forward pass each.
+            passes=1 + (1 + (rl.old_logprobs == "recomputed")) / 3,
+        ),
+    }
+    if name == "train":
+        stages = held_out("", evaluation.splits, stages=2)
+        last = held_out("", evaluation.final_splits)
+        return [*phases.values(), _sum("evaluate", stages, last)]
+    if name == "evaluate":
+        given = flags.get("split")
+        return [held_out("evaluate", given.split(",") if given else evaluation.splits)]
+    return [phases[name]]
+
+
+def memory(config: Config, sizes: Sizes, *, training: bool) -> dict[str, float]:
+    """Bytes on one device by what they hold; what the mesh splits is divided."""
+    model, rollout, batch, rl = config.model, config.rollout, config.train_batch, config.rl
+    held, computed = _WIDTH[model.param_dtype], _WIDTH[model.dtype]
+    split = max(1, config.mesh.fsdp) * max(1, config.mesh.tensor)
+    rows = split * max(1, config.mesh.data)
+    count, rank = sizes.parameters, config.lora.rank
+    trained = sizes.adapter(rank) if rank else count
+    sampler = count * (1 if rollout.weights == "int8" else computed)
+    cells = rollout.slots * (rl.max_prompt_length + rl.max_response_length)
+    found = {
+        "weights": count * held / split,
+        "copy that samples": sampler / max(1, config.mesh.tensor),
+        "keys and values of the slots": cells * sizes.kv_bytes(computed) / rows,
+    }
+    if training:
+        kept = {"full": 1, "dots": 8, "none": 16}[model.remat] * sizes.width + (
+            0 if model.remat == "full" else 2 * sizes.ffn * (1 if model.remat == "dots" else 2)
+        )
+        chunk = batch.logprob_chunk or batch.tokens
+        found |= {
+            "gradients and moments": trained * (held + 8) / split,
+            "reference policy": 0.0 if rank else count * held / split,
+            "kept for the backward pass": batch.tokens * sizes.layers * kept * computed / rows,
+            "scores over the vocabulary": 3.0 * chunk * sizes.vocab * 4 / rows,
+        }
+    return found
+
+
+def disk(config: Config, sizes: Sizes) -> float:
+    """Bytes of the checkpoints that are kept (one more while it is written) and of the policy."""
+    rank = config.lora.rank
+    trained = sizes.adapter(rank) if rank else sizes.parameters
+    state = trained * (_WIDTH[config.model.param_dtype] + 8)
+    return (2 * config.checkpoint.keep + 1) * state + 2 * sizes.parameters * 4
+
+
+def show(found: Sequence[Load], peak: Peak | None, devices: int = 1) -> str:
+    """A table of phases; times only where the device's `peak` is known."""
+    rows = []
+    for load in [*found, *([_sum("all", *found)] if len(found) > 1 else [])]:
+        time = (duration(load.seconds(peak, devices)) if peak else "?") if load.flops else "-"
+        rows.append(
+            [load.phase, load.episodes, short(load.read), short(load.sampled), load.calls, time]
+        )
+    headers = ["phase", "episodes", "tokens read", "sampled", "teacher calls", "time"]
+    return table(rows, headers)
+
+
+def assumptions(share: float = TYPICAL) -> str:
+    """What the numbers of `loads` rest on."""
+    return (
+        f"if episodes, prompts and responses are {share:g} of the longest allowed (env.max_steps, "
+        "rl.max_prompt_length, rl.max_response_length)"
+    )
+
+
+def may_be_long(found: Sequence[Load]) -> bool:
+    """Whether a phase takes hours on a slow laptop, so that it is worth measuring the device."""
+    return any(load.flops / (REACHED * _SLOW) >= LONG for load in found)
+
+
+def announcement(found: Sequence[Load], peak: Peak, devices: int, kind: str) -> str:
+    """A warning about phases that take hours, or ""."""
+    slow = [(load, load.seconds(peak, devices)) for load in found]
+    slow = [(load, seconds) for load, seconds in slow if seconds >= LONG]
+    if not slow:
+        return ""
+    times = ", ".join(f"{load.phase} {duration(seconds)}" for load, seconds in slow)
+    rate = (peak.flops or 0) * REACHED * devices
+    return (
+        f"this takes long on {devices} {kind}: {times}, {assumptions()}, at "
+        f"{short(rate)}FLOP/s ({REACHED:.0%} of its {peak.source} speed). A smaller policy, fewer "
+        "episodes (collect.episodes, rl.batch_size, rl.training_epochs), shorter responses "
+        "(rl.max_response_length) or an accelerator make it shorter; Ctrl-C stops it and the same "
+        "command continues."
+    )
+
+
+def duration(seconds: float) -> str:
+    """About how long, in words: ``40 s``, ``7 min``, ``3.5 h``, ``12 days``."""
+    for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (172800, "h", 3600)):
+        if seconds < limit:
+            return f"{_two_digits(seconds / size)} {unit}"
+    return f"{_two_digits(seconds / 86400)} days"
+
+
+def short(number: float) -> str:
+    """Two digits and a letter: ``930``, ``12 k``, ``3.4 M``."""
+    for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{_two_digits(number / size)} {letter}"
+    return f"{number:.0f}"
+
+
+def _two_digits(number: float) -> str:
+    return f"{number:.1f}" if number < 9.95 else f"{number:.0f}"
+
+
+def _sum(phase: str, *parts: Load) -> Load:
+    fields = [f.name for f in dataclasses.fields(Load) if f.name != "phase"]
+    return Load(phase, **{name: sum(getattr(part, name) for part in parts) for name in fields})
+
+
+class _Work:
+    """Episodes of the length that is assumed."""
+
+    def __init__(self, config: Config, sizes: Sizes | None, share: float):
+        self.config, self.sizes = config, sizes
+        self.steps = max(1.0, share * config.env.max_steps)
+        longest, rollout = config.rl.max_prompt_length, config.rollout
+        prefix, suffix = (
+            min(longest / 2, buckets[-1] if buckets else longest)
+            for buckets in (rollout.prefix_buckets, rollout.suffix_buckets)
+        )
+        self.one = {
+            "steps": self.steps,
+            "groups": 1,
+            "members": 1,
+            "prefix": share * prefix,
+            "suffix": share * suffix,
+            "new": max(1.0, share * config.rl.max_response_length),
+        }
+
+    def played(self, phase: str, episodes: int) -> Load:
+        one, steps = self.one, episodes * self.steps
+        load = Load(
+            phase,
+            episodes,
+            episodes * one["prefix"] + steps * one["suffix"],
+            steps * one["new"],
+            0,
+        )
+        if self.sizes is None:
+            return load
+        width = 1 if self.config.rollout.weights == "int8" else _WIDTH[self.config.model.dtype]
+        rounds = math.ceil(steps / self.config.rollout.slots) * one["new"]
+        return dataclasses.replace(
+            load,
+            flops=episodes * rollout_flops(self.sizes, one, shared=True),
+            moved=rounds * self.sizes.parameters * width,
+        )
+
+    def learned(self, load: Load, *, samples: float, passes: float) -> Load:
+        """`load` and the gradients over so many steps; `passes` 1 is forward and backward."""
+        if self.sizes is None:
+            return load
+        episodes = samples / self.steps
+        flops = passes * episodes * step_flops(self.sizes, self.one, shared=True)
+        return dataclasses.replace(load, flops=load.flops + flops)

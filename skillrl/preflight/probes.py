@@ -1,0 +1,155 @@
+"""Questions to servers: short, with a time limit, and a sentence where something is wrong."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from skillrl.config.settings import Config
+from skillrl.errors import SkillRLError
+
+if TYPE_CHECKING:
+    from skillrl.models.config import ModelConfig
+
+T = TypeVar("T")
+
+ANSWER = 5.0
+"""Seconds that a server has to answer."""
+
+_ASKS_TEACHER = ("train", "distill", "sft", "rl")
+_EMBEDS = ("train", "distill", "sft", "rl", "evaluate")
+
+
+def on_hub(model_id: str) -> ModelConfig:
+    """Sizes of a policy that is only on the hub, from its config.json."""
+    import httpx
+
+    from skillrl.models import weights
+    from skillrl.net.clients import open_client
+    from skillrl.net.http import bearer
+
+    base = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    remedy = (
+        "Set model.policy_path to a local directory, set HF_HOME to a cache that holds it, or "
+        "check the network, the name and the access token (HF_TOKEN)."
+    )
+    start = f"model {model_id!r} is not in the local Hugging Face cache"
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise SkillRLError(f"{start}, and HF_HUB_OFFLINE keeps it from being fetched. {remedy}")
+    token = os.environ.get("HF_TOKEN", "")
+    try:
+        with open_client(base) as client:
+            answer = client.get(
+                f"{base}/{model_id}/resolve/main/config.json",
+                headers=bearer(token),
+                timeout=ANSWER,
+                follow_redirects=True,
+            )
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        raise SkillRLError(
+            f"{start}, and {base} cannot be asked ({type(error).__name__}). {remedy}"
+        ) from None
+    if answer.status_code != 200:
+        raise SkillRLError(f"{start}, and {base} answers {answer.status_code}. {remedy}")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "config.json").write_bytes(answer.content)
+        return weights.read_config(folder)
+
+
+def services(name: str, config: Config) -> Iterator[tuple[str, str, str, str]]:
+    """(label, address, API key, model) of the OpenAI-compatible servers that `name` asks."""
+    from skillrl.net.openai_server import find_key
+
+    model = config.model
+    for label, used, kind, base, key, wanted in (
+        ("policy", name != "distill", model.policy, model.policy_api_base,
+         model.policy_api_key, model.policy_model_id),
+        ("teacher", name in _ASKS_TEACHER, model.teacher, model.teacher_api_base,
+         model.teacher_api_key, model.teacher_model_id),
+        ("embedding", name in _EMBEDS, model.embedder, model.embedding_api_base,
+         model.embedding_api_key, model.embedding_model_id),
+    ):  # fmt: skip
+        if used and kind == "openai":
+            yield label, base, find_key(base, key, f"SKILLRL_{label.upper()}_API_KEY"), wanted
+
+
+def service(label: str, base: str, key: str, wanted: str, notes: list[str]) -> None:
+    """Asks a server for its models: shows whether it is there and takes the key."""
+    import httpx
+
+    from skillrl.net.clients import open_client
+    from skillrl.net.http import bearer, public_url
+
+    shown = public_url(base.rstrip("/"))
+    variable = f"SKILLRL_{label.upper()}_API_KEY"
+    if not key and urlsplit(base).hostname == "api.openai.com":
+        raise SkillRLError(
+            f"{label}: {shown} needs an API key, and there is none. Set {variable} (or "
+            "OPENAI_API_KEY), or choose another server or a simulated one."
+        )
+
+    def get() -> Any:
+        with open_client(base) as client:
+            return client.get(base.rstrip("/") + "/models", headers=bearer(key), timeout=ANSWER)
+
+    try:
+        answer = in_time(get, 2 * ANSWER, f"{label}: {shown} does not answer in time")
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        raise SkillRLError(
+            f"{label}: {shown} does not answer ({type(error).__name__}). Start the server there, "
+            f"or correct model.{label}_api_base."
+        ) from None
+    if answer.status_code in (401, 403):
+        raise SkillRLError(
+            f"{label}: {shown} refuses the API key (status {answer.status_code}). Set {variable} "
+            "to one that is valid there."
+        )
+    if answer.status_code >= 500:
+        raise SkillRLError(
+            f"{label}: {shown} is in trouble (status {answer.status_code}); look at its log."
+        )
+    try:
+        names = [row["id"] for row in answer.json()["data"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        names = []  # a server need not list its models
+    if names and wanted not in names:
+        listed = ", ".join(map(str, names[:5]))
+        notes.append(f"{label}: {shown} does not list {wanted!r}, but {listed}")
+
+
+def retriever(url: str, config: Config) -> None:
+    """Asks a ``/retrieve`` server one question; raises SkillRLError where it does not answer."""
+    from skillrl.envs.search.remote import RemoteRetriever
+
+    asked = RemoteRetriever(url, dialect=config.env.search.dialect, timeout=ANSWER, retries=0)
+    late = f"env.search.urls: {url} does not answer in time"
+    in_time(lambda: asked.search("Who wrote Emma?", 1), 2 * ANSWER, late)
+
+
+def in_time(work: Callable[[], T], seconds: float, late: str) -> T:
+    """What `work` returns or raises; a SkillRLError that says `late` where it takes too long."""
+    done: list[Callable[[], T]] = []
+
+    def run() -> None:
+        try:
+            value = work()
+            done.append(lambda: value)
+        except BaseException as error:
+            caught = error
+
+            def again() -> T:
+                raise caught
+
+            done.append(again)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not done:
+        raise SkillRLError(f"{late} ({seconds:g} s).")
+    return done[0]()
