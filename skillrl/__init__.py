@@ -1,7 +1,14 @@
 """SkillRL in JAX/Flax: language-model agents that learn with an evolving skill bank.
 
+    import skillrl
+
+    suite = skillrl.make_suite("alfworld")
+    policy = skillrl.load_policy("asset:tiny_qwen2_alfworld")
+    episodes = skillrl.rollout(policy, suite, suite.tasks("train")[:2], group_size=8)
+    training, metrics = skillrl.grpo_step(policy, episodes)
+
 Names are imported when they are first used (PEP 562), so that `import skillrl` is
-instant and touches no device.
+instant and touches no device. Nothing inside the package imports from here.
 """
 
 from __future__ import annotations
@@ -10,48 +17,83 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from skillrl.api import (
+        Training,
+        default_config,
+        demonstrate,
+        distill,
+        evaluate,
+        evolve,
+        grpo_step,
+        load_policy,
+        make_suite,
+        rollout,
+        run,
+        sft_step,
+        train,
+    )
     from skillrl.config.presets import resolve
     from skillrl.config.settings import Config
-    from skillrl.envs.base import make_suite, register
+    from skillrl.envs.base import register
     from skillrl.errors import SkillRLError
+    from skillrl.models.policy import Policy
+    from skillrl.skills.bank import SkillBank
     from skillrl.types import Observation, Skill, Step, StepResult, Task, Trajectory
-
-__version__ = "0.1.0"
+    from skillrl.version import VERSION as __version__
 
 __all__ = [
     "Config",
     "Observation",
+    "Policy",
     "Skill",
+    "SkillBank",
     "SkillRLError",
     "Step",
     "StepResult",
     "Task",
+    "Training",
     "Trajectory",
     "__version__",
+    "default_config",
+    "demonstrate",
+    "distill",
+    "evaluate",
+    "evolve",
+    "grpo_step",
+    "load_policy",
     "make_suite",
     "register",
     "resolve",
+    "rollout",
+    "run",
+    "sft_step",
+    "train",
 ]
 
 _HOMES = {
     "Config": "skillrl.config.settings",
     "Observation": "skillrl.types",
+    "Policy": "skillrl.models.policy",
     "Skill": "skillrl.types",
+    "SkillBank": "skillrl.skills.bank",
     "SkillRLError": "skillrl.errors",
     "Step": "skillrl.types",
     "StepResult": "skillrl.types",
     "Task": "skillrl.types",
     "Trajectory": "skillrl.types",
-    "make_suite": "skillrl.envs.base",
     "register": "skillrl.envs.base",
     "resolve": "skillrl.config.presets",
 }
+"""Where a name lives that is not in `skillrl.api`."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name == "__version__":
+        value = importlib.import_module("skillrl.version").VERSION
+    elif name in __all__:
+        value = getattr(importlib.import_module(_HOMES.get(name, "skillrl.api")), name)
+    else:
         raise AttributeError(f"module 'skillrl' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

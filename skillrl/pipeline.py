@@ -9,6 +9,7 @@ is finished is read back, what is not goes on from its last checkpoint.
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import Callable
@@ -21,68 +22,94 @@ from skillrl.errors import Corrupt, SkillRLError
 from skillrl.io.checksums import check_directory
 from skillrl.io.text import printable
 from skillrl.models.flops import sizes_of
+from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
 from skillrl.parallel import speed
 from skillrl.phases import prerequisites, prompts, report
+from skillrl.phases.build import (
+    export,
+    load_policy,
+    open_agent,
+    open_mesh,
+    open_model,
+    open_player,
+    open_retriever,
+    open_teacher,
+    publish,
+)
 from skillrl.phases.collect import collect as collect_phase
 from skillrl.phases.distill import distill as distill_phase
 from skillrl.phases.rl import rl as rl_phase
+from skillrl.phases.run_directory import OnMetrics
 from skillrl.phases.session import Session, open_session
 from skillrl.phases.sft import load_sft
 from skillrl.phases.sft import sft as sft_phase
+from skillrl.phases.stages import evaluate_command, evaluate_stage, load_stage
 from skillrl.preflight import estimate
 from skillrl.preflight.start import has_tasks
+from skillrl.rollout.player import Player
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank, save_bank
+from skillrl.teacher.base import Teacher
 
 _LOG = logging.getLogger(__name__)
 
 
-def train(config: Config, workdir: Path, *, seed: int) -> None:
-    """All four phases and their evaluations."""
-    with open_session(config, workdir, seed=seed) as run:
+def train(config: Config, workdir: Path, *, on_metrics: OnMetrics | None = None) -> None:
+    """Runs all four phases and their evaluations; `on_metrics` is given each row of metrics."""
+    with open_session(config, workdir, on_metrics=on_metrics) as run:
         if _is_finished(run):
             print(printable(report.report_finished(run)))
             return
-        _announce(run, "train")
-        base = run.load_policy()
+        model = open_model(config, open_mesh(config))
+        _announce(run, model, "train")
+        teacher, retriever = open_teacher(run), open_retriever(run)
+        player = open_player(run, model, retriever)
+        base = load_policy(run, model)
 
         # 1. The base policy plays; it has no skills yet.
-        run.publish(base, 0)
-        report.evaluate_stage(run, "base", SkillBank(), config.evaluation.splits)
-        trajectories = _once(run, "collect", collect_phase)
+        publish(config, player, base, 0)
+        evaluate_stage(run, player, "base", SkillBank(), config.evaluation.splits)
+        trajectories = run_phase_once(run, "collect", collect_phase, player)
         trajectories = trajectories or prerequisites.trajectories(run.run)
 
         # 2. The teacher distils skills from successes and failures.
-        bank = _once(run, "distill", distill_phase, trajectories)
+        bank = run_phase_once(
+            run, "distill", distill_phase, trajectories, teacher=teacher,
+            embedder=retriever.embedder,
+        )  # fmt: skip
         bank = bank or load_bank(run.run.file("distill", "bank.json"))
 
         # 3. Cold start: the policy learns to use skills. This policy is also pi_ref.
-        prompts.look(run, "sft", bank, run.suite.tasks("train"))
-        policy = _once(run, "sft", sft_phase, base, bank, trajectories)
-        policy = policy or _sft_policy_or_again(run, base, bank, trajectories)
+        prompts.look(run, model, retriever, "sft", bank, run.suite.tasks("train"))
+        policy = _cold_start(run, model, player, teacher, base, bank, trajectories)
         del base  # its memory is wanted for RL
-        run.publish(policy, 0)
-        report.evaluate_stage(run, "sft", bank, config.evaluation.splits)
+        publish(config, player, policy, 0)
+        evaluate_stage(run, player, "sft", bank, config.evaluation.splits)
 
         # 4. GRPO with retrieved skills; the bank evolves from failures of weak categories.
-        prompts.look(run, "rl", bank, run.suite.tasks("train"))
-        policy, bank = rl_phase(run, policy, bank)
-        run.publish(policy, config.rl.training_epochs * config.rl.minibatches)
-        report.evaluate_stage(run, "rl", bank, config.evaluation.final_splits)
-        report.finish(run, policy, bank)
+        prompts.look(run, model, retriever, "rl", bank, run.suite.tasks("train"))
+        policy, bank = rl_phase(run, policy, bank, model=model, player=player, teacher=teacher)
+        publish(config, player, policy, config.rl.training_epochs * config.rl.minibatches)
+        evaluate_stage(run, player, "rl", bank, config.evaluation.final_splits)
+        export(config, model, policy, run.run.file("policy"))
+        report.finish(run, bank)
         run.run.finish("train", training_epochs=config.rl.training_epochs)
 
 
 def collect(
-    config: Config, workdir: Path, *, seed: int, episodes: int | None, output: str | None
+    config: Config, workdir: Path, *, episodes: int | None = None, output: str | None = None
 ) -> None:
-    """Phase 1 alone."""
-    with open_session(config, workdir, seed=seed) as run:
-        _announce(run, "collect", episodes=episodes)
-        if config.model.policy == "local":
-            run.publish(run.load_policy(), 0)
-        path = collect_phase(run, episodes=episodes, output=Path(output) if output else None)
+    """Runs phase 1 alone: `episodes` of the base policy (by default the config's), a file."""
+    with open_session(config, workdir) as run:
+        model = _local_model(config)
+        _announce(run, model, "collect", episodes=episodes)
+        player = open_player(run, model, open_retriever(run))
+        if model is not None:
+            publish(config, player, load_policy(run, model), 0)
+        path = collect_phase(
+            run, player, episodes=episodes, output=Path(output) if output else None
+        )
         print(f"trajectories: {path}")
         if output is not None:
             prerequisites.remember(run.run, "collect", path)
@@ -99,12 +126,18 @@ def collect(
 
 
 def distill(
-    config: Config, workdir: Path, *, seed: int, trajectories: str | None, output: str | None
+    config: Config, workdir: Path, *, trajectories: str | None = None, output: str | None = None
 ) -> None:
-    """Phase 2 alone, on this run's trajectories or on a file."""
-    with open_session(config, workdir, seed=seed) as run:
+    """Runs phase 2 alone, on this run's trajectories or on a file."""
+    with open_session(config, workdir) as run:
         path = prerequisites.trajectories(run.run, trajectories)
-        bank = distill_phase(run, path, output=Path(output) if output else None)
+        bank = distill_phase(
+            run,
+            path,
+            teacher=open_teacher(run),
+            embedder=open_retriever(run).embedder,
+            output=Path(output) if output else None,
+        )
         if output is None:
             run.run.finish("distill")
         else:
@@ -118,41 +151,55 @@ def sft(
     config: Config,
     workdir: Path,
     *,
-    seed: int,
-    skill_bank: str | None,
-    num_examples: int | None,
+    skill_bank: str | None = None,
+    num_examples: int | None = None,
     trajectories: str | None = None,
 ) -> None:
-    """Phase 3 alone, on what collect and distill wrote for this run, or on files."""
-    with open_session(config, workdir, seed=seed) as run:
+    """Runs phase 3 alone, on what collect and distill wrote for this run, or on files."""
+    with open_session(config, workdir) as run:
         path = prerequisites.trajectories(run.run, trajectories)
         bank = prerequisites.bank(run.run, skill_bank)
-        _announce(run, "sft", num_examples=num_examples)
-        prompts.look(run, "sft", bank, run.suite.tasks("train"))
-        policy = sft_phase(run, run.load_policy(), bank, path, num_examples=num_examples)
+        model, retriever = open_model(config, open_mesh(config)), open_retriever(run)
+        _announce(run, model, "sft", num_examples=num_examples)
+        prompts.look(run, model, retriever, "sft", bank, run.suite.tasks("train"))
+        policy = sft_phase(
+            run,
+            load_policy(run, model),
+            bank,
+            path,
+            model=model,
+            agent=open_agent(config, run.suite, model),
+            retriever=retriever,
+            teacher=open_teacher(run),
+            num_examples=num_examples,
+        )
         save_bank(bank, run.run.file(*prerequisites.SFT_BANK))  # its evaluation wants the same
         run.run.finish("sft")
-        run.export(policy, run.run.file("sft", "policy"))
+        export(config, model, policy, run.run.file("sft", "policy"))
         print(f"cold-started policy: {run.run.file('sft', 'policy')}")
 
 
-def rl(config: Config, workdir: Path, *, seed: int, skill_bank: str | None) -> None:
-    """Phase 4 alone: from this run's cold start, or from ``model.policy_path``."""
-    with open_session(config, workdir, seed=seed) as run:
+def rl(config: Config, workdir: Path, *, skill_bank: str | None = None) -> None:
+    """Runs phase 4 alone: from this run's cold start, or from ``model.policy_path``."""
+    with open_session(config, workdir) as run:
         cold_started = prerequisites.cold_started(run.run)
         bank = prerequisites.bank(run.run, skill_bank)
-        _announce(run, "rl")
-        prompts.look(run, "rl", bank, run.suite.tasks("train"))
-        policy = _sft_policy(run) if cold_started else run.load_policy()
-        policy, bank = rl_phase(run, policy, bank)
-        report.finish(run, policy, bank)
+        model, retriever = open_model(config, open_mesh(config)), open_retriever(run)
+        _announce(run, model, "rl")
+        prompts.look(run, model, retriever, "rl", bank, run.suite.tasks("train"))
+        policy = _sft_policy(run, model) if cold_started else load_policy(run, model)
+        player = open_player(run, model, retriever)
+        policy, bank = rl_phase(
+            run, policy, bank, model=model, player=player, teacher=open_teacher(run)
+        )
+        export(config, model, policy, run.run.file("policy"))
+        report.finish(run, bank)
 
 
 def evaluate(
     config: Config,
     workdir: Path,
     *,
-    seed: int,
     checkpoint: str = "rl",
     split: str | None = None,
     concurrency: int | None = None,
@@ -162,17 +209,20 @@ def evaluate(
 ) -> None:
     """Evaluates base, sft, rl or a directory on fixed manifests; changes nothing in the run."""
     config = prerequisites.evaluated(config, checkpoint)
-    with open_session(config, workdir, seed=seed, lock=False) as run:
-        _announce(run, "evaluate", split=split, repeats=repeats)
-        policy, bank = report.load_stage(run, checkpoint)
+    with open_session(config, workdir, lock=False) as run:
+        model, retriever = _local_model(config), open_retriever(run)
+        _announce(run, model, "evaluate", split=split, repeats=repeats)
+        policy, bank = load_stage(run, model, checkpoint)
+        player = open_player(run, model, retriever)
         if policy is not None:
-            run.publish(policy, 0)
+            publish(config, player, policy, 0)
         splits = split.split(",") if split else list(config.evaluation.splits)
         limit = config.evaluation.max_tasks or None
         held_out = [task for name in splits for task in run.suite.tasks(name)[:limit]]
-        prompts.look(run, "evaluate", bank, held_out)
-        report.evaluate_command(
+        prompts.look(run, model, retriever, "evaluate", bank, held_out)
+        evaluate_command(
             run,
+            player,
             checkpoint,
             bank,
             splits,
@@ -183,14 +233,19 @@ def evaluate(
         )
 
 
-def _announce(run: Session, name: str, **chosen: Any) -> None:
+def _local_model(config: Config) -> Model | None:
+    """Opens the policy, unless a server has it."""
+    return open_model(config, open_mesh(config)) if config.model.policy == "local" else None
+
+
+def _announce(run: Session, model: Model | None, name: str, **chosen: Any) -> None:
     """Warns before phases that will take hours on these devices, with the estimate."""
-    if run.config.model.policy != "local":
+    if model is None:
         return
     found = estimate.loads(
         name,
         run.config,
-        sizes_of(run.model),
+        sizes_of(model.config),
         tasks={
             split: len(run.suite.tasks(split)) for split in SPLITS if has_tasks(run.suite, split)
         },
@@ -199,8 +254,8 @@ def _announce(run: Session, name: str, **chosen: Any) -> None:
     )
     if not estimate.may_be_long(found):
         return
-    device = run.mesh.devices.flat[0]
-    devices = 1 if device.platform == "cpu" else run.mesh.size
+    device = model.mesh.devices.flat[0]
+    devices = 1 if device.platform == "cpu" else model.mesh.size
     peak = speed.of_device(run.config.model.dtype)
     said = estimate.announcement(found, peak, devices, device.device_kind)
     if said:
@@ -221,17 +276,51 @@ def _is_finished(run: Session) -> bool:
     return True
 
 
-def _once(run: Session, phase: str, work: Callable[..., Any], *arguments: Any) -> Any:
-    """Does a phase unless it is finished; None if it was."""
+def run_phase_once(
+    run: Session, phase: str, work: Callable[..., Any], *arguments: Any, **options: Any
+) -> Any:
+    """Does ``work(run, *arguments, **options)`` unless `phase` is finished; None if it was."""
     if run.run.finished(phase) is not None:
         return None
-    result = work(run, *arguments)
+    result = work(run, *arguments, **options)
     run.run.finish(phase)
     return result
 
 
-def _sft_policy(run: Session) -> Params:
-    policy = load_sft(run)
+def _cold_start(
+    run: Session,
+    model: Model,
+    player: Player,
+    teacher: Teacher,
+    base: Params,
+    bank: SkillBank,
+    trajectories: Path,
+) -> Params:
+    """Trains the cold-started policy or reads it; what of it is corrupt is trained again."""
+    again = functools.partial(
+        sft_phase,
+        run,
+        base,
+        bank,
+        trajectories,
+        model=model,
+        agent=player.agent,
+        retriever=player.retriever,
+        teacher=teacher,
+    )
+    if run.run.finished("sft") is None:
+        policy = again()
+        run.run.finish("sft")
+        return policy
+    try:
+        return _sft_policy(run, model)
+    except Corrupt as error:
+        _LOG.warning("%s", error)
+        return again()  # to the same bits
+
+
+def _sft_policy(run: Session, model: Model) -> Params:
+    policy = load_sft(run, model)
     if policy is None:
         raise SkillRLError(
             f"{run.run.path}: the cold start is marked as finished but checkpoints/sft is gone. "
@@ -239,12 +328,3 @@ def _sft_policy(run: Session) -> Params:
             "new --workdir."
         )
     return policy
-
-
-def _sft_policy_or_again(run: Session, base: Params, bank: SkillBank, trajectories: Path) -> Params:
-    """The cold-started policy; what of it is corrupt is trained again, to the same bits."""
-    try:
-        return _sft_policy(run)
-    except Corrupt as error:
-        _LOG.warning("%s", error)
-        return sft_phase(run, base, bank, trajectories)

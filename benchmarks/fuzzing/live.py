@@ -24,7 +24,8 @@ from skillrl.evaluation.evaluate import summarise
 from skillrl.io.checksums import seal, seal_directory
 from skillrl.phases import prerequisites, report
 from skillrl.phases.run_directory import Metrics, RunDirectory, check_workdir, recorded_config
-from skillrl.phases.session import Session
+from skillrl.phases.session import Display, Session
+from skillrl.phases.wall import WallClock
 from skillrl.rollout import store
 from skillrl.training.checkpoint import Checkpoints
 
@@ -115,7 +116,16 @@ def _quietly(work: Callable[[Path], None], root: Path) -> None:
 
 def _session(root: Path) -> Session:
     directory = RunDirectory(root, _CONFIG, lock=False)
-    return Session(_CONFIG, directory, Metrics(directory, tensorboard=False), _suite(), 0)
+    clock = WallClock(directory.file("wall_seconds.json"))
+    return Session(
+        config=_CONFIG,
+        run=directory,
+        metrics=Metrics(directory, tensorboard=False),
+        suite=_suite(),
+        seed=0,
+        clock=clock,
+        display=Display(enabled=False, on_update=clock.note),
+    )
 
 
 def _look(root: Path) -> None:
@@ -133,7 +143,7 @@ def _look(root: Path) -> None:
 
 def _go_on(root: Path) -> None:
     session = _session(root)
-    with session.timed("rl"):
+    with session.clock.timed("rl"):
         pass
     session.metrics.rows("rl")
     session.metrics.resume("rl", 1)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from skillrl import api
 from skillrl.cli import environments
 from skillrl.cli.commands import COMMANDS
 from skillrl.cli.flags import Parsed, asks_for_help, help_text, parse
@@ -27,16 +28,6 @@ from skillrl.io.console import harmless_logs
 from skillrl.io.text import printable
 from skillrl.phases import run_directory
 from skillrl.preflight import dry_run, start
-
-# command -> flags that its function in skillrl.pipeline takes by name
-_PHASES = {
-    "train": (),
-    "collect": ("episodes", "output"),
-    "distill": ("trajectories", "output"),
-    "sft": ("skill_bank", "trajectories", "num_examples"),
-    "rl": ("skill_bank",),
-    "evaluate": ("checkpoint", "split", "concurrency", "repeats", "temperature", "output"),
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,7 +91,7 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
         terminated = isinstance(stop, signals.Terminated)
         how = "terminated" if terminated else "interrupted"
         message = f"\nskillrl {name}: {how}; nothing is half written."
-        if name in _PHASES:
+        if name in start.OPTIONS:
             message += f" The same command continues from the last checkpoint:\n  {again}"
         print(message, file=sys.stderr)
         from skillrl.parallel import background
@@ -115,7 +106,7 @@ def _phase(name: str, parsed: Parsed) -> None:
     values = parsed.values
     resolved, workdir = _settings(name, parsed)
     config = resolved.config
-    chosen = {flag: values[flag] for flag in _PHASES[name]}
+    chosen = {flag: values[flag] for flag in start.OPTIONS[name]}
     if values["show_config"]:
         _show(dry_run.settings(resolved))
     if values["dry_run"]:
@@ -124,10 +115,7 @@ def _phase(name: str, parsed: Parsed) -> None:
         if problems:
             raise Problems(problems)
         return
-    _show(start.check(name, config, workdir, chosen))
-    from skillrl import pipeline
-
-    getattr(pipeline, name)(config, workdir, seed=config.seed, **chosen)
+    api.run(name, config, workdir, **chosen)
 
 
 def _settings(name: str, parsed: Parsed) -> tuple[presets.Resolved, Path]:

@@ -9,73 +9,59 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from skillrl.envs import Suite
 from skillrl.errors import SkillRLError
 from skillrl.evaluation.intervals import wilson
 from skillrl.io.console import table
 from skillrl.parallel import addresses
-from skillrl.phases.session import Session
+from skillrl.rollout.player import Player, make_job, play
 from skillrl.skills.bank import SkillBank
 from skillrl.types import Task, Trajectory
 
 
-def manifest(session: Session, split: str, *, limit: int = 0) -> Sequence[Task]:
-    """Tasks of a split, the first `limit` of them if not 0.
+def manifest(suite: Suite, split: str, *, limit: int = 0) -> Sequence[Task]:
+    """Lists the tasks of a split, the first `limit` of them if not 0.
 
     Raises:
       SkillRLError: the split has no tasks.
     """
-    tasks = session.suite.tasks(split)
+    tasks = suite.tasks(split)
     if not tasks:
-        raise SkillRLError(
-            f"split {split!r} of {session.suite.name} has no tasks; choose another --split"
-        )
+        raise SkillRLError(f"split {split!r} of {suite.name} has no tasks; choose another --split")
     return tasks[:limit] if limit else tasks
 
 
 def evaluate(
-    session: Session,
+    player: Player,
     bank: SkillBank,
-    split: str,
     *,
-    label: str,
-    temperature: float | None = None,
-    repeats: int | None = None,
-    limit: int | None = None,
+    tasks: Sequence[Task],
+    temperature: float = 0.0,
+    repeats: int = 1,
     concurrency: int = 0,
+    on_done: Callable[[Trajectory], None] | None = None,
 ) -> tuple[dict[str, Any], list[Trajectory]]:
-    """Success of the published policy with `bank` on `split`.
+    """Measures the success of the published policy with the skills of `bank`.
 
     Args:
-      session: of the run; its engine has parameters.
-      bank: read only; may be empty.
-      split: a manifest.
-      label: for the progress bar.
-      temperature: 0 is greedy; the config's by default.
-      repeats: times each task is played; the config's by default.
-      limit: first so many tasks; the config's by default, 0 is all.
-      concurrency: episodes alive at once; changes speed alone.
+      player: its engine has parameters.
+      bank: the skills, which are only read; may be empty.
+      tasks: a `manifest`.
+      temperature: of sampling; 0 is greedy.
+      repeats: how often each task is played.
+      concurrency: episodes alive at once, 0 for as many as is fast; changes speed alone.
+      on_done: called with each trajectory as it ends.
 
     Returns:
       The result (see `summarise`) and the trajectories in manifest order.
     """
-    config = session.config.evaluation
-    temperature = config.temperature if temperature is None else temperature
-    repeats = repeats or config.repeats
-    tasks = manifest(session, split, limit=config.max_tasks if limit is None else limit)
     jobs = (
-        session.job(task, bank, phase=addresses.EVAL, repeat=repeat)
+        make_job(player, task, bank, phase=addresses.EVAL, repeat=repeat)
         for task in tasks
         for repeat in range(repeats)
     )
-    with session.progress(label, len(tasks) * repeats, unit="episode") as bar:
-        won: list[bool] = []
-
-        def on_done(trajectory: Trajectory) -> None:
-            won.append(trajectory.won)
-            bar.update(success=sum(won) / len(won))
-
-        played = session.play(jobs, temperature=temperature, on_done=on_done, width=concurrency)
-    result = summarise(played, session.suite.categories)
+    played = play(player, jobs, temperature=temperature, on_done=on_done, width=concurrency)
+    result = summarise(played, player.suite.categories)
     result |= {"temperature": temperature, "repeats": repeats, "skills": len(bank)}
     return result, played
 
@@ -129,6 +115,20 @@ def _by_dataset(
     known = [found["success"] for found in rates.values() if found["n"]]
     mean = sum(known) / len(known) if len(known) == len(rates) else None
     return {"by_dataset": rates, "dataset_mean": mean}
+
+
+def outcome(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """Averages success, score, steps, invalid actions and errors over episodes, for metrics."""
+    usable = [t for t in trajectories if not t.error]
+    steps = [step for t in usable for step in t.steps]
+    return {
+        "episodes": len(usable),
+        "success": sum(t.won for t in usable) / max(1, len(usable)),
+        "score": sum(t.score for t in usable) / max(1, len(usable)),
+        "steps": len(steps) / max(1, len(usable)),
+        "invalid": sum(bool(s.invalid) for s in steps) / max(1, len(steps)),
+        "errored": len(trajectories) - len(usable),
+    }
 
 
 def results_table(

@@ -11,14 +11,16 @@ import numpy as np
 from skillrl.agent.agent import render_response
 from skillrl.agent.parse import parse
 from skillrl.envs.answers import next_move, open_handle
-from skillrl.envs.base import Expert, answer_form
+from skillrl.envs.base import Expert, Suite, answer_form
 from skillrl.errors import Corrupt, SkillRLError, finally_do
+from skillrl.evaluation.evaluate import outcome
 from skillrl.io.checksums import unseal
 from skillrl.io.files import end_last_line, truncate_jsonl
 from skillrl.io.json_text import loads
 from skillrl.parallel import addresses
-from skillrl.phases.session import Session, outcome
+from skillrl.phases.session import Session
 from skillrl.rollout import store
+from skillrl.rollout.player import Player, make_job, play
 from skillrl.skills.bank import SkillBank
 from skillrl.types import Step, Task, Trajectory
 
@@ -26,10 +28,21 @@ _CHUNK = 128  # episodes between two appends: what a kill can cost
 _STUCK = 0.5  # chance of repeating a slip, where there are slips
 
 
-def collect(session: Session, *, output: Path | None = None, episodes: int | None = None) -> Path:
+def collect(
+    session: Session, player: Player, *, output: Path | None = None, episodes: int | None = None
+) -> Path:
     """Plays training tasks in manifest order and returns the file of trajectories.
 
     A file that is already longer is kept: a resumed phase plays only what is missing.
+
+    Args:
+      session: of the run.
+      player: plays with the base policy.
+      output: another file than the run's own.
+      episodes: of the policy; ``collect.episodes`` by default.
+
+    Raises:
+      SkillRLError: there is nothing to play, or `output` holds something else.
     """
     config = session.config.collect
     path = output or session.run.file("collect", "trajectories.jsonl")
@@ -44,10 +57,10 @@ def collect(session: Session, *, output: Path | None = None, episodes: int | Non
     played, shown = done["policy"], done["expert"]
     to_show = [tasks[i % len(tasks)] for i in range(count + shown, total)]
     for task in to_show:
-        _expert(session, task)  # a task without one is found before hours of play
+        _expert(session.suite, task)  # a task without one is found before hours of play
     with (
-        session.timed("collect"),
-        session.progress("collect", total, unit="episode", done=played + shown) as bar,
+        session.clock.timed("collect"),
+        session.display.progress("collect", total, unit="episode", done=played + shown) as bar,
     ):
         won: list[bool] = []
 
@@ -57,7 +70,8 @@ def collect(session: Session, *, output: Path | None = None, episodes: int | Non
 
         for start in range(played, count, _CHUNK):
             jobs = [
-                session.job(
+                make_job(
+                    player,
                     tasks[i % len(tasks)],
                     SkillBank(),
                     phase=addresses.COLLECT,
@@ -65,12 +79,18 @@ def collect(session: Session, *, output: Path | None = None, episodes: int | Non
                 )
                 for i in range(start, min(start + _CHUNK, count))
             ]
-            found = session.play(
-                jobs, temperature=config.temperature, on_done=on_done, may_all_fail=start > 0
+            found = play(
+                player,
+                jobs,
+                temperature=config.temperature,
+                on_done=on_done,
+                may_all_fail=start > 0,
             )
             store.append(path, found)
         for task in to_show:
-            trajectory = expert_episode(session, task)
+            trajectory = expert_episode(
+                session.suite, task, slips=config.expert_slips, seed=session.seed
+            )
             store.append(path, [trajectory])
             on_done(trajectory)
     session.metrics.resume("collect", -1)
@@ -79,12 +99,12 @@ def collect(session: Session, *, output: Path | None = None, episodes: int | Non
     return path
 
 
-def expert_episode(session: Session, task: Task) -> Trajectory:
-    """One demonstration by the environment's expert, marked as such.
+def expert_episode(suite: Suite, task: Task, *, slips: float, seed: int) -> Trajectory:
+    """Plays one demonstration by the environment's expert, marked as such.
 
-    With ``collect.expert_slips`` some of its steps are replaced by its last action once
-    more. Where that is not admissible, the step is recorded as invalid (so that it is
-    never imitated) and the expert goes on from there, at times only after more of the
+    With `slips` (``collect.expert_slips``) above 0 this share of its steps is replaced by its
+    last action once more. Where that is not admissible, the step is recorded as invalid (so
+    that it is never imitated) and the expert goes on from there, at times only after more of the
     same: the demonstration then shows what to do after a mistake, repeated or not. In an
     environment without admissible actions (search) the share changes nothing.
 
@@ -93,9 +113,9 @@ def expert_episode(session: Session, task: Task) -> Trajectory:
     Raises:
       SkillRLError: the task has no expert, or the environment raised it.
     """
-    expert = _expert(session, task)
+    expert = _expert(suite, task)
     try:
-        return _demonstrate(session, task, expert)
+        return _demonstrate(suite, task, expert, slips=slips, seed=seed)
     except SkillRLError:
         raise
     except Exception as error:
@@ -103,16 +123,17 @@ def expert_episode(session: Session, task: Task) -> Trajectory:
         return Trajectory(task, (), (), won=False, error=said, source="expert")
 
 
-def _demonstrate(session: Session, task: Task, expert: Expert) -> Trajectory:
-    environment = open_handle(session.suite)
-    slips = session.config.collect.expert_slips
-    rng = np.random.default_rng([session.seed, addresses.COLLECT, addresses.task_number(task.id)])
-    tags = answer_form(session.suite).tags
+def _demonstrate(
+    suite: Suite, task: Task, expert: Expert, *, slips: float, seed: int
+) -> Trajectory:
+    environment = open_handle(suite)
+    rng = np.random.default_rng([seed, addresses.COLLECT, addresses.task_number(task.id)])
+    tags = answer_form(suite).tags
     steps: list[Step] = []
     with finally_do(environment.close):
         observation = environment.reset(task)
         while True:
-            move = next_move(expert, observation, session.suite.name)
+            move = next_move(expert, observation, suite.name)
             action = move.action
             if steps and rng.random() < (_STUCK if steps[-1].invalid else slips):
                 action = steps[-1].action  # said twice: most often not admissible any more
@@ -144,18 +165,18 @@ def _demonstrate(session: Session, task: Task, expert: Expert) -> Trajectory:
     )
 
 
-def _expert(session: Session, task: Task) -> Expert:
-    expert = session.suite.expert(task)
+def _expert(suite: Suite, task: Task) -> Expert:
+    expert = suite.expert(task)
     if expert is None:
         raise SkillRLError(
-            f"task {task.id} has no expert for collect.expert_episodes="
-            f"{session.config.collect.expert_episodes}: set it to 0, or use tasks with an expert"
+            f"task {task.id} has no expert for collect.expert_episodes: set it to 0, or use tasks "
+            "with an expert"
         )
     return expert
 
 
 def load(session: Session, path: Path) -> Sequence[Trajectory]:
-    """The trajectories of a file, without those whose environment failed.
+    """Reads the trajectories of a file, without those whose environment failed.
 
     Raises:
       SkillRLError: a line is not a trajectory, or none is left.

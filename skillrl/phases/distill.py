@@ -10,12 +10,31 @@ from skillrl.phases.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.distill import distill as distill_skills
 from skillrl.skills.store import save_bank
+from skillrl.teacher.base import Embedder, Teacher
 
 
-def distill(session: Session, trajectories: Path, *, output: Path | None = None) -> SkillBank:
-    """Writes and returns the bank; answers already on disk are not asked for again."""
+def distill(
+    session: Session,
+    trajectories: Path,
+    *,
+    teacher: Teacher,
+    embedder: Embedder,
+    output: Path | None = None,
+) -> SkillBank:
+    """Distils a bank, writes it and returns it; answers already on disk are not asked for again.
+
+    Args:
+      session: of the run.
+      trajectories: the file to learn from.
+      teacher: writes the skills.
+      embedder: finds skills that say the same.
+      output: another file for the bank than the run's own.
+    """
     path = output or session.run.file("distill", "bank.json")
-    with session.timed("distill"), session.progress("distill", 1, unit="question") as bar:
+    with (
+        session.clock.timed("distill"),
+        session.display.progress("distill", 1, unit="question") as bar,
+    ):
 
         def on_answer(done: int, total: int, label: str) -> None:
             bar.total = total
@@ -23,9 +42,9 @@ def distill(session: Session, trajectories: Path, *, output: Path | None = None)
 
         bank, report = distill_skills(
             load(session, trajectories),
-            teacher=session.teacher,
+            teacher=teacher,
             categories=session.suite.categories,
-            embedder=session.embedder,
+            embedder=embedder,
             max_per_category=session.config.distill.max_trajectories_per_category,
             progress=on_answer,
         )

@@ -13,21 +13,32 @@ from collections.abc import Iterable, Sequence
 from skillrl.agent.agent import SkillAgent, make_agent
 from skillrl.config.settings import SkillRetrievalConfig
 from skillrl.errors import SkillRLError
+from skillrl.models.policy import Model
+from skillrl.phases.build import prefix_limit, suffix_limit
 from skillrl.phases.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.coverage import coverage
-from skillrl.skills.retrieval import for_prompt
+from skillrl.skills.retrieval import Retriever, for_prompt
 from skillrl.types import Task
 
 _EACH = 16  # tasks of a category that are looked at
 _BUDGETS = ("mistakes_top_k", "top_k", "general_top_k")  # the first of equals goes first
 
 
-def look(session: Session, phase: str, bank: SkillBank, tasks: Iterable[Task]) -> None:
+def look(
+    session: Session,
+    model: Model | None,
+    retriever: Retriever,
+    phase: str,
+    bank: SkillBank,
+    tasks: Iterable[Task],
+) -> None:
     """Warns of tasks without skills (also in metrics) and refuses prompts that do not fit.
 
     Args:
       session: of the run.
+      model: the policy's architecture, or None where a server has it and counts tokens.
+      retriever: chooses the skills of a prompt.
       phase: sft, rl or evaluate; an evaluation writes nothing.
       bank: the skills at hand.
       tasks: that the phase will meet; the first few of each category are looked at.
@@ -38,9 +49,10 @@ def look(session: Session, phase: str, bank: SkillBank, tasks: Iterable[Task]) -
     chosen = some(tasks)
     if not bank.skills or not chosen:
         return
-    check_fit(session, bank, chosen)
+    if model is not None:
+        check_fit(session, model, retriever, bank, chosen)
     settings = session.config.skill_retrieval
-    found = coverage(bank, chosen, embedder=session.embedder, settings=settings)
+    found = coverage(bank, chosen, embedder=retriever.embedder, settings=settings)
     warning = found.warning(settings, session.config.model.embedder)
     if warning:
         print(f"warning: {phase}: {warning}", file=sys.stderr, flush=True)
@@ -49,12 +61,16 @@ def look(session: Session, phase: str, bank: SkillBank, tasks: Iterable[Task]) -
         session.metrics.write(name, 0, found.numbers())
 
 
-def check_fit(session: Session, bank: SkillBank, tasks: Sequence[Task]) -> None:
+def check_fit(
+    session: Session,
+    model: Model,
+    retriever: Retriever,
+    bank: SkillBank,
+    tasks: Sequence[Task],
+) -> None:
     """Refuses a bank whose skills do not fit into prompts, with settings under which they do."""
-    if session.config.model.policy != "local":
-        return  # its server counts tokens
-    settings, limit = session.config.skill_retrieval, session.prefix_limit
-    ruler = _Ruler(session, bank, tasks)
+    settings, limit = session.config.skill_retrieval, prefix_limit(session.config)
+    ruler = _Ruler(session, model, retriever, bank, tasks)
     if not session.config.skill_retrieval.first_step:
         _check_late(session, ruler)
     longest, task = ruler.longest(settings)
@@ -66,7 +82,7 @@ def check_fit(session: Session, bank: SkillBank, tasks: Sequence[Task]) -> None:
     if buckets and buckets[-1] < room:
         grown = ",".join(map(str, (*buckets, room)))
         sets.append(f"--set 'rollout.prefix_buckets=[{grown}]'")
-    needed = room + min(session.suffix_limit, rl.max_prompt_length)
+    needed = room + min(suffix_limit(session.config), rl.max_prompt_length)
     if needed > rl.max_prompt_length:
         sets.append(f"--set rl.max_prompt_length={needed}")
     fewer = ruler.fitting(settings, limit)
@@ -85,7 +101,7 @@ def check_fit(session: Session, bank: SkillBank, tasks: Sequence[Task]) -> None:
 
 def _check_late(session: Session, ruler: _Ruler) -> None:
     """Refuses skills that would fill most of each step's own part of the prompt."""
-    settings, limit = session.config.skill_retrieval, session.suffix_limit
+    settings, limit = session.config.skill_retrieval, suffix_limit(session.config)
     longest, task = ruler.longest(settings, late=True)
     if 4 * longest < 3 * limit:
         return
@@ -104,12 +120,19 @@ def _check_late(session: Session, ruler: _Ruler) -> None:
 class _Ruler:
     """Measures the prefixes of some tasks."""
 
-    def __init__(self, session: Session, bank: SkillBank, tasks: Sequence[Task]):
+    def __init__(
+        self,
+        session: Session,
+        model: Model,
+        retriever: Retriever,
+        bank: SkillBank,
+        tasks: Sequence[Task],
+    ):
         config = session.config
         unlimited = dataclasses.replace(config.rl, max_prompt_length=2**31 - 1)
         config = dataclasses.replace(config, rl=unlimited)
-        self._agent: SkillAgent = make_agent(config, session.suite, session.tokenizer)
-        self._embedder, self._bank, self._tasks = session.embedder, bank, tasks
+        self._agent: SkillAgent = make_agent(config, session.suite, model.tokenizer)
+        self._embedder, self._bank, self._tasks = retriever.embedder, bank, tasks
 
     def longest(self, settings: SkillRetrievalConfig, *, late: bool = False) -> tuple[int, Task]:
         """Tokens of the longest prefix, or of the skills that come `late`, and its task."""

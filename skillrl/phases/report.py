@@ -1,122 +1,38 @@
-"""The evaluations of a run by stage, and what a run leaves behind at its end."""
+"""What a run leaves behind at its end: its summary, and the report that people read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from skillrl.errors import SkillRLError
-from skillrl.evaluation.evaluate import evaluate, results_table
+from skillrl.evaluation.evaluate import results_table
 from skillrl.evaluation.intervals import difference
 from skillrl.evaluation.shapes import check_event, check_result
-from skillrl.io.files import read_jsonl, read_sealed, write_json, write_sealed
+from skillrl.io.files import read_jsonl, read_sealed, write_sealed
 from skillrl.io.text import printable
-from skillrl.models.transformer import Params
 from skillrl.phases import health, prerequisites
 from skillrl.phases.prerequisites import STAGES
 from skillrl.phases.session import Session
-from skillrl.rollout import store
+from skillrl.phases.simulated_parts import list_parts
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank
-
-
-def evaluate_stage(session: Session, stage: str, bank: SkillBank, splits: Sequence[str]) -> None:
-    """Evaluates the published policy once per split.
-
-    A result on disk is kept if it is of the same policy and bank: a run that was given
-    more training_epochs is evaluated again.
-    """
-    versions = {"policy_version": session.engine.version, "bank_version": bank.version}
-    for split in splits:
-        path = session.run.file("evaluation", f"{stage}-{split}.json")
-        if path.exists() and versions.items() <= read_sealed(path).items():
-            continue
-        with session.timed(f"evaluate {stage}"):
-            result, _ = evaluate(session, bank, split, label=f"evaluate {stage} {split}")
-        write_sealed(path, result | versions)
-
-
-def load_stage(session: Session, checkpoint: str) -> tuple[Params | None, SkillBank]:
-    """Policy and bank of a stage of this run, or of a Hugging Face directory.
-
-    A directory (by now the session's base policy, see `prerequisites.evaluated`) is evaluated
-    with this run's newest bank, or without skills if it has none. The base policy has an
-    empty bank, as in training. A remote policy has no parameters here: None.
-
-    Raises:
-      SkillRLError: the run has not come that far.
-    """
-    from skillrl.phases.rl import load_rl
-    from skillrl.phases.sft import load_sft
-
-    if session.config.model.policy != "local":
-        return None, newest_bank(session)
-    if checkpoint == "base":
-        return session.load_policy(), SkillBank()
-    if checkpoint == "sft":
-        policy = load_sft(session)
-        if policy is not None:
-            taught = session.run.file(*prerequisites.SFT_BANK)
-            return policy, load_bank(taught) if taught.exists() else _first_bank(session)
-    elif checkpoint == "rl":
-        found = load_rl(session)
-        if found is not None:
-            return found
-    else:
-        return session.load_policy(), newest_bank(session)
-    raise SkillRLError(
-        f"--checkpoint={checkpoint}: {session.run.path} has no such checkpoint yet. Train there "
-        "first, name the run with --workdir, or use --checkpoint=base."
-    )
 
 
 def newest_bank(session: Session) -> SkillBank:
     """The bank of the highest version in the run directory; empty if there is none."""
     versions = [p for p in session.run.file("banks").glob("*.json") if p.stem.isdecimal()]
     found = sorted(versions, key=lambda p: int(p.stem))
-    return load_bank(found[-1]) if found else _first_bank(session)
+    return load_bank(found[-1]) if found else first_bank(session)
 
 
-def _first_bank(session: Session) -> SkillBank:
+def first_bank(session: Session) -> SkillBank:
+    """Reads the bank that RL begins with; empty if there is none."""
     found = prerequisites.first_bank(session.run)
     return load_bank(found) if found is not None else SkillBank()
 
 
-def evaluate_command(
-    session: Session,
-    checkpoint: str,
-    bank: SkillBank,
-    splits: Sequence[str],
-    *,
-    temperature: float | None,
-    repeats: int | None,
-    concurrency: int,
-    output: Path | None,
-) -> None:
-    """Evaluates, prints the table, and writes result and trajectories if asked to."""
-    results: dict[str, Any] = {}
-    for split in splits:
-        results[split], played = evaluate(
-            session,
-            bank,
-            split,
-            label=f"evaluate {checkpoint} {split}",
-            temperature=temperature,
-            repeats=repeats,
-            concurrency=concurrency,
-        )
-        if output is not None:
-            store.write(output.with_suffix(f".{split}.jsonl"), played)
-    print(results_table({checkpoint: results}, session.suite.categories))
-    if output is not None:
-        write_json(output, {"checkpoint": checkpoint, "eval": results})
-        print(f"written: {output}, trajectories beside it")
-
-
-def finish(session: Session, policy: Params, bank: SkillBank) -> None:
-    """Exports the policy, writes summary.json and prints what happened."""
-    session.export(policy, session.run.file("policy"))
+def finish(session: Session, bank: SkillBank) -> None:
+    """Writes summary.json and prints what happened in the run."""
     summary = summarise_run(session, bank)
     write_sealed(session.run.file("summary.json"), summary)
     print(printable(report(session, summary)))
@@ -155,8 +71,8 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
             for phase in ("sft", "rl")
             for alarm in health.alarms(phase, session.metrics.rows(phase))
         ],
-        "wall_seconds": session.wall.read(),
-        "simulated": session.simulated,
+        "wall_seconds": session.clock.read(),
+        "simulated": _simulated(session),
         "seed": session.seed,
         "environment": session.suite.name,
     }
@@ -167,7 +83,13 @@ def _initial_bank(session: Session) -> SkillBank:
     versions = [p for p in session.run.file("banks").glob("*.json") if p.stem.isdecimal()]
     if versions:
         return load_bank(min(versions, key=lambda p: int(p.stem)))
-    return _first_bank(session)
+    return first_bank(session)
+
+
+def _simulated(session: Session) -> list[str]:
+    """Names the parts of the run that stand in for the real thing."""
+    found = list_parts(session.config, session.suite.simulated)
+    return [f"{part.name}: {part.what}" for part in found if part.simulated]
 
 
 _CURVE = {"step", "success", "invalid", "kl", "quick_valid_unseen", "bank_size", "grad_norm"}

@@ -3,124 +3,159 @@
 One iteration: tasks -> retrieve skills -> G episodes each -> advantages -> minibatches
 of whole groups -> updates. Every ``evolution.validation_interval`` iterations the
 failures of weak categories since the last event go to the teacher.
+
+Departures from GRPO (arXiv 2402.03300, section 4.1.2) that hold by default, each a setting:
+
+- The sample is an episode of many steps: its return is the sum of rewards, its advantage is
+  that of its group of episodes of one task, and every step of it is trained with that advantage.
+- The loss is a mean over all response tokens of a minibatch, not of each response first
+  (``rl.loss_aggregation``): a long response counts by its tokens.
+- Log-probabilities of the old policy are those that sampling saw, not computed again
+  (``rl.old_logprobs``); the gap between the two is a metric.
+- A ratio above 3 at a negative advantage has no gradient (``rl.clip_ratio_c``), and the KL
+  estimator k3 ends in its tangent (``rl.kl_estimator``), so that no single token owns an update.
+
+Left out: the outer loop that replaces the reference policy (pi_ref stays the cold-started one),
+the reward model, and process supervision.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from skillrl.config.settings import RLConfig
+from skillrl.config.settings import Config, RLConfig
 from skillrl.errors import SkillRLError
-from skillrl.evaluation.evaluate import evaluate
+from skillrl.evaluation.evaluate import outcome
 from skillrl.io.files import append_sealed, truncate_jsonl
+from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
 from skillrl.parallel import addresses
+from skillrl.phases.build import (
+    build_updater,
+    export_adapter,
+    load_policy,
+    make_partition,
+    make_shapes,
+    publish,
+)
 from skillrl.phases.health import Skips, Watch
-from skillrl.phases.session import Session, outcome
+from skillrl.phases.held_out import evaluate_split
+from skillrl.phases.session import Session
 from skillrl.phases.sft import load_sft
 from skillrl.rollout import store
+from skillrl.rollout.player import Player, make_job, play
 from skillrl.skills.bank import SkillBank
-from skillrl.skills.evolve import evolve
+from skillrl.skills.evolve import EvolutionEvent, evolve
 from skillrl.skills.store import bank_from_json, bank_to_json, load_bank, save_bank
-from skillrl.training.batch import Sample, make_minibatch
+from skillrl.teacher.base import Embedder, Teacher
+from skillrl.training.batch import Sample
 from skillrl.training.checkpoint import Checkpoints
-from skillrl.training.losses import combine_metrics, grpo_loss
-from skillrl.training.packing import Shapes
+from skillrl.training.grpo import Learner, make_loss, make_minibatches, train_on
+from skillrl.training.partition import Partition
 from skillrl.training.rollouts import choose_tasks, episode_return, to_samples
-from skillrl.training.steps import build_updater
-from skillrl.training.update import (
-    TrainState,
-    Updater,
-    host_metrics,
-    with_old,
-    with_reference,
-)
+from skillrl.training.update import TrainState, Updater
 from skillrl.types import Trajectory
 
 _LOG = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Cursor:
-    """What the host knows at the start of an iteration; saved with every checkpoint."""
+    """What the host knows between two iterations; saved with every checkpoint.
+
+    Attributes:
+      iteration: how many are done.
+      bank: the skills that the next iteration retrieves from.
+      since_event: training episodes that the next look at failures will see.
+    """
 
     iteration: int
     bank: SkillBank
-    since_event: list[Trajectory]
+    since_event: tuple[Trajectory, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class Learner:
-    """What an iteration learns with; it stays the same throughout.
+def rl(
+    session: Session,
+    reference: Params,
+    bank: SkillBank,
+    *,
+    model: Model,
+    player: Player,
+    teacher: Teacher,
+) -> tuple[Params, SkillBank]:
+    """Trains a policy with GRPO while its skill bank evolves.
 
-    Attributes:
-      updater: of GRPO.
-      shapes: compiled ones of a minibatch.
-      reference: pi_ref, a whole policy.
-      frozen: what of it is not trained and belongs to every later policy.
-      join: ``(trained, frozen) -> whole policy``.
+    Args:
+      session: of the run; a phase that was cut short goes on from its last checkpoint.
+      reference: parameters to start from, the cold-started ones; they stay pi_ref.
+      bank: the skills to start with.
+      model: the policy's architecture.
+      player: plays the episodes.
+      teacher: writes new skills.
+
+    Returns:
+      Parameters of the trained policy, and the bank that evolved beside it.
+
+    Raises:
+      SkillRLError: training diverged, or what is on disk does not fit this run.
     """
-
-    updater: Updater
-    shapes: Shapes
-    reference: Params
-    frozen: Params
-    join: Callable[[Params, Params], Params]
-
-    def policy(self, state: TrainState) -> Params:
-        """The policy of a state; its trained part goes with the next update."""
-        return self.join(state.params, self.frozen)
-
-
-def rl(session: Session, reference: Params, bank: SkillBank) -> tuple[Params, SkillBank]:
-    """Trains from `reference` (the SFT policy, which stays pi_ref); returns policy and bank."""
-    config, partition = session.config.rl, session.partition
+    config = session.config.rl
+    partition = make_partition(session.config, model, seed=session.seed)
     learner = Learner(
-        _updater(session),
-        session.shapes(members=session.config.train_batch.members),
-        reference,
-        partition.frozen(reference),
-        partition.join,
+        updater=rl_updater(session.config, model, partition),
+        shapes=make_shapes(session.config, model, members=session.config.train_batch.members),
+        reference=reference,
+        frozen=partition.frozen(reference),
+        join=partition.join,
     )
     state = learner.updater.init(partition.trained(reference))
-    keep = session.config.checkpoint.keep
     with (
-        session.timed("rl"),
-        Checkpoints(session.run.file("checkpoints", "rl"), keep=keep) as checkpoints,
+        session.clock.timed("rl"),
+        Checkpoints(
+            session.run.file("checkpoints", "rl"), keep=session.config.checkpoint.keep
+        ) as checkpoints,
     ):
         state, now = _resume(session, checkpoints, learner.updater, state, bank)
         skips = Skips(config.max_skipped_updates, "rl.max_skipped_updates")
         watch = Watch("rl", session.metrics.rows("rl"))
-        bar = session.progress("rl", config.training_epochs, unit="iteration", done=now.iteration)
-        with bar:
+        with session.display.progress(
+            "rl", config.training_epochs, unit="iteration", done=now.iteration
+        ) as bar:
             while now.iteration < config.training_epochs:
-                trajectories = _rollouts(session, learner.policy(state), now)
+                version = now.iteration * config.minibatches
+                publish(session.config, player, learner.policy(state), version)
+                trajectories = _rollouts(session, player, now)
                 state, metrics = _update(session, learner, state, trajectories, skips)
-                now.bank = now.bank.record_use(trajectories)
-                if session.config.evolution.enabled:
-                    now.since_event += trajectories
-                now.iteration += 1
-                metrics |= outcome(trajectories) | _evolution(session, now)
-                metrics |= _quick_look(session, learner.policy(state), now)
+                metrics |= outcome(trajectories)
+                now = _advance(session, now, trajectories)
+                if _evolves(session, now):
+                    now, event = _evolve(session, now, teacher, player.retriever.embedder)
+                    metrics["evolved"] = len(event.added) + len(event.refined)
+                metrics["bank_version"], metrics["bank_size"] = now.bank.version, len(now.bank)
+                metrics |= _periodic_evaluation(session, player, learner.policy(state), now)
                 watch.look(session.metrics.write("rl", now.iteration, metrics))
                 _checkpoint(session, checkpoints, state, now, due=skips.too_many)
                 skips.check(f"The last good state is checkpoint {now.iteration}, just saved.")
                 bar.update(success=metrics["success"], invalid=metrics["invalid"])
         if session.config.lora.rank:
-            session.export_adapter(
-                state.params, session.run.file("adapter"), base=session.run.file("sft", "policy")
+            export_adapter(
+                session.config,
+                model,
+                state.params,
+                session.run.file("adapter"),
+                base=session.run.file("sft", "policy"),
             )
     return partition.merge(state.params, reference), now.bank
 
 
-def _rollouts(session: Session, policy: Params, now: Cursor) -> list[Trajectory]:
-    """G episodes of each of the iteration's tasks, in canonical order; also on disk."""
+def _rollouts(session: Session, player: Player, now: Cursor) -> list[Trajectory]:
+    """Plays G episodes of each of the iteration's tasks, in canonical order; also on disk."""
     config = session.config.rl
     tasks = choose_tasks(
         session.suite.tasks("train"),
@@ -128,9 +163,9 @@ def _rollouts(session: Session, policy: Params, now: Cursor) -> list[Trajectory]
         now.iteration,
         session.seed,
     )
-    session.publish(policy, now.iteration * config.minibatches)
     jobs = [
-        session.job(
+        make_job(
+            player,
             task,
             now.bank,
             phase=addresses.RL,
@@ -141,7 +176,7 @@ def _rollouts(session: Session, policy: Params, now: Cursor) -> list[Trajectory]
         for at, task in enumerate(tasks)
         for member in range(config.group_size)
     ]
-    trajectories = session.play(jobs, temperature=config.temperature)
+    trajectories = play(player, jobs, temperature=config.temperature)
     store.write(
         session.run.file("rl", "trajectories", f"{now.iteration + 1:05d}.jsonl"), trajectories
     )
@@ -155,49 +190,20 @@ def _update(
     trajectories: Sequence[Trajectory],
     skips: Skips,
 ) -> tuple[TrainState, dict[str, float]]:
-    """One pass over the iteration in minibatches of whole groups."""
-    config, updater = session.config.rl, learner.updater
+    """Passes once over the iteration in minibatches of whole groups."""
+    config = session.config.rl
     groups = to_samples(trajectories, config.group_size, config)
-    minibatches = [
-        [sample for index in part for sample in groups[index]]
-        for part in np.array_split(np.arange(len(groups)), config.minibatches)
-    ]
-    batches = [
-        make_minibatch(
-            samples,
-            learner.shapes,
-            aggregation=config.loss_aggregation,
-            micro_batch=config.loss_micro_batch,
-        )
-        for samples in minibatches
-        if samples
-    ]
-    if config.old_logprobs == "recomputed":
-        policy = learner.policy(state)
-        batches = [
-            with_old(batch, session.wait_for("scoring", updater.score, policy, batch))
-            for batch in batches
-        ]
-    totals: dict[str, float] = {}
-    fresh: dict[str, float] = {}  # the gap before any update of this iteration
-    for number, batch in enumerate(batches, 1):
-        doing = f"update {number} of {len(batches)}"
-        ref = session.wait_for(f"scoring for {doing}", updater.score, learner.reference, batch)
-        state, metrics = session.wait_for(
-            doing, updater.update, state, with_reference(batch, ref), learner.frozen
-        )
-        numbers = session.wait_for(doing, host_metrics, metrics)
-        skips.count(numbers)
-        fresh = fresh or {"sampler_gap_fresh": numbers["sampler_gap"]}
-        totals = combine_metrics(totals, numbers) if totals else numbers
-    count = max(1, len(batches))
-    means = {
-        name: value if name.endswith(("_max", "skipped")) else value / count
-        for name, value in totals.items()
-    }
-    means |= fresh
+    batches = make_minibatches(groups, config, learner.shapes)
+    state, metrics = train_on(
+        state,
+        batches,
+        learner,
+        config=config,
+        wait_for=session.display.wait_for,
+        on_update=skips.count,
+    )
     flat: list[Sample] = [sample for group in groups for sample in group]
-    means |= {
+    metrics |= {
         "padding": float(np.mean([batch.padding for batch in batches])) if batches else 0.0,
         "rows": float(len(flat)),
         "zero_variance_groups": float(_zero_variance(trajectories, config)),
@@ -206,7 +212,7 @@ def _update(
         if flat
         else 0.0,
     }
-    return state, means
+    return state, metrics
 
 
 def _zero_variance(trajectories: Sequence[Trajectory], config: RLConfig) -> float:
@@ -220,44 +226,57 @@ def _zero_variance(trajectories: Sequence[Trajectory], config: RLConfig) -> floa
     return sum(same) / max(1, len(same))
 
 
-def _evolution(session: Session, now: Cursor) -> dict[str, float]:
-    """Lets the bank evolve if this iteration ends an interval."""
+def _advance(session: Session, now: Cursor, trajectories: Sequence[Trajectory]) -> Cursor:
+    """Counts an iteration, the use of its skills, and its episodes for the next event."""
+    seen = tuple(trajectories) if session.config.evolution.enabled else ()
+    return Cursor(
+        iteration=now.iteration + 1,
+        bank=now.bank.record_use(trajectories),
+        since_event=now.since_event + seen,
+    )
+
+
+def _evolves(session: Session, now: Cursor) -> bool:
     config = session.config.evolution
-    if not config.enabled or now.iteration % config.validation_interval:
-        return {"bank_version": now.bank.version, "bank_size": len(now.bank)}
-    now.bank, event = evolve(
+    return config.enabled and now.iteration % config.validation_interval == 0
+
+
+def _evolve(
+    session: Session, now: Cursor, teacher: Teacher, embedder: Embedder
+) -> tuple[Cursor, EvolutionEvent]:
+    """Lets the bank evolve from the failures since the last event; writes event and bank."""
+    config = session.config.evolution
+    bank, event = evolve(
         now.bank,
         now.since_event,
-        teacher=session.teacher,
+        teacher=teacher,
         step=now.iteration,
-        embedder=session.embedder,
+        embedder=embedder,
         evolution_threshold=config.evolution_threshold,
         min_episodes=config.min_episodes,
         max_new_skills=config.max_new_skills,
         max_analysis_deep=config.max_analysis_deep,
         max_analysis_shallow=config.max_analysis_shallow,
     )
-    now.since_event = []
     append_sealed(session.run.file("rl", "evolution.jsonl"), event.to_json())
-    save_bank(now.bank, session.run.file("banks", f"{now.bank.version}.json"))
-    return {
-        "bank_version": now.bank.version,
-        "bank_size": len(now.bank),
-        "evolved": len(event.added) + len(event.refined),
-    }
+    save_bank(bank, session.run.file("banks", f"{bank.version}.json"))
+    return Cursor(iteration=now.iteration, bank=bank), event
 
 
-def _quick_look(session: Session, policy: Params, now: Cursor) -> dict[str, float]:
-    """Greedy success on the first few held-out tasks; for the curve, never for a decision."""
+def _periodic_evaluation(
+    session: Session, player: Player, policy: Params, now: Cursor
+) -> dict[str, float]:
+    """Measures greedy success on the first few held-out tasks: for the curve, not to decide by."""
     config = session.config.evaluation
     if not config.quick_tasks or now.iteration % config.quick_interval:
         return {}
-    session.publish(policy, now.iteration * session.config.rl.minibatches)
+    publish(session.config, player, policy, now.iteration * session.config.rl.minibatches)
     values = {}
     for split in config.splits:
-        result, _ = evaluate(
-            session, now.bank, split, label=f"look {split}", limit=config.quick_tasks, repeats=1
-        )
+        result, _ = evaluate_split(
+            session, player, now.bank, split, label=f"look {split}", limit=config.quick_tasks,
+            repeats=1,
+        )  # fmt: skip
         if result["n"]:
             values[f"quick_{split}"] = result["success"]
     return values
@@ -287,16 +306,22 @@ def _resume(
     bank: SkillBank,
 ) -> tuple[TrainState, Cursor]:
     """The latest whole checkpoint, with all files cut back to it; or the beginning."""
-    now = Cursor(0, bank, [])
+    now = Cursor(iteration=0, bank=bank)
     if checkpoints.latest() is not None:
         _check_start(session, bank)
     found = checkpoints.resume(updater.abstract_state)
     if found is not None:
         _, state, extra = found
-        now = Cursor(extra["iteration"], bank_from_json(extra["bank"]), [])
-        for iteration in range(now.iteration - extra["since_event"], now.iteration):
-            path = session.run.file("rl", "trajectories", f"{iteration + 1:05d}.jsonl")
-            now.since_event += store.read(path)
+        done = extra["iteration"]
+        paths = [
+            session.run.file("rl", "trajectories", f"{iteration + 1:05d}.jsonl")
+            for iteration in range(done - extra["since_event"], done)
+        ]
+        now = Cursor(
+            iteration=done,
+            bank=bank_from_json(extra["bank"]),
+            since_event=tuple(trajectory for path in paths for trajectory in store.read(path)),
+        )
     else:
         _check_beginning(session)
         save_bank(bank, session.run.file("banks", f"{bank.version}.json"))
@@ -346,44 +371,34 @@ def _check_start(session: Session, bank: SkillBank) -> None:
         )
 
 
-def load_rl(session: Session) -> tuple[Params, SkillBank] | None:
-    """Policy and bank of the latest RL checkpoint in this run directory, or None."""
+def load_rl(session: Session, model: Model) -> tuple[Params, SkillBank] | None:
+    """Reads policy and bank of the latest RL checkpoint in this run directory, or None."""
+    partition = make_partition(session.config, model, seed=session.seed)
+    updater = rl_updater(session.config, model, partition)
     with Checkpoints(session.run.file("checkpoints", "rl")) as checkpoints:
         latest = checkpoints.latest()
         if latest is None:
             return None
-        state, extra = checkpoints.restore(latest, _updater(session).abstract_state)
+        state, extra = checkpoints.restore(latest, updater.abstract_state)
         trained, bank = state.params, bank_from_json(extra["bank"])
-    if session.partition.whole:
+    if partition.whole:
         return trained, bank
-    return session.partition.merge(trained, load_sft(session) or session.load_policy()), bank
+    base = load_sft(session, model) or load_policy(session, model)
+    return partition.merge(trained, base), bank
 
 
-def _updater(session: Session) -> Updater:
-    config = session.config.rl
-    total = max(1, config.training_epochs) * config.minibatches
-
-    def loss(logprobs, micro):
-        return grpo_loss(
-            logprobs,
-            micro.old,
-            micro.ref,
-            micro.advantages,
-            micro.weights,
-            clip_low=config.clip_epsilon,
-            clip_high=config.clip_epsilon_high or config.clip_epsilon,
-            kl_coeff=config.kl_coeff,
-            kl_estimator=config.kl_estimator,
-            clip_ratio_c=config.clip_ratio_c,
-        )
-
+def rl_updater(settings: Config, model: Model, partition: Partition) -> Updater:
+    """Builds the jitted GRPO step that ``settings.rl`` describes."""
+    config = settings.rl
     return build_updater(
-        session,
-        loss,
+        settings,
+        model,
+        partition,
+        loss=make_loss(config),
         entropy_coeff=config.entropy_coeff,
         learning_rate=config.learning_rate,
         schedule=config.lr_schedule,
-        total_steps=total + 1,
+        total_steps=max(1, config.training_epochs) * config.minibatches + 1,
         warmup_steps=config.warmup_iterations * config.minibatches,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,

@@ -15,7 +15,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -146,11 +146,19 @@ class RunDirectory:
         write_sealed(self.file("phases.json"), self.phases() | {phase: info})
 
 
+OnMetrics = Callable[[Mapping[str, Any]], None]
+"""Is told each row of metrics: ``phase``, ``step``, and numbers by name (None if not finite)."""
+
+
 class Metrics:
     """Numbers of a run as JSON lines and, if wanted, TensorBoard events."""
 
-    def __init__(self, run: RunDirectory, *, tensorboard: bool = True):
+    def __init__(
+        self, run: RunDirectory, *, tensorboard: bool = True, on_write: OnMetrics | None = None
+    ):
+        """`on_write` is called with each row once it is on disk."""
         self._run = run
+        self._on_write = on_write
         self._tensorboard = tensorboard
         self._writers: dict[str, Events] = {}
         self._purge: dict[str, int] = {}
@@ -187,6 +195,8 @@ class Metrics:
         if self._tensorboard:
             named = {f"{phase}/{key}": value for key, value in numbers.items()}
             self._events(phase).add(step, named)
+        if self._on_write is not None:
+            self._on_write(dict(row))
         return row
 
     def rows(self, phase: str | None = None) -> list[dict[str, Any]]:

@@ -7,30 +7,42 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from skillrl.config.settings import CollectConfig
+from skillrl.agent.agent import SkillAgent
+from skillrl.config.settings import CollectConfig, Config
 from skillrl.errors import Corrupt, SkillRLError
 from skillrl.io import records
 from skillrl.io.checksums import digest
 from skillrl.io.files import atomic_write, read_jsonl, sealed_line
+from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
 from skillrl.parallel import addresses
+from skillrl.phases.build import (
+    build_updater,
+    export,
+    export_adapter,
+    load_policy,
+    make_partition,
+    make_shapes,
+)
 from skillrl.phases.collect import load
 from skillrl.phases.health import Skips, Watch
 from skillrl.phases.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.demonstrations import rewrite_thoughts
-from skillrl.training.batch import make_minibatch
+from skillrl.skills.retrieval import Retriever
+from skillrl.teacher.base import Teacher
+from skillrl.training.batch import Sample, make_minibatch
 from skillrl.training.checkpoint import Checkpoints
 from skillrl.training.demonstrations import Example, examples, sample_of
 from skillrl.training.losses import sft_loss
-from skillrl.training.steps import build_updater
-from skillrl.training.update import TrainState, host_metrics
+from skillrl.training.partition import Partition
+from skillrl.training.update import LossFn, TrainState, Updater, host_metrics
 from skillrl.types import Trajectory
 
 _LOG = logging.getLogger(__name__)
@@ -42,16 +54,44 @@ def sft(
     bank: SkillBank,
     trajectories: Path,
     *,
+    model: Model,
+    agent: SkillAgent,
+    retriever: Retriever,
+    teacher: Teacher,
     num_examples: int | None = None,
 ) -> Params:
-    """Fine-tunes `base` and returns the parameters; also in ``checkpoints/sft``."""
+    """Fine-tunes a policy on skill-augmented demonstrations.
+
+    Args:
+      session: of the run; a phase that was cut short goes on from its last epoch.
+      base: parameters to start from.
+      bank: the skills that demonstrations show.
+      trajectories: the file of episodes; successes are imitated.
+      model: the policy's architecture.
+      agent: builds the prompts.
+      retriever: chooses the skills of a prompt.
+      teacher: writes the thoughts of the policy's own successes anew.
+      num_examples: the most steps to imitate; ``sft.num_examples`` by default, 0 is all.
+
+    Returns:
+      Parameters of the whole policy; they are in ``checkpoints/sft`` too.
+
+    Raises:
+      SkillRLError: there is nothing to imitate, or training diverged.
+    """
     config = session.config.sft
     limit = config.num_examples if num_examples is None else num_examples
-    with session.timed("sft"):
+    with session.clock.timed("sft"):
         inputs = _fingerprint(bank, trajectories, limit)
         data = _examples_before(session, inputs)
         if data is None:
-            data = make_examples(session, bank, load(session, trajectories))
+            data = make_examples(
+                load(session, trajectories),
+                bank,
+                agent=agent,
+                retriever=retriever,
+                teacher=teacher,
+            )
             data = data[:limit] if limit else data
         if not data:
             raise SkillRLError(
@@ -69,20 +109,9 @@ def sft(
 
         per_epoch = math.ceil(len(data) / config.batch_size)
         total = per_epoch * config.epochs
-        updater = build_updater(
-            session,
-            lambda logprobs, micro: (
-                (loss := sft_loss(logprobs, micro.weights)),
-                {"loss": loss},
-            ),
-            learning_rate=config.learning_rate,
-            schedule="linear",
-            total_steps=total + 1,
-            warmup_steps=min(total, math.ceil(config.warmup_fraction * total)),
-            weight_decay=config.weight_decay,
-            max_grad_norm=config.max_grad_norm,
-        )
-        shapes, partition = session.shapes(members=1), session.partition
+        partition = make_partition(session.config, model, seed=session.seed)
+        updater = sft_updater(session.config, model, partition, total_steps=total)
+        shapes = make_shapes(session.config, model, members=1)
         state, frozen = updater.init(partition.trained(base)), partition.frozen(base)
         with Checkpoints(
             session.run.file("checkpoints", "sft"), keep=session.config.checkpoint.keep
@@ -98,23 +127,19 @@ def sft(
             skips = Skips(config.max_skipped_updates, "sft.max_skipped_updates")
             session.metrics.resume("sft", done * per_epoch)
             watch = Watch("sft", session.metrics.rows("sft"))
-            with session.progress("sft", total, unit="update", done=done * per_epoch) as bar:
+            bar = session.display.progress("sft", total, unit="update", done=done * per_epoch)
+            wait_for = session.display.wait_for
+            with bar:
                 for epoch in range(done, config.epochs):
-                    order = np.random.default_rng([session.seed, addresses.SFT, epoch]).permutation(
-                        len(data)
+                    batches = _batches(
+                        data, config.batch_size, [session.seed, addresses.SFT, epoch]
                     )
-                    for at in range(per_epoch):
-                        chosen = order[at * config.batch_size : (at + 1) * config.batch_size]
-                        batch = make_minibatch(
-                            [sample_of(data[i], int(i)) for i in sorted(chosen)], shapes
-                        )
-                        state, metrics = session.wait_for(
-                            "update", updater.update, state, batch, frozen
-                        )
-                        numbers = session.wait_for("update", host_metrics, metrics)
+                    for number, samples in enumerate(batches, epoch * per_epoch + 1):
+                        batch = make_minibatch(samples, shapes)
+                        state, metrics = wait_for("update", updater.update, state, batch, frozen)
+                        numbers = wait_for("update", host_metrics, metrics)
                         numbers |= {"padding": batch.padding}
-                        row = session.metrics.write("sft", epoch * per_epoch + at + 1, numbers)
-                        watch.look(row)
+                        watch.look(session.metrics.write("sft", number, numbers))
                         bar.update(loss=numbers["loss"])
                         skips.count(numbers)
                         skips.check(_last_good(checkpoints))
@@ -122,9 +147,17 @@ def sft(
         policy = partition.merge(state.params, base)
         if session.config.lora.rank:
             folder = session.run.file("sft", "adapter")
-            session.export_adapter(state.params, folder, base=session.policy_dir)
-            session.export(policy, session.run.file("sft", "policy"))  # the next adapter's base
+            export_adapter(session.config, model, state.params, folder, base=model.directory)
+            # The policy is the base of the adapter that RL trains.
+            export(session.config, model, policy, session.run.file("sft", "policy"))
     return policy
+
+
+def _batches(data: Sequence[Example], size: int, seed: Sequence[int]) -> Iterator[list[Sample]]:
+    """Yields the examples of an epoch, shuffled by `seed`, `size` at a time."""
+    order = np.random.default_rng(seed).permutation(len(data))
+    for at in range(0, len(data), size):
+        yield [sample_of(data[i], int(i)) for i in sorted(order[at : at + size])]
 
 
 def _fingerprint(bank: SkillBank, trajectories: Path, limit: int) -> str:
@@ -182,26 +215,42 @@ def _check_same_data(session: Session, before: Mapping[str, Any], now: Mapping[s
 
 
 def make_examples(
-    session: Session, bank: SkillBank, trajectories: Sequence[Trajectory]
+    trajectories: Sequence[Trajectory],
+    bank: SkillBank,
+    *,
+    agent: SkillAgent,
+    retriever: Retriever,
+    teacher: Teacher,
 ) -> list[Example]:
-    """Own successes rewritten by the teacher, and the expert's episodes as they are."""
+    """Makes demonstrations of own successes, rewritten by the teacher, and of the expert's.
+
+    Args:
+      trajectories: episodes; those that were not won are left out.
+      bank: the skills that demonstrations show.
+      agent: builds the prompts.
+      retriever: chooses the skills of a prompt.
+      teacher: writes thoughts for the policy's own successes; the expert's have theirs.
+
+    Raises:
+      SkillRLError: the teacher wrote thoughts for none of the policy's successes.
+    """
     found: list[Example] = []
     written = without = 0
     for trajectory in trajectories:
         if not trajectory.won:
             continue
-        skills = session.skills(bank, trajectory.task)
+        skills = retriever(bank, trajectory.task)
         if trajectory.source == "expert":
             thoughts: tuple[str, ...] | None = tuple(
-                session.agent.thought(step.response) for step in trajectory.steps
+                agent.thought(step.response) for step in trajectory.steps
             )
         else:
-            thoughts = rewrite_thoughts(trajectory, teacher=session.teacher, skills=skills)
+            thoughts = rewrite_thoughts(trajectory, teacher=teacher, skills=skills)
             written, without = (
                 (written, without + 1) if thoughts is None else (written + 1, without)
             )
         if thoughts is not None:
-            found += examples(trajectory, thoughts, skills, session.agent)
+            found += examples(trajectory, thoughts, skills, agent)
     if without and not written:
         raise SkillRLError(
             f"sft: the teacher wrote thoughts for none of the {without} success(es) of the policy, "
@@ -214,20 +263,50 @@ def make_examples(
     return found
 
 
-def load_sft(session: Session) -> Params | None:
-    """Parameters of a finished cold start in this run directory, or None."""
+def make_loss() -> LossFn:
+    """Builds the loss of imitation, as `training.update` takes it."""
+
+    def loss(logprobs, micro):
+        value = sft_loss(logprobs, micro.weights)
+        return value, {"loss": value}
+
+    return loss
+
+
+def sft_updater(
+    settings: Config, model: Model, partition: Partition, *, total_steps: int = 1
+) -> Updater:
+    """Builds the jitted SFT step that ``settings.sft`` describes, for a phase of `total_steps`."""
+    config = settings.sft
+    return build_updater(
+        settings,
+        model,
+        partition,
+        loss=make_loss(),
+        learning_rate=config.learning_rate,
+        schedule="linear",
+        total_steps=total_steps + 1,
+        warmup_steps=min(total_steps, math.ceil(config.warmup_fraction * total_steps)),
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+    )
+
+
+def load_sft(session: Session, model: Model) -> Params | None:
+    """Reads the parameters of a finished cold start in this run directory, or None."""
     with Checkpoints(session.run.file("checkpoints", "sft")) as checkpoints:
         step = checkpoints.latest()
         if step is None or session.run.finished("sft") is None:
             return None
+        partition = make_partition(session.config, model, seed=session.seed)
         updater = build_updater(
-            session, lambda logprobs, micro: (logprobs.sum(), {}), learning_rate=0.0, total_steps=1
+            session.config, model, partition, loss=make_loss(), learning_rate=0.0, total_steps=1
         )
         restored, _ = checkpoints.restore(step, updater.abstract_state)
         assert isinstance(restored, TrainState)
-        if session.partition.whole:
+        if partition.whole:
             return restored.params
-        return session.partition.merge(restored.params, session.load_policy())
+        return partition.merge(restored.params, load_policy(session, model))
 
 
 def _line(example: Example) -> str:

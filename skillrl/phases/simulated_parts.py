@@ -26,8 +26,8 @@ class Part:
     simulated: bool
 
 
-def parts(config: Config, environment_simulated: str) -> tuple[Part, ...]:
-    """The parts of a run.
+def list_parts(config: Config, environment_simulated: str) -> tuple[Part, ...]:
+    """Lists the parts of a run.
 
     Args:
       config: the settings.

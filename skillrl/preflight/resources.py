@@ -107,11 +107,14 @@ def prompts_fit(name: str, config: Config, workdir: Path, chosen: Mapping[str, A
     if name not in ("sft", "rl") or config.model.policy != "local" or asks:
         return
     from skillrl.phases import prompts
+    from skillrl.phases.build import open_mesh, open_model, open_retriever
     from skillrl.phases.session import open_session
 
-    with open_session(config, workdir, seed=config.seed, lock=False) as run:
+    with open_session(config, workdir, lock=False) as run:
         bank = prerequisites.bank(run.run, chosen["skill_bank"])
-        prompts.check_fit(run, bank, prompts.some(run.suite.tasks("train")))
+        model, retriever = open_model(config, open_mesh(config)), open_retriever(run)
+        tasks = prompts.some(run.suite.tasks("train"))
+        prompts.check_fit(run, model, retriever, bank, tasks)
 
 
 def writable(path: Path, label: str) -> None:

@@ -15,11 +15,21 @@ from skillrl.config.settings import Config
 from skillrl.envs import SPLITS, Suite, make_suite
 from skillrl.errors import SkillRLError
 from skillrl.phases import prerequisites, run_directory
-from skillrl.phases.simulated_parts import describe, parts
+from skillrl.phases.simulated_parts import describe, list_parts
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "train": (),
+    "collect": ("episodes", "output"),
+    "distill": ("trajectories", "output"),
+    "sft": ("skill_bank", "trajectories", "num_examples"),
+    "rl": ("skill_bank",),
+    "evaluate": ("checkpoint", "split", "concurrency", "repeats", "temperature", "output"),
+}
+"""What each function of `skillrl.pipeline` takes by name, beside settings and directory."""
 
 
 def check(name: str, config: Config, workdir: Path, chosen: dict[str, Any]) -> str:
-    """Real and simulated parts of a command that may start, in words.
+    """Describes the real and the simulated parts of a command that may start.
 
     Raises:
       SkillRLError: the first problem that `examine` finds.
@@ -65,7 +75,7 @@ def examine(
     attempt(
         prerequisites.check, name, run_directory.RunDirectory(workdir, config, lock=False), chosen
     )
-    return problems, describe(parts(config, suite.simulated)) if suite is not None else ""
+    return problems, describe(list_parts(config, suite.simulated)) if suite is not None else ""
 
 
 def _check_policy(name: str, config: Config) -> None:

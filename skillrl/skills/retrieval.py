@@ -103,6 +103,23 @@ def for_prompt(
     return (*found.general, *found.task_specific, *found.mistakes)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Retriever:
+    """Retrieval as a run does it: called with a bank and a task, it returns skills in prompt order.
+
+    Attributes:
+      embedder: finds similar skills.
+      settings: how many skills of which kind, and by which rule.
+    """
+
+    embedder: Embedder
+    settings: SkillRetrievalConfig
+
+    def __call__(self, bank: SkillBank, task: Task) -> tuple[Skill, ...]:
+        """Retrieves the skills that the prompts of `task` show."""
+        return for_prompt(bank, task, embedder=self.embedder, settings=self.settings)
+
+
 def _as_stored(
     bank: SkillBank, category: str, top_k: int, general_top_k: int, mistakes_top_k: int
 ) -> Retrieved:

@@ -18,6 +18,7 @@ from skillrl.errors import SkillRLError
 from skillrl.io.checksums import unseal
 from skillrl.io.files import read_json
 from skillrl.phases import health, sft
+from skillrl.phases.build import export, load_policy, publish
 from skillrl.phases.session import open_session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank
@@ -175,21 +176,21 @@ def test_a_policy_that_breaks_ends_rl_and_is_neither_saved_nor_exported(whole, f
 
 
 def test_sessions_neither_play_nor_export_what_is_not_finite_or_has_no_room(whole, tmp_path):
-    config = Config.from_dict(read_json(whole.path / "config.json"))
-    with open_session(config, whole.path, seed=tiny.SEED, lock=False) as run:
-        policy = run.load_policy()
+    with tiny.opened(whole.path) as (run, model, player):
+        config = run.config
+        policy = load_policy(run, model)
         leaves, tree = jax.tree.flatten(policy)
         broken = jax.tree.unflatten(tree, [*leaves[:-1], leaves[-1].at[0].set(np.nan)])
         with pytest.raises(SkillRLError, match=r"the policy cannot act: its parameter \w+"):
-            run.publish(broken, 0)
+            publish(config, player, broken, 0)
         target = tmp_path / "policy"
         with pytest.raises(SkillRLError, match=r"is not written: the parameter \w+"):
-            run.export(broken, target)
+            export(config, model, broken, target)
         assert not target.exists()
-        run.export(policy, target)
+        export(config, model, policy, target)
         before = tiny.contents(tmp_path)
         with full_disk(5_000), pytest.raises(SkillRLError, match=r"cannot be written .*too large"):
-            run.export(policy, target)
+            export(config, model, policy, target)
         assert tiny.contents(tmp_path) == before
 
 

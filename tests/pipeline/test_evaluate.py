@@ -8,14 +8,14 @@ import re
 
 import pytest
 
-from skillrl.config.settings import Config
-from skillrl.evaluation.evaluate import evaluate, summarise
+from skillrl import pipeline
+from skillrl.evaluation.evaluate import summarise
 from skillrl.evaluation.intervals import wilson
 from skillrl.io.files import read_json
 from skillrl.models.config import ModelConfig
-from skillrl.phases import report
-from skillrl.phases.report import load_stage
-from skillrl.phases.session import open_session
+from skillrl.phases.build import publish
+from skillrl.phases.held_out import evaluate_split
+from skillrl.phases.stages import load_stage
 from skillrl.rollout import store
 from tests import loopback
 from tests.pipeline import tiny
@@ -26,19 +26,18 @@ TASKS = tiny.SETTINGS["evaluation"]["max_tasks"]
 @pytest.fixture(scope="module")
 def trained(whole):
     """A session on the finished run, with its final policy published."""
-    config = Config.from_dict(read_json(whole.path / "config.json"))
-    with open_session(config, whole.path, seed=tiny.SEED, lock=False) as run:
-        policy, bank = load_stage(run, "rl")
-        run.publish(policy, 0)
-        yield run, bank
+    with tiny.opened(whole.path) as (run, model, player):
+        policy, bank = load_stage(run, model, "rl")
+        publish(run.config, player, policy, 0)
+        yield run, model, player, bank
 
 
 @pytest.fixture
 def evaluated(trained):
-    run, bank = trained
+    run, _, player, bank = trained
 
     def play(**how):
-        return evaluate(run, bank, "valid_unseen", label="test", **how)
+        return evaluate_split(run, player, bank, "valid_unseen", label="test", **how)
 
     return play
 
@@ -50,7 +49,7 @@ def test_concurrency_changes_nothing(evaluated):
 
 
 def test_each_task_once_in_manifest_order(trained, evaluated):
-    run, _ = trained
+    run, *_ = trained
     _, played = evaluated()
     assert [t.task for t in played] == list(run.suite.tasks("valid_unseen")[:TASKS])
 
@@ -96,11 +95,11 @@ def test_numbers_are_hand_countable(evaluated):
 
 
 def test_evaluation_leaves_the_run_and_the_bank_alone(whole, trained, evaluated):
-    run, bank = trained
+    run, model, _, bank = trained
     before, skills = tiny.contents(whole.path), bank.skills
     evaluated()
     assert bank.skills is skills
-    assert load_stage(run, "rl")[1] == bank
+    assert load_stage(run, model, "rl")[1] == bank
     assert tiny.contents(whole.path) == before
 
 
@@ -141,13 +140,13 @@ def test_a_directory_brings_its_own_sizes_and_tokenizer(whole, tmp_path, monkeyp
     other = tiny.make_policy(tmp_path / "other", sizes, vocab_size=512)
     seen = []
 
-    def look(run, checkpoint, bank, splits, **how):  # compiling the other sizes takes long
-        seen.append((run.model.hidden_size, run.tokenizer.vocab_size, len(bank) > 0))
+    def look(run, player, checkpoint, bank, splits, **how):  # compiling the other sizes takes long
+        seen.append((player.engine._config.hidden_size, len(bank) > 0))
 
-    monkeypatch.setattr(report, "evaluate_command", look)
+    monkeypatch.setattr(pipeline, "evaluate_command", look)
     status, _, err = tiny.run("evaluate", f"--workdir={whole.path}", f"--checkpoint={other}")
     assert status == 0, err
-    assert seen == [(24, 512, True)]
+    assert seen == [(24, True)]
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from skillrl.envs import make_suite
 from skillrl.inference.base import Generated
 from skillrl.io.files import read_json
 from skillrl.parallel import addresses
-from skillrl.phases.session import open_session
+from skillrl.phases.build import open_teacher
 from skillrl.phases.sft import make_examples
 from skillrl.rollout import store
+from skillrl.rollout.player import make_job, play
 from skillrl.skills.store import load_bank, save_bank
 from skillrl.teacher import registry
 from skillrl.teacher.base import TeacherError
@@ -288,17 +289,26 @@ class Imitator:
 
 
 def test_demonstrations_have_the_prompts_of_rl(whole):
-    config = Config.from_dict(read_json(whole.path / "config.json"))
     collected = store.read(whole.path / "collect" / "trajectories.jsonl")
     won = [t for t in collected if t.won][:3]
     bank = load_bank(whole.path / "distill" / "bank.json")
-    with open_session(config, whole.path, seed=tiny.SEED, lock=False) as run:
+    with tiny.opened(whole.path) as (run, _, player):
+        teacher = open_teacher(run)
         for demonstration in won:
-            examples = make_examples(run, bank, [demonstration])
+            examples = make_examples(
+                [demonstration],
+                bank,
+                agent=player.agent,
+                retriever=player.retriever,
+                teacher=teacher,
+            )
             assert len(examples) == len(demonstration.steps)
-            job = run.job(demonstration.task, bank, phase=addresses.RL, iteration=1, member=1)
+            job = make_job(
+                player, demonstration.task, bank, phase=addresses.RL, iteration=1, member=1
+            )
             engine = Imitator([example.response_ids for example in examples])
-            (played,) = run.play([job], temperature=1.0, engine=engine)
+            imitating = dataclasses.replace(player, engine=engine)
+            (played,) = play(imitating, [job], temperature=1.0)
             assert played.won
             assert [step.action for step in played.steps] == [
                 step.action for step in demonstration.steps
@@ -311,19 +321,18 @@ def test_demonstrations_have_the_prompts_of_rl(whole):
 
 def test_addresses_of_a_run_are_all_different(whole):
     """No two draws of one run share their randomness, across phases, members and repeats."""
-    config = Config.from_dict(read_json(whole.path / "config.json"))
     bank = load_bank(whole.path / "distill" / "bank.json")
     seen = set()
-    with open_session(config, whole.path, seed=tiny.SEED, lock=False) as run:
+    with tiny.opened(whole.path) as (run, _, player):
         task, other = run.suite.tasks("train")[:2]
         jobs = [
-            run.job(task, bank, phase=addresses.COLLECT),
-            run.job(task, bank, phase=addresses.COLLECT, repeat=1),
-            run.job(task, bank, phase=addresses.EVAL),
-            run.job(task, bank, phase=addresses.RL, iteration=0),
-            run.job(task, bank, phase=addresses.RL, iteration=1),
-            run.job(task, bank, phase=addresses.RL, iteration=0, member=1),
-            run.job(other, bank, phase=addresses.RL, iteration=0),
+            make_job(player, task, bank, phase=addresses.COLLECT),
+            make_job(player, task, bank, phase=addresses.COLLECT, repeat=1),
+            make_job(player, task, bank, phase=addresses.EVAL),
+            make_job(player, task, bank, phase=addresses.RL, iteration=0),
+            make_job(player, task, bank, phase=addresses.RL, iteration=1),
+            make_job(player, task, bank, phase=addresses.RL, iteration=0, member=1),
+            make_job(player, other, bank, phase=addresses.RL, iteration=0),
         ]
         for job in jobs:
             episode, environment = job.start(), run.suite.make()

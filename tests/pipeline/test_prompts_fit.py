@@ -15,8 +15,9 @@ from skillrl.errors import SkillRLError
 from skillrl.io.files import read_json
 from skillrl.parallel.speed import Peak
 from skillrl.phases import prompts
-from skillrl.phases.session import open_session
+from skillrl.phases.build import make_shapes, suffix_limit
 from skillrl.skills.bank import SkillBank
+from skillrl.skills.retrieval import Retriever
 from skillrl.types import GENERAL, Skill
 from tests.pipeline import tiny
 
@@ -53,9 +54,11 @@ def test_the_advice_about_a_bank_that_does_not_fit_can_be_followed(whole, other,
     config = Config.from_dict(other, Config.from_dict(read_json(whole.path / "config.json")))
 
     def check(config: Config) -> None:
-        with open_session(config, whole.path, seed=0, lock=False) as run:
+        with tiny.opened(whole.path, config) as (run, model, player):
             tasks = run.suite.tasks("train")[:12]
-            prompts.check_fit(run, released_size(run.suite.categories), tasks)
+            prompts.check_fit(
+                run, model, player.retriever, released_size(run.suite.categories), tasks
+            )
 
     with pytest.raises(SkillRLError) as caught:
         check(config)
@@ -72,17 +75,19 @@ def test_the_advice_about_a_bank_that_does_not_fit_can_be_followed(whole, other,
 def test_skills_at_every_step_that_fill_it_are_refused_too(whole):
     late = {"skill_retrieval": {"first_step": False}, "rollout": {"cache_buckets": [128]}}
     config = Config.from_dict(late, Config.from_dict(read_json(whole.path / "config.json")))
-    with open_session(config, whole.path, seed=0, lock=False) as run:
+    with tiny.opened(whole.path, config) as (run, model, player):
         tasks = run.suite.tasks("train")[:6]
         with pytest.raises(SkillRLError, match=r"first_step is false.*of the 128.*_top_k="):
-            prompts.check_fit(run, released_size(run.suite.categories), tasks)
+            prompts.check_fit(
+                run, model, player.retriever, released_size(run.suite.categories), tasks
+            )
 
 
 def test_tasks_without_skills_are_warned_of(whole, capsys):
     config = Config.from_dict(read_json(whole.path / "config.json"))
     strict = Config.from_dict({"skill_retrieval": {"similarity_threshold": 0.99}}, config)
     for settings, warned in ((strict, True), (config, False)):
-        with open_session(settings, whole.path, seed=0, lock=False) as run:
+        with tiny.opened(whole.path, settings) as (run, model, player):
             bank = released_size(run.suite.categories)
             bank = dataclasses.replace(
                 bank, skills=tuple(s for s in bank.skills if s.kind == "skill")
@@ -91,8 +96,9 @@ def test_tasks_without_skills_are_warned_of(whole, capsys):
                 settings.skill_retrieval, general_top_k=0, top_k=1, mistakes_top_k=0
             )
             object.__setattr__(run, "config", dataclasses.replace(settings, skill_retrieval=small))
+            retriever = Retriever(player.retriever.embedder, small)
             before = run.metrics.rows()
-            prompts.look(run, "evaluate", bank, run.suite.tasks("train")[:6])
+            prompts.look(run, model, retriever, "evaluate", bank, run.suite.tasks("train")[:6])
             assert run.metrics.rows() == before  # an evaluation leaves the run as it is
         error = capsys.readouterr().err
         assert ("6 of 6 tasks get no task-specific skill" in error) == warned
@@ -117,9 +123,10 @@ def test_a_raised_limit_of_responses_has_a_bucket_too(whole):
     """The buckets are the mock preset's; a limit above them must not end RL at a long response."""
     config = Config.from_dict(read_json(whole.path / "config.json"))
     more = {"rl": {"max_response_length": 100}, "train_batch": {"response_buckets": [20]}}
-    with open_session(Config.from_dict(more, config), whole.path, seed=0, lock=False) as run:
-        shapes = run.shapes(members=1)
+    raised = Config.from_dict(more, config)
+    with tiny.opened(whole.path, config) as (_, model, _):
+        shapes = make_shapes(raised, model, members=1)
         assert shapes.response_buckets == (20, 100)
-        assert shapes.row_buckets[-1] == run.suffix_limit + 100
-    with open_session(config, whole.path, seed=0, lock=False) as run:
-        assert run.shapes(members=1).response_buckets == config.train_batch.response_buckets
+        assert shapes.row_buckets[-1] == suffix_limit(raised) + 100
+        before = make_shapes(config, model, members=1)
+        assert before.response_buckets == config.train_batch.response_buckets

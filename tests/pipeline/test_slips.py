@@ -14,9 +14,8 @@ from skillrl.types import Task
 
 def _episodes(slips: float, suite=None):
     suite = suite or make_suite("alfworld", SimpleNamespace(data_dir="", max_steps=25))
-    collect = SimpleNamespace(expert_slips=slips, expert_episodes=6)
-    session = SimpleNamespace(suite=suite, seed=0, config=SimpleNamespace(collect=collect))
-    return [expert_episode(session, task) for task in suite.tasks("train")[:6]]
+    tasks = suite.tasks("train")[:6]
+    return [expert_episode(suite, task, slips=slips, seed=0) for task in tasks]
 
 
 def test_slips_are_invalid_repetitions_that_the_expert_recovers_from():
@@ -52,14 +51,12 @@ def test_a_lost_demonstration_is_recorded_and_what_a_person_can_repair_is_raised
         def close(self):
             pass
 
-    collect = SimpleNamespace(expert_slips=0.0, expert_episodes=1)
     suite = SimpleNamespace(make=Broken, expert=lambda task: object())
-    session = SimpleNamespace(suite=suite, seed=0, config=SimpleNamespace(collect=collect))
     task = Task("train/0001", "train", "pick", "win")
     if isinstance(error, SkillRLError):
         with pytest.raises(SkillRLError, match="more disk"):
-            expert_episode(session, task)
+            expert_episode(suite, task, slips=0.0, seed=0)
         return
-    lost = expert_episode(session, task)
+    lost = expert_episode(suite, task, slips=0.0, seed=0)
     assert (lost.source, lost.won, lost.steps) == ("expert", False, ())
     assert lost.error == "EnvironmentLost: given up"

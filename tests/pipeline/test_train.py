@@ -10,13 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from skillrl.config.settings import Config
 from skillrl.evaluation.intervals import wilson
 from skillrl.io.files import read_json
 from skillrl.models import weights
 from skillrl.models.tokenizer import Tokenizer
-from skillrl.phases.report import load_stage
-from skillrl.phases.session import open_session
+from skillrl.phases.stages import load_stage
 from skillrl.rollout import store
 from skillrl.skills.store import load_bank
 from tests.pipeline import tiny
@@ -33,9 +31,8 @@ def summary(whole) -> dict:
 @pytest.fixture(scope="module")
 def policies(whole) -> dict:
     """Parameters by stage."""
-    config = Config.from_dict(read_json(whole.path / "config.json"))
-    with open_session(config, whole.path, seed=tiny.SEED, lock=False) as run:
-        return {stage: load_stage(run, stage)[0] for stage in ("base", "sft", "rl")}
+    with tiny.opened(whole.path) as (run, model, _):
+        return {stage: load_stage(run, model, stage)[0] for stage in ("base", "sft", "rl")}
 
 
 def distance(first, second) -> float:

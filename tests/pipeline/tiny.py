@@ -21,8 +21,13 @@ from skillrl.agent.prompt import PromptConfig, render_prefix, render_suffix
 from skillrl.cli import main
 from skillrl.config.settings import Config
 from skillrl.envs import make_suite
+from skillrl.io.files import read_json
 from skillrl.models import parameters, tiny_tokenizer, weights
 from skillrl.models.config import ModelConfig
+from skillrl.models.policy import Model
+from skillrl.phases.build import open_mesh, open_model, open_player, open_retriever
+from skillrl.phases.session import Session, open_session
+from skillrl.rollout.player import Player
 from skillrl.teacher.simulated import vocabulary
 from skillrl.types import Observation
 
@@ -95,6 +100,15 @@ def run(*arguments: str | Path) -> tuple[int, str, str]:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main.main([str(argument) for argument in arguments])
     return status, out.getvalue(), err.getvalue()
+
+
+@contextlib.contextmanager
+def opened(path: Path, config: Config | None = None) -> Iterator[tuple[Session, Model, Player]]:
+    """A session that reads the run in `path`, its policy without weights, and what plays."""
+    config = config or Config.from_dict(read_json(path / "config.json"))
+    with open_session(config, path, lock=False) as run:
+        model = open_model(config, open_mesh(config))
+        yield run, model, open_player(run, model, open_retriever(run))
 
 
 STOPPING = """

@@ -1,0 +1,534 @@
+"""What `import skillrl` offers: the parts of a run as plain functions, and whole runs.
+
+Functions here take and return the records that everything else works with (`Task`, `Trajectory`,
+`SkillBank`, `Policy`), so that any of them can be replaced by one's own. Settings that are not
+given are those of ``--mock`` for the environment at hand (`default_config`). The pieces below are
+public too: the pure losses and estimators in `skillrl.training`, the jitted updates in
+`skillrl.training.update`, rollout engines in `skillrl.inference`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skillrl.config import presets
+from skillrl.config.settings import Config
+from skillrl.envs import Suite
+from skillrl.envs import make_suite as _make_suite
+from skillrl.errors import SkillRLError
+from skillrl.io.files import read_sealed
+from skillrl.io.text import printable
+from skillrl.preflight import start
+from skillrl.types import Task, Trajectory
+
+if TYPE_CHECKING:
+    from skillrl.models.policy import Policy
+    from skillrl.rollout.player import Player
+    from skillrl.skills.bank import SkillBank
+    from skillrl.skills.evolve import EvolutionEvent
+    from skillrl.teacher.base import Embedder, Teacher
+    from skillrl.training.partition import Partition
+    from skillrl.training.update import TrainState, Updater
+
+
+def make_suite(name: str, config: Config | None = None) -> Suite:
+    """Makes the environment `name`: its tasks in fixed order, and handles that play them.
+
+    Args:
+      name: ``alfworld``, ``webshop``, ``search``, or one that you registered.
+      config: its settings are in ``config.env``; by default those of ``--mock``.
+
+    Raises:
+      SkillRLError: there is no such environment, or its data cannot be read.
+    """
+    config = config or default_config(name)
+    return _make_suite(name, config.env)
+
+
+@functools.cache
+def default_config(env: str) -> Config:
+    """Resolves the settings that functions here use where none are given: those of ``--mock``."""
+    return presets.resolve(env, mock=True).config
+
+
+def load_policy(
+    path: str | Path = "asset:tiny_qwen2_alfworld",
+    *,
+    mesh: Any = None,
+    dtype: str = "float32",
+    param_dtype: str = "float32",
+) -> Policy:
+    """Loads a Hugging Face checkpoint of the Qwen2, Qwen2.5 or Qwen3 architecture.
+
+    Args:
+      path: a directory with config.json, tokenizer and safetensors, ``asset:NAME`` for one of
+        the tiny policies that ship with the package, or a name on the Hugging Face hub.
+      mesh: a `jax.sharding.Mesh` with the axes data, fsdp and tensor; by default all devices,
+        on the axis fsdp.
+      dtype: of activations.
+      param_dtype: of the parameters; float32 is what training wants.
+
+    Returns:
+      The policy: ``params``, ``config``, ``tokenizer`` and ``shardings``.
+
+    Raises:
+      SkillRLError: there is no such checkpoint, or it cannot be read.
+    """
+    from skillrl.models import directory as model_directory
+    from skillrl.models.policy import Policy, load_params, open_model
+    from skillrl.parallel import compile_cache
+    from skillrl.parallel.mesh import make_mesh
+
+    compile_cache.enable()
+    named = str(path)
+    local = named.startswith("asset:") or model_directory.expanded(named).exists()
+    hub_name = "" if local else model_directory.hub_name(named) or ""
+    model = open_model(
+        None if hub_name else presets.resolve_path(named),
+        mesh if mesh is not None else make_mesh(1, -1, 1),
+        model_id=hub_name,
+        dtype=dtype,
+    )
+    return Policy(model=model, params=load_params(model, dtype=param_dtype))
+
+
+def rollout(
+    policy: Policy,
+    suite: Suite,
+    tasks: Sequence[Task],
+    bank: SkillBank | None = None,
+    *,
+    group_size: int = 1,
+    temperature: float = 1.0,
+    seed: int = 0,
+    iteration: int = 0,
+    config: Config | None = None,
+) -> list[Trajectory]:
+    """Plays every task `group_size` times and returns the trajectories, group by group.
+
+    The same arguments give the same tokens on the same machine.
+
+    Args:
+      policy: acts.
+      suite: the environment that the tasks are of.
+      tasks: such as ``suite.tasks("train")[:4]``.
+      bank: skills that prompts show; None for no skills.
+      group_size: episodes of each task, G.
+      temperature: of sampling; 0 is greedy.
+      seed: of all draws.
+      iteration: another number gives other draws under the same seed.
+      config: settings of prompts, retrieval and the engine.
+
+    Raises:
+      SkillRLError: a task does not fit into a prompt, or every episode failed.
+    """
+    from skillrl.parallel import addresses
+    from skillrl.rollout.player import make_job, play
+    from skillrl.skills.bank import SkillBank
+
+    player = _player(policy, suite, config or default_config(suite.name), seed)
+    skills = bank if bank is not None else SkillBank()
+    jobs = [
+        make_job(
+            player, task, skills, phase=addresses.RL, iteration=iteration, member=member, repeat=at
+        )
+        for at, task in zip(_occurrences(tasks), tasks, strict=True)
+        for member in range(group_size)
+    ]
+    return play(player, jobs, temperature=temperature)
+
+
+def evaluate(
+    policy: Policy,
+    suite: Suite,
+    split: str = "valid_unseen",
+    bank: SkillBank | None = None,
+    *,
+    limit: int = 0,
+    temperature: float = 0.0,
+    repeats: int = 1,
+    seed: int = 0,
+    config: Config | None = None,
+) -> dict[str, Any]:
+    """Measures success on a split: every task once, in fixed order, greedily by default.
+
+    Args:
+      policy: acts.
+      suite: the environment.
+      split: ``train``, ``valid_seen`` or ``valid_unseen``.
+      bank: skills that prompts show; None for no skills.
+      limit: plays this many of the first tasks; 0 plays all.
+      temperature: of sampling; 0 is greedy.
+      repeats: how often each task is played.
+      seed: of all draws, where there are any.
+      config: settings of prompts, retrieval and the engine.
+
+    Returns:
+      ``success`` with its number of episodes ``n`` and the 95 % Wilson interval from ``low`` to
+      ``high``, the same ``by_category``, and ``mean_steps``, ``invalid_actions``, ``errored``.
+
+    Raises:
+      SkillRLError: the split has no tasks.
+    """
+    from skillrl.evaluation.evaluate import evaluate as measure
+    from skillrl.evaluation.evaluate import manifest
+    from skillrl.skills.bank import SkillBank
+
+    player = _player(policy, suite, config or default_config(suite.name), seed)
+    result, _ = measure(
+        player,
+        bank if bank is not None else SkillBank(),
+        tasks=manifest(suite, split, limit=limit),
+        temperature=temperature,
+        repeats=repeats,
+    )
+    return result
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """A policy that is being trained: what one update hands to the next.
+
+    Attributes:
+      start: the policy that training began with; for GRPO it is the reference policy.
+      train_state: trained parameters, optimiser moments and the number of updates. An update
+        takes its memory over, so only the newest `Training` may be used.
+      config: the settings of the updates.
+      phase: ``grpo`` or ``sft``.
+      updater: the jitted pieces of an update.
+      partition: what of the policy is trained.
+    """
+
+    start: Policy
+    train_state: TrainState
+    config: Config
+    phase: str
+    updater: Updater = dataclasses.field(repr=False)
+    partition: Partition = dataclasses.field(repr=False)
+
+    @property
+    def updates(self) -> int:
+        """How many updates there have been."""
+        return int(self.train_state.step)
+
+    @property
+    def policy(self) -> Policy:
+        """A copy of the policy as it is now, which later updates leave alone."""
+        import jax
+        import jax.numpy as jnp
+
+        trained = jax.tree.map(jnp.copy, self.train_state.params)
+        return self.start.replace(self.partition.merge(trained, self.start.params))
+
+
+def grpo_step(
+    policy: Policy | Training,
+    episodes: Sequence[Trajectory],
+    *,
+    config: Config | None = None,
+) -> tuple[Training, dict[str, float]]:
+    """Makes one GRPO iteration's updates from whole groups of episodes.
+
+    Advantages (``rl.advantage``) come from comparing the members of a group; the loss is that of
+    `skillrl.training.losses.grpo_loss`, with the first policy as reference.
+
+    Args:
+      policy: what to train, or what the step before returned.
+      episodes: whole groups one after the other, as `rollout` returns them.
+      config: settings in ``config.rl``; taken from the step before if there was one.
+
+    Returns:
+      The state after the updates (its ``policy`` acts) and metrics: ``loss``, ``kl``,
+      ``grad_norm``, ``clip_fraction`` and others, means over the minibatches.
+
+    Raises:
+      SkillRLError: there are no whole groups, or the episodes hold no tokens.
+    """
+    from skillrl.phases.build import make_shapes
+    from skillrl.phases.rl import rl_updater
+    from skillrl.training.grpo import Learner, make_minibatches, train_on
+    from skillrl.training.rollouts import to_samples
+
+    size = 1 + max((episode.member for episode in episodes), default=0)
+    if not episodes or len(episodes) % size:
+        raise SkillRLError(
+            f"{len(episodes)} episodes are no whole groups of {size}: give all members of each "
+            "group, one group after the other, as rollout returns them"
+        )
+    state = _training(policy, config, "grpo", rl_updater)
+    model, settings = state.start.model, state.config
+    learner = Learner(
+        updater=state.updater,
+        shapes=make_shapes(settings, model, members=settings.train_batch.members),
+        reference=state.start.params,
+        frozen=state.partition.frozen(state.start.params),
+        join=state.partition.join,
+    )
+    groups = to_samples(episodes, size, settings.rl)
+    batches = make_minibatches(groups, settings.rl, learner.shapes)
+    train_state, metrics = train_on(state.train_state, batches, learner, config=settings.rl)
+    return dataclasses.replace(state, train_state=train_state), metrics
+
+
+def sft_step(
+    policy: Policy | Training,
+    episodes: Sequence[Trajectory],
+    suite: Suite,
+    bank: SkillBank | None = None,
+    *,
+    config: Config | None = None,
+) -> tuple[Training, dict[str, float]]:
+    """Makes one update towards the valid steps of the successes among `episodes`.
+
+    Args:
+      policy: what to train, or what the step before returned.
+      episodes: demonstrations, as from `demonstrate` or `rollout`; lost ones are left out.
+      suite: the environment that they are of.
+      bank: skills that the prompts of the demonstrations show; None for no skills.
+      config: settings in ``config.sft``; taken from the step before if there was one.
+
+    Returns:
+      The state after the update (its ``policy`` acts) and metrics, ``loss`` among them: the mean
+      negative log-likelihood of a response token, in nats.
+
+    Raises:
+      SkillRLError: none of the episodes was won.
+    """
+    from skillrl.phases.build import make_retriever, make_shapes, open_agent
+    from skillrl.phases.sft import sft_updater
+    from skillrl.skills.bank import SkillBank
+    from skillrl.training.batch import make_minibatch
+    from skillrl.training.demonstrations import examples, sample_of
+    from skillrl.training.update import host_metrics
+
+    state = _training(policy, config or default_config(suite.name), "sft", sft_updater)
+    model, settings = state.start.model, state.config
+    agent, retrieve = open_agent(settings, suite, model), make_retriever(settings)
+    found = [
+        example
+        for episode in episodes
+        if episode.won
+        for example in examples(
+            episode,
+            [agent.thought(step.response) for step in episode.steps],
+            retrieve(bank if bank is not None else SkillBank(), episode.task),
+            agent,
+        )
+    ]
+    if not found:
+        raise SkillRLError("none of the episodes was won, so there is nothing to imitate")
+    shapes = make_shapes(settings, model, members=1)
+    batch = make_minibatch([sample_of(each, at) for at, each in enumerate(found)], shapes)
+    frozen = state.partition.frozen(state.start.params)
+    train_state, metrics = state.updater.update(state.train_state, batch, frozen)
+    return dataclasses.replace(state, train_state=train_state), dict(host_metrics(metrics))
+
+
+def demonstrate(suite: Suite, tasks: Sequence[Task]) -> list[Trajectory]:
+    """Lets the environment's own expert play tasks, for imitation (`sft_step`).
+
+    Raises:
+      SkillRLError: a task has no expert.
+    """
+    from skillrl.phases.collect import expert_episode
+
+    return [expert_episode(suite, task, slips=0.0, seed=0) for task in tasks]
+
+
+def distill(
+    episodes: Sequence[Trajectory],
+    suite: Suite,
+    *,
+    teacher: str | Teacher = "simulated",
+    embedder: str | Embedder = "hashing",
+    config: Config | None = None,
+) -> SkillBank:
+    """Lets a teacher write a skill bank from successes and failures of training tasks.
+
+    Args:
+      episodes: of the train split.
+      suite: the environment that they are of.
+      teacher: a registered name, configured by ``config.model``, or a `Teacher`.
+      embedder: likewise, an `Embedder`; it finds skills that say the same.
+      config: settings.
+
+    Raises:
+      SkillRLError: an episode is of another split, or the teacher does not answer.
+    """
+    from skillrl.skills.distill import distill as distill_skills
+
+    config = config or default_config(suite.name)
+    bank, _ = distill_skills(
+        episodes,
+        teacher=_teacher(teacher, config),
+        categories=suite.categories,
+        embedder=_embedder(embedder, config),
+        max_per_category=config.distill.max_trajectories_per_category,
+    )
+    return bank
+
+
+def evolve(
+    bank: SkillBank,
+    episodes: Sequence[Trajectory],
+    *,
+    teacher: str | Teacher = "simulated",
+    embedder: str | Embedder = "hashing",
+    step: int = 0,
+    config: Config | None = None,
+) -> tuple[SkillBank, EvolutionEvent]:
+    """Lets a bank grow from the failures of weak categories (paper 3.3).
+
+    Args:
+      bank: the skills so far.
+      episodes: training episodes since the last time.
+      teacher: a registered name, configured by ``config.model``, or a `Teacher`.
+      embedder: likewise, an `Embedder`; it finds skills that say the same.
+      step: number of the iteration, for the provenance of new skills.
+      config: settings in ``config.evolution``: which categories are weak, how many skills.
+
+    Returns:
+      The new bank, and what was looked at, added, refined and refused.
+
+    Raises:
+      SkillRLError: an episode is not of the train split.
+    """
+    from skillrl.skills.evolve import evolve as evolve_bank
+
+    config = config or Config()
+    settings = config.evolution
+    return evolve_bank(
+        bank,
+        episodes,
+        teacher=_teacher(teacher, config),
+        step=step,
+        embedder=_embedder(embedder, config),
+        evolution_threshold=settings.evolution_threshold,
+        min_episodes=settings.min_episodes,
+        max_new_skills=settings.max_new_skills,
+        max_analysis_deep=settings.max_analysis_deep,
+        max_analysis_shallow=settings.max_analysis_shallow,
+    )
+
+
+def train(
+    config: Config,
+    workdir: str | Path,
+    *,
+    on_metrics: Callable[[Mapping[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Runs all four phases and their evaluations, as ``skillrl train`` does.
+
+    Args:
+      config: the settings, as from `resolve`.
+      workdir: the run directory; the same call on it goes on where it was cut off.
+      on_metrics: called with each row of metrics once it is on disk: ``phase``, ``step``, and
+        numbers by name (None where a number was not finite).
+
+    Returns:
+      What ``summary.json`` holds: results by stage and split, the bank, the curve, times.
+
+    Raises:
+      SkillRLError: something is missing or does not fit; the message says what to do.
+    """
+    run("train", config, workdir, on_metrics=on_metrics)
+    return read_sealed(Path(workdir) / "summary.json")
+
+
+def run(name: str, config: Config, workdir: str | Path, **options: Any) -> None:
+    """Runs one command on a run directory, as ``skillrl NAME`` does.
+
+    Everything that would stop it later is asked first; then the real and the simulated parts are
+    printed, and the command works until it is done.
+
+    Args:
+      name: ``train``, ``collect``, ``distill``, ``sft``, ``rl`` or ``evaluate``.
+      config: the settings, as from `resolve`.
+      workdir: the run directory, made if it is not there.
+      **options: of the command; see the function of this name in `skillrl.pipeline`.
+
+    Raises:
+      SkillRLError: something is missing or does not fit; the message says what to do.
+    """
+    if name not in start.OPTIONS:
+        raise SkillRLError(f"no command {name!r}; there are: {', '.join(start.OPTIONS)}")
+    given = {option: options.get(option) for option in start.OPTIONS[name]}
+    if name == "evaluate":
+        given["checkpoint"] = given["checkpoint"] or "rl"
+    print(printable(start.check(name, config, Path(workdir), given)), flush=True)
+    from skillrl import pipeline
+
+    getattr(pipeline, name)(config, Path(workdir), **{**options, **given})
+
+
+_PLAYERS: weakref.WeakKeyDictionary[Any, dict[Any, Player]] = weakref.WeakKeyDictionary()
+"""Model -> what plays with it, by suite, settings and seed: engines compile once."""
+
+_PUBLISHED: weakref.WeakKeyDictionary[Any, Policy] = weakref.WeakKeyDictionary()
+"""Engine -> the policy that it acts with now."""
+
+
+def _player(policy: Policy, suite: Suite, config: Config, seed: int) -> Player:
+    """What plays with `policy`: kept per model, so that its programs are compiled once."""
+    from skillrl.phases.build import make_player, make_retriever, publish
+
+    known = _PLAYERS.setdefault(policy.model, {})
+    key = (id(suite), config, seed)
+    if key not in known:
+        known.clear()  # one at a time: an engine holds memory for its slots
+        known[key] = make_player(config, suite, policy.model, make_retriever(config), seed=seed)
+    player = known[key]
+    if _PUBLISHED.get(player.engine) is not policy:
+        publish(config, player, policy.params, player.engine.version + 1)
+        _PUBLISHED[player.engine] = policy
+    return player
+
+
+def _training(
+    policy: Policy | Training, config: Config | None, phase: str, build: Callable[..., Updater]
+) -> Training:
+    """The state to go on from, or a new one that starts with a policy."""
+    from skillrl.phases.build import make_partition
+
+    if isinstance(policy, Training):
+        if policy.phase == phase and config in (None, policy.config):
+            return policy
+        policy = policy.policy
+    settings = config or presets.resolve(None, mock=True).config
+    partition = make_partition(settings, policy.model, seed=settings.seed)
+    updater = build(settings, policy.model, partition)
+    state = updater.init(partition.trained(policy.params))
+    return Training(
+        start=policy,
+        train_state=state,
+        config=settings,
+        phase=phase,
+        updater=updater,
+        partition=partition,
+    )
+
+
+def _teacher(teacher: str | Teacher, config: Config) -> Teacher:
+    from skillrl.teacher.registry import make_teacher
+
+    if not isinstance(teacher, str):
+        return teacher
+    return make_teacher(dataclasses.replace(config.model, teacher=teacher))
+
+
+def _embedder(embedder: str | Embedder, config: Config) -> Embedder:
+    from skillrl.teacher.registry import make_embedder
+
+    if not isinstance(embedder, str):
+        return embedder
+    return make_embedder(dataclasses.replace(config.model, embedder=embedder))
+
+
+def _occurrences(tasks: Sequence[Task]) -> list[int]:
+    """How often each task stood earlier in the list, so that no two episodes draw alike."""
+    return [tasks[:at].count(task) for at, task in enumerate(tasks)]

@@ -1,0 +1,141 @@
+"""What plays episodes: a suite of tasks, an agent, an engine, and how skills are retrieved."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable
+
+from skillrl.agent.agent import Episode, SkillAgent
+from skillrl.envs.base import Suite
+from skillrl.errors import SkillRLError
+from skillrl.inference.base import Engine, Sampling
+from skillrl.parallel import addresses
+from skillrl.rollout.collector import Job, collect
+from skillrl.skills.bank import SkillBank
+from skillrl.skills.retrieval import Retriever
+from skillrl.types import Task, Trajectory
+
+
+def _say_nothing(doing: str) -> None:
+    pass
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Player:
+    """Everything that an episode needs but its task and its skill bank.
+
+    Attributes:
+      suite: makes the environments.
+      agent: builds prompts and reads responses.
+      engine: samples responses; a local one needs parameters before it answers.
+      retriever: chooses the skills that prompts show.
+      max_response_length: longest response, in tokens.
+      workers: threads on which environments step; 0 steps them where episodes are driven.
+      note: told about twice a second what goes on.
+    """
+
+    suite: Suite
+    agent: SkillAgent
+    engine: Engine
+    retriever: Retriever
+    max_response_length: int
+    workers: int = 0
+    note: Callable[[str], None] = _say_nothing
+
+
+def make_job(
+    player: Player,
+    task: Task,
+    bank: SkillBank,
+    *,
+    phase: int,
+    iteration: int = 0,
+    member: int = 0,
+    repeat: int = 0,
+) -> Job:
+    """Plans an episode of `task` with skills from `bank`.
+
+    Args:
+      player: who plays it.
+      task: what is to be done.
+      bank: where skills are retrieved from, now.
+      phase: a phase of `skillrl.parallel.addresses`; with the numbers below it fixes every
+        random draw of the episode.
+      iteration: of the phase.
+      member: index within the group of the same task.
+      repeat: index among episodes that are otherwise alike.
+    """
+    skills = player.retriever(bank, task)
+    number = addresses.task_number(task.id)
+
+    def start() -> Episode:
+        return player.agent.episode(
+            task,
+            skills,
+            address=lambda step: (phase, iteration, number, member, repeat, step),
+            member=member,
+            repeat=repeat,
+            policy_version=player.engine.version,
+            bank_version=bank.version,
+        )
+
+    ids = tuple(skill.id for skill in skills)
+    return Job(task, start, member, repeat, ids, bank.version)
+
+
+def play(
+    player: Player,
+    jobs: Iterable[Job],
+    *,
+    temperature: float,
+    on_done: Callable[[Trajectory], None] | None = None,
+    width: int = 0,
+    may_all_fail: bool = False,
+) -> list[Trajectory]:
+    """Plays episodes with the policy that was published last.
+
+    Args:
+      player: who plays.
+      jobs: the episodes.
+      temperature: of sampling; 0 is greedy.
+      on_done: called with each trajectory as it ends.
+      width: episodes alive at once; 0 lets the collector choose. It changes speed alone.
+      may_all_fail: whether all of these may end with an error without ending the run.
+
+    Returns:
+      One trajectory per job, in the order of the jobs.
+
+    Raises:
+      SkillRLError: a token had a log-probability that is not finite: the parameters are finite,
+        but what is computed from them is not. Also whatever `collector.collect` raises.
+    """
+    engine, jobs = player.engine, list(jobs)
+    start, before = time.monotonic(), engine.tokens
+
+    def on_turn(done: int) -> None:
+        drawn = engine.tokens - before
+        rate = f", {drawn} tokens ({drawn / (time.monotonic() - start):.0f}/s)" if drawn else ""
+        player.note(f"{done} of {len(jobs)} episodes played{rate or ', reading prompts'}")
+
+    played = collect(
+        jobs,
+        suite=player.suite,
+        engine=engine,
+        sampling=Sampling(temperature=temperature, max_tokens=player.max_response_length),
+        workers=player.workers,
+        width=width,
+        on_done=on_done,
+        on_turn=on_turn,
+        may_all_fail=may_all_fail,
+    )
+    for trajectory in played:
+        for number, step in enumerate(trajectory.steps, 1):
+            if not all(map(math.isfinite, step.logprobs)):
+                raise SkillRLError(
+                    f"task {trajectory.task.id}, step {number}: the policy gave its answer a "
+                    "log-probability that is not finite, so it has diverged. Go on from an "
+                    "earlier checkpoint or other weights, with a lower learning rate."
+                )
+    return played

@@ -1,0 +1,142 @@
+"""The learning half of a GRPO iteration: groups of episodes in, a new train state out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from skillrl.config.settings import RLConfig
+from skillrl.models.transformer import Params
+from skillrl.training.batch import Minibatch, Sample, make_minibatch
+from skillrl.training.losses import combine_metrics, grpo_loss
+from skillrl.training.packing import Shapes
+from skillrl.training.update import (
+    LossFn,
+    TrainState,
+    Updater,
+    host_metrics,
+    with_old,
+    with_reference,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Learner:
+    """What every iteration learns with; it stays the same throughout the phase.
+
+    Attributes:
+      updater: the jitted pieces of a GRPO step.
+      shapes: the compiled shapes of a minibatch.
+      reference: pi_ref, the parameters of a whole policy.
+      frozen: those of its parameters that are not trained and belong to every later policy.
+      join: puts ``(trained, frozen)`` together to a whole policy.
+    """
+
+    updater: Updater
+    shapes: Shapes
+    reference: Params
+    frozen: Params
+    join: Callable[[Params, Params], Params]
+
+    def policy(self, state: TrainState) -> Params:
+        """The policy of a state; its trained part goes with the next update."""
+        return self.join(state.params, self.frozen)
+
+
+def run_now(doing: str, work: Callable[..., Any], *arguments: Any) -> Any:
+    """Computes ``work(*arguments)`` at once; `doing` says what that is and is not used."""
+    return work(*arguments)
+
+
+def make_loss(config: RLConfig) -> LossFn:
+    """Builds the GRPO loss that `config` describes, as `training.update` takes it."""
+
+    def loss(logprobs, micro):
+        return grpo_loss(
+            logprobs,
+            micro.old,
+            micro.ref,
+            micro.advantages,
+            micro.weights,
+            clip_low=config.clip_epsilon,
+            clip_high=config.clip_epsilon_high or config.clip_epsilon,
+            kl_coeff=config.kl_coeff,
+            kl_estimator=config.kl_estimator,
+            clip_ratio_c=config.clip_ratio_c,
+        )
+
+    return loss
+
+
+def make_minibatches(
+    groups: Sequence[Sequence[Sample]], config: RLConfig, shapes: Shapes
+) -> list[Minibatch]:
+    """Deals the groups of an iteration out to ``rl.minibatches``, whole and in order."""
+    dealt = [
+        [sample for index in part for sample in groups[index]]
+        for part in np.array_split(np.arange(len(groups)), config.minibatches)
+    ]
+    return [
+        make_minibatch(
+            samples,
+            shapes,
+            aggregation=config.loss_aggregation,
+            micro_batch=config.loss_micro_batch,
+        )
+        for samples in dealt
+        if samples
+    ]
+
+
+def train_on(
+    state: TrainState,
+    batches: Sequence[Minibatch],
+    learner: Learner,
+    *,
+    config: RLConfig,
+    wait_for: Callable[..., Any] = run_now,
+    on_update: Callable[[Mapping[str, float]], None] | None = None,
+) -> tuple[TrainState, dict[str, float]]:
+    """Updates once per minibatch.
+
+    Args:
+      state: parameters, moments and step.
+      batches: with the log-probabilities that sampling saw.
+      learner: what learns.
+      config: of RL.
+      wait_for: ``(what is being done, function, *arguments) -> result of the function``; computes
+        in a way that a user can follow and interrupt.
+      on_update: called with the metrics of each update.
+
+    Returns:
+      The new state, and the means of the metrics over all minibatches (maxima stay maxima,
+      counts stay counts). ``sampler_gap_fresh`` is the gap before any of these updates.
+    """
+    updater = learner.updater
+    if config.old_logprobs == "recomputed":
+        policy = learner.policy(state)
+        batches = [
+            with_old(batch, wait_for("scoring", updater.score, policy, batch)) for batch in batches
+        ]
+    totals: dict[str, float] = {}
+    fresh: dict[str, float] = {}
+    for number, batch in enumerate(batches, 1):
+        doing = f"update {number} of {len(batches)}"
+        ref = wait_for(f"scoring for {doing}", updater.score, learner.reference, batch)
+        state, metrics = wait_for(
+            doing, updater.update, state, with_reference(batch, ref), learner.frozen
+        )
+        numbers = wait_for(doing, host_metrics, metrics)
+        if on_update is not None:
+            on_update(numbers)
+        fresh = fresh or {"sampler_gap_fresh": numbers["sampler_gap"]}
+        totals = combine_metrics(totals, numbers) if totals else numbers
+    count = max(1, len(batches))
+    means = {
+        name: value if name.endswith(("_max", "skipped")) else value / count
+        for name, value in totals.items()
+    }
+    return state, means | fresh
