@@ -197,7 +197,7 @@ def test_sessions_neither_play_nor_export_what_is_not_finite_or_has_no_room(whol
 def test_a_cold_start_goes_on_with_the_examples_that_it_began_with(whole):
     """Whatever the teacher would say now: made of the same, they are read back; else made anew."""
     run_of = lambda: open_session(  # noqa: E731
-        Config.from_dict(read_json(whole.path / "config.json")), whole.path, seed=0, lock=False
+        Config.from_dict(read_json(whole.path / "config.json")), whole.path, lock=False
     )
     bank = load_bank(whole.path / "distill" / "bank.json")
     trajectories = whole.path / "collect" / "trajectories.jsonl"
