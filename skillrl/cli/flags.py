@@ -217,7 +217,7 @@ def _define(flag: Flag, holder: flags.FlagValues) -> None:
     elif flag.kind == "int":
         low = None if flag.low is None else int(flag.low)
         flags.DEFINE_integer(
-            *arguments, lower_bound=low, upper_bound=strict.LARGEST, flag_values=holder
+            *arguments, lower_bound=low, upper_bound=strict.MAX_INT, flag_values=holder
         )
     elif flag.kind == "float":
         flags.DEFINE_float(*arguments, lower_bound=flag.low, flag_values=holder)

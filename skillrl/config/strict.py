@@ -1,6 +1,6 @@
 """Strict reading of plain values into nested frozen dataclasses.
 
-`option` declares a field with its bounds, `merge` puts a mapping into a config and
+`setting` declares a field with its bounds, `merge` puts a mapping into a config and
 refuses what does not belong there, `plain` and `pairs` read configs back. Nothing
 here knows the settings themselves; those are in `skillrl.config.settings`.
 """
@@ -14,7 +14,7 @@ import math
 import re
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from skillrl.errors import SkillRLError
@@ -23,11 +23,20 @@ from skillrl.io.text import repair
 
 T = TypeVar("T")
 
-LARGEST = 2**31 - 1
-"""Of whole numbers: what counters of 32 bits on devices hold."""
+MAX_INT = 2**31 - 1
+"""The largest whole number: what counters of 32 bits on devices hold."""
 
-LONGEST = 2**20
-"""Of padded lengths, in tokens."""
+MAX_TOKENS = 2**20
+"""The longest prompt or response, or padded length of one, that any model may read."""
+
+MAX_COUNT = 10_000_000
+"""No run has more episodes or updates than that; lists of so many still fit into memory."""
+
+MAX_SECONDS = 86_400
+"""The longest wait, a day; sockets do not take numbers of any size."""
+
+UPWARDS = "upwards"
+"""The mark `resumable` of a field that may grow, and not shrink, when a run is resumed."""
 
 _WIDE = 1024  # a bound that nobody meets but by a typing error is no part of what to say
 
@@ -35,19 +44,19 @@ _SECRET = re.compile("key|token$|secret|password|_api$", re.IGNORECASE)
 _EXPLAINED: dict[str, str] = {}
 
 
-def option(
+def setting(
     default: Any,
     *,
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
     choices: tuple[str, ...] | None = None,
-    filled: bool = False,
-    ladder: bool = False,
+    nonempty: bool = False,
+    increasing: bool = False,
     url: bool = False,
     path: bool = False,
     secret: bool = False,
-    harmless: bool = False,
+    resumable: bool | Literal["upwards"] = False,
 ) -> Any:
     """A dataclass field and its rules.
 
@@ -57,24 +66,24 @@ def option(
       high: largest allowed number.
       above: allowed numbers are greater than this one.
       choices: allowed strings.
-      filled: an empty string is refused.
-      ladder: a sequence must be positive and strictly rising.
+      nonempty: an empty string is refused.
+      increasing: a sequence must be positive and strictly rising.
       url: an http(s) address without credentials in it, or a list of such.
       path: of a file or directory; ``~`` in front is replaced by the home directory.
       secret: never shown, written or compared.
-      harmless: may change when a run is resumed.
+      resumable: whether it may change when a run is resumed; ``upwards``: it may grow.
     """
     spec = {
         "low": low,
         "high": high,
         "above": above,
         "choices": choices,
-        "filled": filled,
-        "ladder": ladder,
+        "nonempty": nonempty,
+        "increasing": increasing,
         "url": url,
         "path": path,
         "secret": secret,
-        "harmless": harmless,
+        "resumable": resumable,
     }
     return dataclasses.field(default=default, repr=not secret, metadata=spec)
 
@@ -198,8 +207,8 @@ def _convert(value: Any, kind: Any) -> tuple[str, Any]:
         return ("", value) if isinstance(value, bool) else ("true or false", None)
     if kind is int:
         good = isinstance(value, int) and not isinstance(value, bool)
-        if good and abs(value) > LARGEST:
-            return f"a whole number of at most {LARGEST}", None
+        if good and abs(value) > MAX_INT:
+            return f"a whole number of at most {MAX_INT}", None
         return ("", value) if good else ("a whole number", None)
     if kind is float:
         good = isinstance(value, int | float) and not isinstance(value, bool)
@@ -230,14 +239,14 @@ def _bounds(value: Any, spec: Mapping[str, Any]) -> str:
     if choices and value not in choices:
         near = difflib.get_close_matches(value, choices, n=1)
         return f"must be one of {', '.join(choices)}" + (f" ({near[0]}?)" if near else "")
-    if spec.get("filled") and not value:
+    if spec.get("nonempty") and not value:
         return "must not be empty"
     if spec.get("path") and (wrong := paths.problem(value)):
         return wrong
-    if spec.get("ladder") and any(a >= b for a, b in zip((0, *value), value, strict=False)):
+    if spec.get("increasing") and any(a >= b for a, b in zip((0, *value), value, strict=False)):
         return "must be positive and strictly rising"
-    if spec.get("ladder") and value and value[-1] > LONGEST:
-        return f"must rise to at most {LONGEST}"
+    if spec.get("increasing") and value and value[-1] > MAX_TOKENS:
+        return f"must rise to at most {MAX_TOKENS}"
     if spec.get("url"):
         return next(filter(None, map(_address_problem, _addresses(value))), "")
     return ""

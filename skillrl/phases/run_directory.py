@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from skillrl.config.settings import Config, diff, public_dict
+from skillrl.config.settings import Config, diff, public_dict, resumable_summary
 from skillrl.errors import SkillRLError
 from skillrl.io import records
 from skillrl.io.files import (
@@ -260,9 +260,8 @@ def check_workdir(path: str | Path, config: Config) -> None:
         raise SkillRLError(
             f"--workdir={path}: holds a run with other settings: {'; '.join(changed[:_SHOWN])}"
             + (more if rest > 0 else "")
-            + ". Repeat the settings it was started with, or name another --workdir. (Only "
-            "rl.training_epochs, upwards, logging, mesh, env.workers and env.alfworld.engine may "
-            "change.)"
+            + ". Repeat the settings it was started with, or name another --workdir. (These may "
+            f"change: {resumable_summary()}.)"
         )
 
 
