@@ -11,9 +11,9 @@ from typing import Any
 
 from absl import flags
 
-from skillrl.config import strict
 from skillrl.errors import SkillRLError
 from skillrl.io import paths
+from skillrl.io.numbers import MAX_INT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,9 +216,7 @@ def _define(flag: Flag, holder: flags.FlagValues) -> None:
         flags.DEFINE_bool(*arguments, flag_values=holder)
     elif flag.kind == "int":
         low = None if flag.low is None else int(flag.low)
-        flags.DEFINE_integer(
-            *arguments, lower_bound=low, upper_bound=strict.MAX_INT, flag_values=holder
-        )
+        flags.DEFINE_integer(*arguments, lower_bound=low, upper_bound=MAX_INT, flag_values=holder)
     elif flag.kind == "float":
         flags.DEFINE_float(*arguments, lower_bound=flag.low, flag_values=holder)
     elif flag.kind == "list":

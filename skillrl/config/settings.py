@@ -36,7 +36,8 @@ from skillrl.config.sections import (
     SkillRetrievalConfig,
     TrainBatchConfig,
 )
-from skillrl.config.strict import MAX_INT, setting
+from skillrl.config.strict import setting
+from skillrl.io.numbers import MAX_INT
 
 __all__ = [
     "LORA_TARGETS",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import math
 import re
 import typing
 from collections.abc import Iterator, Mapping
@@ -19,12 +18,10 @@ from urllib.parse import urlsplit
 
 from skillrl.errors import SkillRLError
 from skillrl.io import paths
-from skillrl.io.text import repair
+from skillrl.io.numbers import MAX_INT, is_number, is_whole_number
+from skillrl.io.text import repair, truncate
 
 T = TypeVar("T")
-
-MAX_INT = 2**31 - 1
-"""The largest whole number: what counters of 32 bits on devices hold."""
 
 MAX_TOKENS = 2**20
 """The longest prompt or response, or padded length of one, that any model may read."""
@@ -163,7 +160,7 @@ def show(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{...}" if value else "{}"  # what is inside may be secret
     text = json.dumps(list(value) if isinstance(value, tuple) else value, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return truncate(text)
 
 
 def kind(value: Any) -> str:
@@ -206,17 +203,12 @@ def _convert(value: Any, kind: Any) -> tuple[str, Any]:
     if kind is bool:
         return ("", value) if isinstance(value, bool) else ("true or false", None)
     if kind is int:
-        good = isinstance(value, int) and not isinstance(value, bool)
+        good = is_whole_number(value)
         if good and abs(value) > MAX_INT:
             return f"a whole number of at most {MAX_INT}", None
         return ("", value) if good else ("a whole number", None)
     if kind is float:
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        try:
-            number = float(value) if good else math.nan
-        except OverflowError:
-            number = math.inf
-        return ("", number) if math.isfinite(number) else ("a finite number", None)
+        return ("", float(value)) if is_number(value) else ("a finite number", None)
     if kind is str:
         if isinstance(value, str) and repair(value) is not value:
             return "a string of whole characters (this one has half an emoji in it)", None

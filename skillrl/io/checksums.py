@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from skillrl.errors import Corrupt, SkillRLError
+from skillrl.io.atomic import TEMPORARY, atomic_write
 
 SUMS = "SHA256SUMS"
 """File of a directory's checksums, in the format of sha256sum."""
@@ -76,8 +77,6 @@ def unseal(value: Any, path: str | Path, *, required: bool = False) -> Any:
 
 def seal_directory(directory: str | Path) -> None:
     """Writes ``SHA256SUMS`` over all files in and below `directory`, atomically."""
-    from skillrl.io.files import TEMPORARY, atomic_write
-
     directory = Path(directory)
     files = [
         path

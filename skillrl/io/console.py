@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, TextIO
 
+from skillrl.io.numbers import duration
 from skillrl.io.text import printable
 
 FIRST_SIGN, SIGN = 5.0, 60.0
@@ -163,16 +164,6 @@ def harmless_logs() -> None:
     """
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_Harmless())
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 42s, 3m05s, 2h07m."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
 def _number(value: Any) -> str:

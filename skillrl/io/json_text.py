@@ -8,10 +8,10 @@ tokenizer takes. Both are mended here, where the text enters.
 from __future__ import annotations
 
 import json
-import math
 import re
 from typing import Any, TypeGuard
 
+from skillrl.io.numbers import is_number
 from skillrl.io.text import repair
 
 MAX_DEPTH = 100
@@ -88,6 +88,4 @@ def sound(value: Any) -> Any:
 
 def is_real(value: Any) -> TypeGuard[float]:
     """Whether `value` is a finite number, and not so large that arithmetic makes it infinite."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) <= 1e300 and math.isfinite(value)
+    return is_number(value) and abs(value) <= 1e300

@@ -18,11 +18,10 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from skillrl.errors import SkillRLError
+from skillrl.io.numbers import MAX_INT, is_number, is_whole_number
+from skillrl.io.text import truncate
 
 T = TypeVar("T")
-
-LARGEST = 2**31 - 1
-"""The largest count, and the largest token id: what 32 bits hold."""
 
 _DEEPEST = 100  # levels of an object of plain JSON
 _SHORT = reprlib.Repr()
@@ -60,7 +59,7 @@ def read(kind: type[T], value: Any, where: str = "") -> T:
 def show(value: Any) -> str:
     """A value in a message: short, whatever it is."""
     text = _SHORT.repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return truncate(text)
 
 
 def _field(hint: Any, value: Any, name: str, where: str) -> Any:
@@ -105,11 +104,10 @@ def _wrong(hint: Any, value: Any) -> str:
     if hint is bool:
         return "" if isinstance(value, bool) else "true or false"
     if hint is int:
-        good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
-        return "" if good else f"a whole number from 0 to {LARGEST}"
+        good = is_whole_number(value) and 0 <= value <= MAX_INT
+        return "" if good else f"a whole number from 0 to {MAX_INT}"
     if hint is float:
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        return "" if good and _is_finite(value) else "a finite number"
+        return "" if is_number(value) else "a finite number"
     if typing.get_origin(hint) is collections.abc.Mapping:
         return "" if isinstance(value, dict) and _is_plain(value) else "an object of plain JSON"
     raise TypeError(f"fields of type {hint} are not supported")
@@ -121,15 +119,8 @@ def _all_right(item: Any, values: Any) -> bool:
     if not kinds <= {item}:
         return False
     if item is int:
-        return not values or (min(values) >= 0 and max(values) <= LARGEST)
+        return not values or (min(values) >= 0 and max(values) <= MAX_INT)
     return item is str or (item is float and all(map(math.isfinite, values)))
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except OverflowError:  # a whole number of hundreds of digits
-        return False
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:

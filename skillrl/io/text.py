@@ -31,6 +31,16 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: _escaped(found.group()), repair(text))
 
 
+def truncate(text: str, length: int = 80) -> str:
+    """`text`, its end replaced by ``...`` where it has more than `length` characters."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def short_repr(value: object, length: int = 80) -> str:
+    """`value` as Python writes it, in at most `length` characters: for messages."""
+    return truncate(repr(value), length)
+
+
 def _escaped(char: str) -> str:
     return f"\\x{ord(char):02x}" if ord(char) < 0x100 else f"\\u{ord(char):04x}"
 

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from skillrl.io.json_text import is_real
+from skillrl.io.text import short_repr
 
 _CUT = ("length", "max_tokens", "model_length", "max_output_tokens")
 _FILTERED = ("content_filter", "safety", "prohibited_content", "blocklist", "recitation")
@@ -60,7 +61,7 @@ def read_reply(answer: Any) -> Reply:
     """
     choices = _of(answer, "it", dict).get("choices")
     if not isinstance(choices, list) or not choices:
-        raise ValueError(f"it has no choices[0].message.content, but choices={_shown(choices)}")
+        raise ValueError(f"it has no choices[0].message.content, but choices={short_repr(choices)}")
     choice = _of(choices[0], "choices[0]", dict)
     message = _of(choice.get("message"), "choices[0].message", dict)
     text, refusal, thought = _content(message.get("content"))
@@ -97,7 +98,7 @@ def _content(content: Any) -> tuple[str, str, int]:
         elif kind == "refusal" and isinstance(part.get("refusal"), str):
             refusal = part["refusal"]
         else:
-            raise ValueError(f"its content has a part of the type {_shown(kind)}, not text")
+            raise ValueError(f"its content has a part of the type {short_repr(kind)}, not text")
     return "".join(texts), refusal, thought
 
 
@@ -124,10 +125,5 @@ def _logprobs(value: Any) -> tuple[float, ...] | None:
 def _of(value: Any, what: str, kind: type[dict] | type[list] | type[str]) -> Any:
     if not isinstance(value, kind):
         name = "an object" if kind is dict else "a list" if kind is list else "a text"
-        raise ValueError(f"{what} is not {name} but {_shown(value)}")
+        raise ValueError(f"{what} is not {name} but {short_repr(value)}")
     return value
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

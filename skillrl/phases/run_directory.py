@@ -23,13 +23,10 @@ from typing import Any
 from skillrl.config.settings import Config, diff, public_dict, resumable_summary
 from skillrl.errors import SkillRLError
 from skillrl.io import records
+from skillrl.io.atomic import TEMPORARY, atomic_write, critical_section, is_empty
 from skillrl.io.files import (
-    TEMPORARY,
     append_jsonl,
     append_sealed,
-    atomic_write,
-    critical_section,
-    is_empty,
     read_json,
     read_jsonl,
     read_sealed,
@@ -37,6 +34,7 @@ from skillrl.io.files import (
     write_json,
     write_sealed,
 )
+from skillrl.io.numbers import is_number
 from skillrl.phases.events import Events
 from skillrl.phases.leftovers import remove_leftovers
 
@@ -212,7 +210,7 @@ class Metrics:
         if isinstance(row, dict):
             phase, step, *others = (row.get("phase"), row.get("step"), *row.values())
             numbers = [value for value in others if value is not None and value is not phase]
-            if isinstance(phase, str) and type(step) is int and all(map(_is_number, numbers)):
+            if isinstance(phase, str) and type(step) is int and all(map(is_number, numbers)):
                 return row
         raise SkillRLError(
             f"{self.path}: {records.show(row)} is no row of metrics: phase, step and numbers. "
@@ -231,10 +229,6 @@ class Metrics:
                 self._run.file("tensorboard", phase), purge=self._purge.get(phase)
             )
         return self._writers[phase]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_workdir(path: str | Path, config: Config) -> None:

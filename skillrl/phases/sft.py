@@ -16,8 +16,9 @@ import numpy as np
 from skillrl.config.settings import CollectConfig
 from skillrl.errors import Corrupt, SkillRLError
 from skillrl.io import records
+from skillrl.io.atomic import atomic_write
 from skillrl.io.checksums import digest
-from skillrl.io.files import atomic_write, read_jsonl, sealed_line
+from skillrl.io.files import read_jsonl, sealed_line
 from skillrl.models.transformer import Params
 from skillrl.parallel import addresses
 from skillrl.phases.collect import load

@@ -10,6 +10,7 @@ from skillrl.config import presets
 from skillrl.config.settings import Config, public_dict
 from skillrl.envs import SPLITS, make_suite
 from skillrl.errors import SkillRLError
+from skillrl.io.numbers import short_number
 from skillrl.models.flops import Sizes, sizes_of
 from skillrl.preflight import estimate, resources, start
 
@@ -96,7 +97,7 @@ def _takes(
         lines.append(estimate.show(loads, peak, count))
         lines.append(
             f"time on {count} {device.device_kind} at {estimate.REACHED:.0%} of its {peak.source} "
-            f"{estimate.short(peak.flops or 0)}FLOP/s, without compiling, environments and teacher"
+            f"{short_number(peak.flops or 0)}FLOP/s, without compiling, environments and teacher"
         )
     return lines + ([] if sizes is None else _room(name, config, workdir, sizes, limit))
 

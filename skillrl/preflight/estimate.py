@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from skillrl.config.settings import Config
 from skillrl.io.console import table
+from skillrl.io.numbers import rough_duration, short_number
 from skillrl.models.flops import Sizes, rollout_flops, step_flops
 
 if TYPE_CHECKING:
@@ -168,10 +169,11 @@ def show(found: Sequence[Load], peak: Peak | None, devices: int = 1) -> str:
     """A table of phases; times only where the device's `peak` is known."""
     rows = []
     for load in [*found, *([_sum("all", *found)] if len(found) > 1 else [])]:
-        time = (duration(load.seconds(peak, devices)) if peak else "?") if load.flops else "-"
-        rows.append(
-            [load.phase, load.episodes, short(load.read), short(load.sampled), load.calls, time]
-        )
+        time = "-"
+        if load.flops:
+            time = rough_duration(load.seconds(peak, devices)) if peak else "?"
+        read, sampled = short_number(load.read), short_number(load.sampled)
+        rows.append([load.phase, load.episodes, read, sampled, load.calls, time])
     headers = ["phase", "episodes", "tokens read", "sampled", "teacher calls", "time"]
     return table(rows, headers)
 
@@ -195,35 +197,15 @@ def announcement(found: Sequence[Load], peak: Peak, devices: int, kind: str) -> 
     slow = [(load, seconds) for load, seconds in slow if seconds >= LONG]
     if not slow:
         return ""
-    times = ", ".join(f"{load.phase} {duration(seconds)}" for load, seconds in slow)
+    times = ", ".join(f"{load.phase} {rough_duration(seconds)}" for load, seconds in slow)
     rate = (peak.flops or 0) * REACHED * devices
     return (
         f"this takes long on {devices} {kind}: {times}, {assumptions()}, at "
-        f"{short(rate)}FLOP/s ({REACHED:.0%} of its {peak.source} speed). A smaller policy, fewer "
-        "episodes (collect.episodes, rl.batch_size, rl.training_epochs), shorter responses "
+        f"{short_number(rate)}FLOP/s ({REACHED:.0%} of its {peak.source} speed). A smaller policy, "
+        "fewer episodes (collect.episodes, rl.batch_size, rl.training_epochs), shorter responses "
         "(rl.max_response_length) or an accelerator make it shorter; Ctrl-C stops it and the same "
         "command continues."
     )
-
-
-def duration(seconds: float) -> str:
-    """About how long, in words: ``40 s``, ``7 min``, ``3.5 h``, ``12 days``."""
-    for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (172800, "h", 3600)):
-        if seconds < limit:
-            return f"{_two_digits(seconds / size)} {unit}"
-    return f"{_two_digits(seconds / 86400)} days"
-
-
-def short(number: float) -> str:
-    """Two digits and a letter: ``930``, ``12 k``, ``3.4 M``."""
-    for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{_two_digits(number / size)} {letter}"
-    return f"{number:.0f}"
-
-
-def _two_digits(number: float) -> str:
-    return f"{number:.1f}" if number < 9.95 else f"{number:.0f}"
 
 
 def _sum(phase: str, *parts: Load) -> Load:

@@ -19,7 +19,7 @@ from skillrl.config import presets, strict
 from skillrl.config.settings import Config
 from skillrl.envs.alfworld.manifest import load_manifest
 from skillrl.errors import SkillRLError
-from skillrl.io.files import critical_section
+from skillrl.io.atomic import critical_section
 from skillrl.phases import prerequisites
 from skillrl.phases.run_directory import RunDirectory, atomic_write
 from skillrl.phases.simulated_parts import ALWAYS_REAL

@@ -53,7 +53,7 @@ def test_episodes_tokens_and_calls_by_hand():
     assert found["collect"].sampled == 6 * 5 * 10
     assert found["distill"].calls == 2 + 2 * 3
     assert found["sft"].calls == 6  # a rewriting for each own success, at most
-    assert found["rl"].episodes == 3 * 8 + 1 * 5  # and one quick look
+    assert found["rl"].episodes == 3 * 8 + 1 * 5  # and one periodic evaluation
     assert found["rl"].calls == 1  # after the second of three iterations
     assert found["evaluate"].episodes == 2 * 30 + (7 + 30)
 
@@ -109,22 +109,6 @@ def test_memory_by_hand():
     lora = estimate.memory(Config.from_dict({"lora": {"rank": 1}}), sizes, training=True)
     assert lora["reference policy"] == 0
     assert lora["gradients and moments"] == 12 * sizes.adapter(1)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.0, "0.0 s"), (42, "42 s"), (600, "10 min"), (9000, "2.5 h"), (864000, "10 days")],
-)
-def test_durations_are_words(seconds, words):
-    assert estimate.duration(seconds) == words
-
-
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [(0, "0"), (930, "930"), (12_300, "12 k"), (3.4e6, "3.4 M"), (5e10, "50 G")],
-)
-def test_numbers_are_short(number, words):
-    assert estimate.short(number) == words
 
 
 HALF_B = Sizes(vocab=151936, width=896, layers=24, heads=14, kv_heads=2, head=64, ffn=4864)
