@@ -221,15 +221,18 @@ class Session:
         if model.policy == "openai":
             from skillrl.inference.openai import OpenAIEngine
             from skillrl.inference.remote import RemoteEngine
+            from skillrl.net.openai_client import OpenAIClient
 
-            server = OpenAIEngine(
+            client = OpenAIClient(
                 model.policy_api_base,
                 model.policy_model_id,
                 model.policy_api_key,
-                concurrency=rollout.slots,
+                use="policy",
                 timeout=model.policy_timeout,
                 retries=model.policy_retries,
+                connections=rollout.slots,
             )
+            server = OpenAIEngine(client, concurrency=rollout.slots)
             return RemoteEngine(server, slots=rollout.slots, seed=self.seed)
         from skillrl.inference.local import Layout, LocalEngine
         from skillrl.models.joined import worth_joining

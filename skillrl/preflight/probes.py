@@ -63,7 +63,7 @@ def on_hub(model_id: str) -> ModelConfig:
 
 def services(name: str, config: Config) -> Iterator[tuple[str, str, str, str]]:
     """(label, address, API key, model) of the OpenAI-compatible servers that `name` asks."""
-    from skillrl.net.openai_server import find_key
+    from skillrl.net.openai_client import find_key
 
     model = config.model
     for label, used, kind, base, key, wanted in (
@@ -75,7 +75,7 @@ def services(name: str, config: Config) -> Iterator[tuple[str, str, str, str]]:
          model.embedding_api_key, model.embedding_model_id),
     ):  # fmt: skip
         if used and kind == "openai":
-            yield label, base, find_key(base, key, f"SKILLRL_{label.upper()}_API_KEY"), wanted
+            yield label, base, find_key(base, key, label), wanted
 
 
 def service(label: str, base: str, key: str, wanted: str, notes: list[str]) -> None:
@@ -84,9 +84,10 @@ def service(label: str, base: str, key: str, wanted: str, notes: list[str]) -> N
 
     from skillrl.net.clients import open_client
     from skillrl.net.http import bearer, public_url
+    from skillrl.net.openai_client import key_variable
 
     shown = public_url(base.rstrip("/"))
-    variable = f"SKILLRL_{label.upper()}_API_KEY"
+    variable = key_variable(label)
     if not key and urlsplit(base).hostname == "api.openai.com":
         raise SkillRLError(
             f"{label}: {shown} needs an API key, and there is none. Set {variable} (or "
