@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from skillrl.cli.flags import Parsed
+from skillrl.cli.flags import ParsedFlags
 from skillrl.config import presets
 from skillrl.config.settings import Config
 from skillrl.envs import SPLITS, make_suite
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from skillrl.models.tokenizer import Tokenizer
 
 
-def check(parsed: Parsed) -> int:
+def check(parsed: ParsedFlags) -> int:
     """Plays an environment and prints what breaks the contract; 1 if anything does."""
     from skillrl.envs.check import Overdue, Report, describe, examine, limits, watched
 
@@ -54,15 +54,15 @@ def check(parsed: Parsed) -> int:
     return 1
 
 
-def play(parsed: Parsed) -> None:
+def play(parsed: ParsedFlags) -> None:
     """One episode by hand."""
-    from skillrl.cli.play import Table
+    from skillrl.cli.play import ManualEpisode
     from skillrl.envs.replay import find_task
 
     values, config = parsed.values, _config(parsed)
     suite = make_suite(config.env.name, config.env)
     task = find_task(suite, values["task"] or "", _split(values["split"]))
-    table = Table(
+    episode = ManualEpisode(
         suite,
         task,
         config,
@@ -71,14 +71,14 @@ def play(parsed: Parsed) -> None:
         tokenizer=_tokenizer(config),
     )
     try:
-        table.play(sys.stdin)
+        episode.play(sys.stdin)
     finally:  # what was played is kept where the environment is lost, too
-        if values["output"] and table.entries:
-            write_json(values["output"], table.entries)
-            print(f"{len(table.entries)} entries in {values['output']}")
+        if values["output"] and episode.entries:
+            write_json(values["output"], episode.entries)
+            print(f"{len(episode.entries)} entries in {values['output']}")
 
 
-def replay(parsed: Parsed) -> None:
+def replay(parsed: ParsedFlags) -> None:
     """Plays actions in one game or task and writes the answers."""
     from skillrl.envs.replay import actions_of, find_task, replay_task
 
@@ -116,7 +116,7 @@ def replay(parsed: Parsed) -> None:
     )
 
 
-def _config(parsed: Parsed) -> Config:
+def _config(parsed: ParsedFlags) -> Config:
     values = parsed.values
     return presets.resolve(values["env"], values["mock"], values["config"], values["set"]).config
 

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from skillrl.cli import environments
 from skillrl.cli.commands import COMMANDS
-from skillrl.cli.flags import Parsed, asks_for_help, help_text, parse
+from skillrl.cli.flags import ParsedFlags, asks_for_help, help_text, parse
 from skillrl.config import presets
 from skillrl.config.settings import Config
 from skillrl.envs import make_suite
@@ -74,7 +74,7 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
     if asks_for_help(arguments):
         _show(help_text(command, program))
         return 0
-    others: dict[str, Callable[[Parsed], int | None]] = {
+    others: dict[str, Callable[[ParsedFlags], int | None]] = {
         "inspect": _inspect,
         "check": environments.check,
         "play": environments.play,
@@ -110,7 +110,7 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
         return status
 
 
-def _phase(name: str, parsed: Parsed) -> None:
+def _phase(name: str, parsed: ParsedFlags) -> None:
     """Resolves the config, says what is real, and calls the phase."""
     values = parsed.values
     resolved, workdir = _settings(name, parsed)
@@ -130,7 +130,7 @@ def _phase(name: str, parsed: Parsed) -> None:
     getattr(pipeline, name)(config, workdir, seed=config.seed, **chosen)
 
 
-def _settings(name: str, parsed: Parsed) -> tuple[presets.Resolved, Path]:
+def _settings(name: str, parsed: ParsedFlags) -> tuple[presets.Resolved, Path]:
     """The resolved config and the work directory of a phase.
 
     Where `evaluate` is not told a directory, ``--config`` and ``--mock`` say which of the
@@ -162,7 +162,7 @@ def _settings(name: str, parsed: Parsed) -> tuple[presets.Resolved, Path]:
     return _with_checkpoint(resolved, parsed), workdir
 
 
-def _with_checkpoint(resolved: presets.Resolved, parsed: Parsed) -> presets.Resolved:
+def _with_checkpoint(resolved: presets.Resolved, parsed: ParsedFlags) -> presets.Resolved:
     """What `evaluate` plays: the policy of a directory, if ``--checkpoint`` names one."""
     from skillrl.phases import prerequisites
 
@@ -181,7 +181,7 @@ def _with_checkpoint(resolved: presets.Resolved, parsed: Parsed) -> presets.Reso
     return presets.Resolved(config, sources)
 
 
-def _inspect(parsed: Parsed) -> None:
+def _inspect(parsed: ParsedFlags) -> None:
     """Prints a skill bank."""
     from skillrl.skills.describe import describe_bank
     from skillrl.skills.store import load_bank
@@ -203,7 +203,7 @@ def _inspect(parsed: Parsed) -> None:
     _show(describe_bank(load_bank(path)))
 
 
-def _serve(parsed: Parsed) -> None:
+def _serve(parsed: ParsedFlags) -> None:
     """Serves an environment until Ctrl-C."""
     from skillrl.envs.serve import DIALECTS
     from skillrl.envs.serve.server import serve

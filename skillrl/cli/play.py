@@ -28,8 +28,8 @@ _HELP = """\
 _NUMBERED = re.compile(r"(\d+)(?:\s+(.*))?")
 
 
-class Table:
-    """One episode at which a person sits.
+class ManualEpisode:
+    """One episode that a person plays by typing actions.
 
     Attributes:
       entries: what was said and answered, as `skillrl replay` writes it.
