@@ -10,7 +10,7 @@ import functools
 import math
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from absl import flags
@@ -200,8 +200,14 @@ def asks_for_help(arguments: Sequence[str]) -> bool:
     return any(a in ("--help", "-h", "-help", "--helpfull", "--helpshort") for a in arguments)
 
 
-def help_text(command: Command, program: str) -> str:
-    """Says how a command is used: what it does, its own flags, then those of every run."""
+def help_text(command: Command, program: str, presets: Mapping[str, str]) -> str:
+    """Says how a command is used: what it does, its flags, and the presets of ``--config``.
+
+    Args:
+      command: what to describe.
+      program: how it was called.
+      presets: name -> what it runs.
+    """
     usage = f"{program} {command.positional or ''}".strip()
     blocks = [f"usage: {usage} [flags]" if command.flags else f"usage: {usage}"]
     blocks.append(textwrap.fill(command.summary, _WIDTH))
@@ -217,7 +223,18 @@ def help_text(command: Command, program: str) -> str:
                 _WIDTH,
             )
         )
+    if any(flag.name == "config" for flag in command.flags):
+        blocks.append(
+            "\n".join(
+                ["Presets for --config:", *(_preset(name, runs) for name, runs in presets.items())]
+            )
+        )
     return "\n\n".join(blocks)
+
+
+def _preset(name: str, runs: str) -> str:
+    body = textwrap.fill(runs, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return f"  {name}\n{body}"
 
 
 def _entry(flag: Flag) -> str:

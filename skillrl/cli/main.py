@@ -72,7 +72,8 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
     """Runs one command with its flags; returns the exit status."""
     command = COMMANDS[name]
     if asks_for_help(arguments):
-        _show(help_text(command, program))
+        runs = {preset: presets.about(preset)["runs"] for preset in presets.preset_names()}
+        _show(help_text(command, program, runs))
         return 0
     others: dict[str, Callable[[ParsedFlags], int | None]] = {
         "inspect": _inspect,

@@ -27,6 +27,7 @@ from skillrl.models import directory as model_directory
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 _START = re.compile(r"[A-Za-z_.]*")
 _DEEPEST = 3  # names in the path of a setting
+_ABOUT = "_about"  # the one key of a config file that sets nothing
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 Layer = tuple[str, Mapping[str, Any]]
@@ -211,6 +212,15 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in _preset_dir().glob("*.json"))
 
 
+def about(name: str) -> dict[str, str]:
+    """What a preset says of itself: what it runs, command, hardware, hours and success.
+
+    Raises:
+      SkillRLError: no such preset.
+    """
+    return json_text.loads(preset_path(name).read_bytes())[_ABOUT]
+
+
 def preset_path(name: str) -> Path:
     """File of the preset `name`.
 
@@ -246,7 +256,9 @@ def find_config(path: str | Path) -> Path:
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """The JSON object in `path`, a repeated key being an error.
+    """Reads the settings of a config file, a JSON object in which no key may be repeated.
+
+    What the file says of itself, under ``_about`` at its top, is left out.
 
     Raises:
       SkillRLError: unreadable, not JSON (with line and column) or not an object.
@@ -273,7 +285,11 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise SkillRLError(f"{path}: is not a config ({error}); write plain settings.") from None
     if not isinstance(value, dict):
         raise SkillRLError(f"{path}: holds {strict.kind(value)}; a config is a JSON object.")
-    return unseal(value, path)  # a run's own config.json is sealed
+    value = unseal(value, path)  # a run's own config.json is sealed
+    about = value.pop(_ABOUT, {})
+    if not isinstance(about, str | dict):
+        raise SkillRLError(f"{path}: {_ABOUT} is {strict.kind(about)}; it is a text or an object.")
+    return value
 
 
 def resolve_path(value: str) -> Path:
