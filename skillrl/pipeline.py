@@ -31,7 +31,7 @@ from skillrl.phases.session import Session, open_session
 from skillrl.phases.sft import load_sft
 from skillrl.phases.sft import sft as sft_phase
 from skillrl.preflight import estimate
-from skillrl.preflight.start import has_tasks
+from skillrl.preflight.static_checks import has_tasks
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank, save_bank
 

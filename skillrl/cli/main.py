@@ -26,7 +26,7 @@ from skillrl.io import paths, signals
 from skillrl.io.console import harmless_logs
 from skillrl.io.text import printable
 from skillrl.phases import run_directory
-from skillrl.preflight import dry_run, start
+from skillrl.preflight import dry_run, static_checks
 
 # command -> flags that its function in skillrl.pipeline takes by name
 _PHASES = {
@@ -118,14 +118,14 @@ def _phase(name: str, parsed: ParsedFlags) -> None:
     config = resolved.config
     chosen = {flag: values[flag] for flag in _PHASES[name]}
     if values["show_config"]:
-        _show(dry_run.settings(resolved))
+        _show(dry_run.describe_settings(resolved))
     if values["dry_run"]:
-        said, problems = dry_run.report(name, config, workdir, chosen)
+        said, problems = dry_run.report(name, config, workdir=workdir, chosen=chosen)
         _show(said)
         if problems:
             raise Problems(problems)
         return
-    _show(start.check(name, config, workdir, chosen))
+    _show(static_checks.check_command(name, config, workdir=workdir, chosen=chosen))
     from skillrl import pipeline
 
     getattr(pipeline, name)(config, workdir, seed=config.seed, **chosen)

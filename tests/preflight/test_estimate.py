@@ -86,11 +86,13 @@ def test_learning_grows_with_the_examples_and_stops_at_what_there_is():
 
 
 def test_seconds_by_hand():
-    load = estimate.Load("rl", 1, 0.0, 0.0, 0, flops=7e9, moved=4e9)
+    load = estimate.PhaseLoad(
+        phase="rl", episodes=1, read=0.0, sampled=0.0, calls=0, flops=7e9, moved=4e9
+    )
     peak = Peak(bandwidth=1e9, flops=1e10, source="measured")
     assert load.seconds(peak) == pytest.approx(7e9 / (0.35 * 1e10) + 4)
     assert load.seconds(peak, devices=2) == pytest.approx(3.0)
-    assert estimate.Load("distill", 0, 0.0, 0.0, 8).seconds(peak) == 0.0
+    assert dataclasses.replace(load, flops=0.0, moved=0.0).seconds(peak) == 0.0
 
 
 def test_memory_by_hand():
