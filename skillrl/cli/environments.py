@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check(parsed: ParsedFlags) -> int:
-    """Plays an environment and prints what breaks the contract; 1 if anything does."""
+    """Plays an environment and prints what breaks the contract; returns 1 if anything does."""
     from skillrl.envs.check import Overdue, Report, describe, examine, limits, watched
 
     values, config = parsed.values, _config(parsed)
@@ -55,7 +55,7 @@ def check(parsed: ParsedFlags) -> int:
 
 
 def play(parsed: ParsedFlags) -> None:
-    """One episode by hand."""
+    """Lets a person play one episode."""
     from skillrl.cli.play import ManualEpisode
     from skillrl.envs.replay import find_task
 
@@ -118,7 +118,12 @@ def replay(parsed: ParsedFlags) -> None:
 
 def _config(parsed: ParsedFlags) -> Config:
     values = parsed.values
-    return presets.resolve(values["env"], values["mock"], values["config"], values["set"]).config
+    return presets.resolve(
+        values["env"],
+        mock=values["mock"],
+        config_path=values["config"],
+        overrides=values["set"],
+    ).config
 
 
 def _split(name: str | None) -> str:
@@ -143,7 +148,7 @@ def _skills(config: Config, task: Task, bank: str | None) -> tuple[Skill, ...] |
 
 
 def _tokenizer(config: Config) -> Callable[[], Tokenizer | None]:
-    """The policy's, loaded when it is first asked for; None where it is not on this machine."""
+    """Loads the policy's tokenizer at the first call; None where there is no policy here."""
     path = config.model.policy_path if config.model.policy == "local" else ""
     if not path:
         return lambda: None

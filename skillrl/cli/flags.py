@@ -74,7 +74,7 @@ class Command:
 
     @property
     def flags(self) -> tuple[Flag, ...]:
-        """Own flags first, then those of every run."""
+        """The command's own flags first, then those of every run."""
         return self.own + (RUN_FLAGS if self.common else ())
 
 
@@ -265,7 +265,7 @@ def _define(flag: Flag, holder: flags.FlagValues) -> None:
 
 
 def _underscored(argument: str, command: Command) -> str:
-    """``--skill-bank=x`` as ``--skill_bank=x`` where that is a flag; all else as it is."""
+    """Writes ``--skill-bank=x`` as ``--skill_bank=x`` where that is a flag."""
     if not argument.startswith("-"):
         return argument
     name, equals, value = argument.lstrip("-").partition("=")

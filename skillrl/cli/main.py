@@ -40,7 +40,7 @@ _PHASES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The installed command; returns the exit status."""
+    """Runs the installed command; returns the exit status."""
     _take_any_text()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("--help", "-h", "help"):
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def launch(command: str) -> NoReturn:
-    """Main of the script launchers/<command>.py."""
+    """Runs the script launchers/<command>.py."""
     _take_any_text()
     sys.exit(execute(command, sys.argv[1:], program=f"python {sys.argv[0]}"))
 
@@ -132,7 +132,7 @@ def _phase(name: str, parsed: ParsedFlags) -> None:
 
 
 def _settings(name: str, parsed: ParsedFlags) -> tuple[presets.Resolved, Path]:
-    """The resolved config and the work directory of a phase.
+    """Finds the resolved config and the work directory of a phase.
 
     Where `evaluate` is not told a directory, ``--config`` and ``--mock`` say which of the
     default ones it is, and its settings are those of the run in it.
@@ -142,10 +142,10 @@ def _settings(name: str, parsed: ParsedFlags) -> tuple[presets.Resolved, Path]:
     def resolve(recorded: Path | None) -> presets.Resolved:
         return presets.resolve(
             values["env"],
-            values["mock"],
-            values["config"] if recorded is None else None,
-            values["set"],
-            {"seed": values["seed"]},
+            mock=values["mock"],
+            config_path=values["config"] if recorded is None else None,
+            overrides=values["set"],
+            flags={"seed": values["seed"]},
             recorded=recorded,
         )
 
@@ -164,7 +164,7 @@ def _settings(name: str, parsed: ParsedFlags) -> tuple[presets.Resolved, Path]:
 
 
 def _with_checkpoint(resolved: presets.Resolved, parsed: ParsedFlags) -> presets.Resolved:
-    """What `evaluate` plays: the policy of a directory, if ``--checkpoint`` names one."""
+    """Lets `evaluate` play the policy of a directory, if ``--checkpoint`` names one."""
     from skillrl.phases import prerequisites
 
     checkpoint, model = parsed.values["checkpoint"], resolved.config.model
@@ -216,7 +216,7 @@ def _serve(parsed: ParsedFlags) -> None:
         )
     if values["port"] > 65535:
         raise SkillRLError(f"--port={values['port']}: ports go from 0 (any free one) to 65535.")
-    config = presets.resolve(values["env"], False, None, values["set"]).config
+    config = presets.resolve(values["env"], mock=False, overrides=values["set"]).config
     serve(
         make_suite(config.env.name, config.env),
         dialect=values["dialect"],
@@ -229,7 +229,7 @@ def _serve(parsed: ParsedFlags) -> None:
 
 
 def _without_key(argument: str) -> str:
-    """An argument as it may be shown: what follows the name of an API key is left out."""
+    """Leaves out of an argument what follows the name of an API key."""
     return re.sub(r"""(_key["']?\s*[=:]).*""", r"\1...", argument, flags=re.DOTALL)
 
 
@@ -245,7 +245,7 @@ def _take_any_text() -> None:
 
 
 def _show(text: str) -> None:
-    """Prints; a reader that has gone (``| head``) is no error."""
+    """Prints a text; a reader that has gone (``| head``) is no error."""
     try:
         print(printable(text), flush=True)
     except BrokenPipeError:

@@ -77,7 +77,7 @@ class ManualEpisode:
         self._conclude()
 
     def _read(self, line: str) -> str | None:
-        """The action that a line means, or None for a command that has been answered."""
+        """Finds the action that a line means; None for a command that has been answered."""
         offers = self._now.admissible
         if line in offers:
             return line

@@ -42,7 +42,7 @@ class WebshopConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """Question answering with a search engine (``--env=search``)."""
+    """Says how questions are searched for (``--env=search``)."""
 
     retriever: str = setting("bm25", choices=("bm25", "http"))
     """``bm25`` searches `corpus` here; ``http`` asks the servers of `urls`."""

@@ -113,7 +113,7 @@ class EvolutionConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The policy, the teacher and the embedder. Keys are never written or printed."""
+    """Chooses policy, teacher and embedder. Keys are never written or printed."""
 
     policy_api_base: str = setting("http://localhost:8000/v1", url=True)
     policy_model_id: str = setting("Qwen/Qwen2.5-7B-Instruct")

@@ -94,7 +94,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any], base: Config | None = None) -> Config:
-        """`base` (default: the paper's) with the values of `mapping` put in, checked.
+        """Puts the values of `mapping` into `base` (default: the paper's), and checks the result.
 
         Raises:
           SkillRLError: an unknown key, a wrong type, a value out of bounds or two
@@ -105,7 +105,7 @@ class Config:
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain values, API keys included; `public_dict` is the one to show."""
+        """Returns nested plain values, API keys included; `public_dict` is the one to show."""
         return strict.plain(self)
 
 

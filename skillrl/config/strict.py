@@ -55,7 +55,7 @@ def setting(
     secret: bool = False,
     resumable: bool | Literal["upwards"] = False,
 ) -> Any:
-    """A dataclass field and its rules.
+    """Declares a dataclass field and its rules.
 
     Args:
       default: value when nothing is said.
@@ -91,7 +91,7 @@ def explain(reasons: Mapping[str, str]) -> None:
 
 
 def merge(config: T, mapping: Mapping[str, Any], *, path: str = "", whole: Any = None) -> T:
-    """`config` with the values of a nested `mapping` put in, each checked on its own.
+    """Puts the values of a nested `mapping` into `config`, each checked on its own.
 
     Args:
       config: a dataclass of settings, or a section of one.
@@ -123,7 +123,7 @@ def merge(config: T, mapping: Mapping[str, Any], *, path: str = "", whole: Any =
 
 
 def plain(config: Any, *, secrets: bool = True) -> dict[str, Any]:
-    """Nested plain values (tuples become lists), with or without the secret fields."""
+    """Returns nested plain values (tuples become lists), with or without secret fields."""
     out: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -135,7 +135,7 @@ def plain(config: Any, *, secrets: bool = True) -> dict[str, Any]:
 
 
 def pairs(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any], Any, Any]]:
-    """(dotted name, rules, old value, new value) of every field, in order."""
+    """Yields (dotted name, rules, old value, new value) of every field, in order."""
     for field in dataclasses.fields(old):
         name = f"{path}.{field.name}" if path else field.name
         before, after = getattr(old, field.name), getattr(new, field.name)
@@ -146,7 +146,7 @@ def pairs(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Mapping[str
 
 
 def leaf_type(config: Any, name: str) -> Any:
-    """Type of the field with dotted `name`, or None if there is none."""
+    """Finds the type of the field with dotted `name`, or None if there is none."""
     *sections, leaf = name.split(".")
     for section in sections:
         config = getattr(config, section, None)
@@ -156,7 +156,7 @@ def leaf_type(config: Any, name: str) -> Any:
 
 
 def show(value: Any) -> str:
-    """A value as people typed it (JSON), shortened."""
+    """Writes a value as people typed it (JSON), shortened."""
     if isinstance(value, Mapping):
         return "{...}" if value else "{}"  # what is inside may be secret
     text = json.dumps(list(value) if isinstance(value, tuple) else value, default=str)
@@ -164,14 +164,14 @@ def show(value: Any) -> str:
 
 
 def kind(value: Any) -> str:
-    """A value that stands where settings belong: what is not a number may hold a secret."""
+    """Names a value that stands where settings belong: only numbers hold no secrets."""
     if value is None or isinstance(value, bool | int | float):
         return show(value)
     return "a text" if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def _read(name: str, value: Any, kind: Any, spec: Mapping[str, Any]) -> Any:
-    """`value` as the field's type, or the error that says what it should be."""
+    """Reads `value` as the field's type, or raises the error that says what it should be."""
     shown = "a hidden value" if spec.get("secret") else show(value)
     wanted, result = _convert(value, kind)
     if wanted:
@@ -185,7 +185,7 @@ def _read(name: str, value: Any, kind: Any, spec: Mapping[str, Any]) -> Any:
 
 
 def _convert(value: Any, kind: Any) -> tuple[str, Any]:
-    """(what was wanted or "", converted value)."""
+    """Converts a value; returns (what was wanted or "", the converted value)."""
     arguments = typing.get_args(kind)
     if type(None) in arguments:
         if value is None:
@@ -217,7 +217,7 @@ def _convert(value: Any, kind: Any) -> tuple[str, Any]:
 
 
 def _bounds(value: Any, spec: Mapping[str, Any]) -> str:
-    """What is wrong with a value of the right type, or ""."""
+    """Says what is wrong with a value of the right type, or ""."""
     if value is None:
         return ""
     low, high, above, choices = (spec.get(k) for k in ("low", "high", "above", "choices"))
@@ -263,7 +263,7 @@ def _address_problem(value: str) -> str:
 
 
 def _unknown(name: str, value: Any, path: str, siblings: list[str], whole: Any) -> str:
-    """The message for a key that does not exist, with the nearest one that does."""
+    """Writes the message for a key that does not exist, with the nearest one that does."""
     near = _nearest(name, path, siblings, whole)
     hidden = near.endswith("_key") or _SECRET.search(name)  # a mistyped secret stays one
     start = f"{name}: unknown config key (value {'hidden' if hidden else show(value)})"
@@ -275,7 +275,7 @@ def _unknown(name: str, value: Any, path: str, siblings: list[str], whole: Any) 
 
 
 def _nearest(name: str, path: str, siblings: list[str], whole: Any) -> str:
-    """The closest valid dotted name: same section first, then anywhere."""
+    """Finds the closest valid dotted name: same section first, then anywhere."""
     prefix = f"{path}." if path else ""
     leaf = name.rpartition(".")[2].lower().replace("-", "_")
     every = [path for path, *_ in pairs(whole, whole)]

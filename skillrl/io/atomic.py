@@ -114,7 +114,7 @@ def fsync_tree(directory: Path) -> None:
 
 
 def temporary_name() -> str:
-    """A new name for something that is being written; it says by which process."""
+    """Makes a new name for something that is being written; it says by which process."""
     return f"{TEMPORARY}{os.getpid()}-{uuid.uuid4().hex}"
 
 
@@ -134,7 +134,7 @@ def remove_temporaries(directory: str | Path) -> None:
 
 
 def is_running(process: int) -> bool:
-    """Whether there is a process of this number on this machine, other than this one."""
+    """Tells whether another process than this one has this number on this machine."""
     if process == os.getpid():
         return False
     try:
@@ -147,7 +147,7 @@ def is_running(process: int) -> bool:
 
 
 def is_empty(names: Iterable[str], *, ignore: Iterable[str] = ()) -> bool:
-    """Whether a listing holds nothing but temporaries and `ignore`."""
+    """Tells whether a listing holds nothing but temporaries and `ignore`."""
     ignored = set(ignore)
     return all(name in ignored or name.startswith(TEMPORARY) for name in names)
 

@@ -17,7 +17,7 @@ FIRST_SIGN, SIGN = 5.0, 60.0
 
 
 class Progress:
-    """A phase's progress with time left and running numbers.
+    """Shows how far a phase is, with the time left and running numbers.
 
     On a terminal it is a bar that rewrites itself; elsewhere (a log file, CI) a line
     about every tenth of the way, or a minute after the last one; with ``enabled=False`` nothing.
@@ -125,7 +125,7 @@ class Progress:
 
 
 def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
-    """Rows under headers in aligned columns: the first to the left, the others to the right.
+    """Lays out rows under headers: the first column to the left, the others to the right.
 
     Floats show three decimals, None shows as a dash.
 
@@ -158,7 +158,7 @@ class _Harmless(logging.Formatter):
 
 
 def harmless_logs() -> None:
-    """Log messages may quote servers and environments: none reaches the terminal raw.
+    """Lets no log message reach the terminal raw: it may quote a server or an environment.
 
     For the handler that Python uses where nobody has configured logging; whoever has, chose.
     """

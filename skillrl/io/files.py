@@ -23,7 +23,7 @@ from skillrl.io.json_text import loads
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """`value` as indented JSON, atomically. NaN and infinities are refused (ValueError)."""
+    """Writes `value` as indented JSON, atomically; NaN and infinities are a ValueError."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     atomic_write(path, text + "\n")
 
@@ -34,7 +34,7 @@ def write_sealed(path: str | Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """What `write_json` or `write_sealed` wrote, the latter without its checksum.
+    """Reads what `write_json` or `write_sealed` wrote, the latter without its checksum.
 
     Raises:
       SkillRLError: missing, unreadable or not JSON.
@@ -44,7 +44,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_sealed(path: str | Path) -> dict[str, Any]:
-    """What `write_sealed` wrote to a file that nothing but a run writes.
+    """Reads what `write_sealed` wrote to a file that nothing but a run writes.
 
     Raises:
       SkillRLError: missing, unreadable or not JSON.
@@ -68,7 +68,7 @@ def _parsed(path: str | Path) -> Any:
 
 
 def sealed_line(row: Mapping[str, Any]) -> str:
-    """A row of JSON lines with its checksum, newline included; NaN is refused (ValueError)."""
+    """Formats a row of JSON lines with its checksum and newline; NaN is a ValueError."""
     return json.dumps(seal(row), ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -92,7 +92,7 @@ def append_jsonl(path: str | Path, *rows: Any) -> None:
 
 
 def read_jsonl(path: str | Path, *, given: bool = False, required: bool = False) -> Iterator[Any]:
-    """The rows of a file, in order, without their checksums where they have them.
+    """Yields the rows of a file, in order, without their checksums where they have them.
 
     Args:
       path: the file.
@@ -110,7 +110,7 @@ def read_jsonl(path: str | Path, *, given: bool = False, required: bool = False)
 
 
 def numbered_jsonl(path: str | Path, *, given: bool = False) -> Iterator[tuple[int, Any]]:
-    """The rows of `read_jsonl`, checksums included, with the numbers of their lines from 1 on."""
+    """Yields rows as `read_jsonl` does, but with checksums and line numbers, from 1 on."""
     try:
         file = open(path, "rb")  # noqa: SIM115  (closed below, after the last row)
     except OSError as error:

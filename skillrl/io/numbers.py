@@ -10,7 +10,7 @@ MAX_INT = 2**31 - 1
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether `value` is a finite int or float; truth values are not numbers."""
+    """Tells whether `value` is a finite int or float; truth values are not numbers."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
@@ -20,7 +20,7 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def is_whole_number(value: Any) -> TypeGuard[int]:
-    """Whether `value` is an int; truth values are not numbers."""
+    """Tells whether `value` is an int; truth values are not numbers."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -29,7 +29,7 @@ _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring = 2, 3, 3, 60
 
 
 def read(kind: type[T], value: Any, where: str = "") -> T:
-    """The record of dataclass `kind` that the object `value` describes.
+    """Makes the record of dataclass `kind` that the object `value` describes.
 
     Args:
       kind: a dataclass whose fields have the types that the module names.
@@ -57,7 +57,7 @@ def read(kind: type[T], value: Any, where: str = "") -> T:
 
 
 def show(value: Any) -> str:
-    """A value in a message: short, whatever it is."""
+    """Writes a value for a message: short, whatever it is."""
     text = _SHORT.repr(value)
     return truncate(text)
 
@@ -98,7 +98,7 @@ def _field(hint: Any, value: Any, name: str, where: str) -> Any:
 
 
 def _wrong(hint: Any, value: Any) -> str:
-    """What was expected, or "" where `value` is that."""
+    """Says what was expected, or "" where `value` is that."""
     if hint is str:
         return "" if isinstance(value, str) else "a text"
     if hint is bool:
@@ -114,7 +114,7 @@ def _wrong(hint: Any, value: Any) -> str:
 
 
 def _all_right(item: Any, values: Any) -> bool:
-    """Whether thousands of token ids are what they should be, seen quickly; False may be wrong."""
+    """Tells quickly whether thousands of token ids are right; False may be wrong."""
     kinds = set(map(type, values))
     if not kinds <= {item}:
         return False
@@ -124,7 +124,7 @@ def _all_right(item: Any, values: Any) -> bool:
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
-    """Whether a value can be written as JSON again: finite, and not absurdly deep."""
+    """Tells whether a value can be written as JSON again: finite, and not absurdly deep."""
     if isinstance(value, dict):
         return depth < _DEEPEST and all(_is_plain(item, depth + 1) for item in value.values())
     if isinstance(value, list):
@@ -134,7 +134,7 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
 
 @functools.cache
 def _declared(kind: Any) -> tuple[Mapping[str, bool], Mapping[str, Any]]:
-    """Name of a field -> whether it must be given, and -> its type."""
+    """Maps names of fields to whether they must be given, and to their types."""
     required = {
         field.name: field.default is dataclasses.MISSING
         and field.default_factory is dataclasses.MISSING

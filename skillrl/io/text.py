@@ -13,7 +13,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def repair(value: T) -> T:
-    """`value` with every lone surrogate (half an emoji) replaced by U+FFFD.
+    """Replaces every lone surrogate (half an emoji) in `value` by U+FFFD.
 
     JSON may say ``"\\ud83d"`` alone; Python reads it into a string that no file, socket or
     tokenizer takes. Strings, and what lists, tuples and dicts (keys too) hold of them, come
@@ -23,7 +23,7 @@ def repair(value: T) -> T:
 
 
 def printable(text: str) -> str:
-    """`text` as a terminal may be given it: control characters are written as ``\\x1b``.
+    """Makes `text` fit for a terminal: control characters are written as ``\\x1b``.
 
     Newlines and tabs stay. What an environment, a teacher or a bank says could otherwise
     clear the screen, set its title or hide what follows.
@@ -32,12 +32,12 @@ def printable(text: str) -> str:
 
 
 def truncate(text: str, length: int = 80) -> str:
-    """`text`, its end replaced by ``...`` where it has more than `length` characters."""
+    """Replaces the end of a text of more than `length` characters by ``...``."""
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def short_repr(value: object, length: int = 80) -> str:
-    """`value` as Python writes it, in at most `length` characters: for messages."""
+    """Writes `value` for a message: as Python does, in at most `length` characters."""
     return truncate(repr(value), length)
 
 

@@ -181,7 +181,7 @@ class OpenAIClient:
     def _adapt(
         self, error: HTTPFailure, payload: Mapping[str, Any], sent: Mapping[str, Any]
     ) -> bool:
-        """Whether the refusal names an option that can be sent otherwise, now noted.
+        """Notes an option that the refusal names and that can be sent otherwise.
 
         An option that another thread has noted meanwhile counts, too: this request had it still.
         """

@@ -39,7 +39,7 @@ class ChatReply:
 
     @property
     def problem(self) -> str:
-        """Why the answer is not whole, in words that name the server's reason; "" if it is."""
+        """Says why the answer is not whole, with the server's reason; "" if it is."""
         why = f"finish_reason={self.finish_reason or 'not given'}"
         apart = f", after {self.thought} characters of reasoning" if self.thought else ""
         if self.refusal:

@@ -94,7 +94,12 @@ def test_every_preset_says_what_it_runs_on_what_and_with_what_success(name):
 def test_the_command_of_a_preset_uses_it(name):
     program, command, *arguments = shlex.split(presets.about(name)["command"])
     values = parse(COMMANDS[command], arguments).values
-    found = resolve(values["env"], values["mock"], values["config"], values["set"])
+    found = resolve(
+        values["env"],
+        mock=values["mock"],
+        config_path=values["config"],
+        overrides=values["set"],
+    )
     assert program == "skillrl"
     assert {name, f"preset {name}"} & set(found.sources.values())
 
