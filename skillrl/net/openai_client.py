@@ -184,6 +184,9 @@ class OpenAIClient:
         """Notes an option that the refusal names and that can be sent otherwise.
 
         An option that another thread has noted meanwhile counts, too: this request had it still.
+
+        Returns:
+          Whether there is one, so that the request is worth sending again.
         """
         if error.status not in (400, 422) or error.too_long or not _UNSUPPORTED.search(error.body):
             return False
