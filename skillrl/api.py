@@ -23,7 +23,7 @@ from skillrl.envs import make_suite as _make_suite
 from skillrl.errors import SkillRLError
 from skillrl.io.files import read_sealed
 from skillrl.io.text import printable
-from skillrl.preflight import start
+from skillrl.preflight import static_checks
 from skillrl.types import Task, Trajectory
 
 if TYPE_CHECKING:
@@ -455,12 +455,15 @@ def run(name: str, config: Config, workdir: str | Path, **options: Any) -> None:
     Raises:
       SkillRLError: something is missing or does not fit; the message says what to do.
     """
-    if name not in start.OPTIONS:
-        raise SkillRLError(f"no command {name!r}; there are: {', '.join(start.OPTIONS)}")
-    given = {option: options.get(option) for option in start.OPTIONS[name]}
+    if name not in static_checks.OPTIONS:
+        raise SkillRLError(f"no command {name!r}; there are: {', '.join(static_checks.OPTIONS)}")
+    given = {option: options.get(option) for option in static_checks.OPTIONS[name]}
     if name == "evaluate":
         given["checkpoint"] = given["checkpoint"] or "rl"
-    print(printable(start.check(name, config, Path(workdir), given)), flush=True)
+    print(
+        printable(static_checks.check_command(name, config, workdir=Path(workdir), chosen=given)),
+        flush=True,
+    )
     from skillrl import pipeline
 
     getattr(pipeline, name)(config, Path(workdir), **{**options, **given})

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from skillrl.cli.flags import Parsed
+from skillrl.cli.flags import ParsedFlags
 from skillrl.config import presets
 from skillrl.config.settings import Config
 from skillrl.envs import SPLITS, make_suite
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from skillrl.models.tokenizer import Tokenizer
 
 
-def check(parsed: Parsed) -> int:
-    """Plays an environment and prints what breaks the contract; 1 if anything does."""
+def check(parsed: ParsedFlags) -> int:
+    """Plays an environment and prints what breaks the contract; returns 1 if anything does."""
     from skillrl.envs.check import Overdue, Report, describe, examine, limits, watched
 
     values, config = parsed.values, _config(parsed)
@@ -54,15 +54,15 @@ def check(parsed: Parsed) -> int:
     return 1
 
 
-def play(parsed: Parsed) -> None:
-    """One episode by hand."""
-    from skillrl.cli.play import Table
+def play(parsed: ParsedFlags) -> None:
+    """Lets a person play one episode."""
+    from skillrl.cli.play import ManualEpisode
     from skillrl.envs.replay import find_task
 
     values, config = parsed.values, _config(parsed)
     suite = make_suite(config.env.name, config.env)
     task = find_task(suite, values["task"] or "", _split(values["split"]))
-    table = Table(
+    episode = ManualEpisode(
         suite,
         task,
         config,
@@ -71,14 +71,14 @@ def play(parsed: Parsed) -> None:
         tokenizer=_tokenizer(config),
     )
     try:
-        table.play(sys.stdin)
+        episode.play(sys.stdin)
     finally:  # what was played is kept where the environment is lost, too
-        if values["output"] and table.entries:
-            write_json(values["output"], table.entries)
-            print(f"{len(table.entries)} entries in {values['output']}")
+        if values["output"] and episode.entries:
+            write_json(values["output"], episode.entries)
+            print(f"{len(episode.entries)} entries in {values['output']}")
 
 
-def replay(parsed: Parsed) -> None:
+def replay(parsed: ParsedFlags) -> None:
     """Plays actions in one game or task and writes the answers."""
     from skillrl.envs.replay import actions_of, find_task, replay_task
 
@@ -116,9 +116,14 @@ def replay(parsed: Parsed) -> None:
     )
 
 
-def _config(parsed: Parsed) -> Config:
+def _config(parsed: ParsedFlags) -> Config:
     values = parsed.values
-    return presets.resolve(values["env"], values["mock"], values["config"], values["set"]).config
+    return presets.resolve(
+        values["env"],
+        mock=values["mock"],
+        config_path=values["config"],
+        overrides=values["set"],
+    ).config
 
 
 def _split(name: str | None) -> str:
@@ -143,7 +148,7 @@ def _skills(config: Config, task: Task, bank: str | None) -> tuple[Skill, ...] |
 
 
 def _tokenizer(config: Config) -> Callable[[], Tokenizer | None]:
-    """The policy's, loaded when it is first asked for; None where it is not on this machine."""
+    """Loads the policy's tokenizer at the first call; None where there is no policy here."""
     path = config.model.policy_path if config.model.policy == "local" else ""
     if not path:
         return lambda: None

@@ -1,42 +1,58 @@
-"""Flags of the commands, as data: parsing through absl, and a help text that reads well."""
+"""Flags of the commands, as data: absl parses them, and the help text reads well.
+
+Each command has an `absl.flags.FlagValues` of its own, made when its arguments are read.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 import textwrap
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 from absl import flags
 
-from skillrl.config import strict
 from skillrl.errors import SkillRLError
 from skillrl.io import paths
+from skillrl.io.numbers import MAX_INT
+
+_WIDTH = 88  # columns of a help text
 
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    """One flag. `kind` is text, path (``~`` expanded), int, float, bool or list.
+    """One flag of a command; `text`, `path` and the others below make those of a kind.
 
     Attributes:
       name: as typed, with underscores.
-      value: what stands for the value in the help text.
+      placeholder: what stands for the value in the help text.
+      kind: what its value is.
       help: one or two sentences.
       default: value when the flag is not given.
       low: smallest allowed number.
     """
 
     name: str
-    kind: str
-    value: str
+    placeholder: str = ""
+    _: dataclasses.KW_ONLY
+    kind: Literal["text", "path", "texts", "integer", "number", "switch"]
     help: str
     default: Any = None
     low: float | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+text = functools.partial(Flag, kind="text")
+path = functools.partial(Flag, kind="path")  # ~ in front of it becomes the home directory
+texts = functools.partial(Flag, kind="texts", default=())  # may be repeated
+integer = functools.partial(Flag, kind="integer")
+number = functools.partial(Flag, kind="number")  # a finite one
+switch = functools.partial(Flag, kind="switch", default=False)  # --name or --noname
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Command:
     """A command: what it does, its own flags, and whether it takes those of every run.
 
@@ -46,7 +62,7 @@ class Command:
       summary: the paragraph of its help text.
       own: flags of this command alone.
       positional: name of the one argument without a flag, or "".
-      common: it also takes the flags of every run.
+      common: whether it also takes the flags of every run.
     """
 
     name: str
@@ -58,79 +74,80 @@ class Command:
 
     @property
     def flags(self) -> tuple[Flag, ...]:
-        """Own flags first, then the common ones."""
-        return self.own + (COMMON if self.common else ())
+        """The command's own flags first, then those of every run."""
+        return self.own + (RUN_FLAGS if self.common else ())
 
 
-@dataclasses.dataclass(frozen=True)
-class Parsed:
-    """Values by flag name, which of them were typed, and the positional argument."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ParsedFlags:
+    """The arguments of a command.
+
+    Attributes:
+      values: name of each flag of the command -> its value.
+      present: names of the flags that were typed.
+      positional: the argument without a flag, or "".
+    """
 
     values: dict[str, Any]
     present: frozenset[str]
     positional: str = ""
 
 
-COMMON = (
-    Flag(
+RUN_FLAGS = (
+    texts(
         "config",
-        "list",
         "PATH[,PATH]",
-        "JSON file of settings, or the name of a preset (alfworld_qwen2.5_7b, paper, ...). "
-        "Several, with commas or the flag repeated, stack: the last one wins.",
-        (),
+        help=(
+            "JSON file of settings, or the name of a preset (alfworld_qwen2.5_7b, paper, ...). "
+            "Several, with commas or the flag repeated, stack: the last one wins."
+        ),
     ),
-    Flag(
+    text(
         "env",
-        "text",
         "NAME",
-        "Environment: alfworld, webshop, search, a live server's (agentgym_alfworld, "
-        "agentgym_webshop, openenv) or one of your own. Default: alfworld.",
+        help=(
+            "Environment: alfworld, webshop, search, a live server's (agentgym_alfworld, "
+            "agentgym_webshop, openenv) or one of your own. Default: alfworld."
+        ),
     ),
-    Flag(
+    switch(
         "mock",
-        "bool",
-        "",
-        "Simulated parts: generated games, simulated teacher, offline embedder, the policy that "
-        "ships with the package, small budgets. What is set explicitly wins. --nomock: the real "
-        "ones. Default: --mock.",
-        True,
+        help=(
+            "Simulated parts: generated games, simulated teacher, hashing embedder, the policy "
+            "that ships with the package, small budgets. What is set explicitly wins. --nomock: "
+            "the real ones. Default: --mock."
+        ),
+        default=True,
     ),
-    Flag(
+    path(
         "workdir",
-        "path",
         "DIR",
-        "Run directory; the same command continues it. Default: runs/<env>-seed<seed>, with the "
-        "names of --config and nomock in between, so that other runs are elsewhere and all phases "
-        "of one run in one place.",
+        help=(
+            "Run directory; the same command continues it. Default: runs/<env>-seed<seed>, with "
+            "the names of --config and nomock in between, so that other runs are elsewhere and all "
+            "phases of one run in one place."
+        ),
     ),
-    Flag("seed", "int", "N", "Seed of every random draw. Default: 0."),
-    Flag(
+    integer("seed", "N", help="Seed of every random draw. Default: 0."),
+    texts(
         "set",
-        "list",
         "SECTION.FIELD=VALUE",
-        "One setting, e.g. --set rl.group_size=8. May be repeated; the last one wins.",
-        (),
+        help="One setting, e.g. --set rl.group_size=8. May be repeated; the last one wins.",
     ),
-    Flag(
+    switch(
         "dry_run",
-        "bool",
-        "",
-        "Resolve and check everything that the start would, devices, policy, keys and servers "
-        "too; print what would run and what it takes, and stop. Status 2 if anything is missing.",
-        False,
+        help=(
+            "Resolve and check everything that the start would, devices, policy, keys and servers "
+            "too; print what would run and what it takes, and stop. Status 2 if anything is "
+            "missing."
+        ),
     ),
-    Flag(
-        "show_config",
-        "bool",
-        "",
-        "Print the resolved config, and where each value came from, first.",
-        False,
-    ),
+    switch("show_config", help="Print the resolved config, and where each value came from, first."),
 )
+"""The flags of every run."""
 
 
-def parse(command: Command, arguments: Sequence[str]) -> Parsed:
+def parse(command: Command, arguments: Sequence[str]) -> ParsedFlags:
     """Reads the arguments of a command; dashes in a flag's name count as underscores.
 
     Raises:
@@ -155,7 +172,7 @@ def parse(command: Command, arguments: Sequence[str]) -> Parsed:
             f"{shown} is one argument too many: {command.name} takes "
             f"{command.positional or 'flags only, written --name=value'}."
         )
-    return Parsed(
+    return ParsedFlags(
         values={flag.name: _value(flag, holder[flag.name].value) for flag in command.flags},
         present=frozenset(f.name for f in command.flags if holder[f.name].present),
         positional=_positional(command, rest[0]) if rest else "",
@@ -163,7 +180,7 @@ def parse(command: Command, arguments: Sequence[str]) -> Parsed:
 
 
 def _value(flag: Flag, value: Any) -> Any:
-    if flag.kind == "float" and value is not None and not math.isfinite(value):
+    if flag.kind == "number" and value is not None and not math.isfinite(value):
         raise SkillRLError(f"--{flag.name}={value}: must be a finite number.")
     if flag.kind != "path" or not value:
         return value
@@ -179,62 +196,82 @@ def _positional(command: Command, value: str) -> str:
 
 
 def asks_for_help(arguments: Sequence[str]) -> bool:
-    """Whether ``--help`` or ``-h`` is among the flags."""
+    """Tells whether ``--help`` or ``-h`` is among the flags."""
     return any(a in ("--help", "-h", "-help", "--helpfull", "--helpshort") for a in arguments)
 
 
-def help_text(command: Command, program: str) -> str:
-    """Usage, what the command does, its own flags, then those of every command."""
+def help_text(command: Command, program: str, presets: Mapping[str, str]) -> str:
+    """Says how a command is used: what it does, its flags, and the presets of ``--config``.
+
+    Args:
+      command: what to describe.
+      program: how it was called.
+      presets: name -> what it runs.
+    """
     usage = f"{program} {command.positional or ''}".strip()
     blocks = [f"usage: {usage} [flags]" if command.flags else f"usage: {usage}"]
-    blocks.append(textwrap.fill(command.summary, 88))
+    blocks.append(textwrap.fill(command.summary, _WIDTH))
     if command.own:
         blocks.append("\n".join(["Flags of this command:", *map(_entry, command.own)]))
     if command.common:
-        blocks.append("\n".join(["Flags of every run:", *map(_entry, COMMON)]))
+        blocks.append("\n".join(["Flags of every run:", *map(_entry, RUN_FLAGS)]))
         blocks.append(
             textwrap.fill(
                 "Later settings win: the paper's defaults, the mock preset, --config, flags and "
                 "--set. API keys may come from SKILLRL_POLICY_API_KEY, SKILLRL_TEACHER_API_KEY "
                 "and SKILLRL_EMBEDDING_API_KEY (or OPENAI_API_KEY, for api.openai.com).",
-                88,
+                _WIDTH,
+            )
+        )
+    if any(flag.name == "config" for flag in command.flags):
+        blocks.append(
+            "\n".join(
+                ["Presets for --config:", *(_preset(name, runs) for name, runs in presets.items())]
             )
         )
     return "\n\n".join(blocks)
 
 
+def _preset(name: str, runs: str) -> str:
+    body = textwrap.fill(runs, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return f"  {name}\n{body}"
+
+
 def _entry(flag: Flag) -> str:
-    name = f"--[no]{flag.name}" if flag.kind == "bool" else f"--{flag.name}"
-    head = f"  {name}={flag.value}" if flag.value else f"  {name}"
-    body = textwrap.fill(flag.help, 88, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    name = f"--[no]{flag.name}" if flag.kind == "switch" else f"--{flag.name}"
+    head = f"  {name}={flag.placeholder}" if flag.placeholder else f"  {name}"
+    body = textwrap.fill(flag.help, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return f"{head}\n{body}"
 
 
+_DEFINE: dict[str, Callable[..., Any]] = {
+    "text": flags.DEFINE_string,
+    "path": flags.DEFINE_string,
+    "texts": flags.DEFINE_multi_string,
+    "integer": flags.DEFINE_integer,
+    "number": flags.DEFINE_float,
+    "switch": flags.DEFINE_bool,
+}
+
+
 def _define(flag: Flag, holder: flags.FlagValues) -> None:
-    arguments = (flag.name, flag.default, flag.help)
-    if flag.kind == "bool":
-        flags.DEFINE_bool(*arguments, flag_values=holder)
-    elif flag.kind == "int":
-        low = None if flag.low is None else int(flag.low)
-        flags.DEFINE_integer(
-            *arguments, lower_bound=low, upper_bound=strict.LARGEST, flag_values=holder
-        )
-    elif flag.kind == "float":
-        flags.DEFINE_float(*arguments, lower_bound=flag.low, flag_values=holder)
-    elif flag.kind == "list":
-        flags.DEFINE_multi_string(*arguments, flag_values=holder)
-    else:
-        flags.DEFINE_string(*arguments, flag_values=holder)
+    """Defines a flag in a command's values, as absl does for those of a whole program."""
+    bounds: dict[str, Any] = {}
+    if flag.kind in ("integer", "number"):
+        bounds["lower_bound"] = flag.low
+    if flag.kind == "integer":
+        bounds["upper_bound"] = MAX_INT
+    _DEFINE[flag.kind](flag.name, flag.default, flag.help, flag_values=holder, **bounds)
 
 
 def _underscored(argument: str, command: Command) -> str:
-    """``--skill-bank=x`` as ``--skill_bank=x`` where that is a flag; all else as it is."""
+    """Writes ``--skill-bank=x`` as ``--skill_bank=x`` where that is a flag."""
     if not argument.startswith("-"):
         return argument
     name, equals, value = argument.lstrip("-").partition("=")
     name = name.replace("-", "_")
     names = {flag.name for flag in command.flags}
-    switches = {flag.name for flag in command.flags if flag.kind == "bool"}
+    switches = {flag.name for flag in command.flags if flag.kind == "switch"}
     if name.startswith("no_") and name[3:] in switches:
         name = "no" + name[3:]
     if name in names or name.removeprefix("no") in switches:

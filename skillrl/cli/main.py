@@ -18,7 +18,7 @@ from typing import NoReturn
 from skillrl import api
 from skillrl.cli import environments
 from skillrl.cli.commands import COMMANDS
-from skillrl.cli.flags import Parsed, asks_for_help, help_text, parse
+from skillrl.cli.flags import ParsedFlags, asks_for_help, help_text, parse
 from skillrl.config import presets
 from skillrl.config.settings import Config
 from skillrl.envs import make_suite
@@ -27,11 +27,11 @@ from skillrl.io import paths, signals
 from skillrl.io.console import harmless_logs
 from skillrl.io.text import printable
 from skillrl.phases import run_directory
-from skillrl.preflight import dry_run, start
+from skillrl.preflight import dry_run, static_checks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The installed command; returns the exit status."""
+    """Runs the installed command; returns the exit status."""
     _take_any_text()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("--help", "-h", "help"):
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def launch(command: str) -> NoReturn:
-    """Main of the script launchers/<command>.py."""
+    """Runs the script launchers/<command>.py."""
     _take_any_text()
     sys.exit(execute(command, sys.argv[1:], program=f"python {sys.argv[0]}"))
 
@@ -63,9 +63,10 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
     """Runs one command with its flags; returns the exit status."""
     command = COMMANDS[name]
     if asks_for_help(arguments):
-        _show(help_text(command, program))
+        runs = {preset: presets.about(preset)["runs"] for preset in presets.preset_names()}
+        _show(help_text(command, program, runs))
         return 0
-    others: dict[str, Callable[[Parsed], int | None]] = {
+    others: dict[str, Callable[[ParsedFlags], int | None]] = {
         "inspect": _inspect,
         "check": environments.check,
         "play": environments.play,
@@ -91,7 +92,7 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
         terminated = isinstance(stop, signals.Terminated)
         how = "terminated" if terminated else "interrupted"
         message = f"\nskillrl {name}: {how}; nothing is half written."
-        if name in start.OPTIONS:
+        if name in static_checks.OPTIONS:
             message += f" The same command continues from the last checkpoint:\n  {again}"
         print(message, file=sys.stderr)
         from skillrl.parallel import background
@@ -101,16 +102,16 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
         return status
 
 
-def _phase(name: str, parsed: Parsed) -> None:
+def _phase(name: str, parsed: ParsedFlags) -> None:
     """Resolves the config, says what is real, and calls the phase."""
     values = parsed.values
     resolved, workdir = _settings(name, parsed)
     config = resolved.config
-    chosen = {flag: values[flag] for flag in start.OPTIONS[name]}
+    chosen = {flag: values[flag] for flag in static_checks.OPTIONS[name]}
     if values["show_config"]:
-        _show(dry_run.settings(resolved))
+        _show(dry_run.describe_settings(resolved))
     if values["dry_run"]:
-        said, problems = dry_run.report(name, config, workdir, chosen)
+        said, problems = dry_run.report(name, config, workdir=workdir, chosen=chosen)
         _show(said)
         if problems:
             raise Problems(problems)
@@ -118,8 +119,8 @@ def _phase(name: str, parsed: Parsed) -> None:
     api.run(name, config, workdir, **chosen)
 
 
-def _settings(name: str, parsed: Parsed) -> tuple[presets.Resolved, Path]:
-    """The resolved config and the work directory of a phase.
+def _settings(name: str, parsed: ParsedFlags) -> tuple[presets.Resolved, Path]:
+    """Finds the resolved config and the work directory of a phase.
 
     Where `evaluate` is not told a directory, ``--config`` and ``--mock`` say which of the
     default ones it is, and its settings are those of the run in it.
@@ -129,10 +130,10 @@ def _settings(name: str, parsed: Parsed) -> tuple[presets.Resolved, Path]:
     def resolve(recorded: Path | None) -> presets.Resolved:
         return presets.resolve(
             values["env"],
-            values["mock"],
-            values["config"] if recorded is None else None,
-            values["set"],
-            {"seed": values["seed"]},
+            mock=values["mock"],
+            config_path=values["config"] if recorded is None else None,
+            overrides=values["set"],
+            flags={"seed": values["seed"]},
             recorded=recorded,
         )
 
@@ -150,8 +151,8 @@ def _settings(name: str, parsed: Parsed) -> tuple[presets.Resolved, Path]:
     return _with_checkpoint(resolved, parsed), workdir
 
 
-def _with_checkpoint(resolved: presets.Resolved, parsed: Parsed) -> presets.Resolved:
-    """What `evaluate` plays: the policy of a directory, if ``--checkpoint`` names one."""
+def _with_checkpoint(resolved: presets.Resolved, parsed: ParsedFlags) -> presets.Resolved:
+    """Lets `evaluate` play the policy of a directory, if ``--checkpoint`` names one."""
     from skillrl.phases import prerequisites
 
     checkpoint, model = parsed.values["checkpoint"], resolved.config.model
@@ -169,7 +170,7 @@ def _with_checkpoint(resolved: presets.Resolved, parsed: Parsed) -> presets.Reso
     return presets.Resolved(config, sources)
 
 
-def _inspect(parsed: Parsed) -> None:
+def _inspect(parsed: ParsedFlags) -> None:
     """Prints a skill bank."""
     from skillrl.skills.describe import describe_bank
     from skillrl.skills.store import load_bank
@@ -191,7 +192,7 @@ def _inspect(parsed: Parsed) -> None:
     _show(describe_bank(load_bank(path)))
 
 
-def _serve(parsed: Parsed) -> None:
+def _serve(parsed: ParsedFlags) -> None:
     """Serves an environment until Ctrl-C."""
     from skillrl.envs.serve import DIALECTS
     from skillrl.envs.serve.server import serve
@@ -203,7 +204,7 @@ def _serve(parsed: Parsed) -> None:
         )
     if values["port"] > 65535:
         raise SkillRLError(f"--port={values['port']}: ports go from 0 (any free one) to 65535.")
-    config = presets.resolve(values["env"], False, None, values["set"]).config
+    config = presets.resolve(values["env"], mock=False, overrides=values["set"]).config
     serve(
         make_suite(config.env.name, config.env),
         dialect=values["dialect"],
@@ -216,7 +217,7 @@ def _serve(parsed: Parsed) -> None:
 
 
 def _without_key(argument: str) -> str:
-    """An argument as it may be shown: what follows the name of an API key is left out."""
+    """Leaves out of an argument what follows the name of an API key."""
     return re.sub(r"""(_key["']?\s*[=:]).*""", r"\1...", argument, flags=re.DOTALL)
 
 
@@ -232,7 +233,7 @@ def _take_any_text() -> None:
 
 
 def _show(text: str) -> None:
-    """Prints; a reader that has gone (``| head``) is no error."""
+    """Prints a text; a reader that has gone (``| head``) is no error."""
     try:
         print(printable(text), flush=True)
     except BrokenPipeError:

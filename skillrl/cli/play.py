@@ -28,8 +28,8 @@ _HELP = """\
 _NUMBERED = re.compile(r"(\d+)(?:\s+(.*))?")
 
 
-class Table:
-    """One episode at which a person sits.
+class ManualEpisode:
+    """One episode that a person plays by typing actions.
 
     Attributes:
       entries: what was said and answered, as `skillrl replay` writes it.
@@ -77,7 +77,7 @@ class Table:
         self._conclude()
 
     def _read(self, line: str) -> str | None:
-        """The action that a line means, or None for a command that has been answered."""
+        """Finds the action that a line means; None for a command that has been answered."""
         offers = self._now.admissible
         if line in offers:
             return line

@@ -27,6 +27,7 @@ from skillrl.models import directory as model_directory
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 _START = re.compile(r"[A-Za-z_.]*")
 _DEEPEST = 3  # names in the path of a setting
+_ABOUT = "_about"  # the one key of a config file that sets nothing
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 Layer = tuple[str, Mapping[str, Any]]
@@ -35,7 +36,7 @@ Layer = tuple[str, Mapping[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Resolved:
-    """A config, and where each value that is not a default came from.
+    """A config, and where each value came from that is not a default.
 
     Attributes:
       config: the settings of the run.
@@ -49,14 +50,14 @@ class Resolved:
 
 def resolve(
     env: str | None = None,
+    *,
     mock: bool = True,
     config_path: str | Path | Sequence[str | Path] | None = None,
     overrides: Iterable[str] = (),
     flags: Mapping[str, Any] | None = None,
-    *,
     recorded: str | Path | None = None,
 ) -> Resolved:
-    """The config of a run, by the precedence of this module.
+    """Resolves the config of a run, by the precedence of this module.
 
     Args:
       env: name given with ``--env``, or None.
@@ -112,7 +113,7 @@ def resolve(
 
 
 def split_configs(given: str | Path | Sequence[str | Path] | None) -> list[str]:
-    """The files and presets that ``--config`` names, in order; a comma separates two.
+    """Splits what ``--config`` names into files and presets, in order, at commas.
 
     A file that is there under the whole text is that file, commas and all.
     """
@@ -130,7 +131,7 @@ def split_configs(given: str | Path | Sequence[str | Path] | None) -> list[str]:
 def default_workdir(
     config: Config, *, mock: bool, config_path: str | Path | Sequence[str | Path] | None = None
 ) -> Path:
-    """Where a run lies if nobody says: one place for all its phases, another for other runs.
+    """Says where a run lies by default: one place for its phases, another for other runs.
 
     ``runs/ENV-seedN`` when mocking, with the names of the ``--config`` files and ``nomock``
     in between: ``runs/alfworld-own_policy-nomock-seed3``.
@@ -141,7 +142,7 @@ def default_workdir(
 
 
 def _environment(layers: Iterable[Layer], *, default: str = Config().env.name) -> Any:
-    """The environment that these layers choose; judged later."""
+    """Finds the environment that these layers choose; it is judged later."""
     name: Any = default
     for _, mapping in layers:
         section = mapping.get("env")
@@ -150,7 +151,7 @@ def _environment(layers: Iterable[Layer], *, default: str = Config().env.name) -
 
 
 def _of_environment(name: str, source: str, env: Any) -> list[Layer]:
-    """What a preset sets in this environment alone.
+    """Finds what a preset sets in this environment alone.
 
     One that is played on AgentGym's servers is the same to a policy as the one played here.
     """
@@ -183,7 +184,7 @@ def _plain(env: Any) -> str:
 
 
 def parse_set(text: str) -> dict[str, Any]:
-    """``a.b=c`` as ``{"a": {"b": c}}``; c is a JSON literal, else (or for a text field) a string.
+    """Reads ``a.b=c`` as ``{"a": {"b": c}}``; c is a JSON literal, or else a string.
 
     Raises:
       SkillRLError: no ``=``, or something else than names and dots before it. Only the
@@ -207,12 +208,21 @@ def parse_set(text: str) -> dict[str, Any]:
 
 
 def preset_names() -> list[str]:
-    """Names of the presets that travel with this installation, sorted."""
+    """Lists the presets that travel with this installation, sorted."""
     return sorted(path.stem for path in _preset_dir().glob("*.json"))
 
 
+def about(name: str) -> dict[str, str]:
+    """Reads what a preset says of itself: what it runs, command, hardware, hours and success.
+
+    Raises:
+      SkillRLError: no such preset.
+    """
+    return json_text.loads(preset_path(name).read_bytes())[_ABOUT]
+
+
 def preset_path(name: str) -> Path:
-    """File of the preset `name`.
+    """Finds the file of the preset `name`.
 
     Raises:
       SkillRLError: no such preset; the message lists those there are.
@@ -224,7 +234,7 @@ def preset_path(name: str) -> Path:
 
 
 def find_config(path: str | Path) -> Path:
-    """The file meant by ``--config``: a path, else a preset by name or as ``configs/NAME.json``.
+    """Finds the file that ``--config`` means: a path, else a preset, also as ``configs/NAME.json``.
 
     Raises:
       SkillRLError: neither is there.
@@ -246,7 +256,9 @@ def find_config(path: str | Path) -> Path:
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """The JSON object in `path`, a repeated key being an error.
+    """Reads the settings of a config file, a JSON object in which no key may be repeated.
+
+    What the file says of itself, under ``_about`` at its top, is left out.
 
     Raises:
       SkillRLError: unreadable, not JSON (with line and column) or not an object.
@@ -273,11 +285,15 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise SkillRLError(f"{path}: is not a config ({error}); write plain settings.") from None
     if not isinstance(value, dict):
         raise SkillRLError(f"{path}: holds {strict.kind(value)}; a config is a JSON object.")
-    return unseal(value, path)  # a run's own config.json is sealed
+    value = unseal(value, path)  # a run's own config.json is sealed
+    about = value.pop(_ABOUT, {})
+    if not isinstance(about, str | dict):
+        raise SkillRLError(f"{path}: {_ABOUT} is {strict.kind(about)}; it is a text or an object.")
+    return value
 
 
 def resolve_path(value: str) -> Path:
-    """A directory named in a config: ``asset:NAME`` lies in the package, all else as written.
+    """Finds a directory named in a config: ``asset:NAME`` lies in the package.
 
     Raises:
       SkillRLError: not a directory.
@@ -313,7 +329,7 @@ def _nest(names: Sequence[str], value: Any) -> dict[str, Any]:
 
 
 def _leaves(mapping: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(keys on the way, value) of what is in sections; an empty object counts as a value."""
+    """Yields (keys on the way, value) of what is in sections; an empty object is a value."""
     inside = isinstance(mapping, Mapping) and mapping and len(path) < _DEEPEST
     if path and not inside:
         yield path, mapping

@@ -1,6 +1,6 @@
 """Strict reading of plain values into nested frozen dataclasses.
 
-`option` declares a field with its bounds, `merge` puts a mapping into a config and
+`setting` declares a field with its bounds, `merge` puts a mapping into a config and
 refuses what does not belong there, `plain` and `pairs` read configs back. Nothing
 here knows the settings themselves; those are in `skillrl.config.settings`.
 """
@@ -10,24 +10,30 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import math
 import re
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from skillrl.errors import SkillRLError
 from skillrl.io import paths
-from skillrl.io.text import repair
+from skillrl.io.numbers import MAX_INT, is_number, is_whole_number
+from skillrl.io.text import repair, truncate
 
 T = TypeVar("T")
 
-LARGEST = 2**31 - 1
-"""Of whole numbers: what counters of 32 bits on devices hold."""
+MAX_TOKENS = 2**20
+"""The longest prompt or response, or padded length of one, that any model may read."""
 
-LONGEST = 2**20
-"""Of padded lengths, in tokens."""
+MAX_COUNT = 10_000_000
+"""No run has more episodes or updates than that; lists of so many still fit into memory."""
+
+MAX_SECONDS = 86_400
+"""The longest wait, a day; sockets do not take numbers of any size."""
+
+UPWARDS = "upwards"
+"""The mark `resumable` of a field that may grow, and not shrink, when a run is resumed."""
 
 _WIDE = 1024  # a bound that nobody meets but by a typing error is no part of what to say
 
@@ -35,21 +41,21 @@ _SECRET = re.compile("key|token$|secret|password|_api$", re.IGNORECASE)
 _EXPLAINED: dict[str, str] = {}
 
 
-def option(
+def setting(
     default: Any,
     *,
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
     choices: tuple[str, ...] | None = None,
-    filled: bool = False,
-    ladder: bool = False,
+    nonempty: bool = False,
+    increasing: bool = False,
     url: bool = False,
     path: bool = False,
     secret: bool = False,
-    harmless: bool = False,
+    resumable: bool | Literal["upwards"] = False,
 ) -> Any:
-    """A dataclass field and its rules.
+    """Declares a dataclass field and its rules.
 
     Args:
       default: value when nothing is said.
@@ -57,24 +63,24 @@ def option(
       high: largest allowed number.
       above: allowed numbers are greater than this one.
       choices: allowed strings.
-      filled: an empty string is refused.
-      ladder: a sequence must be positive and strictly rising.
+      nonempty: an empty string is refused.
+      increasing: a sequence must be positive and strictly rising.
       url: an http(s) address without credentials in it, or a list of such.
       path: of a file or directory; ``~`` in front is replaced by the home directory.
       secret: never shown, written or compared.
-      harmless: may change when a run is resumed.
+      resumable: whether it may change when a run is resumed; ``upwards``: it may grow.
     """
     spec = {
         "low": low,
         "high": high,
         "above": above,
         "choices": choices,
-        "filled": filled,
-        "ladder": ladder,
+        "nonempty": nonempty,
+        "increasing": increasing,
         "url": url,
         "path": path,
         "secret": secret,
-        "harmless": harmless,
+        "resumable": resumable,
     }
     return dataclasses.field(default=default, repr=not secret, metadata=spec)
 
@@ -85,7 +91,7 @@ def explain(reasons: Mapping[str, str]) -> None:
 
 
 def merge(config: T, mapping: Mapping[str, Any], *, path: str = "", whole: Any = None) -> T:
-    """`config` with the values of a nested `mapping` put in, each checked on its own.
+    """Puts the values of a nested `mapping` into `config`, each checked on its own.
 
     Args:
       config: a dataclass of settings, or a section of one.
@@ -117,7 +123,7 @@ def merge(config: T, mapping: Mapping[str, Any], *, path: str = "", whole: Any =
 
 
 def plain(config: Any, *, secrets: bool = True) -> dict[str, Any]:
-    """Nested plain values (tuples become lists), with or without the secret fields."""
+    """Returns nested plain values (tuples become lists), with or without secret fields."""
     out: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -129,7 +135,7 @@ def plain(config: Any, *, secrets: bool = True) -> dict[str, Any]:
 
 
 def pairs(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any], Any, Any]]:
-    """(dotted name, rules, old value, new value) of every field, in order."""
+    """Yields (dotted name, rules, old value, new value) of every field, in order."""
     for field in dataclasses.fields(old):
         name = f"{path}.{field.name}" if path else field.name
         before, after = getattr(old, field.name), getattr(new, field.name)
@@ -140,7 +146,7 @@ def pairs(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Mapping[str
 
 
 def leaf_type(config: Any, name: str) -> Any:
-    """Type of the field with dotted `name`, or None if there is none."""
+    """Finds the type of the field with dotted `name`, or None if there is none."""
     *sections, leaf = name.split(".")
     for section in sections:
         config = getattr(config, section, None)
@@ -150,22 +156,22 @@ def leaf_type(config: Any, name: str) -> Any:
 
 
 def show(value: Any) -> str:
-    """A value as people typed it (JSON), shortened."""
+    """Writes a value as people typed it (JSON), shortened."""
     if isinstance(value, Mapping):
         return "{...}" if value else "{}"  # what is inside may be secret
     text = json.dumps(list(value) if isinstance(value, tuple) else value, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return truncate(text)
 
 
 def kind(value: Any) -> str:
-    """A value that stands where settings belong: what is not a number may hold a secret."""
+    """Names a value that stands where settings belong: only numbers hold no secrets."""
     if value is None or isinstance(value, bool | int | float):
         return show(value)
     return "a text" if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def _read(name: str, value: Any, kind: Any, spec: Mapping[str, Any]) -> Any:
-    """`value` as the field's type, or the error that says what it should be."""
+    """Reads `value` as the field's type, or raises the error that says what it should be."""
     shown = "a hidden value" if spec.get("secret") else show(value)
     wanted, result = _convert(value, kind)
     if wanted:
@@ -179,7 +185,7 @@ def _read(name: str, value: Any, kind: Any, spec: Mapping[str, Any]) -> Any:
 
 
 def _convert(value: Any, kind: Any) -> tuple[str, Any]:
-    """(what was wanted or "", converted value)."""
+    """Converts a value; returns (what was wanted or "", the converted value)."""
     arguments = typing.get_args(kind)
     if type(None) in arguments:
         if value is None:
@@ -197,17 +203,12 @@ def _convert(value: Any, kind: Any) -> tuple[str, Any]:
     if kind is bool:
         return ("", value) if isinstance(value, bool) else ("true or false", None)
     if kind is int:
-        good = isinstance(value, int) and not isinstance(value, bool)
-        if good and abs(value) > LARGEST:
-            return f"a whole number of at most {LARGEST}", None
+        good = is_whole_number(value)
+        if good and abs(value) > MAX_INT:
+            return f"a whole number of at most {MAX_INT}", None
         return ("", value) if good else ("a whole number", None)
     if kind is float:
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        try:
-            number = float(value) if good else math.nan
-        except OverflowError:
-            number = math.inf
-        return ("", number) if math.isfinite(number) else ("a finite number", None)
+        return ("", float(value)) if is_number(value) else ("a finite number", None)
     if kind is str:
         if isinstance(value, str) and repair(value) is not value:
             return "a string of whole characters (this one has half an emoji in it)", None
@@ -216,7 +217,7 @@ def _convert(value: Any, kind: Any) -> tuple[str, Any]:
 
 
 def _bounds(value: Any, spec: Mapping[str, Any]) -> str:
-    """What is wrong with a value of the right type, or ""."""
+    """Says what is wrong with a value of the right type, or ""."""
     if value is None:
         return ""
     low, high, above, choices = (spec.get(k) for k in ("low", "high", "above", "choices"))
@@ -230,14 +231,14 @@ def _bounds(value: Any, spec: Mapping[str, Any]) -> str:
     if choices and value not in choices:
         near = difflib.get_close_matches(value, choices, n=1)
         return f"must be one of {', '.join(choices)}" + (f" ({near[0]}?)" if near else "")
-    if spec.get("filled") and not value:
+    if spec.get("nonempty") and not value:
         return "must not be empty"
     if spec.get("path") and (wrong := paths.problem(value)):
         return wrong
-    if spec.get("ladder") and any(a >= b for a, b in zip((0, *value), value, strict=False)):
+    if spec.get("increasing") and any(a >= b for a, b in zip((0, *value), value, strict=False)):
         return "must be positive and strictly rising"
-    if spec.get("ladder") and value and value[-1] > LONGEST:
-        return f"must rise to at most {LONGEST}"
+    if spec.get("increasing") and value and value[-1] > MAX_TOKENS:
+        return f"must rise to at most {MAX_TOKENS}"
     if spec.get("url"):
         return next(filter(None, map(_address_problem, _addresses(value))), "")
     return ""
@@ -262,7 +263,7 @@ def _address_problem(value: str) -> str:
 
 
 def _unknown(name: str, value: Any, path: str, siblings: list[str], whole: Any) -> str:
-    """The message for a key that does not exist, with the nearest one that does."""
+    """Writes the message for a key that does not exist, with the nearest one that does."""
     near = _nearest(name, path, siblings, whole)
     hidden = near.endswith("_key") or _SECRET.search(name)  # a mistyped secret stays one
     start = f"{name}: unknown config key (value {'hidden' if hidden else show(value)})"
@@ -274,7 +275,7 @@ def _unknown(name: str, value: Any, path: str, siblings: list[str], whole: Any) 
 
 
 def _nearest(name: str, path: str, siblings: list[str], whole: Any) -> str:
-    """The closest valid dotted name: same section first, then anywhere."""
+    """Finds the closest valid dotted name: same section first, then anywhere."""
     prefix = f"{path}." if path else ""
     leaf = name.rpartition(".")[2].lower().replace("-", "_")
     every = [path for path, *_ in pairs(whole, whole)]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import traceback
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 
 from skillrl.envs.base import Environment, Expert, Move, Suite
 from skillrl.errors import EnvironmentLost, SkillRLError
+from skillrl.io.numbers import is_number
 from skillrl.io.text import repair
 from skillrl.types import Observation, StepResult, Task
 
@@ -228,11 +228,6 @@ def _raised(name: str, call: str, error: Exception) -> BadAnswer:
     place = f"{Path(last.filename).name} line {last.lineno}"
     said = repair(f"{type(error).__name__}: {error}")
     return BadAnswer(f"{name}: {call} raised {said} ({place})")
-
-
-def is_number(value: Any) -> bool:
-    """A finite number (a truth value is none)."""
-    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
 
 
 def shown(value: object, limit: int = _SHOWN) -> str:

@@ -1,7 +1,7 @@
 """A rollout engine behind any OpenAI-compatible server: text in, text out.
 
-For collecting and evaluating only. Training needs the sampled token ids (DESIGN: tokens,
-not text, cross room borders), which this interface does not give.
+For collecting and evaluating only: training needs the sampled token ids, which this interface
+does not give.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skillrl.errors import SkillRLError
 from skillrl.inference.base import Unanswered
 from skillrl.io.threads import DaemonPool
-from skillrl.net.http import HTTPFailure, public_url
-from skillrl.net.openai_server import OpenAIServer
+from skillrl.net.http import HTTPFailure
+from skillrl.net.openai_client import OpenAIClient
+from skillrl.net.openai_reply import ChatReply
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _OF_THE_SERVER = (300, 301, 302, 303, 307, 308, 401, 402, 403, 404, 407, 429)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One prompt.
+    """A prompt and how to sample its answer.
 
     Attributes:
       messages: chat turns with ``role`` and ``content``.
@@ -41,66 +41,32 @@ class ChatRequest:
     seed: int | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Completion:
-    """One answer.
-
-    Attributes:
-      text: what the model said.
-      finish_reason: ``stop``, ``length``, ...: as the server says, or "".
-      token_logprobs: of each token, natural logarithm; None where the server gives none.
-      finished: not cut off by the token limit.
-    """
-
-    text: str
-    finish_reason: str
-    token_logprobs: tuple[float, ...] | None = None
-    finished: bool = True
-
-
 class OpenAIEngine:
-    """Sends prompts to ``POST {api_base}/chat/completions`` from a pool of threads.
-
-    Args:
-      api_base: base address, usually ending in ``/v1``.
-      model_id: name of the model at the server.
-      api_key: else ``SKILLRL_POLICY_API_KEY``, or ``OPENAI_API_KEY`` at OpenAI's own address.
-      concurrency: requests in flight at once.
-      timeout: seconds to wait for an answer.
-      retries: attempts after the first.
-      logprobs: ask for log-probabilities of the tokens.
-      sleep: how to pause between attempts, in seconds.
-    """
+    """Sends prompts to ``POST {api_base}/chat/completions`` from a pool of threads."""
 
     def __init__(
-        self,
-        api_base: str,
-        model_id: str,
-        api_key: str = "",
-        *,
-        concurrency: int = 16,
-        timeout: float = 120.0,
-        retries: int = 4,
-        logprobs: bool = False,
-        sleep: Callable[[float], None] = time.sleep,
+        self, client: OpenAIClient, *, concurrency: int = 16, logprobs: bool = False
     ) -> None:
-        if not model_id or concurrency < 1:
-            raise SkillRLError(
-                f"OpenAIEngine: model_id={model_id!r}, concurrency={concurrency}; name the model "
-                "and use at least one thread."
-            )
-        self.model_id = model_id
-        self._server = OpenAIServer(
-            api_base, model_id, api_key, key_variable="SKILLRL_POLICY_API_KEY", timeout=timeout,
-            retries=retries, connections=concurrency, sleep=sleep,
-        )  # fmt: skip
+        """Starts no thread yet.
+
+        Args:
+          client: the server and its model.
+          concurrency: most requests in flight at once.
+          logprobs: whether to ask for log-probabilities of the tokens.
+
+        Raises:
+          SkillRLError: `concurrency` is below 1.
+        """
+        if concurrency < 1:
+            raise SkillRLError(f"OpenAIEngine: concurrency={concurrency}; use at least one thread.")
+        self._client = client
         self._logprobs = logprobs
         self._lock = threading.Lock()
         self._problems = 0
         self._pool = DaemonPool(concurrency, name="openai-engine")
 
     def __repr__(self) -> str:
-        return f"OpenAIEngine({public_url(self._server.api_base)!r}, {self.model_id!r})"
+        return f"OpenAIEngine({self._client!r})"
 
     def __enter__(self) -> OpenAIEngine:
         return self
@@ -111,23 +77,23 @@ class OpenAIEngine:
     def close(self) -> None:
         """Ends the threads and connections; may be called twice."""
         self._pool.close()
-        self._server.close()
+        self._client.close()
 
-    def generate(self, requests: Sequence[ChatRequest]) -> list[Completion]:
-        """Answers, in the order of the requests.
+    def generate(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
+        """Answers requests, in their order.
 
         Raises:
           SkillRLError: a request finally failed; those not yet started are dropped.
         """
-        found: list[Completion] = []
+        found: list[ChatReply] = []
         for answer in self.answers(requests):
             if isinstance(answer, Unanswered):
                 raise SkillRLError(str(answer)) from answer
             found.append(answer)
         return found
 
-    def answers(self, requests: Sequence[ChatRequest]) -> list[Completion | Unanswered]:
-        """Likewise, but where one request alone failed, the failure stands in its place.
+    def answers(self, requests: Sequence[ChatRequest]) -> list[ChatReply | Unanswered]:
+        """Answers requests as `generate` does, but a request that alone failed keeps its place.
 
         Raises:
           SkillRLError: the server is gone, or will have none of our requests.
@@ -139,9 +105,9 @@ class OpenAIEngine:
             for future in futures:
                 future.cancel()
 
-    def _one(self, request: ChatRequest) -> Completion | Unanswered:
+    def _one(self, request: ChatRequest) -> ChatReply | Unanswered:
         payload: dict[str, Any] = {
-            "model": self.model_id,
+            "model": self._client.model_id,
             "messages": [dict(message) for message in request.messages],
             "max_tokens": request.max_tokens,
             "temperature": request.temperature,
@@ -151,25 +117,25 @@ class OpenAIEngine:
         if self._logprobs:
             payload["logprobs"] = True
         try:
-            reply = self._server.chat(payload)
+            reply = self._client.chat(payload)
         except HTTPFailure as error:
             if error.refused or error.status in _OF_THE_SERVER:
                 raise
             return Unanswered(str(error), rejected=error.of_the_request)
         except ValueError as error:
-            problem = self._server.wrong("/chat/completions", f"not a chat completion: {error}")
+            problem = self._client.wrong("/chat/completions", f"not a chat completion: {error}")
             return Unanswered(problem)
         if reply.refusal or not reply.text.strip():
             self._note(reply.problem)
-        return Completion(reply.text, reply.finish_reason, reply.token_logprobs, not reply.cut)
+        return reply
 
     def _note(self, problem: str) -> None:
-        """Warns of answers without text, of the first, tenth, hundredth, ..."""
+        """Warns of answers without text: of the first, tenth, hundredth and so on."""
         with self._lock:
             self._problems += 1
             count = self._problems
         if str(count).strip("0") == "1":
             _LOG.warning(
                 "%s: %d answer(s) without an action so far, the newest since %s",
-                self.model_id, count, self._server.quote(problem),
+                self._client.model_id, count, self._client.quote(problem),
             )  # fmt: skip

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from skillrl.errors import Corrupt, SkillRLError
+from skillrl.io.atomic import TEMPORARY, atomic_write
 
 SUMS = "SHA256SUMS"
 """File of a directory's checksums, in the format of sha256sum."""
@@ -27,7 +28,7 @@ KEY = "checksum"
 
 
 def seal(value: Mapping[str, Any]) -> dict[str, Any]:
-    """`value` as JSON gives it back (lists, strings as keys), with its checksum added or renewed.
+    """Adds to `value`, as JSON gives it back, its checksum, or renews that.
 
     Raises:
       ValueError: NaN or infinite.
@@ -38,7 +39,7 @@ def seal(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unseal(value: Any, path: str | Path, *, required: bool = False) -> Any:
-    """What `seal` was given; values that are no sealed object come back as they are.
+    """Returns what `seal` was given; values that are no sealed object come back as they are.
 
     Args:
       value: as read from a file.
@@ -76,8 +77,6 @@ def unseal(value: Any, path: str | Path, *, required: bool = False) -> Any:
 
 def seal_directory(directory: str | Path) -> None:
     """Writes ``SHA256SUMS`` over all files in and below `directory`, atomically."""
-    from skillrl.io.files import TEMPORARY, atomic_write
-
     directory = Path(directory)
     files = [
         path
@@ -144,6 +143,6 @@ def _of_json(value: Mapping[str, Any]) -> str:
 
 
 def digest(path: Path) -> str:
-    """The sha256 of a file's content, in hexadecimal."""
+    """Computes the sha256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, TextIO
 
+from skillrl.io.numbers import duration
 from skillrl.io.text import printable
 
 FIRST_SIGN, SIGN = 5.0, 60.0
@@ -16,7 +17,7 @@ FIRST_SIGN, SIGN = 5.0, 60.0
 
 
 class Progress:
-    """A phase's progress with time left and running numbers.
+    """Shows how far a phase is, with the time left and running numbers.
 
     On a terminal it is a bar that rewrites itself; elsewhere (a log file, CI) a line
     about every tenth of the way, or a minute after the last one; with ``enabled=False`` nothing.
@@ -124,7 +125,7 @@ class Progress:
 
 
 def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
-    """Rows under headers in aligned columns: the first to the left, the others to the right.
+    """Lays out rows under headers: the first column to the left, the others to the right.
 
     Floats show three decimals, None shows as a dash.
 
@@ -157,22 +158,12 @@ class _Harmless(logging.Formatter):
 
 
 def harmless_logs() -> None:
-    """Log messages may quote servers and environments: none reaches the terminal raw.
+    """Lets no log message reach the terminal raw: it may quote a server or an environment.
 
     For the handler that Python uses where nobody has configured logging; whoever has, chose.
     """
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_Harmless())
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 42s, 3m05s, 2h07m."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
 def _number(value: Any) -> str:

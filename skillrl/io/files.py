@@ -1,89 +1,29 @@
-"""Files that are never half written: write, fsync, rename; and JSON lines that heal.
+"""JSON and JSON lines that a run writes and reads again.
 
-What is read has valid text in it, and may begin with a byte order mark (`json_text.loads`).
+What is read has valid text in it, and may begin with a byte order mark (`json_text.loads`). A kill
+leaves of an appended line either all or a tail without a newline, which readers ignore and the
+next append removes.
 
-A Ctrl-C or SIGTERM during a write is answered after it (`critical_section`). A kill leaves
-either the old file or the new one; of an appended line either all or a tail without a
-newline, which readers ignore and the next append removes.
-
-What a run writes and reads again is sealed (`write_sealed`, `append_sealed`): it carries its
-checksum, and every reader here refuses content that does not have it.
+What a run writes for itself is sealed (`write_sealed`, `append_sealed`): it carries its checksum,
+and every reader here refuses content that does not have it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
-import signal
-import threading
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from skillrl.errors import SkillRLError
+from skillrl.io.atomic import atomic_write, critical_section, explained, flush
 from skillrl.io.checksums import seal, unseal
 from skillrl.io.json_text import loads
 
-TEMPORARY = ".tmp-"
-"""Prefix of files and directories that are being written; leftovers may be deleted."""
-
-
-@contextlib.contextmanager
-def critical_section() -> Iterator[None]:
-    """Holds back Ctrl-C (SIGINT) and SIGTERM until the block is done, then lets them act.
-
-    Nests. Outside the main thread, which alone receives signals, it does nothing.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pending: list[int] = []
-
-    def hold(number: int, frame: FrameType | None) -> None:
-        pending.append(number)
-
-    before = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not None:  # None: somebody else's, not from Python
-            before[number] = signal.signal(number, hold)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if pending:  # also after an error: who was told to end ends
-            signal.raise_signal(pending[0])
-
-
-def atomic_write(path: str | Path, data: bytes | str) -> None:
-    """Puts `data` (text as UTF-8) at `path`, replacing what is there, all or nothing.
-
-    Raises:
-      SkillRLError: the place cannot be written to.
-    """
-    path = Path(path)
-    content = data.encode("utf-8") if isinstance(data, str) else data
-    with critical_section(), _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.parent / temporary_name()
-        try:
-            with open(beside, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-        _sync_directory(path.parent)
-
 
 def write_json(path: str | Path, value: Any) -> None:
-    """`value` as indented JSON, atomically. NaN and infinities are refused (ValueError)."""
+    """Writes `value` as indented JSON, atomically; NaN and infinities are a ValueError."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     atomic_write(path, text + "\n")
 
@@ -94,7 +34,7 @@ def write_sealed(path: str | Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """What `write_json` or `write_sealed` wrote, the latter without its checksum.
+    """Reads what `write_json` or `write_sealed` wrote, the latter without its checksum.
 
     Raises:
       SkillRLError: missing, unreadable or not JSON.
@@ -104,7 +44,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_sealed(path: str | Path) -> dict[str, Any]:
-    """What `write_sealed` wrote to a file that nothing but a run writes.
+    """Reads what `write_sealed` wrote to a file that nothing but a run writes.
 
     Raises:
       SkillRLError: missing, unreadable or not JSON.
@@ -128,7 +68,7 @@ def _parsed(path: str | Path) -> Any:
 
 
 def sealed_line(row: Mapping[str, Any]) -> str:
-    """A row of JSON lines with its checksum, newline included; NaN is refused (ValueError)."""
+    """Formats a row of JSON lines with its checksum and newline; NaN is a ValueError."""
     return json.dumps(seal(row), ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -143,17 +83,16 @@ def append_jsonl(path: str | Path, *rows: Any) -> None:
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
     if not lines:
         return
-    with critical_section(), _writing(path):
+    with critical_section(), explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "ab+") as file:
             _drop_torn_line(file)
             file.write("".join(lines).encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
 
 
 def read_jsonl(path: str | Path, *, given: bool = False, required: bool = False) -> Iterator[Any]:
-    """The rows of a file, in order, without their checksums where they have them.
+    """Yields the rows of a file, in order, without their checksums where they have them.
 
     Args:
       path: the file.
@@ -171,7 +110,7 @@ def read_jsonl(path: str | Path, *, given: bool = False, required: bool = False)
 
 
 def numbered_jsonl(path: str | Path, *, given: bool = False) -> Iterator[tuple[int, Any]]:
-    """The rows of `read_jsonl`, checksums included, with the numbers of their lines from 1 on."""
+    """Yields rows as `read_jsonl` does, but with checksums and line numbers, from 1 on."""
     try:
         file = open(path, "rb")  # noqa: SIM115  (closed below, after the last row)
     except OSError as error:
@@ -193,7 +132,7 @@ def numbered_jsonl(path: str | Path, *, given: bool = False) -> Iterator[tuple[i
 
 def end_last_line(path: str | Path) -> None:
     """Adds the newline that a last line lacks, if it is whole JSON: then it is not torn."""
-    with critical_section(), _writing(Path(path)), open(path, "rb+") as file:
+    with critical_section(), explained(Path(path)), open(path, "rb+") as file:
         last = file.read().rpartition(b"\n")[2]
         try:
             loads(last)
@@ -225,56 +164,6 @@ def truncate_jsonl(path: str | Path, keep: Callable[[Any], bool], *, required: b
     return dropped
 
 
-def temporary_name() -> str:
-    """A new name for something that is being written; it says by which process."""
-    return f"{TEMPORARY}{os.getpid()}-{uuid.uuid4().hex}"
-
-
-def remove_temporaries(directory: str | Path) -> None:
-    """Deletes what killed writes left in and below `directory`; links are not followed.
-
-    What a process that still lives is writing (its number is in the name) stays.
-    """
-    for path in list(Path(directory).rglob(f"{TEMPORARY}*")):
-        owner = path.name.removeprefix(TEMPORARY).partition("-")[0]
-        if owner.isdecimal() and is_running(int(owner)):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def is_running(process: int) -> bool:
-    """Whether there is a process of this number on this machine, other than this one."""
-    if process == os.getpid():
-        return False
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True  # somebody else's
-    return True
-
-
-def is_empty(names: Iterable[str], *, ignore: Iterable[str] = ()) -> bool:
-    """Whether a listing holds nothing but temporaries and `ignore`."""
-    ignored = set(ignore)
-    return all(name in ignored or name.startswith(TEMPORARY) for name in names)
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SkillRLError(
-            f"{path}: cannot be written ({error.strerror}). Check the permissions and the free "
-            "space there, or choose another place."
-        ) from error
-
-
 def _drop_torn_line(file: Any) -> None:
     """Cuts a binary file, open for reading and appending, after its last newline."""
     end = file.seek(0, os.SEEK_END)
@@ -285,11 +174,3 @@ def _drop_torn_line(file: Any) -> None:
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
     file.seek(0, os.SEEK_END)
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

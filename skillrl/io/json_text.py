@@ -8,10 +8,10 @@ tokenizer takes. Both are mended here, where the text enters.
 from __future__ import annotations
 
 import json
-import math
 import re
 from typing import Any, TypeGuard
 
+from skillrl.io.numbers import is_number
 from skillrl.io.text import repair
 
 MAX_DEPTH = 100
@@ -23,7 +23,7 @@ _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def loads(content: bytes | str, **how: Any) -> Any:
-    """The value that JSON text says, with valid text in it.
+    """Reads JSON text; what it says has valid text in it.
 
     Args:
       content: UTF-8 bytes, or text; a byte order mark before it is no part of it.
@@ -39,7 +39,7 @@ def loads(content: bytes | str, **how: Any) -> Any:
 
 
 def decoded(content: bytes | str) -> str:
-    """The text of UTF-8 bytes without a byte order mark; ValueError where they are not UTF-8."""
+    """Decodes UTF-8 without a byte order mark; a ValueError says where bytes are not UTF-8."""
     if isinstance(content, str):
         return content.removeprefix("\ufeff")
     try:
@@ -50,12 +50,12 @@ def decoded(content: bytes | str) -> str:
 
 
 def has_half(text: str) -> bool:
-    """Whether JSON text has an escape that may be half a character; most texts have none."""
+    """Tells whether JSON text has an escape that may be half a character; few have."""
     return _HALF.search(text) is not None
 
 
 def decode_json(text: bytes | str) -> Any:
-    """The value that `text` says, its half characters (lone surrogates) replaced by U+FFFD.
+    """Reads the JSON of an answer; half characters (lone surrogates) become U+FFFD.
 
     Bytes are UTF-8, 16 or 32, with or without a byte order mark. NaN and Infinity are read, as
     Python and many servers write them: who needs finite numbers checks.
@@ -72,7 +72,7 @@ def decode_json(text: bytes | str) -> Any:
 
 
 def sound(value: Any) -> Any:
-    """`value`, as some JSON decoder made it, with its text repaired.
+    """Repairs the text in `value`, which some JSON decoder made.
 
     Raises:
       ValueError: it is nested deeper than `MAX_DEPTH`.
@@ -87,7 +87,5 @@ def sound(value: Any) -> Any:
 
 
 def is_real(value: Any) -> TypeGuard[float]:
-    """Whether `value` is a finite number, and not so large that arithmetic makes it infinite."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) <= 1e300 and math.isfinite(value)
+    """Tells whether `value` is a number, and so small that arithmetic keeps it finite."""
+    return is_number(value) and abs(value) <= 1e300

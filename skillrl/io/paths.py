@@ -9,12 +9,12 @@ _LONGEST, _LONGEST_NAME = 4095, 255
 
 
 def expand(path: str | os.PathLike[str]) -> str:
-    """`path` with ``~`` or ``~user`` in front of it replaced by that home directory."""
+    """Replaces ``~`` or ``~user`` in front of `path` by that home directory."""
     return os.path.expanduser(os.fspath(path))
 
 
 def problem(path: str) -> str:
-    """Why no file can have this path, as the end of a sentence about it; "" if one can.
+    """Says why no file can have this path, as the end of a sentence; "" if one can.
 
     Asking the system about such a path raises what readers of "no such file" do not expect.
     """

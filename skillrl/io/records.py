@@ -18,11 +18,10 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from skillrl.errors import SkillRLError
+from skillrl.io.numbers import MAX_INT, is_number, is_whole_number
+from skillrl.io.text import truncate
 
 T = TypeVar("T")
-
-LARGEST = 2**31 - 1
-"""The largest count, and the largest token id: what 32 bits hold."""
 
 _DEEPEST = 100  # levels of an object of plain JSON
 _SHORT = reprlib.Repr()
@@ -30,7 +29,7 @@ _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring = 2, 3, 3, 60
 
 
 def read(kind: type[T], value: Any, where: str = "") -> T:
-    """The record of dataclass `kind` that the object `value` describes.
+    """Makes the record of dataclass `kind` that the object `value` describes.
 
     Args:
       kind: a dataclass whose fields have the types that the module names.
@@ -58,9 +57,9 @@ def read(kind: type[T], value: Any, where: str = "") -> T:
 
 
 def show(value: Any) -> str:
-    """A value in a message: short, whatever it is."""
+    """Writes a value for a message: short, whatever it is."""
     text = _SHORT.repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return truncate(text)
 
 
 def _field(hint: Any, value: Any, name: str, where: str) -> Any:
@@ -99,41 +98,33 @@ def _field(hint: Any, value: Any, name: str, where: str) -> Any:
 
 
 def _wrong(hint: Any, value: Any) -> str:
-    """What was expected, or "" where `value` is that."""
+    """Says what was expected, or "" where `value` is that."""
     if hint is str:
         return "" if isinstance(value, str) else "a text"
     if hint is bool:
         return "" if isinstance(value, bool) else "true or false"
     if hint is int:
-        good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
-        return "" if good else f"a whole number from 0 to {LARGEST}"
+        good = is_whole_number(value) and 0 <= value <= MAX_INT
+        return "" if good else f"a whole number from 0 to {MAX_INT}"
     if hint is float:
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        return "" if good and _is_finite(value) else "a finite number"
+        return "" if is_number(value) else "a finite number"
     if typing.get_origin(hint) is collections.abc.Mapping:
         return "" if isinstance(value, dict) and _is_plain(value) else "an object of plain JSON"
     raise TypeError(f"fields of type {hint} are not supported")
 
 
 def _all_right(item: Any, values: Any) -> bool:
-    """Whether thousands of token ids are what they should be, seen quickly; False may be wrong."""
+    """Tells quickly whether thousands of token ids are right; False may be wrong."""
     kinds = set(map(type, values))
     if not kinds <= {item}:
         return False
     if item is int:
-        return not values or (min(values) >= 0 and max(values) <= LARGEST)
+        return not values or (min(values) >= 0 and max(values) <= MAX_INT)
     return item is str or (item is float and all(map(math.isfinite, values)))
 
 
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except OverflowError:  # a whole number of hundreds of digits
-        return False
-
-
 def _is_plain(value: Any, depth: int = 0) -> bool:
-    """Whether a value can be written as JSON again: finite, and not absurdly deep."""
+    """Tells whether a value can be written as JSON again: finite, and not absurdly deep."""
     if isinstance(value, dict):
         return depth < _DEEPEST and all(_is_plain(item, depth + 1) for item in value.values())
     if isinstance(value, list):
@@ -143,7 +134,7 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
 
 @functools.cache
 def _declared(kind: Any) -> tuple[Mapping[str, bool], Mapping[str, Any]]:
-    """Name of a field -> whether it must be given, and -> its type."""
+    """Maps names of fields to whether they must be given, and to their types."""
     required = {
         field.name: field.default is dataclasses.MISSING
         and field.default_factory is dataclasses.MISSING

@@ -10,7 +10,7 @@ from types import FrameType
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: everything that cleans up after Ctrl-C does so after it, too."""
+    """Stands for SIGTERM: everything that cleans up after Ctrl-C does so after it, too."""
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def repair(value: T) -> T:
-    """`value` with every lone surrogate (half an emoji) replaced by U+FFFD.
+    """Replaces every lone surrogate (half an emoji) in `value` by U+FFFD.
 
     JSON may say ``"\\ud83d"`` alone; Python reads it into a string that no file, socket or
     tokenizer takes. Strings, and what lists, tuples and dicts (keys too) hold of them, come
@@ -23,12 +23,22 @@ def repair(value: T) -> T:
 
 
 def printable(text: str) -> str:
-    """`text` as a terminal may be given it: control characters are written as ``\\x1b``.
+    """Makes `text` fit for a terminal: control characters are written as ``\\x1b``.
 
     Newlines and tabs stay. What an environment, a teacher or a bank says could otherwise
     clear the screen, set its title or hide what follows.
     """
     return _CONTROL.sub(lambda found: _escaped(found.group()), repair(text))
+
+
+def truncate(text: str, length: int = 80) -> str:
+    """Replaces the end of a text of more than `length` characters by ``...``."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def short_repr(value: object, length: int = 80) -> str:
+    """Writes `value` for a message: as Python does, in at most `length` characters."""
+    return truncate(repr(value), length)
 
 
 def _escaped(char: str) -> str:

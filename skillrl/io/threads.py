@@ -14,7 +14,7 @@ from typing import Any
 
 
 class DaemonPool:
-    """Up to `size` threads that do what is submitted, in order; they end with this object."""
+    """A pool of up to `size` threads, which do what is submitted and end with this object."""
 
     def __init__(self, size: int, *, name: str) -> None:
         self._work: queue.SimpleQueue[tuple[Future, Callable[..., Any], tuple] | None]
@@ -25,7 +25,7 @@ class DaemonPool:
         self.close()
 
     def submit(self, do: Callable[..., Any], *arguments: Any) -> Future:
-        """The future result of ``do(*arguments)``."""
+        """Lets a thread call ``do(*arguments)``, and returns the future result."""
         if self._started < self._size:
             # A thread holds the queue and not this object, which could else never go.
             name = f"{self._name}-{self._started}"

@@ -43,7 +43,7 @@ def check(directory: Path, names: Iterable[str]) -> None:
 
 def seal_shipped() -> None:
     """Writes the sums of the policies in the package; their READMEs may be edited freely."""
-    from skillrl.io.files import atomic_write
+    from skillrl.io.atomic import atomic_write
 
     lines = [
         f"{checksums.digest(path)}  {path.relative_to(SHIPPED).as_posix()}\n"

@@ -24,6 +24,7 @@ import safetensors.numpy
 
 from skillrl.errors import SkillRLError
 from skillrl.io import checksums
+from skillrl.io.atomic import replace_directory
 from skillrl.models import directory as model_directory
 from skillrl.models import hf_config, intact, parameters, tensors
 from skillrl.models.config import ModelConfig
@@ -311,23 +312,8 @@ def _check_replaceable(directory: Path, marker: str) -> None:
 
 
 def _publish(temporary: Path, directory: Path, marker: str) -> None:
-    """Makes the files durable, then puts the directory in place."""
+    """Lets everybody read the files, then puts the directory in place, durably."""
     readable = (temporary / marker).stat().st_mode
     for path in temporary.iterdir():
         path.chmod(readable)  # safetensors writes files that only their owner may read
-        _sync(path)
-    _sync(temporary)
-    old = directory.with_name(f".{directory.name}.{os.getpid()}.old")
-    if directory.exists():
-        os.rename(directory, old)
-    os.rename(temporary, directory)
-    _sync(directory.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    replace_directory(temporary, directory)

@@ -21,7 +21,7 @@ _SOCKS = ("socks5", "socks5h")
 
 
 def open_client(url: str, *, connections: int | None = 100) -> httpx.Client:
-    """A client for the server at `url` alone.
+    """Opens a client for the server at `url` alone.
 
     Args:
       url: its address, or any below it.
@@ -50,7 +50,7 @@ def open_client(url: str, *, connections: int | None = 100) -> httpx.Client:
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy for `url` that ``HTTPS_PROXY`` and its like name, or None; ``NO_PROXY`` as in curl.
+    """Finds the proxy for `url` in ``HTTPS_PROXY`` and its like, or None; ``NO_PROXY`` as in curl.
 
     This machine's own addresses never go through one.
 
@@ -75,7 +75,7 @@ def proxy_for(url: str) -> str | None:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether `url` is an address of this machine alone."""
+    """Tells whether `url` is an address of this machine alone."""
     host = host_of(url)
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -85,7 +85,7 @@ def is_loopback(url: str) -> bool:
 
 
 def certificates() -> ssl.SSLContext:
-    """What servers are checked against: ``SSL_CERT_FILE``, ``SSL_CERT_DIR``, else those of httpx.
+    """Loads certificates from ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``, else those of httpx.
 
     Raises:
       SkillRLError: the variable names nothing readable.
@@ -109,7 +109,7 @@ def certificates() -> ssl.SSLContext:
 
 
 def _exempt(url: str, listed: str) -> bool:
-    """Whether ``NO_PROXY`` has the host: names with all below them, addresses, networks, ports."""
+    """Tells whether ``NO_PROXY`` has the host: by name, parent domain, address, network or port."""
     host = host_of(url)
     address = _address(host)
     try:
@@ -137,7 +137,7 @@ def _exempt(url: str, listed: str) -> bool:
 
 
 def host_of(url: str) -> str:
-    """The host of an address in small letters; "" where it has none that can be read."""
+    """Finds the host of an address, in small letters; "" where none can be read."""
     try:
         return (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:  # half a bracket: the request will say so
@@ -152,7 +152,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _named(proxy: str | None) -> str:
-    """The variable that holds a proxy, without its password."""
+    """Names the variable that holds a proxy, and the proxy without its password."""
     names = ("http_proxy", "https_proxy", "all_proxy")
     bare = (proxy or "").partition("://")[2]
     held = [n for n in (*names, *map(str.upper, names)) if bare in os.environ.get(n, "") and bare]

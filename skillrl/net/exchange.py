@@ -27,18 +27,18 @@ _ERROR_PAGE = 16_000  # bytes of an answer that is an error anyway
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: status, headers and the body, decompressed."""
+    """The answer of a server: status, headers and the body, decompressed."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def beginning(self, size: int = 16_000) -> str:
-        """The first bytes of the body as text, whatever they are."""
+        """Decodes the first bytes of the body, whatever they are."""
         return repair(self.body[:size].decode("utf-8", "replace"))
 
     def json(self) -> Any:
-        """The value of a JSON body; raises ValueError (see `decode_json`)."""
+        """Reads a JSON body; raises ValueError (see `decode_json`)."""
         charset = re.search(r"charset=\"?([\w-]+)", self.headers.get("content-type", ""))
         try:
             return decode_json(self.body.decode(charset[1]) if charset else self.body)
@@ -47,7 +47,7 @@ class Answer:
 
 
 def public_url(url: str) -> str:
-    """`url` without user, password, query and fragment: fit for messages and files."""
+    """Strips user, password, query and fragment from `url`: fit for messages and files."""
     try:
         parts = urlsplit(url)
     except ValueError:  # half a bracket
@@ -67,7 +67,7 @@ def exchange(
     deadline: float | None = None,
     limit: int = MAX_ANSWER,
 ) -> Answer:
-    """One attempt at one request, whatever its status.
+    """Makes one attempt at a request, and returns the answer whatever its status.
 
     Raises:
       SkillRLError: the address is not usable.
@@ -99,7 +99,7 @@ def exchange(
 
 
 class Unreadable(Exception):
-    """An answer that began, and that cannot be read to its end.
+    """Raised where an answer began and cannot be read to its end.
 
     Attributes:
       status: its HTTP status; None where it may be worth another attempt to get one.
@@ -115,7 +115,7 @@ class Unreadable(Exception):
 
 
 def _pieces(answer: httpx.Response, limit: int) -> Iterator[bytes]:
-    """The body in pieces, decompressed: never much more of it at once than is allowed."""
+    """Yields the body in pieces, decompressed: never much more at once than is allowed."""
     coding = answer.headers.get("content-encoding", "").strip().lower()
     if coding in ("", "identity"):
         yield from answer.iter_raw()

@@ -50,7 +50,7 @@ _TOO_LONG = re.compile(
 
 
 class HTTPFailure(SkillRLError):
-    """A request that finally failed.
+    """Raised where a request finally failed.
 
     Attributes:
       url: the address, without credentials or query.
@@ -82,12 +82,12 @@ class HTTPFailure(SkillRLError):
 
     @property
     def too_long(self) -> bool:
-        """The server says that the request has more text than it can take."""
+        """Whether the server says that the request has more text than it can take."""
         return is_too_long(self.status, self.body)
 
     @property
     def of_the_request(self) -> bool:
-        """The server is there and refuses this request; others may be answered."""
+        """Whether the server refuses this request alone; others may be answered."""
         return self.status in (400, 413, 422) or (self.stated and self.status == 200)
 
 
@@ -105,7 +105,7 @@ class Fault:
 
 
 def bearer(api_key: str) -> dict[str, str]:
-    """The authorisation header of an OpenAI-compatible server; none without a key.
+    """Makes the authorisation header of an OpenAI-compatible server; none without a key.
 
     Raises:
       SkillRLError: the key cannot stand in a header; it is not quoted.
@@ -119,7 +119,7 @@ def bearer(api_key: str) -> dict[str, str]:
 
 
 def is_too_long(status: int | None, text: str) -> bool:
-    """Whether a refusal with this status and text is about the length of what was sent."""
+    """Tells whether a refusal with this status and text is about the length of the request."""
     return status == 413 or (status in (200, 400, 422) and bool(_TOO_LONG.search(text)))
 
 
@@ -204,6 +204,7 @@ class _Trouble:
 
     problem: str
     status: int | None = None
+    _: dataclasses.KW_ONLY
     again: bool = True
     wait: float | None = None
     refused: bool = False
@@ -229,7 +230,7 @@ def _ask(
     sleep: Callable[[float], None],
     jitter: Callable[[], float],
 ) -> Any:
-    """The decoded answer to one request, tried again where that is worth it."""
+    """Makes one request, again where that is worth it, and decodes the answer."""
     shown = public_url(url)
     if not re.match(r"https?://[^/?#]", url, re.IGNORECASE):
         raise SkillRLError(
@@ -294,7 +295,7 @@ class _Found:
 def _read(
     answer: Answer, fault: Callable[[Any], Fault | None] | None, blank: Redactor
 ) -> _Found | _Trouble:
-    """The value of an answer, or what is wrong with it."""
+    """Reads the value of an answer, or finds what is wrong with it."""
     status, text = answer.status, answer.beginning()
     wait = _retry_after(answer.headers.get("Retry-After"))
     if not 200 <= status < 300:
@@ -335,7 +336,7 @@ def _read(
 
 
 def _passing(status: int) -> bool:
-    """Whether the same request may be answered well a little later."""
+    """Tells whether the same request may be answered well a little later."""
     return status in (408, 429) or status >= 500
 
 
@@ -363,7 +364,7 @@ def _remedy(found: _Trouble) -> str:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds of a ``Retry-After`` header: a number or an HTTP date (RFC 9110, 10.2.3)."""
+    """Reads the seconds of a ``Retry-After`` header, a number or an HTTP date (RFC 9110)."""
     if value is None:
         return None
     if re.fullmatch(r"\s*[0-9]+(\.[0-9]+)?\s*", value):
@@ -376,10 +377,10 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def _snippet(text: str, blank: Redactor) -> str:
-    """The beginning of a server's words on one line, fit for a terminal."""
+    """Quotes the beginning of a server's words on one line, fit for a terminal."""
     return printable(" ".join(_kept(text, blank).split())[:_SHOWN]) or "(empty)"
 
 
 def _kept(text: str, blank: Redactor) -> str:
-    """Blanked before it is cut, so that no cut leaves half a secret that is not recognised."""
+    """Blanks secrets before it cuts, so that no half of one is left unrecognised."""
     return blank(text[: 4 * _KEPT])[:_KEPT]

@@ -1,4 +1,4 @@
-"""What a chat completion says: text, or why there is none."""
+"""Reads a chat completion: the text in it, or why there is none."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import dataclasses
 from typing import Any
 
 from skillrl.io.json_text import is_real
+from skillrl.io.text import short_repr
 
 _CUT = ("length", "max_tokens", "model_length", "max_output_tokens")
 _FILTERED = ("content_filter", "safety", "prohibited_content", "blocklist", "recitation")
 _TEXT, _THOUGHT = ("text", "output_text"), ("thinking", "reasoning", "redacted_thinking")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Reply:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ChatReply:
     """One answer of a chat model.
 
     Attributes:
-      text: what it said, text parts joined; what it thought apart from that is not in it.
-      finish_reason: ``stop``, ``length``, ...: as the server says, or "".
-      refusal: the sentence with which it refused, or "".
-      thought: characters that it thought apart from its text.
-      token_logprobs: of each token, natural logarithm; None where the server gives none.
+      text: what the model said, text parts joined, without what it thought apart from that.
+      finish_reason: ``stop``, ``length``, ... as the server says, or "".
+      refusal: the sentence with which the model refused, or "".
+      thought: number of characters that it thought apart from its text.
+      token_logprobs: natural logarithm of each token's probability; None where the server gives
+        none.
     """
 
     text: str
@@ -31,27 +33,27 @@ class Reply:
     token_logprobs: tuple[float, ...] | None = None
 
     @property
-    def cut(self) -> bool:
-        """It was cut off by the token limit."""
-        return self.finish_reason.lower() in _CUT
+    def finished(self) -> bool:
+        """Whether the token limit left the answer whole."""
+        return self.finish_reason.lower() not in _CUT
 
     @property
     def problem(self) -> str:
-        """Why the answer is not whole, in words that name the server's reason; "" if it is."""
+        """Says why the answer is not whole, with the server's reason; "" if it is."""
         why = f"finish_reason={self.finish_reason or 'not given'}"
         apart = f", after {self.thought} characters of reasoning" if self.thought else ""
         if self.refusal:
             return f"it was refused: {self.refusal!r} ({why})"
         if self.finish_reason.lower() in _FILTERED:
             return f"it was stopped by a filter ({why})"
-        if self.cut:
+        if not self.finished:
             said = f"after {len(self.text)} characters" if self.text else "before any text"
             return f"it was cut off by the token limit {said} ({why}{apart})"
         return "" if self.text.strip() else f"it was empty ({why}{apart})"
 
 
-def read_reply(answer: Any) -> Reply:
-    """The reply in the body of ``/chat/completions``.
+def read_reply(answer: Any) -> ChatReply:
+    """Reads the body of an answer of ``/chat/completions``.
 
     Content is a text, or a list of parts as Mistral's and others' reasoning models give it.
 
@@ -60,7 +62,7 @@ def read_reply(answer: Any) -> Reply:
     """
     choices = _of(answer, "it", dict).get("choices")
     if not isinstance(choices, list) or not choices:
-        raise ValueError(f"it has no choices[0].message.content, but choices={_shown(choices)}")
+        raise ValueError(f"it has no choices[0].message.content, but choices={short_repr(choices)}")
     choice = _of(choices[0], "choices[0]", dict)
     message = _of(choice.get("message"), "choices[0].message", dict)
     text, refusal, thought = _content(message.get("content"))
@@ -70,17 +72,17 @@ def read_reply(answer: Any) -> Reply:
     for name in ("reasoning_content", "reasoning"):
         thought += len(message[name]) if isinstance(message.get(name), str) else 0
     finish = choice.get("finish_reason")
-    return Reply(
-        text,
-        finish if isinstance(finish, str) else "",
-        " ".join(refusal.split())[:200],
-        thought,
-        _logprobs(choice.get("logprobs")),
+    return ChatReply(
+        text=text,
+        finish_reason=finish if isinstance(finish, str) else "",
+        refusal=" ".join(refusal.split())[:200],
+        thought=thought,
+        token_logprobs=_logprobs(choice.get("logprobs")),
     )
 
 
 def _content(content: Any) -> tuple[str, str, int]:
-    """Text, refusal and number of characters thought of a message's content."""
+    """Splits a message's content into text, refusal and the number of characters thought."""
     if content is None or isinstance(content, str):
         return content or "", "", 0
     texts: list[str] = []
@@ -97,12 +99,12 @@ def _content(content: Any) -> tuple[str, str, int]:
         elif kind == "refusal" and isinstance(part.get("refusal"), str):
             refusal = part["refusal"]
         else:
-            raise ValueError(f"its content has a part of the type {_shown(kind)}, not text")
+            raise ValueError(f"its content has a part of the type {short_repr(kind)}, not text")
     return "".join(texts), refusal, thought
 
 
 def _length(thinking: Any) -> int:
-    """Characters of a text, or of a list of parts with texts."""
+    """Counts the characters of a text, or of a list of parts with texts."""
     if isinstance(thinking, list):
         return sum(_length(p.get("text") if isinstance(p, dict) else p) for p in thinking)
     return len(thinking) if isinstance(thinking, str) else 0
@@ -124,10 +126,5 @@ def _logprobs(value: Any) -> tuple[float, ...] | None:
 def _of(value: Any, what: str, kind: type[dict] | type[list] | type[str]) -> Any:
     if not isinstance(value, kind):
         name = "an object" if kind is dict else "a list" if kind is list else "a text"
-        raise ValueError(f"{what} is not {name} but {_shown(value)}")
+        raise ValueError(f"{what} is not {name} but {short_repr(value)}")
     return value
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -33,7 +33,7 @@ class Redactor:
         return "Redactor(...)"
 
     def __call__(self, text: str) -> str:
-        """`text` without the secrets."""
+        """Blanks the secrets in `text`."""
         for form in self._short:
             text = text.replace(form, "***")
         if not self._windows:
@@ -52,7 +52,7 @@ class Redactor:
 
 
 def _forms(secret: str) -> set[str]:
-    """How a secret may be written."""
+    """Lists the ways in which a secret may be written."""
     data = secret.encode()
     forms = {
         secret,
@@ -71,7 +71,7 @@ def _forms(secret: str) -> set[str]:
 
 
 def _unicode(secret: str, escaped: str | None) -> str:
-    """With some characters as JSON writes them for HTML: all but letters and digits, or these."""
+    """Escapes characters as JSON does for HTML: all but letters and digits, or `escaped`."""
     return "".join(
         f"\\u{ord(c):04x}" if (not c.isalnum() if escaped is None else c in escaped) else c
         for c in secret

@@ -185,15 +185,18 @@ def make_engine(config: Config, model: Model | None, *, seed: int) -> Any:
     if model is None:
         from skillrl.inference.openai import OpenAIEngine
         from skillrl.inference.remote import RemoteEngine
+        from skillrl.net.openai_client import OpenAIClient
 
-        server = OpenAIEngine(
+        client = OpenAIClient(
             settings.policy_api_base,
             settings.policy_model_id,
             settings.policy_api_key,
-            concurrency=rollout.slots,
+            use="policy",
             timeout=settings.policy_timeout,
             retries=settings.policy_retries,
+            connections=rollout.slots,
         )
+        server = OpenAIEngine(client, concurrency=rollout.slots)
         return RemoteEngine(server, slots=rollout.slots, seed=seed)
     from skillrl.inference.local import Layout, LocalEngine
     from skillrl.models.joined import worth_joining

@@ -10,7 +10,7 @@ import re
 import shutil
 from pathlib import Path
 
-from skillrl.io.files import is_running, remove_temporaries
+from skillrl.io.atomic import is_running, remove_temporaries
 
 _COPY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.(?P<kind>tmp|old)")
 _CHECKPOINT = re.compile(r"\d+\.(deleted|orbax-checkpoint-tmp.*)")

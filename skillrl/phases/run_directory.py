@@ -20,16 +20,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from skillrl.config.settings import Config, diff, public_dict
+from skillrl.config.settings import Config, diff, public_dict, resumable_summary
 from skillrl.errors import SkillRLError
 from skillrl.io import records
+from skillrl.io.atomic import TEMPORARY, atomic_write, critical_section, is_empty
 from skillrl.io.files import (
-    TEMPORARY,
     append_jsonl,
     append_sealed,
-    atomic_write,
-    critical_section,
-    is_empty,
     read_json,
     read_jsonl,
     read_sealed,
@@ -37,6 +34,7 @@ from skillrl.io.files import (
     write_json,
     write_sealed,
 )
+from skillrl.io.numbers import is_number
 from skillrl.phases.events import Events
 from skillrl.phases.leftovers import remove_leftovers
 
@@ -222,7 +220,7 @@ class Metrics:
         if isinstance(row, dict):
             phase, step, *others = (row.get("phase"), row.get("step"), *row.values())
             numbers = [value for value in others if value is not None and value is not phase]
-            if isinstance(phase, str) and type(step) is int and all(map(_is_number, numbers)):
+            if isinstance(phase, str) and type(step) is int and all(map(is_number, numbers)):
                 return row
         raise SkillRLError(
             f"{self.path}: {records.show(row)} is no row of metrics: phase, step and numbers. "
@@ -241,10 +239,6 @@ class Metrics:
                 self._run.file("tensorboard", phase), purge=self._purge.get(phase)
             )
         return self._writers[phase]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_workdir(path: str | Path, config: Config) -> None:
@@ -270,9 +264,8 @@ def check_workdir(path: str | Path, config: Config) -> None:
         raise SkillRLError(
             f"--workdir={path}: holds a run with other settings: {'; '.join(changed[:_SHOWN])}"
             + (more if rest > 0 else "")
-            + ". Repeat the settings it was started with, or name another --workdir. (Only "
-            "rl.training_epochs, upwards, logging, mesh, env.workers and env.alfworld.engine may "
-            "change.)"
+            + ". Repeat the settings it was started with, or name another --workdir. (These may "
+            f"change: {resumable_summary()}.)"
         )
 
 

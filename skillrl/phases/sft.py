@@ -17,8 +17,9 @@ from skillrl.agent.agent import SkillAgent
 from skillrl.config.settings import CollectConfig, Config
 from skillrl.errors import Corrupt, SkillRLError
 from skillrl.io import records
+from skillrl.io.atomic import atomic_write
 from skillrl.io.checksums import digest
-from skillrl.io.files import atomic_write, read_jsonl, sealed_line
+from skillrl.io.files import read_jsonl, sealed_line
 from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
 from skillrl.parallel import addresses

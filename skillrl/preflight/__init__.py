@@ -1,1 +1,1 @@
-"""What is asked before anything starts."""
+"""Checks and estimates that are made before a command starts."""

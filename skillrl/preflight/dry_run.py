@@ -1,8 +1,9 @@
-"""``--dry_run``: what a command would do, what it takes, and everything that is missing."""
+"""The report of ``--dry_run``: what a command would do and take, and what is missing for it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,48 +11,62 @@ from skillrl.config import presets
 from skillrl.config.settings import Config, public_dict
 from skillrl.envs import SPLITS, make_suite
 from skillrl.errors import SkillRLError
+from skillrl.io.numbers import short_number
 from skillrl.models.flops import Sizes, sizes_of
-from skillrl.preflight import estimate, resources, start
+from skillrl.preflight import estimate, live_checks, static_checks
 
 
-def settings(resolved: presets.Resolved) -> str:
-    """The resolved config, and where its values came from."""
+def describe_settings(resolved: presets.Resolved) -> str:
+    """Writes out the resolved config, and where its values came from."""
     lines = [json.dumps(public_dict(resolved.config), indent=2), "", "set by:"]
     lines += [f"  {field}: {source}" for field, source in sorted(resolved.sources.items())]
     return "\n".join([*lines, ""])
 
 
 def report(
-    name: str, config: Config, workdir: Path, chosen: dict[str, Any]
+    command: str, config: Config, *, workdir: Path, chosen: Mapping[str, Any]
 ) -> tuple[str, list[str]]:
-    """What would run and what it takes, in words; and what the start would refuse or fail at."""
-    config = resources.hurried(config)
-    problems, said = start.examine(name, config, workdir, chosen)
-    found = resources.ask(name, config, workdir, chosen)
+    """Makes every check of a command and estimates what it takes.
+
+    Args:
+      command: name of the command.
+      config: its settings.
+      workdir: where it would run.
+      chosen: its own flags, None where not given.
+
+    Returns:
+      What would run and what it takes, in words; and what the start would refuse or fail at.
+    """
+    config = live_checks.with_short_timeouts(config)
+    problems, said = static_checks.find_problems(command, config, workdir=workdir, chosen=chosen)
+    found = live_checks.run_live_checks(command, config, workdir=workdir, chosen=chosen)
     problems += found.problems
     if not problems and not found.notes:  # with all that is asked for it at hand
         try:
-            resources.prompts_fit(name, config, workdir, chosen)
+            live_checks.check_prompts_fit(command, config, workdir=workdir, chosen=chosen)
         except SkillRLError as error:
             problems.append(str(error))
     given = {flag: value for flag, value in chosen.items() if value is not None}
     lines = [said, ""] if said else []
-    lines += [f"would run in {workdir}:", *(f"  {line}" for line in plan(name, config, chosen))]
+    lines += [
+        f"would run in {workdir}:",
+        *(f"  {line}" for line in describe_phases(command, config, chosen)),
+    ]
     if given:
         lines.append("  with " + ", ".join(f"--{k}={v}" for k, v in given.items()))
     if said:  # the environment is there
-        lines += ["", *_takes(name, config, workdir, chosen, found)]
+        lines += ["", *_takes(command, config, workdir=workdir, chosen=chosen, found=found)]
     lines += [f"note: {note}" for note in found.notes]
     if not problems:
         lines.append("Nothing is missing; --show_config prints all settings.")
     return "\n".join(lines), list(dict.fromkeys(problems))
 
 
-def plan(name: str, config: Config, chosen: dict[str, Any]) -> list[str]:
-    """What a command does, one line per phase; its flags win over the config."""
+def describe_phases(command: str, config: Config, chosen: Mapping[str, Any]) -> list[str]:
+    """Says what a command does, one line per phase; its flags win over the config."""
     rl, evolution, evaluation = config.rl, config.evolution, config.evaluation
     flags = {flag: value for flag, value in chosen.items() if value is not None}
-    splits = evaluation.final_splits if name == "train" else evaluation.splits
+    splits = evaluation.final_splits if command == "train" else evaluation.splits
     every = f"evolving the bank every {evolution.validation_interval}"
     shown = config.collect.expert_episodes
     phases = {
@@ -69,19 +84,24 @@ def plan(name: str, config: Config, chosen: dict[str, Any]) -> list[str]:
         f"{flags.get('repeats', evaluation.repeats)} x "
         + (f"the first {evaluation.max_tasks} tasks" if evaluation.max_tasks else "each task"),
     }
-    return list(phases.values()) if name == "train" else [phases[name]]
+    return list(phases.values()) if command == "train" else [phases[command]]
 
 
 def _takes(
-    name: str, config: Config, workdir: Path, chosen: dict[str, Any], found: resources.Found
+    command: str,
+    config: Config,
+    *,
+    workdir: Path,
+    chosen: Mapping[str, Any],
+    found: live_checks.LiveFindings,
 ) -> list[str]:
-    """Tokens, teacher calls, time, memory and disk, with what they rest on."""
+    """Estimates tokens, teacher calls, time, memory and disk, and says what that rests on."""
     suite = make_suite(config.env.name, config.env)
     sizes = sizes_of(found.model) if found.model is not None else None
-    there = [split for split in SPLITS if start.has_tasks(suite, split)]
+    there = [split for split in SPLITS if static_checks.has_tasks(suite, split)]
     tasks = {split: len(suite.tasks(split)) for split in there}
     loads = estimate.loads(
-        name, config, sizes, tasks=tasks, categories=len(suite.categories), chosen=chosen
+        command, config, sizes, tasks=tasks, categories=len(suite.categories), chosen=chosen
     )
     lines = [f"takes about, {estimate.assumptions()}:"]
     limit = None
@@ -96,14 +116,18 @@ def _takes(
         lines.append(estimate.show(loads, peak, count))
         lines.append(
             f"time on {count} {device.device_kind} at {estimate.REACHED:.0%} of its {peak.source} "
-            f"{estimate.short(peak.flops or 0)}FLOP/s, without compiling, environments and teacher"
+            f"{short_number(peak.flops or 0)}FLOP/s, without compiling, environments and teacher"
         )
-    return lines + ([] if sizes is None else _room(name, config, workdir, sizes, limit))
+    if sizes is None:
+        return lines
+    return lines + _memory_and_disk(command, config, workdir=workdir, sizes=sizes, limit=limit)
 
 
-def _room(name: str, config: Config, workdir: Path, sizes: Sizes, limit: float | None) -> list[str]:
-    """Memory of a device and disk, and what to do where there is less."""
-    gib, training = estimate.GIB, name in ("train", "sft", "rl")
+def _memory_and_disk(
+    command: str, config: Config, *, workdir: Path, sizes: Sizes, limit: float | None
+) -> list[str]:
+    """Estimates memory of a device and disk, and says what to do where there is less."""
+    gib, training = estimate.GIB, command in ("train", "sft", "rl")
     memory = sum(estimate.memory(config, sizes, training=training).values())
     said = f"memory {memory / gib:.1f} GiB per device"
     said += f" of {limit / gib:.0f}" if limit else ""
@@ -114,7 +138,7 @@ def _room(name: str, config: Config, workdir: Path, sizes: Sizes, limit: float |
             "train_batch.tokens and rollout.slots, or train an adapter (lora.rank)"
         )
     if training:
-        needed, free = estimate.disk(config, sizes), resources.free_space(workdir)
+        needed, free = estimate.disk(config, sizes), live_checks.free_space(workdir)
         said += f"; disk {needed / gib:.1f} GiB of {free / gib:.0f} free"
         if needed > free:
             notes.append(

@@ -1,8 +1,8 @@
-"""What a command takes, from its settings and the policy's sizes: tokens, calls, memory, time.
+"""Estimates of what a command takes: tokens, teacher calls, memory, disk and time.
 
-An order of magnitude to decide by, before anything runs. What cannot be known is assumed
-(`TYPICAL`): how far episodes, prompts and responses use what the settings allow. Compiling and
-the environments are not counted.
+They follow from its settings and the policy's sizes, and are an order of magnitude to decide by
+before anything runs. What cannot be known is assumed (`TYPICAL`): how far episodes, prompts and
+responses use what the settings allow. Compiling and the environments are not counted.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from skillrl.config.settings import Config
 from skillrl.io.console import table
+from skillrl.io.numbers import rough_duration, short_number
 from skillrl.models.flops import Sizes, rollout_flops, step_flops
 
 if TYPE_CHECKING:
@@ -33,18 +34,18 @@ _SLOW = 1e10  # operations per second
 _WIDTH = {"float32": 4, "bfloat16": 2}
 
 
-@dataclasses.dataclass(frozen=True)
-class Load:
-    """What one phase does.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseLoad:
+    """The work of one phase.
 
     Attributes:
-      phase: its name.
-      episodes: that the policy plays.
-      read: prompt tokens, a prefix once per episode.
-      sampled: response tokens.
-      calls: requests to the teacher, at most.
+      phase: name of the phase.
+      episodes: how many episodes the policy plays.
+      read: number of prompt tokens, those of a prefix once per episode.
+      sampled: number of response tokens.
+      calls: most requests to the teacher.
       flops: operations of sampling and training; 0 where the sizes are not known.
-      moved: bytes that decoding reads of the weights.
+      moved: bytes of the weights that decoding reads.
     """
 
     phase: str
@@ -56,13 +57,13 @@ class Load:
     moved: float = 0.0
 
     def seconds(self, peak: Peak, devices: int = 1) -> float:
-        """On `devices` of this peak; operations and the reading of weights add up."""
+        """Estimates the time on `devices` of this peak; operations and reading weights add up."""
         compute = self.flops / (REACHED * (peak.flops or math.inf))
         return (compute + self.moved / (peak.bandwidth or math.inf)) / devices
 
 
 def loads(
-    name: str,
+    command: str,
     config: Config,
     sizes: Sizes | None,
     *,
@@ -70,17 +71,17 @@ def loads(
     categories: int,
     chosen: Mapping[str, Any],
     share: float = TYPICAL,
-) -> list[Load]:
-    """The phases of a command.
+) -> list[PhaseLoad]:
+    """Estimates the work of each phase of a command.
 
     Args:
-      name: of the command.
+      command: name of the command.
       config: its settings.
-      sizes: of the policy; None where they are not known, as of one on a server.
+      sizes: sizes of the policy; None where they are not known, as of one on a server.
       tasks: split -> how many tasks it has.
-      categories: of the environment.
+      categories: how many categories of tasks the environment has.
       chosen: flags of the command that win over the config; None where not given.
-      share: of what the settings allow that is used; 1 is the most that there can be.
+      share: share of what the settings allow that is used; 1 is the most that there can be.
     """
     flags = {flag: value for flag, value in chosen.items() if value is not None}
     work = _Work(config, sizes, share)
@@ -91,7 +92,7 @@ def loads(
     examples = flags.get("num_examples", sft.num_examples) or all_steps
     events = rl.training_epochs // evolution.validation_interval if evolution.enabled else 0
 
-    def held_out(phase: str, splits: Sequence[str], stages: int = 1) -> Load:
+    def held_out(phase: str, splits: Sequence[str], stages: int = 1) -> PhaseLoad:
         most = evaluation.max_tasks or math.inf
         count = sum(min(tasks.get(split, 0), most) for split in splits)
         repeats = flags.get("repeats", evaluation.repeats)
@@ -101,9 +102,11 @@ def loads(
     quick = work.played("", looks * evaluation.quick_tasks)
     phases = {
         "collect": work.played("collect", episodes),
-        "distill": Load("distill", 0, 0.0, 0.0, 2 + 2 * categories),
+        "distill": PhaseLoad(
+            phase="distill", episodes=0, read=0.0, sampled=0.0, calls=2 + 2 * categories
+        ),
         "sft": work.learned(
-            Load("sft", 0, 0.0, 0.0, episodes),
+            PhaseLoad(phase="sft", episodes=0, read=0.0, sampled=0.0, calls=episodes),
             samples=min(examples, all_steps) * sft.epochs,
             passes=1.0,
         ),
@@ -117,18 +120,18 @@ def loads(
             passes=1 + (1 + (rl.old_logprobs == "recomputed")) / 3,
         ),
     }
-    if name == "train":
+    if command == "train":
         stages = held_out("", evaluation.splits, stages=2)
         last = held_out("", evaluation.final_splits)
         return [*phases.values(), _sum("evaluate", stages, last)]
-    if name == "evaluate":
+    if command == "evaluate":
         given = flags.get("split")
         return [held_out("evaluate", given.split(",") if given else evaluation.splits)]
-    return [phases[name]]
+    return [phases[command]]
 
 
 def memory(config: Config, sizes: Sizes, *, training: bool) -> dict[str, float]:
-    """Bytes on one device by what they hold; what the mesh splits is divided."""
+    """Estimates the bytes on one device by what they hold; what the mesh splits is divided."""
     model, rollout, batch, rl = config.model, config.rollout, config.train_batch, config.rl
     held, computed = _WIDTH[model.param_dtype], _WIDTH[model.dtype]
     split = max(1, config.mesh.fsdp) * max(1, config.mesh.tensor)
@@ -157,82 +160,65 @@ def memory(config: Config, sizes: Sizes, *, training: bool) -> dict[str, float]:
 
 
 def disk(config: Config, sizes: Sizes) -> float:
-    """Bytes of the checkpoints that are kept (one more while it is written) and of the policy."""
+    """Estimates the bytes of the checkpoints kept, one more while it is written, and the policy."""
     rank = config.lora.rank
     trained = sizes.adapter(rank) if rank else sizes.parameters
     state = trained * (_WIDTH[config.model.param_dtype] + 8)
     return (2 * config.checkpoint.keep + 1) * state + 2 * sizes.parameters * 4
 
 
-def show(found: Sequence[Load], peak: Peak | None, devices: int = 1) -> str:
-    """A table of phases; times only where the device's `peak` is known."""
+def show(found: Sequence[PhaseLoad], peak: Peak | None, devices: int = 1) -> str:
+    """Lays out a table of phases; times only where the device's `peak` is known."""
     rows = []
     for load in [*found, *([_sum("all", *found)] if len(found) > 1 else [])]:
-        time = (duration(load.seconds(peak, devices)) if peak else "?") if load.flops else "-"
-        rows.append(
-            [load.phase, load.episodes, short(load.read), short(load.sampled), load.calls, time]
-        )
+        time = "-"
+        if load.flops:
+            time = rough_duration(load.seconds(peak, devices)) if peak else "?"
+        read, sampled = short_number(load.read), short_number(load.sampled)
+        rows.append([load.phase, load.episodes, read, sampled, load.calls, time])
     headers = ["phase", "episodes", "tokens read", "sampled", "teacher calls", "time"]
     return table(rows, headers)
 
 
 def assumptions(share: float = TYPICAL) -> str:
-    """What the numbers of `loads` rest on."""
+    """Says what the numbers of `loads` rest on."""
     return (
         f"if episodes, prompts and responses are {share:g} of the longest allowed (env.max_steps, "
         "rl.max_prompt_length, rl.max_response_length)"
     )
 
 
-def may_be_long(found: Sequence[Load]) -> bool:
-    """Whether a phase takes hours on a slow laptop, so that it is worth measuring the device."""
+def may_be_long(found: Sequence[PhaseLoad]) -> bool:
+    """Tells whether a phase takes hours on a slow laptop: then the device is worth measuring."""
     return any(load.flops / (REACHED * _SLOW) >= LONG for load in found)
 
 
-def announcement(found: Sequence[Load], peak: Peak, devices: int, kind: str) -> str:
-    """A warning about phases that take hours, or ""."""
+def announcement(found: Sequence[PhaseLoad], peak: Peak, devices: int, kind: str) -> str:
+    """Warns of phases that take hours; returns "" where there are none."""
     slow = [(load, load.seconds(peak, devices)) for load in found]
     slow = [(load, seconds) for load, seconds in slow if seconds >= LONG]
     if not slow:
         return ""
-    times = ", ".join(f"{load.phase} {duration(seconds)}" for load, seconds in slow)
+    times = ", ".join(f"{load.phase} {rough_duration(seconds)}" for load, seconds in slow)
     rate = (peak.flops or 0) * REACHED * devices
     return (
         f"this takes long on {devices} {kind}: {times}, {assumptions()}, at "
-        f"{short(rate)}FLOP/s ({REACHED:.0%} of its {peak.source} speed). A smaller policy, fewer "
-        "episodes (collect.episodes, rl.batch_size, rl.training_epochs), shorter responses "
+        f"{short_number(rate)}FLOP/s ({REACHED:.0%} of its {peak.source} speed). A smaller policy, "
+        "fewer episodes (collect.episodes, rl.batch_size, rl.training_epochs), shorter responses "
         "(rl.max_response_length) or an accelerator make it shorter; Ctrl-C stops it and the same "
         "command continues."
     )
 
 
-def duration(seconds: float) -> str:
-    """About how long, in words: ``40 s``, ``7 min``, ``3.5 h``, ``12 days``."""
-    for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (172800, "h", 3600)):
-        if seconds < limit:
-            return f"{_two_digits(seconds / size)} {unit}"
-    return f"{_two_digits(seconds / 86400)} days"
-
-
-def short(number: float) -> str:
-    """Two digits and a letter: ``930``, ``12 k``, ``3.4 M``."""
-    for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{_two_digits(number / size)} {letter}"
-    return f"{number:.0f}"
-
-
-def _two_digits(number: float) -> str:
-    return f"{number:.1f}" if number < 9.95 else f"{number:.0f}"
-
-
-def _sum(phase: str, *parts: Load) -> Load:
-    fields = [f.name for f in dataclasses.fields(Load) if f.name != "phase"]
-    return Load(phase, **{name: sum(getattr(part, name) for part in parts) for name in fields})
+def _sum(phase: str, *parts: PhaseLoad) -> PhaseLoad:
+    fields = [f.name for f in dataclasses.fields(PhaseLoad) if f.name != "phase"]
+    return PhaseLoad(
+        phase=phase, **{name: sum(getattr(part, name) for part in parts) for name in fields}
+    )
 
 
 class _Work:
-    """Episodes of the length that is assumed."""
+    """Estimates the work of episodes that have the length that is assumed."""
 
     def __init__(self, config: Config, sizes: Sizes | None, share: float):
         self.config, self.sizes = config, sizes
@@ -251,14 +237,15 @@ class _Work:
             "new": max(1.0, share * config.rl.max_response_length),
         }
 
-    def played(self, phase: str, episodes: int) -> Load:
+    def played(self, phase: str, episodes: int) -> PhaseLoad:
+        """Estimates a phase that plays episodes."""
         one, steps = self.one, episodes * self.steps
-        load = Load(
-            phase,
-            episodes,
-            episodes * one["prefix"] + steps * one["suffix"],
-            steps * one["new"],
-            0,
+        load = PhaseLoad(
+            phase=phase,
+            episodes=episodes,
+            read=episodes * one["prefix"] + steps * one["suffix"],
+            sampled=steps * one["new"],
+            calls=0,
         )
         if self.sizes is None:
             return load
@@ -270,8 +257,8 @@ class _Work:
             moved=rounds * self.sizes.parameters * width,
         )
 
-    def learned(self, load: Load, *, samples: float, passes: float) -> Load:
-        """`load` and the gradients over so many steps; `passes` 1 is forward and backward."""
+    def learned(self, load: PhaseLoad, *, samples: float, passes: float) -> PhaseLoad:
+        """Adds to `load` the gradients over `samples` steps, in `passes` forward and backward."""
         if self.sizes is None:
             return load
         episodes = samples / self.steps

@@ -1,4 +1,4 @@
-"""Questions to servers: short, with a time limit, and a sentence where something is wrong."""
+"""Short requests to servers, with a time limit, that show whether they can be used."""
 
 from __future__ import annotations
 
@@ -18,15 +18,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ANSWER = 5.0
+TIME_LIMIT = 5.0
 """Seconds that a server has to answer."""
 
 _ASKS_TEACHER = ("train", "distill", "sft", "rl")
 _EMBEDS = ("train", "distill", "sft", "rl", "evaluate")
 
 
-def on_hub(model_id: str) -> ModelConfig:
-    """Sizes of a policy that is only on the hub, from its config.json."""
+def sizes_on_hub(model_id: str) -> ModelConfig:
+    """Reads the sizes of a policy that is only on the hub, from its config.json there.
+
+    Raises:
+      SkillRLError: the hub may not be asked, does not answer, or has no such model.
+    """
     import httpx
 
     from skillrl.models import weights
@@ -47,7 +51,7 @@ def on_hub(model_id: str) -> ModelConfig:
             answer = client.get(
                 f"{base}/{model_id}/resolve/main/config.json",
                 headers=bearer(token),
-                timeout=ANSWER,
+                timeout=TIME_LIMIT,
                 follow_redirects=True,
             )
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
@@ -61,78 +65,101 @@ def on_hub(model_id: str) -> ModelConfig:
         return weights.read_config(folder)
 
 
-def services(name: str, config: Config) -> Iterator[tuple[str, str, str, str]]:
-    """(label, address, API key, model) of the OpenAI-compatible servers that `name` asks."""
-    from skillrl.net.openai_server import find_key
+def services(command: str, config: Config) -> Iterator[tuple[str, str, str, str]]:
+    """Yields (use, address, API key, model) of each OpenAI-compatible server that is asked."""
+    from skillrl.net.openai_client import find_key
 
     model = config.model
-    for label, used, kind, base, key, wanted in (
-        ("policy", name != "distill", model.policy, model.policy_api_base,
+    for use, needed, kind, base, key, wanted in (
+        ("policy", command != "distill", model.policy, model.policy_api_base,
          model.policy_api_key, model.policy_model_id),
-        ("teacher", name in _ASKS_TEACHER, model.teacher, model.teacher_api_base,
+        ("teacher", command in _ASKS_TEACHER, model.teacher, model.teacher_api_base,
          model.teacher_api_key, model.teacher_model_id),
-        ("embedding", name in _EMBEDS, model.embedder, model.embedding_api_base,
+        ("embedding", command in _EMBEDS, model.embedder, model.embedding_api_base,
          model.embedding_api_key, model.embedding_model_id),
     ):  # fmt: skip
-        if used and kind == "openai":
-            yield label, base, find_key(base, key, f"SKILLRL_{label.upper()}_API_KEY"), wanted
+        if needed and kind == "openai":
+            yield use, base, find_key(base, key, use), wanted
 
 
-def service(label: str, base: str, key: str, wanted: str, notes: list[str]) -> None:
-    """Asks a server for its models: shows whether it is there and takes the key."""
+def check_service(use: str, base: str, *, key: str, model: str) -> list[str]:
+    """Asks a server for its models, which shows whether it is there and takes the key.
+
+    Args:
+      use: what the server is for: ``policy``, ``teacher`` or ``embedding``.
+      base: its base address.
+      key: the API key, or "".
+      model: the model that will be asked for.
+
+    Returns:
+      What is worth knowing and stops nothing.
+
+    Raises:
+      SkillRLError: it does not answer, is in trouble, or refuses the key.
+    """
     import httpx
 
     from skillrl.net.clients import open_client
     from skillrl.net.http import bearer, public_url
+    from skillrl.net.openai_client import key_variable
 
     shown = public_url(base.rstrip("/"))
-    variable = f"SKILLRL_{label.upper()}_API_KEY"
+    variable = key_variable(use)
     if not key and urlsplit(base).hostname == "api.openai.com":
         raise SkillRLError(
-            f"{label}: {shown} needs an API key, and there is none. Set {variable} (or "
+            f"{use}: {shown} needs an API key, and there is none. Set {variable} (or "
             "OPENAI_API_KEY), or choose another server or a simulated one."
         )
 
     def get() -> Any:
         with open_client(base) as client:
-            return client.get(base.rstrip("/") + "/models", headers=bearer(key), timeout=ANSWER)
+            return client.get(base.rstrip("/") + "/models", headers=bearer(key), timeout=TIME_LIMIT)
 
     try:
-        answer = in_time(get, 2 * ANSWER, f"{label}: {shown} does not answer in time")
+        answer = in_time(get, 2 * TIME_LIMIT, f"{use}: {shown} does not answer in time")
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         raise SkillRLError(
-            f"{label}: {shown} does not answer ({type(error).__name__}). Start the server there, "
-            f"or correct model.{label}_api_base."
+            f"{use}: {shown} does not answer ({type(error).__name__}). Start the server there, "
+            f"or correct model.{use}_api_base."
         ) from None
     if answer.status_code in (401, 403):
         raise SkillRLError(
-            f"{label}: {shown} refuses the API key (status {answer.status_code}). Set {variable} "
+            f"{use}: {shown} refuses the API key (status {answer.status_code}). Set {variable} "
             "to one that is valid there."
         )
     if answer.status_code >= 500:
         raise SkillRLError(
-            f"{label}: {shown} is in trouble (status {answer.status_code}); look at its log."
+            f"{use}: {shown} is in trouble (status {answer.status_code}); look at its log."
         )
     try:
         names = [row["id"] for row in answer.json()["data"]]
     except (ValueError, KeyError, TypeError, RecursionError):
         names = []  # a server need not list its models
-    if names and wanted not in names:
+    if names and model not in names:
         listed = ", ".join(map(str, names[:5]))
-        notes.append(f"{label}: {shown} does not list {wanted!r}, but {listed}")
+        return [f"{use}: {shown} does not list {model!r}, but {listed}"]
+    return []
 
 
-def retriever(url: str, config: Config) -> None:
-    """Asks a ``/retrieve`` server one question; raises SkillRLError where it does not answer."""
+def check_retriever(url: str, config: Config) -> None:
+    """Asks a ``/retrieve`` server one question.
+
+    Raises:
+      SkillRLError: it does not answer, or not as such a server does.
+    """
     from skillrl.envs.search.remote import RemoteRetriever
 
-    asked = RemoteRetriever(url, dialect=config.env.search.dialect, timeout=ANSWER, retries=0)
+    asked = RemoteRetriever(url, dialect=config.env.search.dialect, timeout=TIME_LIMIT, retries=0)
     late = f"env.search.urls: {url} does not answer in time"
-    in_time(lambda: asked.search("Who wrote Emma?", 1), 2 * ANSWER, late)
+    in_time(lambda: asked.search("Who wrote Emma?", 1), 2 * TIME_LIMIT, late)
 
 
 def in_time(work: Callable[[], T], seconds: float, late: str) -> T:
-    """What `work` returns or raises; a SkillRLError that says `late` where it takes too long."""
+    """Calls `work` in a thread, and returns or raises what it does.
+
+    Raises:
+      SkillRLError: it took more than `seconds`; the message begins with `late`.
+    """
     done: list[Callable[[], T]] = []
 
     def run() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from skillrl.errors import SkillRLError
 from skillrl.io import records
+from skillrl.io.atomic import atomic_write
 from skillrl.io.checksums import unseal
-from skillrl.io.files import append_sealed, atomic_write, numbered_jsonl, sealed_line
+from skillrl.io.files import append_sealed, numbered_jsonl, sealed_line
 from skillrl.types import Trajectory
 
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from skillrl.io.text import truncate
 from skillrl.skills import prompts
 from skillrl.skills.answers import Entries, check_training, read_entries, read_skill
 from skillrl.skills.bank import SkillBank
@@ -244,9 +245,7 @@ def _lesson(item: Any, skill: Skill) -> Lesson:
 
 def _nothing(teacher: str, questions: int, skipped: Mapping[str, str]) -> str:
     """The message where a teacher left the bank empty: its reasons, the most frequent first."""
-    reasons = Counter(
-        reason if len(reason) <= 250 else f"{reason[:247]}..." for reason in skipped.values()
-    )
+    reasons = Counter(truncate(reason, 250) for reason in skipped.values())
     if questions > len(skipped):
         reasons["it answered with an empty list"] = questions - len(skipped)
     told = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common(3))

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from skillrl.io.text import short_repr
 from skillrl.skills import prompts
 from skillrl.skills.answers import Entries, check_training, read_entries, read_skill
 from skillrl.skills.bank import SkillBank
@@ -301,19 +302,16 @@ class _Proposals:
             target = item.get("id")
             if not isinstance(target, str) or target not in self.known:
                 raise ValueError(
-                    f"'refine' names the skill {_shown(target)}; use an id of the list of "
+                    f"'refine' names the skill {short_repr(target)}; use an id of the list of "
                     "existing skills"
                 )
             return _Proposal(skill, cause, target)
         category = item.get("category")
         if not isinstance(category, str) or category not in self.allowed:
-            raise ValueError(f"category {_shown(category)} is not one of {', '.join(self.allowed)}")
+            raise ValueError(
+                f"category {short_repr(category)} is not one of {', '.join(self.allowed)}"
+            )
         return _Proposal(dataclasses.replace(skill, category=category), cause)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _apply(

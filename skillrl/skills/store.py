@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from skillrl.errors import SkillRLError
 from skillrl.io import records
 from skillrl.io.files import read_json, write_json, write_sealed
+from skillrl.io.numbers import MAX_INT
 from skillrl.skills.bank import ACTIONS, BankEvent, SkillBank, rename_categories
 from skillrl.types import GENERAL, Skill
 
@@ -98,7 +99,7 @@ def bank_from_json(data: Any) -> SkillBank:
             "it, or use the skillrl version that wrote the file."
         )
     version = data.get("version")
-    if type(version) is not int or not 0 <= version <= records.LARGEST:
+    if type(version) is not int or not 0 <= version <= MAX_INT:
         raise SkillRLError(
             f"field 'version' is {records.show(version)}; it must be a whole number from 0"
         )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from skillrl.net.http import HTTPFailure, public_url
-from skillrl.net.openai_server import OpenAIServer, needs
+from skillrl.net.openai_client import OpenAIClient
 from skillrl.teacher.base import Message, TeacherError, Unusable
 from skillrl.teacher.cache import AnswerCache
 from skillrl.teacher.vectors import names_batch, read_vectors, stored_vector, unit_rows
@@ -19,47 +18,37 @@ from skillrl.teacher.vectors import names_batch, read_vectors, stored_vector, un
 _LOG = logging.getLogger(__name__)
 
 _SHORTEST = 200  # characters of a text that is not cut any further for an embedder
-
-
 _LIMITS = ("max_tokens", "max_completion_tokens")
 
 
-class _Client:
-    """What teacher and embedder share: address, key (never shown), cache, retries."""
+class _CachedClient:
+    """What teacher and embedder share: a client, answers kept on disk, and their errors.
+
+    Attributes:
+      client: the server that is asked, and its model.
+      model_id: name of that model.
+    """
 
     simulated = False
-    key_variable = "SKILLRL_TEACHER_API_KEY"
 
     def __init__(
-        self,
-        api_base: str,
-        model_id: str,
-        api_key: str = "",
-        *,
-        cache_dir: str | os.PathLike[str] | None = None,
-        timeout: float = 300.0,
-        retries: int = 5,
-        sleep: Callable[[float], None] = time.sleep,
+        self, client: OpenAIClient, *, cache_dir: str | os.PathLike[str] | None = None
     ) -> None:
-        needs(type(self).__name__, api_base, model_id, "both in the model section of the config")
-        self._server = OpenAIServer(
-            api_base, model_id, api_key, key_variable=self.key_variable, timeout=timeout,
-            retries=retries, sleep=sleep,
-        )  # fmt: skip
-        self.api_base, self.model_id = self._server.api_base, model_id
+        self.model_id = client.model_id
+        self.client = client
         self._cache = AnswerCache(cache_dir)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({public_url(self.api_base)!r}, {self.model_id!r})"
+        return f"{type(self).__name__}({self.client!r})"
 
     @property
     def requests_sent(self) -> int:
-        """Requests that no stored answer saved."""
-        return self._server.requests_sent
+        """Number of requests that no stored answer saved."""
+        return self.client.requests_sent
 
     def close(self) -> None:
         """Closes the connections."""
-        self._server.close()
+        self.client.close()
 
     def _failed(self, error: HTTPFailure) -> TeacherError:
         return TeacherError(
@@ -69,42 +58,41 @@ class _Client:
         )
 
     def _wrong(self, path: str, error: ValueError) -> TeacherError:
-        return TeacherError(self._server.wrong(path, str(error)), question=True)
+        return TeacherError(self.client.wrong(path, str(error)), question=True)
 
     def _identity(self, path: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         """What an answer is kept under; a limit that was no obstacle to it is no part of it."""
         asked = {key: value for key, value in payload.items() if key not in _LIMITS}
-        return {"url": public_url(self.api_base) + path, **asked}
+        return {"url": public_url(self.client.api_base) + path, **asked}
 
 
-class OpenAITeacher(_Client):
+class OpenAITeacher(_CachedClient):
     """A language model behind ``POST {api_base}/chat/completions``.
 
     Every whole answer is kept in `cache_dir` by the sha256 of its request, so a resumed run
-    asks nothing twice; `forget` drops one that could not be used. The key comes from `api_key`,
-    else from the environment (``SKILLRL_TEACHER_API_KEY``, or ``OPENAI_API_KEY`` at OpenAI's own
-    address).
-
-    Args:
-      options: further request fields as the server wants them, e.g.
-        ``{"temperature": 0, "max_tokens": 4096}`` or ``{"max_completion_tokens": 4096}``.
-      client: `cache_dir`, `timeout` (seconds), `retries` (after the first attempt), `sleep`.
+    asks nothing twice; `forget` drops one that could not be used.
     """
 
     def __init__(
         self,
-        api_base: str,
-        model_id: str,
-        api_key: str = "",
+        client: OpenAIClient,
         *,
         options: Mapping[str, Any] | None = None,
-        **client: Any,
+        cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        super().__init__(api_base, model_id, api_key, **client)
+        """Asks `client`.
+
+        Args:
+          client: the server and its model.
+          options: further request fields as the server wants them, e.g.
+            ``{"temperature": 0, "max_tokens": 4096}``.
+          cache_dir: folder of the answers that are kept; None keeps none.
+        """
+        super().__init__(client, cache_dir=cache_dir)
         self._options = dict(options or {})
 
     def complete(self, messages: Sequence[Message], *, purpose: str) -> str:
-        """The text of the answer; see `Teacher.complete`."""
+        """Answers a chat; see `Teacher.complete`."""
         path = "/chat/completions"
         payload = self._payload(messages)
         request = self._identity(path, payload)
@@ -112,13 +100,13 @@ class OpenAITeacher(_Client):
         if isinstance(stored, str) and stored:
             return stored
         try:
-            reply = self._server.chat(payload)
+            reply = self.client.chat(payload)
         except HTTPFailure as error:
             raise self._failed(error) from error
         except ValueError as error:
             raise self._wrong(path, error) from error
         if reply.problem:
-            raise Unusable(self._server.quote(reply.problem))
+            raise Unusable(self.client.quote(reply.problem))
         self._cache.put(request, reply.text)
         return reply.text
 
@@ -131,25 +119,29 @@ class OpenAITeacher(_Client):
         return {"model": self.model_id, "messages": chat, **self._options}
 
 
-class OpenAIEmbedder(_Client):
-    """An embedding model behind ``POST {api_base}/embeddings``; kept on disk per text.
-
-    Args:
-      batch: most texts of one request. A server that takes fewer is asked for half as many
-        until it answers; that is remembered.
-      client: as for `OpenAITeacher`.
-    """
-
-    key_variable = "SKILLRL_EMBEDDING_API_KEY"
+class OpenAIEmbedder(_CachedClient):
+    """An embedding model behind ``POST {api_base}/embeddings``; vectors are kept per text."""
 
     def __init__(
-        self, api_base: str, model_id: str, api_key: str = "", *, batch: int = 64, **client: Any
+        self,
+        client: OpenAIClient,
+        *,
+        batch: int = 64,
+        cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        super().__init__(api_base, model_id, api_key, **client)
+        """Asks `client`.
+
+        Args:
+          client: the server and its model.
+          batch: most texts of one request. A server that takes fewer is asked for half as many
+            until it answers; that is remembered.
+          cache_dir: folder of the vectors that are kept; None keeps none.
+        """
+        super().__init__(client, cache_dir=cache_dir)
         self._batch = batch
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [n, d], rows of length 1; see `Embedder.embed`."""
+        """Embeds texts as float32 [n, d], rows of length 1; see `Embedder.embed`."""
         if not texts:
             return np.zeros((0, 0), np.float32)
         path = "/embeddings"
@@ -178,11 +170,11 @@ class OpenAIEmbedder(_Client):
         return self._identity(path, {"model": self.model_id, "input": text})
 
     def _ask(self, path: str, texts: list[str]) -> tuple[list[str], list[list[float]]]:
-        """The first texts, as many as the server takes at once, and their vectors."""
+        """Embeds the first texts, as many as the server takes at once; returns both."""
         part = sent = texts[: self._batch]
         while True:
             try:
-                answer = self._server.ask(path, {"model": self.model_id, "input": sent})
+                answer = self.client.ask(path, {"model": self.model_id, "input": sent})
                 return part, read_vectors(answer, part)
             except ValueError as error:
                 raise self._wrong(path, error) from error

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from skillrl.errors import SkillRLError
+from skillrl.net.openai_client import OpenAIClient
 from skillrl.teacher.base import Embedder, Teacher
 from skillrl.teacher.offline import HashingEmbedder
 from skillrl.teacher.openai import OpenAIEmbedder, OpenAITeacher
@@ -71,15 +72,16 @@ def _simulated(config: Any, cache_dir: Folder) -> Teacher:
 
 @register_teacher("openai")
 def _openai(config: Any, cache_dir: Folder) -> Teacher:
-    return OpenAITeacher(
+    client = OpenAIClient(
         config.teacher_api_base,
         config.teacher_model_id,
         config.teacher_api_key,
-        options={"max_tokens": config.teacher_max_tokens} if config.teacher_max_tokens else None,
-        cache_dir=cache_dir,
+        use="teacher",
         timeout=config.teacher_timeout,
         retries=config.teacher_retries,
     )
+    options = {"max_tokens": config.teacher_max_tokens} if config.teacher_max_tokens else None
+    return OpenAITeacher(client, options=options, cache_dir=cache_dir)
 
 
 @register_embedder("hashing")
@@ -89,12 +91,12 @@ def _hashing(config: Any, cache_dir: Folder) -> Embedder:
 
 @register_embedder("openai")
 def _openai_embedder(config: Any, cache_dir: Folder) -> Embedder:
-    return OpenAIEmbedder(
+    client = OpenAIClient(
         config.embedding_api_base,
         config.embedding_model_id,
         config.embedding_api_key,
-        batch=config.embedding_batch_size,
-        cache_dir=cache_dir,
+        use="embedding",
         timeout=config.embedding_timeout,
         retries=config.embedding_retries,
     )
+    return OpenAIEmbedder(client, batch=config.embedding_batch_size, cache_dir=cache_dir)

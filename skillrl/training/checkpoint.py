@@ -23,8 +23,8 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from skillrl.errors import Corrupt, SkillRLError
+from skillrl.io.atomic import replace_directory, temporary_name
 from skillrl.io.checksums import seal_directory
-from skillrl.io.files import critical_section, temporary_name
 from skillrl.training.checkpoint_files import (
     COMMITTED,
     EXTRA,
@@ -32,8 +32,6 @@ from skillrl.training.checkpoint_files import (
     check_json,
     check_whole,
     first_line,
-    fsync,
-    fsync_all,
     is_number,
     same_everywhere,
     wait_for_all,
@@ -121,10 +119,7 @@ class Checkpoints:
             if jax.process_index() == 0:
                 (temporary / COMMITTED).unlink(missing_ok=True)
                 seal_directory(temporary)
-                fsync_all(temporary)
-                with critical_section():
-                    temporary.rename(self._path(step))
-                    fsync(self.directory)  # before an older one goes
+                replace_directory(temporary, self._path(step))  # durably, before an older one goes
         except BaseException:
             if jax.process_index() == 0:
                 for path in self.directory.glob(f"{temporary.name}*"):  # Orbax's own beside it

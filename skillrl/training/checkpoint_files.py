@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -112,18 +111,3 @@ def wait_for_all(what: str) -> None:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(what)
-
-
-def fsync_all(path: Path) -> None:
-    """Makes a finished checkpoint survive a power cut as well."""
-    for entry in [path, *path.rglob("*")]:
-        fsync(entry)
-
-
-def fsync(path: Path) -> None:
-    """Makes a file, or the names in a directory, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import shutil
 import signal
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from skillrl.config import presets, strict
 from skillrl.config.settings import Config
 from skillrl.envs.alfworld.manifest import load_manifest
 from skillrl.errors import SkillRLError
-from skillrl.io.files import critical_section
+from skillrl.io.atomic import critical_section
 from skillrl.phases import prerequisites
 from skillrl.phases.run_directory import RunDirectory, atomic_write
 from skillrl.phases.simulated_parts import ALWAYS_REAL
@@ -33,20 +33,26 @@ LAUNCHERS = {"inspect": "inspect_bank", "check": "check_env", "serve": "serve_en
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list:
-    """What the commands ask of the pipeline, in place of running it."""
+    """What the commands ask of the pipeline, in place of running it.
+
+    A call that the function of the pipeline would not take is a TypeError here, too.
+    """
+    from skillrl import pipeline
+
     made: list = []
-    pipeline = types.ModuleType("skillrl.pipeline")
 
     def recorder(name: str):
-        def record(config: Config, workdir: Path, **named):
+        signature = inspect.signature(getattr(pipeline, name))
+
+        def record(*arguments, **named):
+            signature.bind(*arguments, **named)
+            config, workdir = arguments
             made.append((name, config, workdir, named))
 
         return record
 
     for name in ("train", "collect", "distill", "sft", "rl", "evaluate"):
-        setattr(pipeline, name, recorder(name))
-    monkeypatch.setitem(sys.modules, "skillrl.pipeline", pipeline)
-    monkeypatch.setattr("skillrl.pipeline", pipeline, raising=False)
+        monkeypatch.setattr(pipeline, name, recorder(name))
     return made
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from skillrl.config import strict
 from skillrl.config.presets import (
     find_config,
     parse_set,
@@ -17,8 +21,10 @@ from skillrl.config.presets import (
     resolve,
     resolve_path,
 )
-from skillrl.config.settings import Config, diff, public_dict
+from skillrl.config.settings import Config, diff, public_dict, resumable_settings
 from skillrl.errors import SkillRLError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # The accepted format, word for word as it is documented.
 EXAMPLE = """
@@ -253,7 +259,7 @@ def test_diff_lists_what_may_not_change_field_by_field():
     ]
 
 
-def test_diff_lets_the_harmless_change():
+def test_diff_lets_resumable_settings_change():
     new = Config.from_dict(
         {
             "rl": {"training_epochs": 200},
@@ -266,6 +272,29 @@ def test_diff_lets_the_harmless_change():
     assert diff(Config(), new) == []
     (line,) = diff(new, Config())
     assert line.startswith("rl.training_epochs was 200, now 150")
+
+
+def replaced(config: Any, path: str, value: object) -> Any:
+    """`config` with one field changed, whatever its bounds are."""
+    name, _, rest = path.partition(".")
+    inner = replaced(getattr(config, name), rest, value) if rest else value
+    return dataclasses.replace(config, **{name: inner})
+
+
+def test_the_settings_listed_as_resumable_may_change_and_no_others():
+    listed = {name.removesuffix(" (upwards)") for name in resumable_settings()}
+    assert {"rl.training_epochs", "mesh.*", "env.workers", "env.search.urls"} <= listed
+    for path, rules, value, _ in strict.pairs(Config(), Config()):
+        grown = value + 1 if isinstance(value, int | float) else "another"
+        refused = diff(Config(), replaced(Config(), path, grown))
+        free = rules["secret"] or path in listed or path.rpartition(".")[0] + ".*" in listed
+        assert refused == [] if free else len(refused) == 1, path
+
+
+def test_the_documentation_lists_the_settings_that_may_change():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    (listed,) = re.findall(r"only these may differ, by the marks of their fields: (.*)\.\n", page)
+    assert listed.replace("`", "") == ", ".join(resumable_settings())
 
 
 def test_the_seed_is_part_of_the_run():

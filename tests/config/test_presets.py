@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
 from skillrl.cli import main
+from skillrl.cli.commands import COMMANDS
+from skillrl.cli.flags import parse
 from skillrl.config import presets
 from skillrl.config.presets import (
     default_workdir,
@@ -75,6 +78,52 @@ def test_the_released_values():
 
 PRESETS = {name: read_config(presets.preset_path(name)) for name in preset_names()}
 BOUND = [name for name, preset in PRESETS.items() if "name" in preset.get("env", {})]
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_says_what_it_runs_on_what_and_with_what_success(name):
+    content = json.loads(presets.preset_path(name).read_text())
+    assert next(iter(content)) == "_about"
+    about = presets.about(name)
+    assert list(about) == ["runs", "command", "hardware", "hours", "success"]
+    assert all(isinstance(text, str) and text for text in about.values())
+    assert about["command"].startswith("skillrl train ")
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_the_command_of_a_preset_uses_it(name):
+    program, command, *arguments = shlex.split(presets.about(name)["command"])
+    values = parse(COMMANDS[command], arguments).values
+    found = resolve(
+        values["env"],
+        mock=values["mock"],
+        config_path=values["config"],
+        overrides=values["set"],
+    )
+    assert program == "skillrl"
+    assert {name, f"preset {name}"} & set(found.sources.values())
+
+
+def test_what_a_config_says_of_itself_sets_nothing_and_stands_only_at_its_top(tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text('{"_about": {"runs": "x", "rl": 3}, "seed": 4}')
+    assert read_config(file) == {"seed": 4}
+    assert resolve(config_path=file).config.seed == 4
+    file.write_text('{"_about": 3}')
+    with pytest.raises(SkillRLError, match=r"_about is 3; it is a text or an object"):
+        resolve(config_path=file)
+    file.write_text('{"rl": {"_about": "x"}}')
+    with pytest.raises(SkillRLError, match=r"rl\._about: unknown config key"):
+        resolve(config_path=file)
+    with pytest.raises(SkillRLError, match="_about: unknown config key"):
+        resolve(overrides=["_about=x"])
+
+
+@pytest.mark.parametrize("command", ["train", "play"])
+def test_the_help_lists_the_presets(command, capsys):
+    assert main.main([command, "--help"]) == 0
+    listed = capsys.readouterr().out.partition("Presets for --config:")[2]
+    assert all(f"\n  {name}\n" in listed for name in preset_names())
 
 
 def test_presets_for_one_environment_say_so():

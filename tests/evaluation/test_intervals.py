@@ -1,7 +1,11 @@
+import doctest
+import math
+
 import pytest
 
 from skillrl.errors import SkillRLError
-from skillrl.evaluation.intervals import difference, wilson
+from skillrl.evaluation import intervals
+from skillrl.evaluation.intervals import Z95, difference, wilson
 
 
 @pytest.mark.parametrize(
@@ -34,6 +38,20 @@ def test_wilson_edges():
     for successes, n in ((-1, 5), (6, 5), (0, -1)):
         with pytest.raises(SkillRLError, match="successes"):
             wilson(successes, n)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 120, 5000])
+def test_wilson_is_the_formula_of_its_docstring(n):
+    for successes in range(0, n + 1, max(1, n // 37)):
+        rate, scale = successes / n, 1 + Z95**2 / n
+        centre = (rate + Z95**2 / (2 * n)) / scale
+        half = Z95 / scale * math.sqrt(rate * (1 - rate) / n + Z95**2 / (4 * n * n))
+        expected = max(0.0, centre - half), min(1.0, centre + half)
+        assert wilson(successes, n) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_examples_of_the_docstrings_hold():
+    assert doctest.testmod(intervals).failed == 0
 
 
 def test_wilson_mirrors():

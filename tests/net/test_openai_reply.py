@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skillrl.net.openai_reply import Reply, read_reply
-from skillrl.net.openai_server import stated_error
+from skillrl.net.openai_client import stated_error
+from skillrl.net.openai_reply import ChatReply, read_reply
 from tests.loopback import chat
 
 KEYS = st.sampled_from(
@@ -79,7 +79,7 @@ def test_the_reason_is_the_servers_own(reply, why):
 
 @pytest.mark.parametrize("name", ["length", "MAX_TOKENS", "model_length"])
 def test_names_of_a_cut(name):
-    assert Reply("x", name).cut
+    assert not ChatReply(text="x", finish_reason=name).finished
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ import pytest
 from skillrl.config import presets
 from skillrl.config.settings import Config
 from skillrl.errors import Corrupt, SkillRLError, finally_do
-from skillrl.io import files
-from skillrl.io.console import Progress, duration, table
+from skillrl.io import atomic, files
+from skillrl.io.console import Progress, table
 from skillrl.phases.events import Events
 from skillrl.phases.leftovers import remove_leftovers
 from skillrl.phases.run_directory import (
@@ -98,7 +98,7 @@ def test_foreign_directories_are_refused_untouched(tmp_path, content):
 
 def test_a_start_that_was_killed_at_once_can_be_repeated(tmp_path):
     (tmp_path / ".lock").write_text("pid 1")
-    (tmp_path / f"{files.TEMPORARY}abc").write_text('{"half')
+    (tmp_path / f"{atomic.TEMPORARY}abc").write_text('{"half')
     with RunDirectory(tmp_path, Config()):
         assert sorted(os.listdir(tmp_path)) == [".lock", "config.json"]
 
@@ -254,16 +254,16 @@ def test_what_killed_sessions_left_goes_and_the_rest_stays(tmp_path):
         f".policy.{dead}.tmp/model.safetensors",
         f"sft/.policy.{dead}.tmp/config.json",
         f"sft/.policy.{dead}.old/config.json",
-        f"teacher/{files.TEMPORARY}{dead}-abc",
-        f"checkpoints/rl/{files.TEMPORARY}{dead}-abc/state/d",
-        f"checkpoints/rl/{files.TEMPORARY}{dead}-abc.orbax-checkpoint-tmp/state/d",
+        f"teacher/{atomic.TEMPORARY}{dead}-abc",
+        f"checkpoints/rl/{atomic.TEMPORARY}{dead}-abc/state/d",
+        f"checkpoints/rl/{atomic.TEMPORARY}{dead}-abc.orbax-checkpoint-tmp/state/d",
         "checkpoints/rl/1.deleted/state/d",
         "checkpoints/rl/2.orbax-checkpoint-tmp-7/state/d",
     ]
     kept = [
         "sft/policy/config.json",
         f".policy.{alive}.tmp/model.safetensors",
-        f"teacher/{files.TEMPORARY}{alive}-abc",
+        f"teacher/{atomic.TEMPORARY}{alive}-abc",
         "checkpoints/rl/3/state/d",
         "checkpoints/rl/4.corrupt/state/d",
         "checkpoints/rl/notes.deleted/mine",
@@ -514,13 +514,6 @@ def test_table():
     )
     with pytest.raises(ValueError, match="cells"):
         table([["a"]], ["x", "y"])
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0s"), (59.4, "59s"), (185, "3m05s"), (7625, "2h07m")]
-)
-def test_duration(seconds: float, text: str):
-    assert duration(seconds) == text
 
 
 def test_something_is_shown_before_the_first_step_is_done(monkeypatch):

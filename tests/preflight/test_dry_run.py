@@ -162,7 +162,7 @@ def test_a_model_that_is_not_in_the_list_is_noted(here, capsys):
 
 
 def test_a_server_that_never_answers_does_not_hold_it_up(here, capsys, monkeypatch):
-    monkeypatch.setattr(probes, "ANSWER", 0.1)
+    monkeypatch.setattr(probes, "TIME_LIMIT", 0.1)
     with loopback.Server(lambda path, body: loopback.Reply(hang=1.0)) as server:
         (problem,) = refused(capsys, *here, *served(server))
     assert "does not answer" in problem

@@ -8,6 +8,7 @@ import pytest
 
 from skillrl.config.settings import ModelConfig
 from skillrl.errors import SkillRLError
+from skillrl.net.openai_client import OpenAIClient
 from skillrl.teacher import registry
 from skillrl.teacher.ask import ask_json
 from skillrl.teacher.base import TeacherError, Unusable
@@ -25,9 +26,15 @@ def _no_keys(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def make(server, folder=None, cls=OpenAITeacher, **options):
-    options = {"sleep": lambda _: None, "retries": 2, "timeout": 2.0} | options
-    return cls(server.url + "/v1/", "m", KEY, cache_dir=folder, **options)
+def client_of(server, key=KEY, use="teacher", retries=2):
+    return OpenAIClient(
+        server.url + "/v1/", "m", key, use=use, retries=retries, timeout=2.0, sleep=lambda _: None
+    )
+
+
+def make(server, folder=None, cls=OpenAITeacher, retries=2, **options):
+    use = "teacher" if cls is OpenAITeacher else "embedding"
+    return cls(client_of(server, use=use, retries=retries), cache_dir=folder, **options)
 
 
 def test_a_resumed_run_asks_nothing_twice_and_no_key_is_written(tmp_path, caplog):
@@ -121,7 +128,7 @@ def test_a_malformed_answer_of_an_older_version_locks_nothing(tmp_path):
     del record["checksum"]
     stored.write_text(json.dumps(record).replace("no JSON", "cut \\ud83d"))
     with Server(lambda *_: chat("[1]")) as other:
-        teacher = OpenAITeacher(server.url + "/v1/", "m", KEY, cache_dir=tmp_path)
+        teacher = OpenAITeacher(client_of(server), cache_dir=tmp_path)
         assert teacher.complete(ASK, purpose="x") == "cut \ufffd"
         teacher.forget(ASK)
         assert ask_json(make(other, tmp_path), ASK, list, purpose="x")[0] == [1]
@@ -157,10 +164,10 @@ def test_a_dead_teacher_is_a_teacher_error_without_the_key():
 def test_keys_from_the_environment_reach_only_their_own_server(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "openai-own-key")
     with Server(lambda *_: chat("hi")) as server:
-        OpenAITeacher(server.url, "m").complete(ASK, purpose="x")
+        OpenAITeacher(client_of(server, key="")).complete(ASK, purpose="x")
         assert "Authorization" not in server.requests[0][2]
         monkeypatch.setenv("SKILLRL_TEACHER_API_KEY", "teacher-key")
-        OpenAITeacher(server.url, "m").complete(ASK, purpose="x")
+        OpenAITeacher(client_of(server, key="")).complete(ASK, purpose="x")
         assert server.requests[1][2]["Authorization"] == "Bearer teacher-key"
 
 
@@ -318,7 +325,7 @@ def test_registry():
     )  # fmt: skip
     assert isinstance(registry.make_teacher(config, None), SimulatedTeacher)
     embedder = registry.make_embedder(config, None)
-    assert (embedder.model_id, embedder.api_base) == ("e", "http://h/v1")
+    assert (embedder.model_id, embedder.client.api_base) == ("e", "http://h/v1")
     assert embedder._batch == 7
     config = dataclasses.replace(config, teacher="oracle", embedder="word2vec")
     with pytest.raises(SkillRLError, match="openai, simulated"):

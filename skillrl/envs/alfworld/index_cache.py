@@ -18,8 +18,8 @@ from typing import Any
 
 from skillrl.envs.alfworld.record import CATEGORIES, Record
 from skillrl.errors import Corrupt, SkillRLError
+from skillrl.io.atomic import atomic_write
 from skillrl.io.checksums import seal, unseal
-from skillrl.io.files import atomic_write
 
 FORMAT = 1
 """Raise it whenever `Record`, or what is read into it, changes."""

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from skillrl.envs.check import watch
 from skillrl.envs.check.findings import Check, describe, hung, line_of
-from skillrl.io.console import duration
+from skillrl.io.numbers import duration
 from skillrl.io.text import printable
 
 CHECKS = 12

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from skillrl.envs.answers import is_number
 from skillrl.envs.check.findings import Finding, quoted
 from skillrl.envs.check.play import Played
+from skillrl.io.numbers import is_number
 from skillrl.types import Observation, StepResult, Task
 
 

@@ -11,7 +11,6 @@ from typing import Any, TypeGuard
 from skillrl.envs.remote.connection import Connection, shorten
 from skillrl.envs.remote.environment import SessionLost
 from skillrl.errors import SkillRLError
-from skillrl.io.json_text import is_real
 
 
 class KeyedWire:
@@ -74,11 +73,6 @@ class KeyedWire:
             f"{shorten(repr(answer))}",
             answered=True,
         )
-
-
-def is_number(value: Any) -> TypeGuard[float]:
-    """A finite JSON number."""
-    return is_real(value)
 
 
 def is_texts(value: Any) -> TypeGuard[list[str]]:

@@ -8,11 +8,12 @@ from typing import Any
 
 from skillrl.envs.alfworld.generate import CATEGORIES
 from skillrl.envs.base import register
-from skillrl.envs.remote.agentgym import KeyedWire, is_number, is_texts, look, not_the_server
+from skillrl.envs.remote.agentgym import KeyedWire, is_texts, look, not_the_server
 from skillrl.envs.remote.connection import Connection
 from skillrl.envs.remote.environment import Start
 from skillrl.envs.remote.suite import RemoteSuite
 from skillrl.errors import SkillRLError
+from skillrl.io.json_text import is_real
 from skillrl.types import Observation, StepResult
 
 _TRAIN_GAMES = 2420  # agentenv-alfworld/configs/mappings_train.json; then mappings_test.json
@@ -93,7 +94,7 @@ class AlfworldWire(KeyedWire):
         answer = self.play("/step", {"action": action})
         seen = self._observation("/step", answer)
         reward, done = answer.get("reward"), answer.get("done")
-        if not is_number(reward) or not isinstance(done, bool):
+        if not is_real(reward) or not isinstance(done, bool):
             raise self.malformed("/step", answer)
         won = reward >= 1
         return StepResult(seen, done or won, won, float(reward), float(won))

@@ -11,7 +11,7 @@ import httpx
 from skillrl.config.settings import ServerConfig
 from skillrl.envs.remote.environment import MAX_WAIT, Rejected, SessionLost
 from skillrl.errors import SkillRLError
-from skillrl.io.text import printable
+from skillrl.io.text import printable, truncate
 from skillrl.net.clients import open_client
 from skillrl.net.exchange import MAX_ANSWER, Unreadable, exchange
 from skillrl.net.http import HTTPFailure, get_json, post_json, public_url
@@ -174,4 +174,4 @@ class Connection:
 def shorten(text: str, length: int = 120) -> str:
     """`text` on one line, for messages; control characters are escaped."""
     line = printable(" ".join(text[: 20 * length].split()))
-    return line if len(line) <= length else line[: length - 3] + "..."
+    return truncate(line, length)

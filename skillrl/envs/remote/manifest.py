@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
 from skillrl.errors import SkillRLError
+from skillrl.io.text import short_repr
 from skillrl.types import Task
 
 
@@ -51,8 +52,8 @@ def read_header(value: Any, *, where: str = "the server") -> Header | None:
     }
     if bad := [name for name in sorted(good) if not good[name]]:
         raise SkillRLError(
-            f"{where}: the manifest is not readable: {bad[0]} is {_shown(found[bad[0]])}. Is the "
-            "server of the same version as this program?"
+            f"{where}: the manifest is not readable: {bad[0]} is "
+            f"{short_repr(found[bad[0]], 120)}. Is the server of the same version as this program?"
         )
     found["tags"] = tuple(found["tags"])
     found["splits"] = {split: (place[0], place[1]) for split, place in found["splits"].items()}
@@ -66,7 +67,7 @@ def read_split(value: Any, split: str, *, where: str) -> tuple[Task, ...]:
       SkillRLError: it is not of that form.
     """
     rows = value.get("tasks") if isinstance(value, dict) else None
-    problem = f"it has no list of tasks, but {_shown(value)}"
+    problem = f"it has no list of tasks, but {short_repr(value, 120)}"
     if isinstance(rows, list):
         bad = next((row for row in rows if not _is_row(row)), None)
         if bad is None:
@@ -74,7 +75,7 @@ def read_split(value: Any, split: str, *, where: str) -> tuple[Task, ...]:
                 Task(name, split, category, goal, {"number": number})
                 for number, name, category, goal in rows
             )
-        problem = f"a task is a number and three texts, not {_shown(bad)}"
+        problem = f"a task is a number and three texts, not {short_repr(bad, 120)}"
     raise SkillRLError(
         f"{where}: the manifest of {split} is not readable: {problem}. Is the server of the same "
         "version as this program?"
@@ -91,11 +92,6 @@ def _is_count(value: Any) -> bool:
 
 def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def numbered_id(split: str, number: int) -> str:

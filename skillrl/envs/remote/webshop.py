@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 from skillrl.envs.base import register
-from skillrl.envs.remote.agentgym import KeyedWire, is_number, is_texts, look, not_the_server
+from skillrl.envs.remote.agentgym import KeyedWire, is_texts, look, not_the_server
 from skillrl.envs.remote.connection import Connection
 from skillrl.envs.remote.environment import Start
 from skillrl.envs.remote.suite import RemoteSuite
+from skillrl.io.json_text import is_real
 from skillrl.types import Observation, StepResult
 
 _SESSIONS = 6910  # synthetic goals of WebShop's 1,000 products
@@ -113,7 +114,7 @@ class WebshopWire(KeyedWire):
         answer = self.play("/step", {"action": action})
         fields = answer if isinstance(answer, dict) else {}
         page, reward, done = (fields.get(name) for name in ("state", "reward", "done"))
-        if not isinstance(page, str) or not is_number(reward) or not isinstance(done, bool):
+        if not isinstance(page, str) or not is_real(reward) or not isinstance(done, bool):
             raise self.malformed("/step", answer)
         offers = () if done else self._offers()
         score = float(reward) if done else 0.0

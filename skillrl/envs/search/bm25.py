@@ -19,7 +19,8 @@ from skillrl.envs.search.corpus import Corpus, line_offsets, packed_documents
 from skillrl.envs.search.documents import Document, Hit
 from skillrl.errors import SkillRLError
 from skillrl.io import paths
-from skillrl.io.files import TEMPORARY, read_json, write_json
+from skillrl.io.atomic import TEMPORARY
+from skillrl.io.files import read_json, write_json
 
 _LOG = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from skillrl.errors import SkillRLError
-from skillrl.io.files import TEMPORARY
+from skillrl.io.atomic import TEMPORARY
 
 _LOG = logging.getLogger(__name__)
 _MAGIC = b"\x1f\x8b"

@@ -15,6 +15,7 @@ from typing import Any
 from skillrl.envs.search.documents import Document, Hit, RetrievalError, Retriever
 from skillrl.errors import SkillRLError
 from skillrl.io.json_text import is_real
+from skillrl.io.text import short_repr
 
 DEFAULT_TOP_K = 3
 MAX_TOP_K = 100
@@ -39,7 +40,7 @@ def read_reply(reply: Any) -> list[Hit]:
     except (KeyError, TypeError, ValueError) as error:
         raise RetrievalError(
             "the /retrieve server's answer is not {'result': [[{'document': {'contents'}, "
-            f"'score'}}, ...]]}} but {_shown(reply)} ({type(error).__name__}: {error})"
+            f"'score'}}, ...]]}} but {short_repr(reply, 120)} ({type(error).__name__}: {error})"
         ) from None
 
 
@@ -51,7 +52,9 @@ def answer(payload: Any, retriever: Retriever) -> dict[str, Any]:
       RetrievalError: the retriever failed.
     """
     if not isinstance(payload, Mapping):
-        raise SkillRLError(f"the body is {_shown(payload)}; send a JSON object with a query")
+        raise SkillRLError(
+            f"the body is {short_repr(payload, 120)}; send a JSON object with a query"
+        )
     if ("query" in payload) == ("queries" in payload):
         raise SkillRLError("the body needs either 'query' (a text) or 'queries' (a list of texts)")
     queries = payload["queries"] if "queries" in payload else [payload["query"]]
@@ -63,10 +66,12 @@ def answer(payload: Any, retriever: Retriever) -> dict[str, Any]:
     if top_k is None:
         top_k = DEFAULT_TOP_K
     if not isinstance(top_k, int) or isinstance(top_k, bool) or not 1 <= top_k <= MAX_TOP_K:
-        raise SkillRLError(f"'topk' is {_shown(top_k)}; it is a number from 1 to {MAX_TOP_K}")
+        raise SkillRLError(
+            f"'topk' is {short_repr(top_k, 120)}; it is a number from 1 to {MAX_TOP_K}"
+        )
     scores = payload.get("return_scores", False)
     if not isinstance(scores, bool):
-        raise SkillRLError(f"'return_scores' is {_shown(scores)}; it is true or false")
+        raise SkillRLError(f"'return_scores' is {short_repr(scores, 120)}; it is true or false")
     found = [retriever.search(query, top_k) for query in queries]
     return {"result": [[_entry(hit, scores=scores) for hit in hits] for hits in found]}
 
@@ -80,19 +85,14 @@ def _hit(entry: Any) -> Hit:
     document = entry.get("document", entry) if isinstance(entry, Mapping) else entry
     contents = document["contents"]
     if not isinstance(contents, str):
-        raise TypeError(f"contents are {_shown(contents)}, not a text")
+        raise TypeError(f"contents are {short_repr(contents, 120)}, not a text")
     score = entry.get("score")
     if score is not None and not is_real(score):
-        raise TypeError(f"the score is {_shown(score)}, not a finite number")
+        raise TypeError(f"the score is {short_repr(score, 120)}, not a finite number")
     return Hit(Document(str(document.get("id", "")), contents), float(score or 0.0))
 
 
 def _listed(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise TypeError(f"{_shown(value)} stands where a list belongs")
+        raise TypeError(f"{short_repr(value, 120)} stands where a list belongs")
     return value
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."

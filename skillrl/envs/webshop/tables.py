@@ -28,7 +28,8 @@ from skillrl.envs.bm25 import Index, Indexer, Words, lucene_words
 from skillrl.envs.webshop.product import Product, kept, read_product
 from skillrl.envs.webshop.sources import Source
 from skillrl.errors import SkillRLError
-from skillrl.io.files import TEMPORARY, read_json, write_json
+from skillrl.io.atomic import TEMPORARY
+from skillrl.io.files import read_json, write_json
 
 VERSION = 3
 """Raised when the arrays, or how they are made, change."""

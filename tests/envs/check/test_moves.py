@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 from skillrl.envs import AnswerForm
-from skillrl.envs.answers import is_number
 from skillrl.envs.check.play import (
     Played,
     filled,
@@ -14,6 +13,7 @@ from skillrl.envs.check.play import (
     sample,
     wrapped,
 )
+from skillrl.io.numbers import is_number
 from skillrl.types import Observation, StepResult, Task
 
 TASK = Task("train/0", "train", "a", "find red shoes")

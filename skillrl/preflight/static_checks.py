@@ -1,13 +1,13 @@
-"""What is asked before a command starts: everything that would otherwise fail later.
+"""Checks of a command that need no device and no server: settings, tasks and earlier phases.
 
-Nothing here imports JAX or creates anything. The start of a command stops at the first
-problem, ``--dry_run`` lists them all.
+They find what would otherwise fail only after hours. Nothing here imports JAX or creates anything.
+A command stops at the first problem, ``--dry_run`` lists them all; `live_checks` has the others.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +28,41 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 """What each function of `skillrl.pipeline` takes by name, beside settings and directory."""
 
 
-def check(name: str, config: Config, workdir: Path, chosen: dict[str, Any]) -> str:
-    """Describes the real and the simulated parts of a command that may start.
-
-    Raises:
-      SkillRLError: the first problem that `examine` finds.
-    """
-    problems, said = examine(name, config, workdir, chosen)
-    if problems:
-        raise SkillRLError(problems[0])
-    return said
-
-
-def examine(
-    name: str, config: Config, workdir: Path, chosen: dict[str, Any]
-) -> tuple[list[str], str]:
-    """All problems of a command, and its real and simulated parts ("" without an environment).
+def check_command(command: str, config: Config, *, workdir: Path, chosen: Mapping[str, Any]) -> str:
+    """Refuses a command that could not be carried out.
 
     Args:
-      name: of the command.
+      command: name of the command.
       config: its settings.
       workdir: where it would run.
       chosen: its own flags, None where not given.
+
+    Returns:
+      Which parts of the command are real and which simulated, in words.
+
+    Raises:
+      SkillRLError: the first problem that `find_problems` finds.
+    """
+    problems, described = find_problems(command, config, workdir=workdir, chosen=chosen)
+    if problems:
+        raise SkillRLError(problems[0])
+    return described
+
+
+def find_problems(
+    command: str, config: Config, *, workdir: Path, chosen: Mapping[str, Any]
+) -> tuple[list[str], str]:
+    """Finds everything that keeps a command from being carried out.
+
+    Args:
+      command: name of the command.
+      config: its settings.
+      workdir: where it would run.
+      chosen: its own flags, None where not given.
+
+    Returns:
+      The problems, each with its remedy, and which parts are real and which simulated, in words
+      ("" where the environment cannot be made).
     """
     problems: list[str] = []
 
@@ -60,43 +73,44 @@ def examine(
             problems.append(str(error))
             return None
 
-    attempt(_check_policy, name, config)
-    if name == "evaluate":
+    attempt(_check_policy, command, config)
+    if command == "evaluate":
         attempt(run_directory.recorded_config, workdir)
     else:
         attempt(run_directory.check_workdir, workdir, config)
     attempt(prerequisites.check_policy, config)
     suite = attempt(make_suite, config.env.name, config.env)
-    for check_one in _named_things(name, config):
+    for check_one in _registry_checks(command, config):
         attempt(check_one)
     if suite is not None:
-        attempt(_check_splits, name, config, suite, chosen)
-        attempt(_check_expert, name, config, suite)
-    attempt(
-        prerequisites.check, name, run_directory.RunDirectory(workdir, config, lock=False), chosen
-    )
+        attempt(_check_splits, command, config, suite, chosen)
+        attempt(_check_expert, command, config, suite)
+    run = run_directory.RunDirectory(workdir, config, lock=False)
+    attempt(prerequisites.check, command, run, chosen)
     return problems, describe(list_parts(config, suite.simulated)) if suite is not None else ""
 
 
-def _check_policy(name: str, config: Config) -> None:
-    if config.model.policy == "openai" and name in ("train", "sft", "rl"):
+def _check_policy(command: str, config: Config) -> None:
+    """Refuses to train weights that are on somebody's server."""
+    if config.model.policy == "openai" and command in ("train", "sft", "rl"):
         raise SkillRLError(
-            f"model.policy=openai cannot be used with {name}: the weights behind "
+            f"model.policy=openai cannot be used with {command}: the weights behind "
             f"{config.model.policy_api_base} cannot be updated from here. Use model.policy=local "
             "with model.policy_path; collect and evaluate take either."
         )
 
 
-def _named_things(name: str, config: Config) -> list[Callable[[], Any]]:
-    """Questions to the registries for what the config names, so that a typo costs no phase."""
+def _registry_checks(command: str, config: Config) -> list[Callable[[], Any]]:
+    """Looks up in the registries what the config names, so that a typo costs no phase."""
     from skillrl.teacher.registry import make_embedder, make_teacher
 
     # Neither connects to anything yet.
     wanted = [lambda: make_teacher(config.model), lambda: make_embedder(config.model)]
-    return wanted + ([lambda: _check_learning(config)] if name in ("train", "rl") else [])
+    return wanted + ([lambda: _check_learning(config)] if command in ("train", "rl") else [])
 
 
 def _check_learning(config: Config) -> None:
+    """Refuses estimators of the advantage and of the KL that are not registered."""
     from skillrl.training.advantages import get_estimator
     from skillrl.training.losses import KL_ESTIMATORS
 
@@ -108,10 +122,10 @@ def _check_learning(config: Config) -> None:
         )
 
 
-def _check_splits(name: str, config: Config, suite: Suite, chosen: dict[str, Any]) -> None:
+def _check_splits(command: str, config: Config, suite: Suite, chosen: Mapping[str, Any]) -> None:
     """Refuses splits without tasks, which would otherwise show after hours of training."""
     there = [split for split in SPLITS if has_tasks(suite, split)]
-    for label, splits in _splits(name, config, chosen).items():
+    for label, splits in _splits(command, config, chosen).items():
         for split in splits:
             if not has_tasks(suite, split):
                 one = (there or SPLITS)[-1]
@@ -122,20 +136,20 @@ def _check_splits(name: str, config: Config, suite: Suite, chosen: dict[str, Any
                 )
 
 
-def _splits(name: str, config: Config, chosen: dict[str, Any]) -> dict[str, Sequence[str]]:
-    """Where splits are named -> the splits. They are settings of a run, so of each phase."""
-    if name == "evaluate" and chosen["split"]:
+def _splits(command: str, config: Config, chosen: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+    """Maps the flag or setting that names splits to these; settings hold for every phase."""
+    if command == "evaluate" and chosen["split"]:
         return {"--split": chosen["split"].split(",")}
     named: dict[str, Sequence[str]] = {"--set evaluation.splits": config.evaluation.splits}
-    if name != "evaluate":
+    if command != "evaluate":
         named["--set evaluation.final_splits"] = config.evaluation.final_splits
     return named
 
 
-def _check_expert(name: str, config: Config, suite: Suite) -> None:
+def _check_expert(command: str, config: Config, suite: Suite) -> None:
     """Refuses demonstrations where the first task to be shown has no expert."""
     count = config.collect.expert_episodes
-    if name not in ("train", "collect") or not count or not has_tasks(suite, "train"):
+    if command not in ("train", "collect") or not count or not has_tasks(suite, "train"):
         return
     tasks = suite.tasks("train")
     task = tasks[config.collect.episodes % len(tasks)]
@@ -147,7 +161,7 @@ def _check_expert(name: str, config: Config, suite: Suite) -> None:
 
 
 def has_tasks(suite: Suite, split: str) -> bool:
-    """Whether a split has any; one that the suite does not know has none."""
+    """Tells whether a split has tasks; one that the suite does not know has none."""
     try:
         return bool(suite.tasks(split))
     except SkillRLError:

@@ -1,4 +1,4 @@
-"""What all clients of OpenAI-compatible servers share: address, key, options, and how to read.
+"""The client of OpenAI-compatible servers: address, key, options, retries, and how to read.
 
 Teacher, embedder and policy differ in what they ask; what a server may answer is the same.
 """
@@ -19,7 +19,7 @@ from skillrl.errors import SkillRLError
 from skillrl.io.text import printable
 from skillrl.net.clients import host_of, open_client
 from skillrl.net.http import Fault, HTTPFailure, bearer, post_json, public_url
-from skillrl.net.openai_reply import Reply, read_reply
+from skillrl.net.openai_reply import ChatReply, read_reply
 from skillrl.net.redact import Redactor
 
 _LOG = logging.getLogger(__name__)
@@ -40,34 +40,39 @@ _WITHOUT = {
 """Options that a request may do without, and what that changes."""
 
 
-def find_key(api_base: str, api_key: str, variable: str) -> str:
-    """`api_key`, else the environment's `variable`, else ``OPENAI_API_KEY``.
+def key_variable(use: str) -> str:
+    """Names the environment variable that holds the API key of a use of a server."""
+    return f"SKILLRL_{use.upper()}_API_KEY"
 
-    The last only where the address is OpenAI's own: no other server may see that key.
+
+def find_key(api_base: str, api_key: str, use: str) -> str:
+    """Finds the API key for a server: `api_key`, else one of the environment, else "".
+
+    ``OPENAI_API_KEY`` is taken only where the address is OpenAI's own: no other server may see it.
+
+    Args:
+      api_base: base address of the server.
+      api_key: the key of the settings, or "".
+      use: ``policy``, ``teacher`` or ``embedding``; see `key_variable`.
     """
-    key = api_key or os.environ.get(variable, "")
+    key = api_key or os.environ.get(key_variable(use), "")
     if not key and host_of(api_base) == _OPENAI_HOST:
         key = os.environ.get("OPENAI_API_KEY", "")
     return key
 
 
-class OpenAIServer:
-    """One model behind one address.
+class OpenAIClient:
+    """A client of one model behind one address, safe to use from several threads.
 
     Some models refuse options that others need: OpenAI's o-series wants
     ``max_completion_tokens`` and its own temperature, Mistral's server no ``seed``. A request
     that is refused for that is sent again with the option renamed or left out, as are all later
     ones; the log says so once.
 
-    Args:
-      api_base: base address, usually ending in ``/v1``.
+    Attributes:
+      api_base: base address, without a slash at its end.
       model_id: name of the model at the server.
-      api_key: else that of the environment, see `find_key`.
-      key_variable: environment variable of this use of a server.
-      timeout: seconds without a sign of the answer.
-      retries: attempts after the first.
-      connections: most at once.
-      sleep: how to pause between attempts, in seconds.
+      requests_sent: how many requests were made; attempts of one count once.
     """
 
     def __init__(
@@ -76,15 +81,36 @@ class OpenAIServer:
         model_id: str,
         api_key: str = "",
         *,
-        key_variable: str,
-        timeout: float,
-        retries: int,
+        use: str,
+        timeout: float = 120.0,
+        retries: int = 4,
         connections: int = 100,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """Opens no connection yet.
+
+        Args:
+          api_base: base address, usually ending in ``/v1``.
+          model_id: name of the model at the server.
+          api_key: the key to send; where it is empty, `find_key` looks for one.
+          use: what the server is for: ``policy``, ``teacher`` or ``embedding``.
+          timeout: seconds without a sign of the answer.
+          retries: attempts after the first.
+          connections: most connections at once.
+          sleep: how to pause between attempts, in seconds.
+
+        Raises:
+          SkillRLError: the address or the name of the model is missing.
+        """
+        if not api_base or not model_id:
+            raise SkillRLError(
+                f"the {use} server needs an address and a model name, got "
+                f"api_base={public_url(api_base)!r}, model_id={model_id!r}; set "
+                f"model.{use}_api_base and model.{use}_model_id."
+            )
         self.api_base, self.model_id = api_base.rstrip("/"), model_id
-        self._key = find_key(api_base, api_key, key_variable)
-        self.blank = Redactor([self._key.strip()])
+        self._key = find_key(api_base, api_key, use)
+        self._blank = Redactor([self._key.strip()])
         self._timeout, self._retries, self._sleep = timeout, retries, sleep
         self._connections = connections
         self._http: httpx.Client | None = None  # opened when it is needed
@@ -92,13 +118,16 @@ class OpenAIServer:
         self._lock = threading.Lock()
         self.requests_sent = 0
 
+    def __repr__(self) -> str:
+        return f"OpenAIClient({public_url(self.api_base)!r}, {self.model_id!r})"
+
     def close(self) -> None:
         """Closes the connections; may be called twice."""
         if self._http is not None:
             self._http.close()
 
     def ask(self, path: str, payload: Mapping[str, Any]) -> Any:
-        """The JSON answer to a POST; an error that it states counts as one of the server.
+        """Posts `payload` and returns the JSON answer; an error that it states is raised.
 
         Raises:
           HTTPFailure: there was none; see `post_json`.
@@ -119,8 +148,8 @@ class OpenAIServer:
             sleep=self._sleep,
         )
 
-    def chat(self, payload: Mapping[str, Any]) -> Reply:
-        """What the model said, however the server takes its options.
+    def chat(self, payload: Mapping[str, Any]) -> ChatReply:
+        """Asks for a chat completion, however the server takes its options.
 
         Raises:
           HTTPFailure: there was no answer.
@@ -138,11 +167,11 @@ class OpenAIServer:
                     raise
 
     def quote(self, text: str) -> str:
-        """A server's words for a message: on one line, short, without the key."""
-        return printable(" ".join(self.blank(text[:4000]).split())[:300])
+        """Quotes a server's words in a message: on one line, short, without the key."""
+        return printable(" ".join(self._blank(text[:4000]).split())[:300])
 
     def wrong(self, path: str, problem: str) -> str:
-        """The message where an answer is not what this path of an API gives."""
+        """Says that an answer is not what this path of an API gives."""
         return (
             f"{self.model_id}: the answer of {public_url(self.api_base)}{path} cannot be used: "
             f"{self.quote(problem)}. Is it an OpenAI-compatible server? Check its address and "
@@ -152,9 +181,12 @@ class OpenAIServer:
     def _adapt(
         self, error: HTTPFailure, payload: Mapping[str, Any], sent: Mapping[str, Any]
     ) -> bool:
-        """Whether the refusal names an option that can be sent otherwise, now noted.
+        """Notes an option that the refusal names and that can be sent otherwise.
 
         An option that another thread has noted meanwhile counts, too: this request had it still.
+
+        Returns:
+          Whether there is one, so that the request is worth sending again.
         """
         if error.status not in (400, 422) or error.too_long or not _UNSUPPORTED.search(error.body):
             return False
@@ -183,7 +215,7 @@ class OpenAIServer:
 
 
 def stated_error(answer: Any) -> Fault | None:
-    """The error in the body of an answer, as OpenRouter and others send it with status 200."""
+    """Finds the error that OpenRouter and others state in an answer with status 200."""
     if not isinstance(answer, dict):
         return None
     error = answer.get("error")
@@ -203,12 +235,3 @@ def stated_error(answer: Any) -> Fault | None:
     except ValueError:  # a word, such as "context_length_exceeded"
         said, status = f"{said} ({code})", 0
     return Fault(said, status if 400 <= status < 600 else None)
-
-
-def needs(what: str, api_base: str, model_id: str, where: str) -> None:
-    """Raises SkillRLError unless both are given."""
-    if not api_base or not model_id:
-        raise SkillRLError(
-            f"{what} needs an address and a model name, got api_base={public_url(api_base)!r}, "
-            f"model_id={model_id!r}; set {where}."
-        )

@@ -1,7 +1,7 @@
-"""What only asking shows: devices, the policy's files, servers and their keys, directories.
+"""Checks of a command against the world: devices, policy files, servers and keys, directories.
 
-``--dry_run`` asks all of it, each question with a time limit, and creates nothing. A policy
-that must still be downloaded is looked up, not fetched.
+``--dry_run`` makes all of them, each with a time limit, and creates nothing. A policy that must
+still be downloaded is looked up, not fetched. What needs none of this is in `static_checks`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 _DEVICES = 120.0  # seconds: a pod's TPUs take a while to be found
 
 
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """What was asked, and what stands in the way.
+@dataclasses.dataclass(frozen=True, slots=True)
+class LiveFindings:
+    """What the checks found.
 
     Attributes:
       problems: what the start would refuse, or fail at, each with its remedy.
       notes: what is worth knowing and stops nothing.
-      model: sizes of the policy, where they can be known without a download.
-      mesh: the devices, where there are enough.
+      model: sizes of the policy, where they can be known without a download; else None.
+      mesh: the devices, where there are enough; else None.
     """
 
     problems: list[str]
@@ -46,19 +46,28 @@ class Found:
     mesh: jax.sharding.Mesh | None
 
 
-def hurried(config: Config) -> Config:
-    """`config` with the time limits of a probe for the servers that an environment asks."""
-    env, limit = config.env, probes.ANSWER
+def with_short_timeouts(config: Config) -> Config:
+    """Gives the servers that an environment asks no more time than a check may take."""
+    env, limit = config.env, probes.TIME_LIMIT
     server = dataclasses.replace(env.server, timeout=min(limit, env.server.timeout), retries=0)
     search = dataclasses.replace(env.search, timeout=min(limit, env.search.timeout), retries=0)
     return dataclasses.replace(config, env=dataclasses.replace(env, server=server, search=search))
 
 
-def ask(name: str, config: Config, workdir: Path, chosen: Mapping[str, Any]) -> Found:
-    """Asks everything that the command `name` needs; see `Found`."""
+def run_live_checks(
+    command: str, config: Config, *, workdir: Path, chosen: Mapping[str, Any]
+) -> LiveFindings:
+    """Checks all that a command needs: directories, devices, policy files and servers.
+
+    Args:
+      command: name of the command.
+      config: its settings.
+      workdir: where it would run.
+      chosen: its own flags, None where not given.
+    """
     problems: list[str] = []
     notes: list[str] = []
-    local = config.model.policy == "local" and name != "distill"
+    local = config.model.policy == "local" and command != "distill"
 
     @contextlib.contextmanager
     def noting() -> Iterator[None]:
@@ -68,11 +77,11 @@ def ask(name: str, config: Config, workdir: Path, chosen: Mapping[str, Any]) -> 
             problems.append(str(error))
 
     with noting():
-        writable(workdir, "--workdir")
+        check_writable(workdir, "--workdir")
     if chosen.get("output"):
         with noting():
-            writable(Path(chosen["output"]).parent, "--output")
-    if name == "evaluate" and local:
+            check_writable(Path(chosen["output"]).parent, "--output")
+    if command == "evaluate" and local:
         with noting():
             prerequisites.trained(RunDirectory(workdir, config, lock=False), chosen["checkpoint"])
     mesh = model = None
@@ -87,24 +96,32 @@ def ask(name: str, config: Config, workdir: Path, chosen: Mapping[str, Any]) -> 
         if mesh is not None and model is not None:
             with noting():
                 _attention(config, model, mesh)
-    for label, url, key, wanted in probes.services(name, config):
+    for label, url, key, wanted in probes.services(command, config):
         with noting():
-            probes.service(label, url, key, wanted, notes)
+            notes += probes.check_service(label, url, key=key, model=wanted)
     for url in config.env.search.urls if config.env.name == "search" else ():
         if config.env.search.retriever == "http":
             with noting():
-                probes.retriever(url, config)
-    return Found(problems, notes, model, mesh)
+                probes.check_retriever(url, config)
+    return LiveFindings(problems, notes, model, mesh)
 
 
-def prompts_fit(name: str, config: Config, workdir: Path, chosen: Mapping[str, Any]) -> None:
+def check_prompts_fit(
+    command: str, config: Config, *, workdir: Path, chosen: Mapping[str, Any]
+) -> None:
     """Refuses a bank whose skills are too long for prompts, where no server must be asked for it.
+
+    Args:
+      command: name of the command.
+      config: its settings.
+      workdir: where it would run.
+      chosen: its own flags, None where not given.
 
     Raises:
       SkillRLError: they do not fit; says what to set.
     """
     asks = config.model.embedder == "openai" and config.skill_retrieval.order != "stored"
-    if name not in ("sft", "rl") or config.model.policy != "local" or asks:
+    if command not in ("sft", "rl") or config.model.policy != "local" or asks:
         return
     from skillrl.phases import prompts
     from skillrl.phases.build import open_mesh, open_model, open_retriever
@@ -117,8 +134,8 @@ def prompts_fit(name: str, config: Config, workdir: Path, chosen: Mapping[str, A
         prompts.check_fit(run, model, retriever, bank, tasks)
 
 
-def writable(path: Path, label: str) -> None:
-    """Refuses a directory that cannot be made or written to; makes none.
+def check_writable(path: Path, label: str) -> None:
+    """Refuses a directory that cannot be made or written to; creates nothing.
 
     Raises:
       SkillRLError: names the directory above it that is in the way.
@@ -135,7 +152,7 @@ def writable(path: Path, label: str) -> None:
 
 
 def free_space(path: Path) -> float:
-    """Bytes that are free where `path` is, or would be."""
+    """Counts the bytes that are free where `path` is, or would be."""
     there = path.absolute()
     while not there.exists():
         there = there.parent
@@ -155,7 +172,7 @@ def _mesh(config: Config) -> jax.sharding.Mesh:
 
 
 def _policy(config: Config, notes: list[str]) -> ModelConfig | None:
-    """Sizes of the policy, its files looked through; None where it must be fetched first."""
+    """Reads the sizes of the policy from its files; adds a note where it must be fetched first."""
     from skillrl.models import hub
 
     model = config.model
@@ -165,8 +182,8 @@ def _policy(config: Config, notes: list[str]) -> ModelConfig | None:
     if cached is not None or not model.policy_model_id:
         return _directory(cached or hub.resolve(None, model.policy_model_id))
     sizes = probes.in_time(
-        lambda: probes.on_hub(model.policy_model_id),
-        2 * probes.ANSWER,
+        lambda: probes.sizes_on_hub(model.policy_model_id),
+        2 * probes.TIME_LIMIT,
         f"the hub does not answer about {model.policy_model_id}",
     )
     notes.append(f"{model.policy_model_id} will be downloaded from the hub first")
