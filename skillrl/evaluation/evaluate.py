@@ -12,7 +12,7 @@ from typing import Any
 from skillrl.errors import SkillRLError
 from skillrl.evaluation.intervals import wilson
 from skillrl.io.console import table
-from skillrl.parallel import addresses
+from skillrl.parallel import random_keys
 from skillrl.phases.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.types import Task, Trajectory
@@ -63,7 +63,7 @@ def evaluate(
     repeats = repeats or config.repeats
     tasks = manifest(session, split, limit=config.max_tasks if limit is None else limit)
     jobs = (
-        session.job(task, bank, phase=addresses.EVAL, repeat=repeat)
+        session.job(task, bank, phase=random_keys.EVAL, repeat=repeat)
         for task in tasks
         for repeat in range(repeats)
     )

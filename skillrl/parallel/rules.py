@@ -124,3 +124,8 @@ def put_rows(mesh: Mesh, tree: Any) -> Any:
         return jax.device_put(x, sharding(mesh, axes, x.shape))
 
     return jax.tree.map(put, tree)
+
+
+def num_row_devices(mesh: Mesh) -> int:
+    """Returns among how many devices the rows of a batch are split."""
+    return math.prod(mesh.shape[axis] for axis in RULES["rows"])

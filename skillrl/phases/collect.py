@@ -16,7 +16,7 @@ from skillrl.errors import Corrupt, SkillRLError, finally_do
 from skillrl.io.checksums import unseal
 from skillrl.io.files import end_last_line, truncate_jsonl
 from skillrl.io.json_text import loads
-from skillrl.parallel import addresses
+from skillrl.parallel.random_keys import COLLECT, task_number
 from skillrl.phases.session import Session, outcome
 from skillrl.rollout import store
 from skillrl.skills.bank import SkillBank
@@ -60,7 +60,7 @@ def collect(session: Session, *, output: Path | None = None, episodes: int | Non
                 session.job(
                     tasks[i % len(tasks)],
                     SkillBank(),
-                    phase=addresses.COLLECT,
+                    phase=COLLECT,
                     repeat=i // len(tasks),
                 )
                 for i in range(start, min(start + _CHUNK, count))
@@ -106,7 +106,7 @@ def expert_episode(session: Session, task: Task) -> Trajectory:
 def _demonstrate(session: Session, task: Task, expert: Expert) -> Trajectory:
     environment = open_handle(session.suite)
     slips = session.config.collect.expert_slips
-    rng = np.random.default_rng([session.seed, addresses.COLLECT, addresses.task_number(task.id)])
+    rng = np.random.default_rng([session.seed, COLLECT, task_number(task.id)])
     tags = answer_form(session.suite).tags
     steps: list[Step] = []
     with finally_do(environment.close):

@@ -53,7 +53,7 @@ def check_fit(session: Session, bank: SkillBank, tasks: Sequence[Task]) -> None:
     """Refuses a bank whose skills do not fit into prompts, with settings under which they do."""
     if session.config.model.policy != "local":
         return  # its server counts tokens
-    settings, limit = session.config.skill_retrieval, session.prefix_limit
+    settings, limit = session.config.skill_retrieval, session.buckets.prefix_limit
     ruler = _Ruler(session, bank, tasks)
     if not session.config.skill_retrieval.first_step:
         _check_late(session, ruler)
@@ -66,7 +66,7 @@ def check_fit(session: Session, bank: SkillBank, tasks: Sequence[Task]) -> None:
     if buckets and buckets[-1] < room:
         grown = ",".join(map(str, (*buckets, room)))
         sets.append(f"--set 'rollout.prefix_buckets=[{grown}]'")
-    needed = room + min(session.suffix_limit, rl.max_prompt_length)
+    needed = room + min(session.buckets.suffix_limit, rl.max_prompt_length)
     if needed > rl.max_prompt_length:
         sets.append(f"--set rl.max_prompt_length={needed}")
     fewer = ruler.fitting(settings, limit)
@@ -85,7 +85,7 @@ def check_fit(session: Session, bank: SkillBank, tasks: Sequence[Task]) -> None:
 
 def _check_late(session: Session, ruler: _Ruler) -> None:
     """Refuses skills that would fill most of each step's own part of the prompt."""
-    settings, limit = session.config.skill_retrieval, session.suffix_limit
+    settings, limit = session.config.skill_retrieval, session.buckets.suffix_limit
     longest, task = ruler.longest(settings, late=True)
     if 4 * longest < 3 * limit:
         return

@@ -20,7 +20,7 @@ from skillrl.errors import SkillRLError
 from skillrl.evaluation.evaluate import evaluate
 from skillrl.io.files import append_sealed, truncate_jsonl
 from skillrl.models.transformer import Params
-from skillrl.parallel import addresses
+from skillrl.parallel import random_keys
 from skillrl.phases.health import Skips, Watch
 from skillrl.phases.session import Session, outcome
 from skillrl.phases.sft import load_sft
@@ -83,7 +83,7 @@ def rl(session: Session, reference: Params, bank: SkillBank) -> tuple[Params, Sk
     config, partition = session.config.rl, session.partition
     learner = Learner(
         _updater(session),
-        session.shapes(members=session.config.train_batch.members),
+        session.shapes(samples_per_row=session.config.train_batch.members),
         reference,
         partition.frozen(reference),
         partition.join,
@@ -125,15 +125,15 @@ def _rollouts(session: Session, policy: Params, now: Cursor) -> list[Trajectory]
     tasks = choose_tasks(
         session.suite.tasks("train"),
         config.batch_size // config.group_size,
-        now.iteration,
-        session.seed,
+        iteration=now.iteration,
+        seed=session.seed,
     )
     session.publish(policy, now.iteration * config.minibatches)
     jobs = [
         session.job(
             task,
             now.bank,
-            phase=addresses.RL,
+            phase=random_keys.RL,
             iteration=now.iteration,
             member=member,
             repeat=tasks[:at].count(task),  # above 0 only where tasks are fewer than groups
@@ -157,7 +157,7 @@ def _update(
 ) -> tuple[TrainState, dict[str, float]]:
     """One pass over the iteration in minibatches of whole groups."""
     config, updater = session.config.rl, learner.updater
-    groups = to_samples(trajectories, config.group_size, config)
+    groups = to_samples(trajectories, config)
     minibatches = [
         [sample for index in part for sample in groups[index]]
         for part in np.array_split(np.arange(len(groups)), config.minibatches)
@@ -363,13 +363,13 @@ def _updater(session: Session) -> Updater:
     config = session.config.rl
     total = max(1, config.training_epochs) * config.minibatches
 
-    def loss(logprobs, micro):
+    def loss(logprobs, batch):
         return grpo_loss(
             logprobs,
-            micro.old,
-            micro.ref,
-            micro.advantages,
-            micro.weights,
+            old=batch.old,
+            ref=batch.ref,
+            advantages=batch.advantages,
+            weights=batch.weights,
             clip_low=config.clip_epsilon,
             clip_high=config.clip_epsilon_high or config.clip_epsilon,
             kl_coeff=config.kl_coeff,
@@ -378,8 +378,12 @@ def _updater(session: Session) -> Updater:
         )
 
     return build_updater(
-        session,
-        loss,
+        config=session.model,
+        partition=session.partition,
+        mesh=session.mesh,
+        loss=loss,
+        remat=session.config.model.remat,
+        logprob_chunk=session.config.train_batch.logprob_chunk,
         entropy_coeff=config.entropy_coeff,
         learning_rate=config.learning_rate,
         schedule=config.lr_schedule,

@@ -19,7 +19,8 @@ from skillrl.config import presets
 from skillrl.config.settings import Config
 from skillrl.envs import Suite, make_suite
 from skillrl.errors import SkillRLError
-from skillrl.inference.base import Engine, Sampling, apart, ladder
+from skillrl.inference.base import Engine, Sampling
+from skillrl.inference.make import make_local_engine, make_openai_engine
 from skillrl.io.console import Progress
 from skillrl.models import hub, lora, weights
 from skillrl.models.attention import check_attention
@@ -28,9 +29,10 @@ from skillrl.models.parameters import axes_tree
 from skillrl.models.quantised import quantise
 from skillrl.models.tokenizer import Tokenizer
 from skillrl.models.transformer import Params, init
-from skillrl.parallel import addresses, background, compile_cache, host_memory, room
+from skillrl.parallel import background, compile_cache, host_memory, random_keys, room
+from skillrl.parallel.buckets import Buckets
 from skillrl.parallel.mesh import make_mesh
-from skillrl.parallel.rules import tree_shardings
+from skillrl.parallel.rules import num_row_devices, tree_shardings
 from skillrl.phases.run_directory import Metrics, RunDirectory
 from skillrl.phases.simulated_parts import parts
 from skillrl.phases.wall import WallClock
@@ -41,7 +43,7 @@ from skillrl.teacher.base import Embedder, Teacher
 from skillrl.teacher.registry import make_embedder, make_teacher
 from skillrl.training import partition
 from skillrl.training.finite import check_finite
-from skillrl.training.packing import PART, Shapes
+from skillrl.training.packing import Shapes
 from skillrl.training.partition import Partition
 from skillrl.types import Skill, Task, Trajectory
 
@@ -194,70 +196,36 @@ class Session:
         return make_embedder(self.config.model, self.run.file("teacher"))
 
     @functools.cached_property
-    def _buckets(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        rollout = self.config.rollout
-        rungs = ladder(self.config.rl.max_prompt_length, growth=rollout.bucket_growth)
-        return rollout.prefix_buckets or rungs, rollout.suffix_buckets or rungs
-
-    @property
-    def prefix_limit(self) -> int:
-        """Tokens that the shared part of a prompt may have."""
-        return min(self._buckets[0][-1], self.config.rl.max_prompt_length - 1)
-
-    @property
-    def suffix_limit(self) -> int:
-        """Tokens that a step's own part may have."""
-        return self._cache_buckets[-1]
-
-    @functools.cached_property
-    def _cache_buckets(self) -> tuple[int, ...]:
-        """Room for a suffix in a slot."""
-        return self.config.rollout.cache_buckets or apart(self._buckets[1])
+    def buckets(self) -> Buckets:
+        """Padded lengths, in tokens."""
+        rl, rollout, batch = self.config.rl, self.config.rollout, self.config.train_batch
+        return Buckets.from_limits(
+            max_prompt_length=rl.max_prompt_length,
+            max_response_length=rl.max_response_length,
+            growth=rollout.bucket_growth,
+            prefix=rollout.prefix_buckets,
+            suffix=rollout.suffix_buckets,
+            cache=rollout.cache_buckets,
+            response=batch.response_buckets,
+            row=batch.row_buckets,
+        )
 
     @functools.cached_property
     def engine(self) -> Any:
         """The rollout engine; local ones need `publish` before they answer."""
-        rollout, model = self.config.rollout, self.config.model
-        if model.policy == "openai":
-            from skillrl.inference.openai import OpenAIEngine
-            from skillrl.inference.remote import RemoteEngine
-
-            server = OpenAIEngine(
-                model.policy_api_base,
-                model.policy_model_id,
-                model.policy_api_key,
-                concurrency=rollout.slots,
-                timeout=model.policy_timeout,
-                retries=model.policy_retries,
+        if self.config.model.policy == "openai":
+            return make_openai_engine(
+                self.config.model, slots=self.config.rollout.slots, seed=self.seed
             )
-            return RemoteEngine(server, slots=rollout.slots, seed=self.seed)
-        from skillrl.inference.local import Layout, LocalEngine
-        from skillrl.models.joined import worth_joining
-
-        rows = rollout.slots // (rollout.members * rollout.lanes)
-        prefixes, suffixes = self._buckets
-        layout = Layout(
-            rows,
-            rollout.members,
-            prefixes,
-            tuple(s for s in suffixes if s <= rollout.prefill_tokens) or suffixes[:1],
-            self._cache_buckets,
-            rollout.prefix_cache or max(2 * rows, rows * rollout.members, 32),
-            rollout.prefill_tokens,
-            rollout.lanes,
-            join=worth_joining(self.mesh),
-            devices=self.mesh.shape["data"] * self.mesh.shape["fsdp"],
-        )
-        room.check_grid(  # the smallest that can be asked for; the others before they are made
+        return make_local_engine(
             self.model,
-            self.mesh,
-            rows=layout.rows,
-            members=layout.members,
-            prefix=layout.prefix_buckets[0],
-            cell=layout.cache_buckets[0] + self.config.rl.max_response_length,
+            self.config.rollout,
+            buckets=self.buckets,
+            max_response_length=self.config.rl.max_response_length,
+            stops=tuple(dict.fromkeys((self.tokenizer.im_end_id, self.tokenizer.eos_id))),
+            mesh=self.mesh,
+            seed=self.seed,
         )
-        stops = tuple(dict.fromkeys((self.tokenizer.im_end_id, self.tokenizer.eos_id)))
-        return LocalEngine(self.model, layout, seed=self.seed, stops=stops, mesh=self.mesh)
 
     @functools.cached_property
     def agent(self) -> SkillAgent:
@@ -267,24 +235,19 @@ class Session:
             self.config,
             self.suite,
             self.tokenizer if local else None,
-            suffix_limit=self._cache_buckets[-1] if local else None,
+            suffix_limit=self.buckets.suffix_limit if local else None,
         )
 
-    def shapes(self, *, members: int) -> Shapes:
-        """Compiled shapes of training, with at most `members` rows on a line of one prefix."""
-        batch, (prefixes, suffixes) = self.config.train_batch, self._buckets
-        # A wide ladder: what pads a response is never computed but for its scores.
-        most = self.config.rl.max_response_length
-        responses = batch.response_buckets or ladder(most, growth=2.0)
-        if responses[-1] < most:  # given with a preset, and the limit was raised since
-            responses = (*responses, most)
-        longest = suffixes[-1] + responses[-1]
-        rows = batch.row_buckets or ladder(longest, growth=self.config.rollout.bucket_growth)
-        rows = (*(width for width in rows if width < longest), longest)
-        devices = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
-        # The smaller of its two sizes; a single row is always allowed.
-        room.check_micro_batch(self.model, self.mesh, tokens=batch.tokens // PART)
-        return Shapes(batch.tokens, members, prefixes, rows, responses, devices)
+    def shapes(self, *, samples_per_row: int) -> Shapes:
+        """Compiled sizes of training, with at most so many samples beside each other on a row."""
+        shapes = Shapes.from_config(
+            self.config.train_batch,
+            buckets=self.buckets,
+            samples_per_row=samples_per_row,
+            devices=num_row_devices(self.mesh),
+        )
+        room.check_micro_batch(self.model, self.mesh, tokens=shapes.smallest_block)
+        return shapes
 
     def skills(self, bank: SkillBank, task: Task) -> tuple[Skill, ...]:
         """What is retrieved for a task, in prompt order."""
@@ -302,13 +265,13 @@ class Session:
     ) -> Job:
         """An episode of `task` with skills from `bank`, every draw at its address."""
         skills = self.skills(bank, task)
-        number = addresses.task_number(task.id)
+        number = random_keys.task_number(task.id)
 
         def start() -> Episode:
             return self.agent.episode(
                 task,
                 skills,
-                address=lambda step: (phase, iteration, number, member, repeat, step),
+                rng_address=lambda step: (phase, iteration, number, member, repeat, step),
                 member=member,
                 repeat=repeat,
                 policy_version=self.engine.version,

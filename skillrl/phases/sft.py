@@ -19,7 +19,7 @@ from skillrl.io import records
 from skillrl.io.checksums import digest
 from skillrl.io.files import atomic_write, read_jsonl, sealed_line
 from skillrl.models.transformer import Params
-from skillrl.parallel import addresses
+from skillrl.parallel.random_keys import SFT
 from skillrl.phases.collect import load
 from skillrl.phases.health import Skips, Watch
 from skillrl.phases.session import Session
@@ -70,11 +70,15 @@ def sft(
         per_epoch = math.ceil(len(data) / config.batch_size)
         total = per_epoch * config.epochs
         updater = build_updater(
-            session,
-            lambda logprobs, micro: (
-                (loss := sft_loss(logprobs, micro.weights)),
+            config=session.model,
+            partition=session.partition,
+            mesh=session.mesh,
+            loss=lambda logprobs, batch: (
+                (loss := sft_loss(logprobs, batch.weights)),
                 {"loss": loss},
             ),
+            remat=session.config.model.remat,
+            logprob_chunk=session.config.train_batch.logprob_chunk,
             learning_rate=config.learning_rate,
             schedule="linear",
             total_steps=total + 1,
@@ -82,7 +86,7 @@ def sft(
             weight_decay=config.weight_decay,
             max_grad_norm=config.max_grad_norm,
         )
-        shapes, partition = session.shapes(members=1), session.partition
+        shapes, partition = session.shapes(samples_per_row=1), session.partition
         state, frozen = updater.init(partition.trained(base)), partition.frozen(base)
         with Checkpoints(
             session.run.file("checkpoints", "sft"), keep=session.config.checkpoint.keep
@@ -100,9 +104,7 @@ def sft(
             watch = Watch("sft", session.metrics.rows("sft"))
             with session.progress("sft", total, unit="update", done=done * per_epoch) as bar:
                 for epoch in range(done, config.epochs):
-                    order = np.random.default_rng([session.seed, addresses.SFT, epoch]).permutation(
-                        len(data)
-                    )
+                    order = np.random.default_rng([session.seed, SFT, epoch]).permutation(len(data))
                     for at in range(per_epoch):
                         chosen = order[at * config.batch_size : (at + 1) * config.batch_size]
                         batch = make_minibatch(
@@ -201,7 +203,7 @@ def make_examples(
                 (written, without + 1) if thoughts is None else (written + 1, without)
             )
         if thoughts is not None:
-            found += examples(trajectory, thoughts, skills, session.agent)
+            found += examples(trajectory, thoughts, skills=skills, agent=session.agent)
     if without and not written:
         raise SkillRLError(
             f"sft: the teacher wrote thoughts for none of the {without} success(es) of the policy, "
@@ -221,7 +223,14 @@ def load_sft(session: Session) -> Params | None:
         if step is None or session.run.finished("sft") is None:
             return None
         updater = build_updater(
-            session, lambda logprobs, micro: (logprobs.sum(), {}), learning_rate=0.0, total_steps=1
+            config=session.model,
+            partition=session.partition,
+            mesh=session.mesh,
+            loss=lambda logprobs, batch: (logprobs.sum(), {}),
+            remat=session.config.model.remat,
+            logprob_chunk=session.config.train_batch.logprob_chunk,
+            learning_rate=0.0,
+            total_steps=1,
         )
         restored, _ = checkpoints.restore(step, updater.abstract_state)
         assert isinstance(restored, TrainState)

@@ -51,7 +51,7 @@ class Checkpoints:
     To be used from the main thread, on all processes::
 
         with Checkpoints(directory) as checkpoints:
-            found = checkpoints.resume(abstract(state))
+            found = checkpoints.resume(updater.abstract_state)
             if found is not None:
                 step, state, extra = found
             ...
@@ -88,7 +88,7 @@ class Checkpoints:
         Args:
           step: number of the checkpoint; must be above the latest.
           state: tree of arrays: parameters, optimiser state, counters. No typed
-            PRNG keys (randomness has addresses; see `skillrl.parallel.addresses`).
+            PRNG keys (draws have addresses; see `skillrl.parallel.random_keys`).
           extra: what is to come back equal with it (data cursor, bank): JSON,
             i.e. dicts with string keys, lists, strings, finite numbers, None.
 
@@ -217,8 +217,7 @@ class Checkpoints:
         Args:
           step: one of `steps`.
           abstract_state: a tree like the saved state of `jax.ShapeDtypeStruct`
-            with the shardings wanted now (`abstract`); they need not be those
-            of the saving run.
+            with the shardings wanted now; they need not be those of the saving run.
 
         Returns:
           (state, extra).
@@ -302,22 +301,6 @@ class Checkpoints:
                 f"arrays differ ({shown}). Use the model and optimiser it was "
                 "saved with, or another --workdir"
             )
-
-
-def abstract(state: Any, shardings: Any = None) -> Any:
-    """Shapes, types and shardings of a state, for `Checkpoints.restore`.
-
-    Args:
-      state: a tree of arrays, or of `jax.ShapeDtypeStruct`.
-      shardings: a tree like it of shardings; those of the arrays by default.
-    """
-    if shardings is None:
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
-        )
-    return jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings
-    )
 
 
 @contextlib.contextmanager

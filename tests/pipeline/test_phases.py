@@ -14,7 +14,7 @@ from skillrl.config.settings import Config
 from skillrl.envs import make_suite
 from skillrl.inference.base import Generated
 from skillrl.io.files import read_json
-from skillrl.parallel import addresses
+from skillrl.parallel import random_keys
 from skillrl.phases.session import open_session
 from skillrl.phases.sft import make_examples
 from skillrl.rollout import store
@@ -275,15 +275,15 @@ class Imitator:
     def __init__(self, answers):
         self.answers = iter(answers)
 
-    def take(self, waiting, sampling):
+    def submit(self, waiting, sampling):
         self.keys = list(waiting)
         return self.keys
 
-    def turn(self):
+    def step(self):
         ids = next(self.answers)
         return {key: Generated(ids, (0.0,) * len(ids), finished=True) for key in self.keys}
 
-    def abandon(self):
+    def reset(self):
         self.keys = []
 
 
@@ -296,7 +296,7 @@ def test_demonstrations_have_the_prompts_of_rl(whole):
         for demonstration in won:
             examples = make_examples(run, bank, [demonstration])
             assert len(examples) == len(demonstration.steps)
-            job = run.job(demonstration.task, bank, phase=addresses.RL, iteration=1, member=1)
+            job = run.job(demonstration.task, bank, phase=random_keys.RL, iteration=1, member=1)
             engine = Imitator([example.response_ids for example in examples])
             (played,) = run.play([job], temperature=1.0, engine=engine)
             assert played.won
@@ -317,20 +317,20 @@ def test_addresses_of_a_run_are_all_different(whole):
     with open_session(config, whole.path, seed=tiny.SEED, lock=False) as run:
         task, other = run.suite.tasks("train")[:2]
         jobs = [
-            run.job(task, bank, phase=addresses.COLLECT),
-            run.job(task, bank, phase=addresses.COLLECT, repeat=1),
-            run.job(task, bank, phase=addresses.EVAL),
-            run.job(task, bank, phase=addresses.RL, iteration=0),
-            run.job(task, bank, phase=addresses.RL, iteration=1),
-            run.job(task, bank, phase=addresses.RL, iteration=0, member=1),
-            run.job(other, bank, phase=addresses.RL, iteration=0),
+            run.job(task, bank, phase=random_keys.COLLECT),
+            run.job(task, bank, phase=random_keys.COLLECT, repeat=1),
+            run.job(task, bank, phase=random_keys.EVAL),
+            run.job(task, bank, phase=random_keys.RL, iteration=0),
+            run.job(task, bank, phase=random_keys.RL, iteration=1),
+            run.job(task, bank, phase=random_keys.RL, iteration=0, member=1),
+            run.job(other, bank, phase=random_keys.RL, iteration=0),
         ]
         for job in jobs:
             episode, environment = job.start(), run.suite.make()
             wants = episode.send(None)
             wants = episode.send(environment.reset(wants.task))
             for _ in range(2):
-                seen.add(wants.address)
+                seen.add(wants.rng_address)
                 wants = episode.send(Generated((), (), finished=True, text="look"))
                 assert isinstance(wants, Act)
                 wants = episode.send(environment.step("look"))

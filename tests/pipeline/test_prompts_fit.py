@@ -118,8 +118,8 @@ def test_a_raised_limit_of_responses_has_a_bucket_too(whole):
     config = Config.from_dict(read_json(whole.path / "config.json"))
     more = {"rl": {"max_response_length": 100}, "train_batch": {"response_buckets": [20]}}
     with open_session(Config.from_dict(more, config), whole.path, seed=0, lock=False) as run:
-        shapes = run.shapes(members=1)
+        shapes = run.shapes(samples_per_row=1)
         assert shapes.response_buckets == (20, 100)
-        assert shapes.row_buckets[-1] == run.suffix_limit + 100
+        assert shapes.row_buckets[-1] == run.buckets.suffix_limit + 100
     with open_session(config, whole.path, seed=0, lock=False) as run:
-        assert run.shapes(members=1).response_buckets == config.train_batch.response_buckets
+        assert run.shapes(samples_per_row=1).response_buckets == config.train_batch.response_buckets
