@@ -140,7 +140,7 @@ class Session:
         if rank:
             return partition.adapter(self.model, self._lora, seed=self.seed)
         if model.freeze:
-            return partition.all_but(self.model, model.freeze, model.param_dtype)
+            return partition.all_but(self.model, model.freeze, dtype=model.param_dtype)
         return partition.everything(self.model, model.param_dtype)
 
     def load_policy(self, directory: Path | None = None) -> Params:

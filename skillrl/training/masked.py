@@ -23,6 +23,9 @@ def zero_outside(x: ArrayLike, mask: ArrayLike) -> jax.Array:
 def masked_sum(x: ArrayLike, mask: ArrayLike, *, axis: Axis = None) -> jax.Array:
     """Returns the sum of ``x`` where ``mask`` is true, in float32.
 
+    >>> float(masked_sum([1.0, 2.0, float("nan")], [1, 1, 0]))
+    3.0
+
     Args:
       x: [...] values.
       mask: boolean or 0/1, broadcastable to ``x``.
@@ -32,13 +35,25 @@ def masked_sum(x: ArrayLike, mask: ArrayLike, *, axis: Axis = None) -> jax.Array
 
 
 def masked_mean(x: ArrayLike, mask: ArrayLike, *, axis: Axis = None) -> jax.Array:
-    """Returns the mean of ``x`` where ``mask`` is true, in float32; 0 where nothing is selected."""
+    """Returns the mean of ``x`` where ``mask`` is true, in float32; 0 where nothing is selected.
+
+    >>> masked_mean([[1.0, 2.0], [5.0, 9.0]], [[1, 1], [1, 0]], axis=1).tolist()
+    [1.5, 5.0]
+
+    Args:
+      x: [...] values.
+      mask: boolean or 0/1, broadcastable to ``x``.
+      axis: axes to reduce; all of them by default.
+    """
     count = _count(x, mask, axis=axis)
     return masked_sum(x, mask, axis=axis) / jnp.maximum(count, 1.0)
 
 
 def masked_std(x: ArrayLike, mask: ArrayLike, *, axis: Axis = None, ddof: int = 0) -> jax.Array:
     """Returns the standard deviation of ``x`` where ``mask`` is true, in float32.
+
+    >>> float(masked_std([1.0, 5.0, 7.0], [1, 1, 0]))
+    2.0
 
     Args:
       x: [...] values.
