@@ -58,15 +58,16 @@ from flops import (  # noqa: E402
 from hardware import Peak, describe, peak_gib, peak_of_device  # noqa: E402
 from rollout import Side  # noqa: E402
 
-from skillrl.inference.base import bucket_of, ladder  # noqa: E402
 from skillrl.models.config import ModelConfig  # noqa: E402
 from skillrl.models.lora import Lora  # noqa: E402
+from skillrl.parallel.buckets import bucket_of, make_buckets  # noqa: E402
 from skillrl.training.partition import Partition, adapter  # noqa: E402
 
 # Multiples of 8, as the buckets of a run are: tensor cores want that.
 PROMPTS = {"groups": 8, "members": 8, "prefix": 1000, "suffix": 152}
 SAMPLES = {"steps": 10, "groups": 2, "members": 8, "prefix": 1000, "suffix": 152, "new": 64}
-BUCKET = bucket_of(PROMPTS["prefix"], ladder(6000), "prefix")  # as the released limit gives it
+# As the released limit gives it.
+BUCKET = bucket_of(PROMPTS["prefix"], make_buckets(6000), what="prefix")
 SHORT, LONG = 8, 136  # new tokens; the difference is what decoding takes
 RANKS = {"7B": 16}
 TARGETS = {("7B", "decode"): 60, ("1.5B", "decode"): 45, ("7B", "prefill"): 50, ("7B", "step"): 50}

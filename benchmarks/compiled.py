@@ -55,8 +55,7 @@ from flops import (  # noqa: E402
 from hardware import PEAKS  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 
-from skillrl.inference import grid as grids  # noqa: E402
-from skillrl.inference import sampler  # noqa: E402
+from skillrl.inference import decode_state, sampler  # noqa: E402
 from skillrl.io.console import table  # noqa: E402
 from skillrl.models.config import ModelConfig  # noqa: E402
 from skillrl.models.joined import lay_out, worth_joining  # noqa: E402
@@ -65,7 +64,7 @@ from skillrl.models.parameters import axes_tree, specs, unflatten  # noqa: E402
 from skillrl.models.transformer import kv_zeros  # noqa: E402
 from skillrl.parallel import rules  # noqa: E402
 from skillrl.parallel.mesh import make_mesh  # noqa: E402
-from skillrl.training.batch import Micro  # noqa: E402
+from skillrl.training.batch import MicroBatch  # noqa: E402
 from skillrl.training.partition import Partition, adapter  # noqa: E402
 
 H100 = """
@@ -145,13 +144,13 @@ def made(function: Any, *arguments: Any, **static: Any) -> Any:
 
 
 Program = tuple[str, Any, tuple, dict[str, Any], float, float]
-"""Name, jitted function, arguments, static ones; operations and bytes that the task needs."""
+"""Name, jitted function, arguments, named ones; operations and bytes that the task needs."""
 
 
 def sampling(it: Subject) -> Iterator[Program]:
     """One prefix, all suffixes at once, and a decode step, as `accelerator.py` has them."""
     groups, members = PROMPTS["groups"], PROMPTS["members"]
-    suffix, cells = PROMPTS["suffix"], groups * members
+    suffix, slots = PROMPTS["suffix"], groups * members
     policy, config, part = it.params(), it.config, it.partition
     if part:
         adapter = placed(part.shapes, rules.tree_shardings(it.mesh, part.axes, part.shapes))
@@ -171,23 +170,33 @@ def sampling(it: Subject) -> Iterator[Program]:
     kv = made(sampler.prefill_prefix, *arguments, config=config)
 
     flops = prefill_flops(it.sizes, PROMPTS, shared=True) - flops * groups
-    where = jax.ShapeDtypeStruct((cells, own.WIDTH), jnp.uint32)
-    rows = it.rows((ints(cells), ints(cells, suffix), ints(cells), where))
-    arguments = (params, (kv,) * cells, *rows, *it.whole((seed, number, number)))
-    yield "all suffixes", sampler.prefill, arguments, {"config": config}, flops, 0.0
+    rows = {
+        "prefix_lengths": ints(slots),
+        "tokens": ints(slots, suffix),
+        "lengths": ints(slots),
+        "rng_address": jax.ShapeDtypeStruct((slots, own.ADDRESS_WIDTH), jnp.uint32),
+    }
+    draws = {"temperature": number, "top_p": number}
+    named = it.rows(rows) | it.whole({"seed_key": seed, **draws}) | {"config": config}
+    yield "all suffixes", sampler.prefill, (params, (kv,) * slots), named, flops, 0.0
 
-    shape = grids.Shape(groups, members, BUCKET, suffix, LONG)
+    init = decode_state.init_decode_state
+    sizes = {"prefix": BUCKET, "suffix": suffix, "response": LONG}
+    shape = decode_state.DecodeShape(prefix_rows=groups, group_members=members, **sizes)
     if it.mesh.size == 1:
-        empty = lambda: grids.empty(shape=shape, config=config, mesh=it.mesh)  # noqa: E731
-        grid = it.whole(jax.eval_shape(empty))
+        empty = lambda: init(shape=shape, config=config, mesh=it.mesh)  # noqa: E731
+        state = it.whole(jax.eval_shape(empty))
     else:
-        grid = made(grids.empty, shape=shape, config=config, mesh=it.mesh)
-    held = jax.ShapeDtypeStruct((groups, members), bool)
-    arguments = (params, grid, *it.whole((held, ints(), number, number)))
+        state = made(init, shape=shape, config=config, mesh=it.mesh)
+    limits = {
+        "awaited": jax.ShapeDtypeStruct((groups, members), bool),
+        "min_finished": ints(),
+        "max_steps": ints(),
+    }
     work = {**PROMPTS, "new": SHORT + LONG}
-    static = {"config": config, "stops": (1, 2), "mesh": it.mesh}
+    named = it.whole(limits | draws) | {"config": config, "stops": (1, 2), "mesh": it.mesh}
     needs = decode_flops(it.sizes, work), decode_bytes(it.sizes, work, shared=True)
-    yield "decode step", grids.decode, arguments, static, *needs
+    yield "decode step", decode_state.decode, (params, state), named, *needs
 
 
 def training(it: Subject, micro: int, remat: str) -> Iterator[Program]:
@@ -201,9 +210,11 @@ def training(it: Subject, micro: int, remat: str) -> Iterator[Program]:
     groups = max(SAMPLES["groups"], devices)
     samples = SAMPLES | {"groups": groups}
     rows = own.random_work(it.sizes, **samples)
-    batch = own.make_batch(rows, shared=True, micro=micro, lines=devices, prefix_bucket=BUCKET)
-    first: Micro = it.rows(batch.micros[0])
-    lines = len(batch.micros[0].prefix)
+    batch = own.make_batch(
+        rows, shared=True, micro=micro, prefix_rows=devices, prefix_bucket=BUCKET
+    )
+    first: MicroBatch = it.rows(batch.micro_batches[0])
+    prefix_rows = len(batch.micro_batches[0].prefix)
 
     def kv(count: int, dtype: Any) -> Any:
         shapes = jax.eval_shape(lambda: kv_zeros(it.config, (count, 1), BUCKET))
@@ -213,7 +224,7 @@ def training(it: Subject, micro: int, remat: str) -> Iterator[Program]:
     flops = useful_step_flops(it.sizes, samples, rank=it.rank)
     of_prefixes = useful_step_flops(it.sizes, {**samples, "steps": 0}, rank=it.rank)
     of_micro = (flops - of_prefixes) * micro / rows.rows
-    arguments = (state.params, kv(lines, it.config.dtype), frozen, first, grads)
+    arguments = (state.params, kv(prefix_rows, it.config.dtype), frozen, first, grads)
     programs = updater.programs
     tokens = it.rows((np.zeros((groups, BUCKET), np.int32), np.zeros(groups, np.int32)))
     policy = made(jax.jit(partition.join), state.params, params) if partition else state.params
@@ -227,9 +238,9 @@ def training(it: Subject, micro: int, remat: str) -> Iterator[Program]:
 
 def compile_one(it: Subject, program: Program, on_gpu: bool, keep: Path | None) -> dict[str, Any]:
     """The row of a program."""
-    name, function, arguments, static, flops, bytes_ = program
+    name, function, arguments, named, flops, bytes_ = program
     start = time.perf_counter()
-    compiled = function.lower(*arguments, **static).compile()
+    compiled = function.lower(*arguments, **named).compile()
     row: dict[str, Any] = {"shape": it.name, "program": name}
     row["compile_s"] = time.perf_counter() - start
     memory = compiled.memory_analysis()

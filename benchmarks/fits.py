@@ -19,7 +19,7 @@ import own
 from skillrl.io.console import table
 from skillrl.models.parameters import specs, unflatten
 from skillrl.models.transformer import kv_zeros
-from skillrl.training.batch import Micro
+from skillrl.training.batch import MicroBatch
 from skillrl.training.update import prefix_kv, response_logprobs
 
 if TYPE_CHECKING:
@@ -38,18 +38,18 @@ def show(subjects: list[Subject], *, micro: int, remat: str) -> None:
 
 
 def decode(it: Subject) -> dict[str, float]:
-    """Bytes while a grid is answered."""
+    """Bytes while all slots decode."""
     sizes, width = it.sizes, jnp.dtype(it.config.dtype).itemsize
     groups, members = it.prompts["groups"], it.prompts["members"]
-    prefix, suffix, cells = it.prompts["prefix"], it.prompts["suffix"], groups * members
-    scores = cells * sizes.heads * suffix * (prefix + suffix) * 4
+    prefix, suffix, slots = it.prompts["prefix"], it.prompts["suffix"], groups * members
+    scores = slots * sizes.heads * suffix * (prefix + suffix) * 4
     return {
         "weights": size(weights(it)),
         "layers, laid out for sampling": size(weights(it)["layers"]),
-        "prefixes, and as the grid reads them": 2 * groups * prefix * sizes.kv_bytes(width),
-        "suffixes and responses": 2 * cells * (suffix + it.long) * sizes.kv_bytes(width),
-        "a layer of all suffixes": cells * suffix * 3 * sizes.ffn * width + 3 * scores,
-        "scores over the vocabulary": 4 * cells * sizes.vocab * 4,
+        "prefixes, and as the decode state reads them": 2 * groups * prefix * sizes.kv_bytes(width),
+        "suffixes and responses": 2 * slots * (suffix + it.long) * sizes.kv_bytes(width),
+        "a layer of all suffixes": slots * suffix * 3 * sizes.ffn * width + 3 * scores,
+        "scores over the vocabulary": 4 * slots * sizes.vocab * 4,
     }
 
 
@@ -69,8 +69,8 @@ def step(it: Subject, micro: int, remat: str) -> dict[str, float]:
         shared=True,
         micro=micro,
     )
-    rows: Micro = jax.eval_shape(lambda: batch.micros[0])
-    line = jax.eval_shape(lambda: kv_zeros(config, (len(batch.micros[0].prefix), 1), prefix))
+    rows: MicroBatch = jax.eval_shape(lambda: batch.micro_batches[0])
+    line = jax.eval_shape(lambda: kv_zeros(config, (len(batch.micro_batches[0].prefix), 1), prefix))
 
     def row_gradient(trained: Any, kv: Any) -> Any:
         options = {"config": config, "remat": remat, "logprob_chunk": 1024}

@@ -33,7 +33,7 @@ from hardware import describe  # noqa: E402
 from skillrl.agent.agent import Act, Episode, Reset  # noqa: E402
 from skillrl.inference.base import Generate, Sampling  # noqa: E402
 from skillrl.io.console import table  # noqa: E402
-from skillrl.parallel.addresses import WIDTH  # noqa: E402
+from skillrl.parallel.random_keys import ADDRESS_WIDTH  # noqa: E402
 from skillrl.rollout.collector import Job, collect  # noqa: E402
 from skillrl.types import Observation, StepResult, Task, Trajectory  # noqa: E402
 
@@ -73,7 +73,7 @@ def play(engine: Any, work: own.Work, seconds: float, steps: int) -> tuple[float
         prefix = tuple(work.prefix[group].tolist())
         for step in range(steps):
             suffix = tuple(work.suffix[step, group, member].tolist())
-            answer = yield Generate(prefix, suffix, (0,) * WIDTH)
+            answer = yield Generate(prefix, suffix, (0,) * ADDRESS_WIDTH)
             found[group, member, step] = answer.ids
             yield Act("")
         return Trajectory(task, (), (), won=False, member=member)

@@ -1,9 +1,9 @@
 """What this project's side of several benchmarks is made of: a policy, samples, a step, an engine.
 
-A workload is random tokens: ``prefix [G, P]`` of G groups, and for T steps and M members of a
-group ``suffix [T, G, M, S]`` and ``response [T, G, M, R]``. Shared, a group's prefix is computed
-once; unshared, all but the first token of a prompt belongs to its row (the engine and the
-updater want a prefix of at least one token).
+A workload is random tokens: ``prefix [groups, P]``, and for every step and group member
+``suffix [steps, groups, members, S]`` and ``response [steps, groups, members, A]``. Shared, a
+group's prefix is computed once; unshared, all but the first token of a prompt belongs to its row
+(the engine and the updater want a prefix of at least one token).
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ import jax.numpy as jnp
 from flops import Sizes
 
 from skillrl.inference.base import Generate, Sampling, generate
-from skillrl.inference.local import Layout, LocalEngine
+from skillrl.inference.layout import Layout
+from skillrl.inference.local import LocalEngine
 from skillrl.models.config import ModelConfig
 from skillrl.models.joined import worth_joining
 from skillrl.models.parameters import axes_tree, specs, unflatten
 from skillrl.models.transformer import Params
 from skillrl.parallel import rules
-from skillrl.parallel.addresses import WIDTH
 from skillrl.parallel.mesh import make_mesh
-from skillrl.training.batch import Micro, Minibatch, Sample, make_minibatch
+from skillrl.parallel.random_keys import ADDRESS_WIDTH
+from skillrl.training.batch import MicroBatch, Minibatch, Sample, make_minibatch
 from skillrl.training.losses import grpo_loss
 from skillrl.training.optimizer import make_optimizer, state_shardings
 from skillrl.training.packing import Shapes
@@ -136,19 +137,21 @@ def make_step(
         mesh=mesh,
         param_shapes=shapes,
         param_shardings=shardings,
-        optimizer_shardings=state_shardings(optimizer, shapes, shardings, rules.replicated(mesh)),
+        optimizer_shardings=state_shardings(
+            optimizer, shapes, param_shardings=shardings, scalar=rules.replicated(mesh)
+        ),
         **options,
     )
 
 
-def grpo(logprobs: jax.Array, micro: Micro) -> tuple[jax.Array, dict[str, jax.Array]]:
+def grpo(logprobs: jax.Array, batch: MicroBatch) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of every side."""
     found, metrics = grpo_loss(
         logprobs,
-        micro.old,
-        micro.ref,
-        micro.advantages,
-        micro.weights,
+        old=batch.old,
+        ref=batch.ref,
+        advantages=batch.advantages,
+        weights=batch.weights,
         clip_low=0.2,
         clip_high=0.2,
         kl_coeff=0.01,
@@ -161,21 +164,21 @@ def make_batch(
     *,
     shared: bool,
     micro: int,
-    lines: int = 1,
+    prefix_rows: int = 1,
     prefix_bucket: int = 0,
     old: np.ndarray | None = None,
     ref: np.ndarray | None = None,
     advantages: np.ndarray | None = None,
 ) -> Minibatch:
-    """All samples of a workload, micro-batches of `micro` rows of one group (shared) or of any.
+    """All samples of a workload, micro-batches of `micro` samples of one group (shared) or of any.
 
     Args:
       work: tokens.
       shared: whether a group's prefix is computed once.
-      micro: rows of a micro-batch.
-      lines: prefixes of a micro-batch, if shared: as many as devices that rows are split over.
+      micro: samples of a micro-batch.
+      prefix_rows: of a micro-batch, if shared: as many as devices that rows are split over.
       prefix_bucket: padded length of a prefix; 0 is none.
-      old: ``[samples, R]`` log-probabilities of the behaviour policy, in the order of steps,
+      old: ``[samples, A]`` log-probabilities of the behaviour policy, in the order of steps,
         groups and members; random ones by default, as `ref` and ``advantages [samples]``.
       ref: of the reference policy.
       advantages: one per sample.
@@ -196,24 +199,24 @@ def make_batch(
                 prompt = (*work.prefix[group].tolist(), *work.suffix[step, group, member].tolist())
                 samples.append(
                     Sample(
-                        prompt[:cut],
-                        prompt[cut:],
-                        tuple(work.response[step, group, member].tolist()),
-                        tuple(old[number].tolist()),
-                        float(advantages[number]),
-                        number,
+                        prefix_ids=prompt[:cut],
+                        suffix_ids=prompt[cut:],
+                        response_ids=tuple(work.response[step, group, member].tolist()),
+                        old_logprobs=tuple(old[number].tolist()),
+                        advantage=float(advantages[number]),
+                        trajectory=number,
                     )
                 )
                 order.append(number)
     prefix, suffix, new = work.widths(shared=shared)
-    columns = micro // lines if shared else 1
+    columns = micro // prefix_rows if shared else 1
     shapes = Shapes(
-        micro * (suffix + new),
-        columns,
-        (prefix_bucket or prefix,),
-        (suffix + new,),
-        (new,),
-        devices=lines,
+        tokens=micro * (suffix + new),
+        samples_per_row=columns,
+        prefix_buckets=(prefix_bucket or prefix,),
+        row_buckets=(suffix + new,),
+        response_buckets=(new,),
+        devices=prefix_rows,
     )
     batch = make_minibatch(samples, shapes)
     found = np.asarray(ref)[order].reshape(-1, micro // columns, columns, new)
@@ -229,13 +232,13 @@ def make_engine(
     prefill: int = 8,
     prefix_bucket: int = 0,
 ) -> LocalEngine:
-    """An engine whose grid holds all prompts of a step of the workload, or `rows` rows of them.
+    """An engine with slots for all prompts of a step of the workload, or for `rows` rows of them.
 
     Args:
       config: sizes.
       work: tokens.
       shared: whether a group's prefix is computed once.
-      rows: of the grid.
+      rows: prefix rows of the decode state.
       prefill: suffixes of one prefill call.
       prefix_bucket: padded length of a prefix; 0 is none.
     """
@@ -243,23 +246,22 @@ def make_engine(
     prefix, suffix, _ = work.widths(shared=shared)
     columns = members if shared else 1
     rows = rows or groups * members // columns
-    cells = rows * columns
     mesh = make_mesh()
     layout = Layout(
-        rows,
-        columns,
-        (prefix_bucket or prefix,),
-        (suffix,),
-        (suffix,),
-        max(cells, groups),
-        prefill * suffix,
-        join=worth_joining(mesh),
+        prefix_rows=rows,
+        group_members=columns,
+        prefix_buckets=(prefix_bucket or prefix,),
+        suffix_buckets=(suffix,),
+        cache_buckets=(suffix,),
+        prefix_cache=max(rows * columns, groups),
+        prefill_tokens=prefill * suffix,
+        fuse_projections=worth_joining(mesh),
     )
     return LocalEngine(config, layout, seed=0, stops=(), mesh=mesh)
 
 
 def answer(engine: LocalEngine, work: Work, *, shared: bool) -> np.ndarray:
-    """Greedy answers ``[T, G, M, R]``, step after step, as many tokens as are asked for."""
+    """Greedy answers ``[steps, groups, members, A]``, step after step, of full length."""
     steps, groups, members, _ = work.suffix.shape
     cut = work.widths(shared=shared)[0]
     out = np.zeros(work.response.shape, np.int32)
@@ -269,7 +271,7 @@ def answer(engine: LocalEngine, work: Work, *, shared: bool) -> np.ndarray:
             prefix = tuple(work.prefix[group].tolist())
             for member in range(members):
                 prompt = prefix + tuple(work.suffix[step, group, member].tolist())
-                requests.append(Generate(prompt[:cut], prompt[cut:], (0,) * WIDTH))
+                requests.append(Generate(prompt[:cut], prompt[cut:], (0,) * ADDRESS_WIDTH))
         sampling = Sampling(temperature=0.0, max_tokens=out.shape[-1])
         found = generate(engine, requests, sampling)
         out[step] = np.array([f.ids for f in found]).reshape(groups, members, -1)

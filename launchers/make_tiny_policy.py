@@ -146,7 +146,13 @@ def main(_: Sequence[str]) -> None:
 
     mesh = meshes.make_mesh()
     rows = tuple(bucket + course.responses[-1] for bucket in course.buckets)
-    shapes = Shapes(16 * rows[0], 1, course.prefixes, rows, course.responses)
+    shapes = Shapes(
+        tokens=16 * rows[0],
+        samples_per_row=1,
+        prefix_buckets=course.prefixes,
+        row_buckets=rows,
+        response_buckets=course.responses,
+    )
 
     def show(stage, draw):
         """An episode of the demonstrator, slips and all; the answers are what it meant to do."""
@@ -164,7 +170,8 @@ def main(_: Sequence[str]) -> None:
             environment, course, task, careless, stage, rng
         ):
             suffix, _ = agent.suffix(observation, past, prefix_length=len(prefix))
-            samples.append(Sample(prefix, suffix, agent.response_ids(move.thought, move.action)))
+            response = agent.response_ids(move.thought, move.action)
+            samples.append(Sample(prefix_ids=prefix, suffix_ids=suffix, response_ids=response))
         return samples
 
     for number, stage in enumerate(course.stages, start=1):

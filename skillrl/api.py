@@ -127,7 +127,7 @@ def rollout(
     Raises:
       SkillRLError: a task does not fit into a prompt, or every episode failed.
     """
-    from skillrl.parallel import addresses
+    from skillrl.parallel import random_keys
     from skillrl.rollout.player import make_job, play
     from skillrl.skills.bank import SkillBank
 
@@ -135,7 +135,13 @@ def rollout(
     skills = bank if bank is not None else SkillBank()
     jobs = [
         make_job(
-            player, task, skills, phase=addresses.RL, iteration=iteration, member=member, repeat=at
+            player,
+            task,
+            skills,
+            phase=random_keys.RL,
+            iteration=iteration,
+            member=member,
+            repeat=at,
         )
         for at, task in zip(_occurrences(tasks), tasks, strict=True)
         for member in range(group_size)
@@ -264,12 +270,13 @@ def grpo_step(
     model, settings = state.start.model, state.config
     learner = Learner(
         updater=state.updater,
-        shapes=make_shapes(settings, model, members=settings.train_batch.members),
+        shapes=make_shapes(settings, model, samples_per_row=settings.train_batch.members),
         reference=state.start.params,
         frozen=state.partition.frozen(state.start.params),
         join=state.partition.join,
     )
-    groups = to_samples(episodes, size, settings.rl)
+    rl = dataclasses.replace(settings.rl, group_size=size, batch_size=len(episodes))
+    groups = to_samples(episodes, rl)
     batches = make_minibatches(groups, settings.rl, learner.shapes)
     train_state, metrics = train_on(state.train_state, batches, learner, config=settings.rl)
     return dataclasses.replace(state, train_state=train_state), metrics
@@ -316,13 +323,13 @@ def sft_step(
         for example in examples(
             episode,
             [agent.thought(step.response) for step in episode.steps],
-            retrieve(bank if bank is not None else SkillBank(), episode.task),
-            agent,
+            skills=retrieve(bank if bank is not None else SkillBank(), episode.task),
+            agent=agent,
         )
     ]
     if not found:
         raise SkillRLError("none of the episodes was won, so there is nothing to imitate")
-    shapes = make_shapes(settings, model, members=1)
+    shapes = make_shapes(settings, model, samples_per_row=1)
     batch = make_minibatch([sample_of(each, at) for at, each in enumerate(found)], shapes)
     frozen = state.partition.frozen(state.start.params)
     train_state, metrics = state.updater.update(state.train_state, batch, frozen)

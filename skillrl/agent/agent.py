@@ -219,12 +219,12 @@ class SkillAgent:
         observation: Observation,
         past: Sequence[Past] = (),
         sampling: Sampling | None = None,
-        address: tuple[int, ...] = (0, 0, 0, 0, 0, 0),
+        rng_address: tuple[int, ...] = (0, 0, 0, 0, 0, 0),
     ) -> Decision:
         """One decision outside of any driver, with the tokens' log-probabilities."""
         prefix, system, user = self.prefix(task, skills)
         suffix, text = self.suffix(observation, past, prefix_length=len(prefix), skills=skills)
-        request = Generate(prefix, suffix, address, (system, user, text))
+        request = Generate(prefix, suffix, rng_address, (system, user, text))
         (answer,) = generate(engine, [request], sampling or Sampling())
         parsed, response = self.read(answer, observation.admissible)
         return Decision(
@@ -236,7 +236,7 @@ class SkillAgent:
         task: Task,
         skills: Sequence[Skill],
         *,
-        address: Callable[[int], tuple[int, ...]],
+        rng_address: Callable[[int], tuple[int, ...]],
         member: int = 0,
         repeat: int = 0,
         policy_version: int = 0,
@@ -247,7 +247,7 @@ class SkillAgent:
         Args:
           task: what to do.
           skills: what was retrieved for it, in prompt order.
-          address: step (from 0) -> address of its draw.
+          rng_address: step (from 0) -> address of its draw.
           member: index in its group.
           repeat: index of the repetition in an evaluation.
           policy_version: recorded.
@@ -260,7 +260,7 @@ class SkillAgent:
         while True:
             suffix, text = self.suffix(observation, past, prefix_length=len(prefix), skills=skills)
             answer: Generated = yield Generate(
-                prefix, suffix, address(len(past)), (system, user, text)
+                prefix, suffix, rng_address(len(past)), (system, user, text)
             )
             parsed, response = self.read(answer, observation.admissible)
             result: StepResult = yield Act(parsed.action)

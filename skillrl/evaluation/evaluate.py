@@ -13,7 +13,7 @@ from skillrl.envs import Suite
 from skillrl.errors import SkillRLError
 from skillrl.evaluation.intervals import wilson
 from skillrl.io.console import table
-from skillrl.parallel import addresses
+from skillrl.parallel import random_keys
 from skillrl.rollout.player import Player, make_job, play
 from skillrl.skills.bank import SkillBank
 from skillrl.types import Task, Trajectory
@@ -56,7 +56,7 @@ def evaluate(
       The result (see `summarise`) and the trajectories in manifest order.
     """
     jobs = (
-        make_job(player, task, bank, phase=addresses.EVAL, repeat=repeat)
+        make_job(player, task, bank, phase=random_keys.EVAL, repeat=repeat)
         for task in tasks
         for repeat in range(repeats)
     )

@@ -1,10 +1,9 @@
-"""The rollout engine in JAX: prefixes computed once, slot grids that are refilled, buckets.
+"""The rollout engine in JAX: prefixes computed once, slots that are filled again, buckets.
 
-A request goes to a grid that its own lengths choose (its *bucket*), is prefilled there and
-decoded beside whatever else the grid holds; its cell is free again when its response ends.
-`take` accepts requests for which there is a cell, `turn` returns what has ended. Each lane (a grid
-of a bucket) runs on a thread, so that devices work while the host plays the episodes of others,
-and can be interrupted.
+A request goes to a decode worker that its own lengths choose, is prefilled there and decoded
+beside whatever else the worker holds; its slot is free again when its response ends. `submit`
+accepts requests for which there is a slot, `step` returns what has ended. Each worker runs on a
+thread, so that devices work while the host plays the episodes of others, and can be interrupted.
 
 Shapes come from the `Layout` alone, so the same request gives the same tokens bit for bit
 whatever else is going on.
@@ -20,44 +19,45 @@ from typing import Any
 
 import jax
 
-from skillrl.inference import grid as grids
-from skillrl.inference.base import Generate, Generated, Sampling, bucket_of
-from skillrl.inference.lane import Cell, Lane, Layout, Policy, Prefixes
+from skillrl.inference.base import Generate, Generated, Sampling
+from skillrl.inference.decode_state import DecodeShape
+from skillrl.inference.layout import Layout
+from skillrl.inference.prefixes import PrefixCache, PublishedPolicy
+from skillrl.inference.worker import DecodeWorker, Slot
 from skillrl.models.config import ModelConfig
 from skillrl.models.joined import lay_out
 from skillrl.models.transformer import Params
 from skillrl.parallel import background, room
-
-__all__ = ["Layout", "LocalEngine"]
+from skillrl.parallel.buckets import bucket_of
 
 
 @dataclasses.dataclass
-class _Seating:
-    """Who is in which cell of a lane.
+class _Assignment:
+    """Which requests have which slots of a worker.
 
     Attributes:
-      lane: the grid.
-      held: the caller's key of each cell in use.
-      new: requests that the lane does not have yet.
-      rows: prefix of each row's cells; it may change while none is in use.
+      worker: it and its decode state.
+      keys: the caller's key of each slot in use.
+      new: requests that the worker does not have yet.
+      prefixes: the prefix of each prefix row; it may change while no slot of the row is in use.
     """
 
-    lane: Lane
-    held: dict[Cell, Hashable]
-    new: dict[Cell, Generate]
-    rows: list[tuple[int, ...] | None]
+    worker: DecodeWorker
+    keys: dict[Slot, Hashable]
+    new: dict[Slot, Generate]
+    prefixes: list[tuple[int, ...] | None]
 
-    def place(self, prefix: tuple[int, ...]) -> Cell | None:
-        """A free cell beside members of the same prefix, or in an empty row."""
-        used = collections.Counter(row for row, _ in self.held)
-        for row, ids in enumerate(self.rows):
-            if ids == prefix and used[row] < self.lane.shape.members:
+    def free_slot(self, prefix: tuple[int, ...]) -> Slot | None:
+        """Finds a free slot beside requests of the same prefix, or in an empty row."""
+        used = collections.Counter(row for row, _ in self.keys)
+        for row, ids in enumerate(self.prefixes):
+            if ids == prefix and used[row] < self.worker.shape.group_members:
                 return next(
                     (row, member)
-                    for member in range(self.lane.shape.members)
-                    if (row, member) not in self.held
+                    for member in range(self.worker.shape.group_members)
+                    if (row, member) not in self.keys
                 )
-        return next(((row, 0) for row in range(len(self.rows)) if not used[row]), None)
+        return next(((row, 0) for row in range(len(self.prefixes)) if not used[row]), None)
 
 
 class LocalEngine:
@@ -65,7 +65,7 @@ class LocalEngine:
 
     Attributes:
       version: policy version of the parameters.
-      slots: cells of a bucket's grids.
+      slots: slots of all workers of one combination of buckets.
       prefixes_computed: prefix passes since the start (each prefix once per version).
       tokens: drawn since the start, those of unfinished responses included.
     """
@@ -79,123 +79,133 @@ class LocalEngine:
         stops: tuple[int, ...],
         mesh: jax.sharding.Mesh,
     ):
+        """Makes an engine; `publish` gives it parameters.
+
+        Args:
+          config: sizes of the policy.
+          layout: compiled sizes.
+          seed: of all draws.
+          stops: ids that end a response.
+          mesh: devices.
+        """
         self.version, self.tokens = -1, 0
-        self.slots = layout.cells * layout.lanes
+        self.slots = layout.slots * layout.workers
         self._config, self._layout, self._stops = config, layout, stops
-        self._mesh, self._seed = mesh, jax.random.key(seed)
-        self._policy: Policy | None = None
+        self._mesh, self._seed_key = mesh, jax.random.key(seed)
+        self._policy: PublishedPolicy | None = None
         self._computed = 0
-        self._seatings: dict[Hashable, list[_Seating]] = {}
-        self._running: dict[concurrent.futures.Future, _Seating] = {}
+        self._assignments: dict[Hashable, list[_Assignment]] = {}
+        self._running: dict[concurrent.futures.Future, _Assignment] = {}
         self._forgotten: set[concurrent.futures.Future] = set()
-        self._threads = background.Workers(layout.lanes, name="lane")
+        self._threads = background.Workers(layout.workers, name="decode")
 
     @property
     def prefixes_computed(self) -> int:
         """Prefix passes since the start (each prefix once per version)."""
         kept = self._policy.prefixes.values() if self._policy else ()
-        return self._computed + sum(prefixes.made for prefixes in kept)
+        return self._computed + sum(cache.computed for cache in kept)
 
     def publish(self, params: Params, version: int) -> None:
         """Takes new parameters; everything cached for the old ones is dropped."""
-        self.abandon()
+        self.reset()
         concurrent.futures.wait(self._forgotten)  # they hold the old ones
         self._forgotten.clear()
         self._computed = self.prefixes_computed
-        self._seatings.clear()
+        self._assignments.clear()
         self._policy = None  # before there is another: each has weights of its own
-        self._policy = Policy(
-            params=lay_out(params, dtype=self._config.dtype, join=self._layout.join),
+        layout = self._layout
+        self._policy = PublishedPolicy(
+            params=lay_out(params, dtype=self._config.dtype, join=layout.fuse_projections),
             config=self._config,
-            seed=self._seed,
+            seed_key=self._seed_key,
             stops=self._stops,
             mesh=self._mesh,
-            prefixes={p: Prefixes(self._layout.prefix_cache) for p in self._layout.prefix_buckets},
+            prefixes={p: PrefixCache(layout.prefix_cache) for p in layout.prefix_buckets},
         )
         self.version = version
 
-    def abandon(self) -> None:
-        """Forgets all requests in hand; what the device is at for them, it ends by itself."""
+    def reset(self) -> None:
+        """Drops all accepted requests; device calls for them that have begun end by themselves."""
         self._forgotten = {f for f in (*self._forgotten, *self._running) if not f.done()}
         self._running.clear()
-        for bucket, seatings in list(self._seatings.items()):
-            if any(seating.held for seating in seatings):
-                del self._seatings[bucket]
+        for bucket, assignments in list(self._assignments.items()):
+            if any(assignment.keys for assignment in assignments):
+                del self._assignments[bucket]
 
-    def take(self, waiting: Mapping[Any, Generate], sampling: Sampling) -> list[Any]:
-        """Starts on those of `waiting` for which there is a cell; their keys."""
-        taken = []
+    def submit(self, waiting: Mapping[Any, Generate], sampling: Sampling) -> list[Any]:
+        """Accepts those of `waiting` for which there is a slot; returns their keys."""
+        accepted = []
         for key, request in waiting.items():
-            found = self._find(request, sampling)
+            found = self._find_slot(request, sampling)
             if found is not None:
-                seating, cell = found
-                seating.rows[cell[0]] = request.prefix_ids
-                seating.held[cell], seating.new[cell] = key, request
-                taken.append(key)
-        return taken
+                assignment, slot = found
+                assignment.prefixes[slot[0]] = request.prefix_ids
+                assignment.keys[slot], assignment.new[slot] = key, request
+                accepted.append(key)
+        return accepted
 
-    def turn(self) -> dict[Any, Generated]:
-        """Works on the requests in hand; the answers by key of those that have ended.
+    def step(self) -> dict[Any, Generated]:
+        """Works on the accepted requests and returns, by key, the answers that have ended.
 
         There may be none: it comes back after `background.BEAT` seconds in any case, for the
         caller to show how far things are.
         """
         busy = set(map(id, self._running.values()))
         idle = [
-            seating
-            for seatings in self._seatings.values()
-            for seating in seatings
-            if seating.held and id(seating) not in busy
+            assignment
+            for assignments in self._assignments.values()
+            for assignment in assignments
+            if assignment.keys and id(assignment) not in busy
         ]
-        for seating in idle:
-            new, seating.new = seating.new, {}
-            self._running[self._threads.submit(seating.lane.run, new)] = seating
+        for assignment in idle:
+            new, assignment.new = assignment.new, {}
+            self._running[self._threads.submit(assignment.worker.run, new)] = assignment
         if not self._running:
-            raise RuntimeError("turn: there is no request in hand")
+            raise RuntimeError("step: there is no accepted request")
         done, _ = concurrent.futures.wait(
             self._running, background.BEAT, concurrent.futures.FIRST_COMPLETED
         )
         answers: dict[Any, Generated] = {}
         for future in done:
-            seating = self._running.pop(future)
+            assignment = self._running.pop(future)
             found = future.result()
-            self.tokens += seating.lane.drawn
-            seating.lane.drawn = 0
-            answers |= {seating.held.pop(cell): answer for cell, answer in found.items()}
+            self.tokens += assignment.worker.drawn
+            assignment.worker.drawn = 0
+            answers |= {assignment.keys.pop(slot): answer for slot, answer in found.items()}
         return answers
 
-    def _find(self, request: Generate, sampling: Sampling) -> tuple[_Seating, Cell] | None:
-        """A cell for a request in a lane of its bucket, the emptiest first."""
+    def _find_slot(self, request: Generate, sampling: Sampling) -> tuple[_Assignment, Slot] | None:
+        """Finds a slot for a request with a worker of its buckets, the emptiest worker first."""
         if self._policy is None:
             raise RuntimeError("publish parameters before generating")
         layout = self._layout
-        shape = grids.Shape(
-            layout.rows,
-            layout.members,
-            bucket_of(len(request.prefix_ids), layout.prefix_buckets, "prefix"),
-            bucket_of(len(request.suffix_ids), layout.cache_buckets, "suffix"),
-            sampling.max_tokens,
+        shape = DecodeShape(
+            prefix_rows=layout.prefix_rows,
+            group_members=layout.group_members,
+            prefix=bucket_of(len(request.prefix_ids), layout.prefix_buckets, what="prefix"),
+            suffix=bucket_of(len(request.suffix_ids), layout.cache_buckets, what="suffix"),
+            response=sampling.max_tokens,
         )
-        seatings = self._seatings.setdefault((shape, sampling), [])
-        if len(seatings) < layout.lanes and all(seating.held for seating in seatings):
-            self._make_room()
+        assignments = self._assignments.setdefault((shape, sampling), [])
+        if len(assignments) < layout.workers and all(found.keys for found in assignments):
+            self._drop_idle_workers()
             room.check_grid(
                 self._config,
                 self._mesh,
-                rows=shape.rows,
-                members=shape.members,
+                rows=shape.prefix_rows,
+                members=shape.group_members,
                 prefix=shape.prefix,
                 cell=shape.suffix + shape.response,
             )
-            lane = Lane(self._policy, layout, shape, sampling)
-            seatings.append(_Seating(lane, {}, {}, [None] * layout.rows))
-        for seating in sorted(seatings, key=lambda seating: len(seating.held)):
-            cell = seating.place(request.prefix_ids)
-            if cell is not None:
-                return seating, cell
+            worker = DecodeWorker(self._policy, layout, shape=shape, sampling=sampling)
+            assignments.append(_Assignment(worker, {}, {}, [None] * layout.prefix_rows))
+        for assignment in sorted(assignments, key=lambda assignment: len(assignment.keys)):
+            slot = assignment.free_slot(request.prefix_ids)
+            if slot is not None:
+                return assignment, slot
         return None
 
-    def _make_room(self) -> None:
-        """Lets go of grids that nobody uses, before another is made."""
-        for seatings in self._seatings.values():
-            seatings[:] = [seating for seating in seatings if seating.held]
+    def _drop_idle_workers(self) -> None:
+        """Frees the decode states that nobody uses, before another is made."""
+        for assignments in self._assignments.values():
+            assignments[:] = [assignment for assignment in assignments if assignment.keys]

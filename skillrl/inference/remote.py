@@ -12,12 +12,12 @@ from skillrl.inference.openai import ChatRequest, OpenAIEngine
 
 
 class RemoteEngine:
-    """Answers `Generate` requests with a server's texts; gives no token ids.
+    """Answers requests with a server's texts; gives no token ids.
 
     Attributes:
-      version: always 0; the server's weights are not ours.
-      slots: requests in flight at once.
-      tokens: 0; a server's answers are texts.
+      version: always 0, since the server's weights are not ours.
+      slots: how many requests are in flight at once.
+      tokens: always 0, since a server's answers are texts.
     """
 
     version = 0
@@ -25,10 +25,17 @@ class RemoteEngine:
     def __init__(self, server: OpenAIEngine, *, slots: int, seed: int = 0):
         self._server, self.slots, self._seed = server, slots, seed
         self.tokens = 0
-        self._hand: dict[Any, tuple[Generate, Sampling]] = {}
+        self._accepted: dict[Any, tuple[Generate, Sampling]] = {}
 
-    def take(self, waiting: Mapping[Any, Generate], sampling: Sampling) -> list[Any]:
-        """The oldest requests.
+    def submit(self, waiting: Mapping[Any, Generate], sampling: Sampling) -> list[Any]:
+        """Accepts the oldest requests, as many as there are free slots.
+
+        Args:
+          waiting: requests by any key.
+          sampling: how their tokens are chosen.
+
+        Returns:
+          The keys of the accepted requests.
 
         Raises:
           SkillRLError: `sampling` restricts tokens.
@@ -38,12 +45,12 @@ class RemoteEngine:
                 f"top_k={sampling.top_k}, top_p={sampling.top_p}: the OpenAI-compatible engine "
                 "passes on temperature alone; leave them at 0 and 1, or set them at the server"
             )
-        taken = list(waiting)[: self.slots - len(self._hand)]
-        self._hand |= {key: (waiting[key], sampling) for key in taken}
+        taken = list(waiting)[: self.slots - len(self._accepted)]
+        self._accepted |= {key: (waiting[key], sampling) for key in taken}
         return taken
 
-    def turn(self) -> dict[Any, Generated | Unanswered]:
-        """Asks the server; a seed made from ours and the address goes along with each request.
+    def step(self) -> dict[Any, Generated | Unanswered]:
+        """Asks the server for all answers; a request's seed is made of ours and its address.
 
         Raises:
           SkillRLError: the server is gone, or will have none of our requests.
@@ -56,13 +63,13 @@ class RemoteEngine:
                 ],
                 max_tokens=sampling.max_tokens,
                 temperature=sampling.temperature,
-                seed=zlib.crc32(repr((self._seed, request.address)).encode()) & 0x7FFFFFFF,
+                seed=zlib.crc32(repr((self._seed, request.rng_address)).encode()) & 0x7FFFFFFF,
             )
-            for request, sampling in self._hand.values()
+            for request, sampling in self._accepted.values()
         ]
         answers = self._server.answers(asked)
-        keys = list(self._hand)
-        self._hand.clear()
+        keys = list(self._accepted)
+        self._accepted.clear()
         return {
             key: answer
             if isinstance(answer, Unanswered)
@@ -70,6 +77,6 @@ class RemoteEngine:
             for key, answer in zip(keys, answers, strict=True)
         }
 
-    def abandon(self) -> None:
-        """Forgets what is in hand."""
-        self._hand.clear()
+    def reset(self) -> None:
+        """Drops all accepted requests."""
+        self._accepted.clear()

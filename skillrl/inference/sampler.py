@@ -2,12 +2,12 @@
 
 1. `prefill_prefix` turns one prefix into keys and values, once per policy version.
 2. `prefill` reads suffixes, each after its prefix, and draws one token for each.
-3. `skillrl.inference.grid` seats them in cells and decodes.
+3. `skillrl.inference.decode_state` inserts them into slots and decodes.
 
-Parameters are laid out for it (`models.joined`): layers are a list.
+Parameters are laid out for decoding: layers are a list.
 
-At a fixed compiled shape a row's result depends on nothing but its own tokens and its key:
-not on its place, its neighbours or how many rows are in use.
+At a fixed compiled shape a row's result depends on nothing but its own tokens and its key: not on
+its place, its neighbours or how many rows are in use.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from skillrl.models.transformer import (
     unembed,
     unstack,
 )
-from skillrl.parallel import addresses
+from skillrl.parallel import random_keys
 
 
 class Drawn(NamedTuple):
-    """A token per row and its log-probability (full softmax, temperature 1).
+    """A token for each row.
 
     Attributes:
-      token: int32, any shape.
-      logprob: float32, likewise.
+      token: int32, of any shape.
+      logprob: float32, of the same shape; in the full softmax at temperature 1.
     """
 
     token: jax.Array
@@ -44,13 +44,13 @@ class Drawn(NamedTuple):
 
 
 class Prefilled(NamedTuple):
-    """What `prefill` found for n suffixes.
+    """What `prefill` computes for n suffixes.
 
     Attributes:
-      kv: of the suffixes' tokens, a KV (B = n, m = 1) per layer.
-      prefixes: of their prefixes, likewise.
-      keys: uint32 [n, 2], of the rows' draws.
-      first: first token of each response, [n].
+      kv: a KV per layer, of the suffixes' tokens; B = n.
+      prefixes: a KV per layer, of the prefix of each suffix; B = n.
+      keys: uint32 [n, 2], data of the keys that the rows' tokens are drawn with.
+      first: the first token of each response, [n].
     """
 
     kv: list[KV]
@@ -63,7 +63,17 @@ class Prefilled(NamedTuple):
 def prefill_prefix(
     params: Params, tokens: jax.Array, length: jax.Array, *, config: ModelConfig
 ) -> KV:
-    """KV (B = m = 1) of one right-padded prefix ``tokens [P]``, all layers in one array."""
+    """Computes the keys and values of one prefix.
+
+    Args:
+      params: policy, laid out for decoding.
+      tokens: int32 [P], right-padded.
+      length: int32 scalar, how many are real.
+      config: sizes of the policy.
+
+    Returns:
+      A KV of a single row, all layers in one array.
+    """
     width = tokens.shape[0]
     positions = jnp.arange(width)[None, None]
     mask = causal_mask(length[None, None], width)
@@ -74,7 +84,7 @@ def prefill_prefix(
 
 @functools.partial(jax.jit, donate_argnames=("past",))
 def extend(past: list[KV], kv: list[KV], length: jax.Array) -> list[KV]:
-    """Writes a chunk behind the first `length` tokens of `past` (B = m = 1, per layer)."""
+    """Writes the KV of a chunk behind the first `length` tokens of `past`, which is donated."""
     zero = jnp.int32(0)
     at = jnp.asarray(length, jnp.int32)
     return [
@@ -90,43 +100,44 @@ def extend(past: list[KV], kv: list[KV], length: jax.Array) -> list[KV]:
 def prefill(
     params: Params,
     prefixes: tuple[KV, ...],
+    *,
     prefix_lengths: jax.Array,
     tokens: jax.Array,
     lengths: jax.Array,
-    where: jax.Array,
-    seed: jax.Array,
+    rng_address: jax.Array,
+    seed_key: jax.Array,
     temperature: jax.Array,
     top_p: jax.Array,
     past: list[KV] | None = None,
     past_lengths: jax.Array | None = None,
-    *,
     config: ModelConfig,
     top_k: int = 0,
     nucleus: bool = False,
 ) -> Prefilled:
-    """Reads n suffixes, or a chunk of each.
+    """Reads n suffixes, or a chunk of each, and draws the token after each.
 
     Args:
-      params: policy.
-      prefixes: KV of each row's prefix (B = m = 1, with L: few arrays, as each costs the host).
-      prefix_lengths: ``[n]`` int32 true lengths.
-      tokens: ``[n, S]`` int32 right-padded.
-      lengths: ``[n]`` int32; 0 marks an empty row.
-      where: ``[n, A]`` uint32, the address of each draw; the token index is folded last.
-      seed: typed PRNG key of the run.
+      params: policy, laid out for decoding.
+      prefixes: the KV of each row's prefix, from `prefill_prefix`. Each holds all layers: every
+        array that is handed over costs the host time.
+      prefix_lengths: int32 [n], true lengths.
+      tokens: int32 [n, S], right-padded.
+      lengths: int32 [n], true lengths; 0 marks an empty row.
+      rng_address: uint32 [n, 6], the address of each response's draws.
+      seed_key: typed PRNG key of the run.
       temperature: scalar; 0 is greedy.
       top_p: scalar, used if `nucleus`.
-      past: KV (B = n, m = 1, per layer) of the suffixes' chunks before this one, if any.
-      past_lengths: ``[n]`` int32 tokens of `past` that exist.
-      config: sizes.
+      past: a KV per layer, of the suffixes' chunks before this one, if any.
+      past_lengths: int32 [n], how many tokens of `past` exist.
+      config: sizes of the policy.
       top_k: keep that many tokens; 0 keeps all.
       nucleus: whether `top_p` is applied.
     """
     n, s = tokens.shape
     starts = prefix_lengths
     stacked = jax.tree.map(lambda *rows: jnp.concatenate(rows, 1), *prefixes)
-    joined = unstack(stacked, config.num_layers)
-    segments = [Segment(joined, (jnp.arange(joined[0].width) < starts[:, None])[:, None])]
+    prefix = unstack(stacked, config.num_layers)
+    segments = [Segment(prefix, (jnp.arange(prefix[0].width) < starts[:, None])[:, None])]
     if past is not None:
         before = jnp.asarray(past_lengths)
         segments.append(Segment(past, (jnp.arange(past[0].width) < before[:, None])[:, None]))
@@ -140,34 +151,53 @@ def prefill(
         segments=tuple(segments),
         keep=jnp.maximum(lengths - 1, 0)[:, None, None],
     )
-    keys = addresses.fold(seed, where)
+    keys = random_keys.fold_keys(seed_key, rng_address)
     first = draw(
         params,
         hidden[:, 0, 0],
-        keys,
-        jnp.zeros(n, jnp.int32),
-        temperature,
-        top_p,
+        keys=keys,
+        index=jnp.zeros(n, jnp.int32),
+        temperature=temperature,
+        top_p=top_p,
         top_k=top_k,
         nucleus=nucleus,
     )
-    return Prefilled(kv, joined, jax.random.key_data(keys), first)
+    return Prefilled(kv, prefix, jax.random.key_data(keys), first)
 
 
 def draw(
     params: Params,
     hidden: jax.Array,
+    *,
     keys: jax.Array,
-    t: jax.Array,
+    index: jax.Array,
     temperature: jax.Array,
     top_p: jax.Array,
-    *,
     top_k: int = 0,
     nucleus: bool = False,
 ) -> Drawn:
-    """Tokens after the states ``hidden [..., D]``; the other arguments as of `choose`."""
+    """Draws the tokens that follow hidden states.
+
+    Args:
+      params: policy, laid out for decoding.
+      hidden: [..., D], the state before each token.
+      keys: see `choose`.
+      index: see `choose`.
+      temperature: see `choose`.
+      top_p: see `choose`.
+      top_k: see `choose`.
+      nucleus: see `choose`.
+    """
     logits = unembed(params, hidden)
-    token = choose(logits, keys, t, temperature, top_p, top_k=top_k, nucleus=nucleus)
+    token = choose(
+        logits,
+        keys,
+        index=index,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        nucleus=nucleus,
+    )
     chosen = jnp.take_along_axis(logits, token[..., None], -1)[..., 0]
     return Drawn(token, chosen - jax.nn.logsumexp(logits, -1))
 
@@ -175,26 +205,26 @@ def draw(
 def choose(
     logits: jax.Array,
     keys: jax.Array,
-    t: jax.Array,
+    *,
+    index: jax.Array,
     temperature: jax.Array,
     top_p: jax.Array,
-    *,
     top_k: int = 0,
     nucleus: bool = False,
 ) -> jax.Array:
-    """One token per row: greedy at temperature 0, else Gumbel-max over the kept tokens.
+    """Chooses a token per row: greedy at temperature 0, else Gumbel-max over the kept tokens.
 
     Args:
-      logits: ``[..., V]`` float32.
-      keys: ``[...]`` typed keys.
-      t: ``[...]`` index of the token in its response, folded into the key.
+      logits: float32 [..., V].
+      keys: typed keys [...].
+      index: int32 [...], of the token in its response; folded into the key.
       temperature: scalar.
       top_p: scalar in (0, 1].
-      top_k: 0 keeps all.
-      nucleus: whether `top_p` is applied.
+      top_k: keep that many tokens; 0 keeps all.
+      nucleus: whether `top_p` is applied, to what `top_k` has kept.
 
     Returns:
-      ``[...]`` int32.
+      int32 [...].
     """
     scaled = logits / jnp.maximum(temperature, 1e-6)
     if top_k:
@@ -207,9 +237,9 @@ def choose(
         kept = jnp.where(mass - jax.nn.softmax(order, -1) < top_p, order, jnp.inf)
         scaled = jnp.where(scaled >= kept.min(-1, keepdims=True), scaled, -jnp.inf)
 
-    def gumbel(key: jax.Array, t: jax.Array) -> jax.Array:
-        return jax.random.gumbel(jax.random.fold_in(key, t), logits.shape[-1:])
+    def gumbel(key: jax.Array, index: jax.Array) -> jax.Array:
+        return jax.random.gumbel(jax.random.fold_in(key, index), logits.shape[-1:])
 
-    flat = jax.vmap(gumbel)(keys.reshape(-1), jnp.broadcast_to(t, keys.shape).reshape(-1))
+    flat = jax.vmap(gumbel)(keys.reshape(-1), jnp.broadcast_to(index, keys.shape).reshape(-1))
     noisy = jnp.where(temperature > 0, scaled + flat.reshape(logits.shape), logits)
     return jnp.argmax(noisy, -1).astype(jnp.int32)

@@ -25,10 +25,10 @@ _running: set[concurrent.futures.Future] = set()
 
 
 class Workers(DaemonPool):
-    """Threads for device work, which `leave` knows of."""
+    """Runs device work on threads that `leave` knows of."""
 
     def submit(self, do: Callable[..., Any], *arguments: Any) -> concurrent.futures.Future:
-        """The future result of ``do(*arguments)``."""
+        """Starts ``do(*arguments)``; returns the future result."""
         future = super().submit(do, *arguments)
         _running.add(future)
         future.add_done_callback(_running.discard)
@@ -36,7 +36,7 @@ class Workers(DaemonPool):
 
 
 def wait_for(work: Callable[..., T], *arguments: Any, beat: Callable[[], None] | None = None) -> T:
-    """``work(*arguments)``, computed on another thread while this one can be interrupted.
+    """Computes ``work(*arguments)`` on another thread while this one can be interrupted.
 
     Args:
       work: what to do; it must not use signals, nor depend on the thread it runs on.

@@ -1,4 +1,4 @@
-"""Memory that a CPU run frees stays with the process, ready for its next step.
+"""Keeps the memory that a CPU run frees with the process, ready for its next step.
 
 XLA takes the working memory of a CPU program from malloc on every call, in one piece. glibc
 maps such pieces anew each time, and the kernel fills them with zeros page by page: a quarter
@@ -14,7 +14,7 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # malloc.h
 
 
 def keep_freed() -> bool:
-    """Tells malloc to keep what is freed; whether it could (glibc alone)."""
+    """Tells malloc to keep what is freed; returns whether it could (glibc alone)."""
     if not sys.platform.startswith("linux"):
         return False
     try:

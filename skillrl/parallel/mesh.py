@@ -24,7 +24,7 @@ AXES = ("data", "fsdp", "tensor")
 def make_mesh(
     data: int = 1, fsdp: int = 1, tensor: int = 1, *, devices: Sequence[jax.Device] | None = None
 ) -> Mesh:
-    """The mesh (data, fsdp, tensor).
+    """Makes the mesh (data, fsdp, tensor).
 
     Args:
       data: copies of the model; rows of a batch are split over them.
@@ -97,7 +97,7 @@ def start(distributed: str = "auto") -> None:
 
 
 def _many_processes(environ: os._Environ[str] | dict[str, str]) -> bool:
-    """Whether a launcher has started several processes of this run."""
+    """Returns whether a launcher has started several processes of this run."""
     if "JAX_COORDINATOR_ADDRESS" in environ or "MEGASCALE_COORDINATOR_ADDRESS" in environ:
         return True
     # SLURM_NTASKS without a step is an interactive allocation, not srun.

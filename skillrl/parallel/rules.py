@@ -36,7 +36,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
 
 
 def spec(mesh: Mesh, logical_axes: LogicalAxes, shape: Sequence[int]) -> PartitionSpec:
-    """How an array is split over the mesh.
+    """Says how an array is split over the mesh.
 
     Args:
       mesh: of `skillrl.parallel.mesh.make_mesh`.
@@ -72,17 +72,17 @@ def spec(mesh: Mesh, logical_axes: LogicalAxes, shape: Sequence[int]) -> Partiti
 
 
 def sharding(mesh: Mesh, logical_axes: LogicalAxes, shape: Sequence[int]) -> NamedSharding:
-    """`spec` as a sharding on ``mesh``."""
+    """Returns `spec` as a sharding on ``mesh``."""
     return NamedSharding(mesh, spec(mesh, logical_axes, shape))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of what every device holds whole: counters, keys, metrics."""
+    """Returns the sharding of what every device holds whole: counters, keys, metrics."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def tree_shardings(mesh: Mesh, axes_tree: Any, shapes: Any) -> Any:
-    """`sharding` of every array of a tree.
+    """Returns the `sharding` of every array of a tree.
 
     Args:
       mesh: of `skillrl.parallel.mesh.make_mesh`.
@@ -112,7 +112,7 @@ def _rule(name: str | None) -> tuple[str, ...]:
 
 
 def put_rows(mesh: Mesh, tree: Any) -> Any:
-    """Host arrays ``[rows, ...]`` as device arrays split by rows over the mesh.
+    """Puts host arrays [rows, ...] on the devices, split by rows.
 
     With one device they stay as they are: a jitted function takes them up faster.
     """
@@ -124,3 +124,8 @@ def put_rows(mesh: Mesh, tree: Any) -> Any:
         return jax.device_put(x, sharding(mesh, axes, x.shape))
 
     return jax.tree.map(put, tree)
+
+
+def num_row_devices(mesh: Mesh) -> int:
+    """Returns among how many devices the rows of a batch are split."""
+    return math.prod(mesh.shape[axis] for axis in RULES["rows"])

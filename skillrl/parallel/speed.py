@@ -19,7 +19,13 @@ _SIDE = 1024  # of the matrices multiplied: a fraction of a second on any CPU
 
 @dataclasses.dataclass(frozen=True)
 class Peak:
-    """Of one device: bytes and dense bfloat16 operations per second, None where unknown."""
+    """Says how fast one device is at most.
+
+    Attributes:
+      bandwidth: bytes per second, None where unknown.
+      flops: dense bfloat16 operations per second, None where unknown.
+      source: ``data sheet`` or ``measured``.
+    """
 
     bandwidth: float | None
     flops: float | None
@@ -36,7 +42,7 @@ PEAKS = {
 
 @functools.lru_cache
 def of_device(dtype: Any) -> Peak:
-    """Of the first device: looked up, else measured with numbers of `dtype` in under a second."""
+    """Looks up the first device, or measures it with numbers of `dtype` in under a second."""
     known = PEAKS.get(jax.devices()[0].device_kind)
     if known is not None:
         return known
@@ -48,7 +54,7 @@ def of_device(dtype: Any) -> Peak:
 
 
 def memory_of_device() -> float | None:
-    """Bytes of memory of the first device, the machine's on a CPU; None where it is not known."""
+    """Returns the bytes of memory of the first device, or None where they are not known."""
     device = jax.devices()[0]
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if limit:

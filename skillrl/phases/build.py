@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import jax
 
@@ -17,15 +17,18 @@ from skillrl.config import presets
 from skillrl.config.settings import Config
 from skillrl.envs import Suite
 from skillrl.errors import SkillRLError
-from skillrl.inference.base import apart, ladder
+from skillrl.inference.local import LocalEngine
+from skillrl.inference.make import make_local_engine, make_openai_engine
+from skillrl.inference.remote import RemoteEngine
 from skillrl.models import lora, policy, weights
 from skillrl.models.lora import Lora
 from skillrl.models.policy import Model
 from skillrl.models.quantised import quantise
 from skillrl.models.transformer import Params
 from skillrl.parallel import host_memory, room
+from skillrl.parallel.buckets import Buckets
 from skillrl.parallel.mesh import make_mesh
-from skillrl.parallel.rules import replicated, tree_shardings
+from skillrl.parallel.rules import num_row_devices
 from skillrl.phases.session import Session
 from skillrl.rollout.player import Player
 from skillrl.skills.retrieval import Retriever
@@ -33,13 +36,10 @@ from skillrl.teacher.base import Teacher
 from skillrl.teacher.registry import make_embedder, make_teacher
 from skillrl.training import partition
 from skillrl.training.finite import check_finite
-from skillrl.training.optimizer import make_optimizer, state_shardings
-from skillrl.training.packing import PART, Shapes
+from skillrl.training.packing import Shapes
 from skillrl.training.partition import Partition
-from skillrl.training.update import LossFn, Updater, make_updater
-
-if TYPE_CHECKING:
-    from skillrl.inference.local import LocalEngine
+from skillrl.training.steps import build_updater
+from skillrl.training.update import LossFn, Updater
 
 _LOG = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def make_partition(config: Config, model: Model, *, seed: int) -> Partition:
     if config.lora.rank:
         return partition.adapter(model.config, lora_shape(config), seed=seed)
     if config.model.freeze:
-        return partition.all_but(model.config, config.model.freeze, config.model.param_dtype)
+        return partition.all_but(model.config, config.model.freeze, dtype=config.model.param_dtype)
     return partition.everything(model.config, config.model.param_dtype)
 
 
@@ -138,7 +138,9 @@ def open_agent(config: Config, suite: Suite, model: Model | None) -> SkillAgent:
     """Makes the one prompt builder and parser; without a model, for an engine that takes text."""
     if model is None:
         return make_agent(config, suite, None)
-    return make_agent(config, suite, model.tokenizer, suffix_limit=suffix_limit(config))
+    return make_agent(
+        config, suite, model.tokenizer, suffix_limit=make_buckets(config).suffix_limit
+    )
 
 
 def open_player(session: Session, model: Model | None, retriever: Retriever) -> Player:
@@ -161,90 +163,58 @@ def make_player(
     )
 
 
-def make_buckets(config: Config) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Makes the buckets of prefixes, suffixes and caches."""
-    rollout = config.rollout
-    rungs = ladder(config.rl.max_prompt_length, growth=rollout.bucket_growth)
-    prefixes, suffixes = rollout.prefix_buckets or rungs, rollout.suffix_buckets or rungs
-    return prefixes, suffixes, rollout.cache_buckets or apart(suffixes)
+def make_buckets(config: Config) -> Buckets:
+    """Makes the padded lengths that the settings ask for; they decide what is compiled."""
+    return Buckets.from_limits(
+        max_prompt_length=config.rl.max_prompt_length,
+        max_response_length=config.rl.max_response_length,
+        growth=config.rollout.bucket_growth,
+        prefix=config.rollout.prefix_buckets,
+        suffix=config.rollout.suffix_buckets,
+        cache=config.rollout.cache_buckets,
+        response=config.train_batch.response_buckets,
+        row=config.train_batch.row_buckets,
+    )
 
 
-def prefix_limit(config: Config) -> int:
-    """Tokens that the shared part of a prompt may have."""
-    return min(make_buckets(config)[0][-1], config.rl.max_prompt_length - 1)
-
-
-def suffix_limit(config: Config) -> int:
-    """Tokens that a step's own part may have."""
-    return make_buckets(config)[2][-1]
-
-
-def make_engine(config: Config, model: Model | None, *, seed: int) -> Any:
-    """Makes the rollout engine."""
-    rollout, settings = config.rollout, config.model
+def make_engine(config: Config, model: Model | None, *, seed: int) -> LocalEngine | RemoteEngine:
+    """Makes the rollout engine: with `model` on these devices, without one on its server."""
     if model is None:
-        from skillrl.inference.openai import OpenAIEngine
-        from skillrl.inference.remote import RemoteEngine
-        from skillrl.net.openai_client import OpenAIClient
-
-        client = OpenAIClient(
-            settings.policy_api_base,
-            settings.policy_model_id,
-            settings.policy_api_key,
-            use="policy",
-            timeout=settings.policy_timeout,
-            retries=settings.policy_retries,
-            connections=rollout.slots,
-        )
-        server = OpenAIEngine(client, concurrency=rollout.slots)
-        return RemoteEngine(server, slots=rollout.slots, seed=seed)
-    from skillrl.inference.local import Layout, LocalEngine
-    from skillrl.models.joined import worth_joining
-
-    rows = rollout.slots // (rollout.members * rollout.lanes)
-    prefixes, suffixes, caches = make_buckets(config)
-    layout = Layout(
-        rows,
-        rollout.members,
-        prefixes,
-        tuple(s for s in suffixes if s <= rollout.prefill_tokens) or suffixes[:1],
-        caches,
-        rollout.prefix_cache or max(2 * rows, rows * rollout.members, 32),
-        rollout.prefill_tokens,
-        rollout.lanes,
-        join=worth_joining(model.mesh),
-        devices=model.mesh.shape["data"] * model.mesh.shape["fsdp"],
-    )
-    room.check_grid(  # the smallest that can be asked for; the others before they are made
+        return make_openai_engine(config.model, slots=config.rollout.slots, seed=seed)
+    return make_local_engine(
         model.config,
-        model.mesh,
-        rows=layout.rows,
-        members=layout.members,
-        prefix=layout.prefix_buckets[0],
-        cell=layout.cache_buckets[0] + config.rl.max_response_length,
+        config.rollout,
+        buckets=make_buckets(config),
+        max_response_length=config.rl.max_response_length,
+        stops=model.stop_ids,
+        mesh=model.mesh,
+        seed=seed,
     )
-    return LocalEngine(model.config, layout, seed=seed, stops=model.stop_ids, mesh=model.mesh)
 
 
-def make_shapes(config: Config, model: Model, *, members: int) -> Shapes:
-    """Compiled shapes of training, with at most `members` rows on a line of one prefix."""
-    batch, (prefixes, suffixes, _) = config.train_batch, make_buckets(config)
-    # A wide ladder: what pads a response is never computed but for its scores.
-    most = config.rl.max_response_length
-    responses = batch.response_buckets or ladder(most, growth=2.0)
-    if responses[-1] < most:  # given with a preset, and the limit was raised since
-        responses = (*responses, most)
-    longest = suffixes[-1] + responses[-1]
-    rows = batch.row_buckets or ladder(longest, growth=config.rollout.bucket_growth)
-    rows = (*(width for width in rows if width < longest), longest)
-    devices = model.mesh.shape["data"] * model.mesh.shape["fsdp"]
-    # The smaller of its two sizes; a single row is always allowed.
-    room.check_micro_batch(model.config, model.mesh, tokens=batch.tokens // PART)
-    return Shapes(batch.tokens, members, prefixes, rows, responses, devices)
+def make_shapes(config: Config, model: Model, *, samples_per_row: int) -> Shapes:
+    """Makes the compiled sizes of training.
+
+    Args:
+      config: the settings.
+      model: what is trained.
+      samples_per_row: how many samples that share a prefix may lie beside each other.
+
+    Raises:
+      SkillRLError: not even the smaller block of samples fits into memory.
+    """
+    shapes = Shapes.from_config(
+        config.train_batch,
+        buckets=make_buckets(config),
+        samples_per_row=samples_per_row,
+        devices=num_row_devices(model.mesh),
+    )
+    room.check_micro_batch(model.config, model.mesh, tokens=shapes.smallest_block)
+    return shapes
 
 
-def build_updater(
-    settings: Config,
+def make_updater(
+    config: Config,
     model: Model,
     partition: Partition,
     *,
@@ -252,23 +222,16 @@ def build_updater(
     entropy_coeff: float = 0.0,
     **optimizer: Any,
 ) -> Updater:
-    """Builds the jitted updates of what is trained; other keywords go to `make_optimizer`."""
-    transform = make_optimizer(**optimizer)
-    shardings = tree_shardings(model.mesh, partition.axes, partition.shapes)
-    return make_updater(
+    """Builds the jitted updates of what is trained; other keywords go to the optimiser."""
+    return build_updater(
         config=model.config,
-        loss=loss,
-        optimizer=transform,
+        partition=partition,
         mesh=model.mesh,
-        param_shapes=partition.shapes,
-        param_shardings=shardings,
-        optimizer_shardings=state_shardings(
-            transform, partition.shapes, shardings, replicated(model.mesh)
-        ),
-        join=partition.join,
-        remat=settings.model.remat,
-        logprob_chunk=settings.train_batch.logprob_chunk,
+        loss=loss,
+        remat=config.model.remat,
+        logprob_chunk=config.train_batch.logprob_chunk,
         entropy_coeff=entropy_coeff,
+        **optimizer,
     )
 
 
@@ -280,7 +243,7 @@ def publish(config: Config, player: Player, params: Params, version: int) -> Non
     """
     if config.model.policy == "local":
         check_finite(params, "the policy cannot act: its parameter")
-        int8, engine = config.rollout.weights == "int8", cast("LocalEngine", player.engine)
+        int8, engine = config.rollout.weights == "int8", cast(LocalEngine, player.engine)
         engine.publish(quantise(params) if int8 else params, version)
 
 

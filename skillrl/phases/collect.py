@@ -17,7 +17,7 @@ from skillrl.evaluation.evaluate import outcome
 from skillrl.io.checksums import unseal
 from skillrl.io.files import end_last_line, truncate_jsonl
 from skillrl.io.json_text import loads
-from skillrl.parallel import addresses
+from skillrl.parallel import random_keys
 from skillrl.phases.session import Session
 from skillrl.rollout import store
 from skillrl.rollout.player import Player, make_job, play
@@ -74,7 +74,7 @@ def collect(
                     player,
                     tasks[i % len(tasks)],
                     SkillBank(),
-                    phase=addresses.COLLECT,
+                    phase=random_keys.COLLECT,
                     repeat=i // len(tasks),
                 )
                 for i in range(start, min(start + _CHUNK, count))
@@ -127,7 +127,7 @@ def _demonstrate(
     suite: Suite, task: Task, expert: Expert, *, slips: float, seed: int
 ) -> Trajectory:
     environment = open_handle(suite)
-    rng = np.random.default_rng([seed, addresses.COLLECT, addresses.task_number(task.id)])
+    rng = np.random.default_rng([seed, random_keys.COLLECT, random_keys.task_number(task.id)])
     tags = answer_form(suite).tags
     steps: list[Step] = []
     with finally_do(environment.close):

@@ -14,7 +14,7 @@ from skillrl.agent.agent import SkillAgent, make_agent
 from skillrl.config.settings import SkillRetrievalConfig
 from skillrl.errors import SkillRLError
 from skillrl.models.policy import Model
-from skillrl.phases.build import prefix_limit, suffix_limit
+from skillrl.phases.build import make_buckets
 from skillrl.phases.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.coverage import coverage
@@ -69,7 +69,7 @@ def check_fit(
     tasks: Sequence[Task],
 ) -> None:
     """Refuses a bank whose skills do not fit into prompts, with settings under which they do."""
-    settings, limit = session.config.skill_retrieval, prefix_limit(session.config)
+    settings, limit = session.config.skill_retrieval, make_buckets(session.config).prefix_limit
     ruler = _Ruler(session, model, retriever, bank, tasks)
     if not session.config.skill_retrieval.first_step:
         _check_late(session, ruler)
@@ -82,7 +82,7 @@ def check_fit(
     if buckets and buckets[-1] < room:
         grown = ",".join(map(str, (*buckets, room)))
         sets.append(f"--set 'rollout.prefix_buckets=[{grown}]'")
-    needed = room + min(suffix_limit(session.config), rl.max_prompt_length)
+    needed = room + min(make_buckets(session.config).suffix_limit, rl.max_prompt_length)
     if needed > rl.max_prompt_length:
         sets.append(f"--set rl.max_prompt_length={needed}")
     fewer = ruler.fitting(settings, limit)
@@ -101,7 +101,7 @@ def check_fit(
 
 def _check_late(session: Session, ruler: _Ruler) -> None:
     """Refuses skills that would fill most of each step's own part of the prompt."""
-    settings, limit = session.config.skill_retrieval, suffix_limit(session.config)
+    settings, limit = session.config.skill_retrieval, make_buckets(session.config).suffix_limit
     longest, task = ruler.longest(settings, late=True)
     if 4 * longest < 3 * limit:
         return

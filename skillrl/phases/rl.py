@@ -35,13 +35,13 @@ from skillrl.evaluation.evaluate import outcome
 from skillrl.io.files import append_sealed, truncate_jsonl
 from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
-from skillrl.parallel import addresses
+from skillrl.parallel import random_keys
 from skillrl.phases.build import (
-    build_updater,
     export_adapter,
     load_policy,
     make_partition,
     make_shapes,
+    make_updater,
     publish,
 )
 from skillrl.phases.health import Skips, Watch
@@ -109,7 +109,9 @@ def rl(
     partition = make_partition(session.config, model, seed=session.seed)
     learner = Learner(
         updater=rl_updater(session.config, model, partition),
-        shapes=make_shapes(session.config, model, members=session.config.train_batch.members),
+        shapes=make_shapes(
+            session.config, model, samples_per_row=session.config.train_batch.members
+        ),
         reference=reference,
         frozen=partition.frozen(reference),
         join=partition.join,
@@ -160,15 +162,15 @@ def _rollouts(session: Session, player: Player, now: Cursor) -> list[Trajectory]
     tasks = choose_tasks(
         session.suite.tasks("train"),
         config.batch_size // config.group_size,
-        now.iteration,
-        session.seed,
+        iteration=now.iteration,
+        seed=session.seed,
     )
     jobs = [
         make_job(
             player,
             task,
             now.bank,
-            phase=addresses.RL,
+            phase=random_keys.RL,
             iteration=now.iteration,
             member=member,
             repeat=tasks[:at].count(task),  # above 0 only where tasks are fewer than groups
@@ -192,7 +194,7 @@ def _update(
 ) -> tuple[TrainState, dict[str, float]]:
     """Passes once over the iteration in minibatches of whole groups."""
     config = session.config.rl
-    groups = to_samples(trajectories, config.group_size, config)
+    groups = to_samples(trajectories, config)
     batches = make_minibatches(groups, config, learner.shapes)
     state, metrics = train_on(
         state,
@@ -390,7 +392,7 @@ def load_rl(session: Session, model: Model) -> tuple[Params, SkillBank] | None:
 def rl_updater(settings: Config, model: Model, partition: Partition) -> Updater:
     """Builds the jitted GRPO step that ``settings.rl`` describes."""
     config = settings.rl
-    return build_updater(
+    return make_updater(
         settings,
         model,
         partition,

@@ -22,14 +22,14 @@ from skillrl.io.checksums import digest
 from skillrl.io.files import read_jsonl, sealed_line
 from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
-from skillrl.parallel import addresses
+from skillrl.parallel import random_keys
 from skillrl.phases.build import (
-    build_updater,
     export,
     export_adapter,
     load_policy,
     make_partition,
     make_shapes,
+    make_updater,
 )
 from skillrl.phases.collect import load
 from skillrl.phases.health import Skips, Watch
@@ -112,7 +112,7 @@ def sft(
         total = per_epoch * config.epochs
         partition = make_partition(session.config, model, seed=session.seed)
         updater = sft_updater(session.config, model, partition, total_steps=total)
-        shapes = make_shapes(session.config, model, members=1)
+        shapes = make_shapes(session.config, model, samples_per_row=1)
         state, frozen = updater.init(partition.trained(base)), partition.frozen(base)
         with Checkpoints(
             session.run.file("checkpoints", "sft"), keep=session.config.checkpoint.keep
@@ -133,7 +133,7 @@ def sft(
             with bar:
                 for epoch in range(done, config.epochs):
                     batches = _batches(
-                        data, config.batch_size, [session.seed, addresses.SFT, epoch]
+                        data, config.batch_size, [session.seed, random_keys.SFT, epoch]
                     )
                     for number, samples in enumerate(batches, epoch * per_epoch + 1):
                         batch = make_minibatch(samples, shapes)
@@ -251,7 +251,7 @@ def make_examples(
                 (written, without + 1) if thoughts is None else (written + 1, without)
             )
         if thoughts is not None:
-            found += examples(trajectory, thoughts, skills, agent)
+            found += examples(trajectory, thoughts, skills=skills, agent=agent)
     if without and not written:
         raise SkillRLError(
             f"sft: the teacher wrote thoughts for none of the {without} success(es) of the policy, "
@@ -267,8 +267,8 @@ def make_examples(
 def make_loss() -> LossFn:
     """Builds the loss of imitation, as `training.update` takes it."""
 
-    def loss(logprobs, micro):
-        value = sft_loss(logprobs, micro.weights)
+    def loss(logprobs, batch):
+        value = sft_loss(logprobs, batch.weights)
         return value, {"loss": value}
 
     return loss
@@ -279,7 +279,7 @@ def sft_updater(
 ) -> Updater:
     """Builds the jitted SFT step that ``settings.sft`` describes, for a phase of `total_steps`."""
     config = settings.sft
-    return build_updater(
+    return make_updater(
         settings,
         model,
         partition,
@@ -300,7 +300,7 @@ def load_sft(session: Session, model: Model) -> Params | None:
         if step is None or session.run.finished("sft") is None:
             return None
         partition = make_partition(session.config, model, seed=session.seed)
-        updater = build_updater(
+        updater = make_updater(
             session.config, model, partition, loss=make_loss(), learning_rate=0.0, total_steps=1
         )
         restored, _ = checkpoints.restore(step, updater.abstract_state)

@@ -220,7 +220,7 @@ def collect(
                 break
             if waiting:
                 requests = {i: live.request for i, live in waiting.items() if live.request}
-                for index in engine.take(requests, sampling):
+                for index in engine.submit(requests, sampling):
                     playing[index] = waiting.pop(index)
             if on_turn:
                 on_turn(len(results))
@@ -241,7 +241,7 @@ def collect(
                 if done:
                     continue
             if playing:
-                for index, answer in engine.turn().items():
+                for index, answer in engine.step().items():
                     live = playing.pop(index)
                     live.request = None
                     if isinstance(answer, Unanswered):
@@ -252,7 +252,7 @@ def collect(
         interrupted = not isinstance(error, Exception)
         raise
     finally:
-        engine.abandon()
+        engine.reset()
         if pool is not None:
             pool.close()
             for future in busy:

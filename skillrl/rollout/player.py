@@ -11,7 +11,7 @@ from skillrl.agent.agent import Episode, SkillAgent
 from skillrl.envs.base import Suite
 from skillrl.errors import SkillRLError
 from skillrl.inference.base import Engine, Sampling
-from skillrl.parallel import addresses
+from skillrl.parallel import random_keys
 from skillrl.rollout.collector import Job, collect
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.retrieval import Retriever
@@ -68,13 +68,13 @@ def make_job(
       repeat: index among episodes that are otherwise alike.
     """
     skills = player.retriever(bank, task)
-    number = addresses.task_number(task.id)
+    number = random_keys.task_number(task.id)
 
     def start() -> Episode:
         return player.agent.episode(
             task,
             skills,
-            address=lambda step: (phase, iteration, number, member, repeat, step),
+            rng_address=lambda step: (phase, iteration, number, member, repeat, step),
             member=member,
             repeat=repeat,
             policy_version=player.engine.version,

@@ -1,8 +1,10 @@
 """Advantage estimators: how much better than its group an episode went.
 
-An estimator turns an `EpisodeBatch` into one advantage per step sample, which
-all response tokens of that step share. Estimators run on the host in float64
-over a few hundred numbers, once per iteration, and return float32.
+    A_i = (R_i - mean_j R_j) / (std_j R_j + eps),    j over the group of episode i
+
+An estimator turns an `EpisodeBatch` into one advantage per step sample, which all response tokens
+of that step share. Estimators run on the host in float64 over a few hundred numbers, once per
+iteration, and return float32. Letters: E episodes, N step samples.
 
 Sources: GRPO (arXiv 2402.03300), Dr. GRPO (2503.20783), RLOO (2402.14740),
 GiGPO (2505.10978), and the SkillRL paper's equation 8 (2602.08234).
@@ -24,7 +26,7 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class EpisodeBatch:
-    """What estimators see of the rollouts of one iteration.
+    """Holds what estimators see of the rollouts of one iteration.
 
     Attributes:
       returns: float [E], return R of each episode.
@@ -46,17 +48,21 @@ class EpisodeBatch:
 
 
 class Estimator(Protocol):
-    """``(batch, penalty=...) -> float32 [N]``; ``penalty`` >= 0 is for invalid steps."""
+    """Computes ``(batch, penalty=...) -> float32 [N]``; ``penalty`` >= 0 is for invalid steps."""
 
     def __call__(self, batch: EpisodeBatch, *, penalty: float) -> NDArray[np.float32]:
-        """Advantage of each step sample."""
+        """Returns the advantage of each step sample."""
 
 
 ESTIMATORS: dict[str, Estimator] = {}
 
 
 def register_advantage(name: str) -> Callable[[Estimator], Estimator]:
-    """Makes an estimator known as ``name`` (``rl.advantage`` in a config)."""
+    """Registers an estimator as ``name`` (``rl.advantage`` in a config).
+
+    Raises:
+      SkillRLError: the name is taken.
+    """
 
     def register(estimator: Estimator) -> Estimator:
         if name in ESTIMATORS:
@@ -68,7 +74,11 @@ def register_advantage(name: str) -> Callable[[Estimator], Estimator]:
 
 
 def get_estimator(name: str) -> Estimator:
-    """The registered estimator, or a `SkillRLError` that lists those there are."""
+    """Returns the estimator that is registered as ``name``.
+
+    Raises:
+      SkillRLError: there is none; the message lists those there are.
+    """
     if name not in ESTIMATORS:
         known = ", ".join(sorted(ESTIMATORS))
         raise SkillRLError(f"unknown advantage estimator {name!r}; choose one of: {known}")
@@ -83,11 +93,16 @@ def get_estimator(name: str) -> Estimator:
 def grpo(
     returns: ArrayLike, group_ids: ArrayLike, *, standardize: bool = True, eps: float = 1e-6
 ) -> Floats:
-    """Group-relative advantage of each episode.
+    """Computes the group-relative advantage of each episode.
 
         A_i = (R_i - mean_j R_j) / (std_j R_j + eps),    j over the group of i
 
     with the unbiased standard deviation (divisor n - 1).
+
+    >>> grpo([1.0, 0.0, 0.0, 0.0], [7, 7, 7, 7]).round(3).tolist()
+    [1.5, -0.5, -0.5, -0.5]
+    >>> grpo([1.0, 1.0, 0.0, 1.0], [0, 0, 1, 1], standardize=False).tolist()
+    [0.0, 0.0, -0.5, 0.5]
 
     Args:
       returns: float [E].
@@ -106,12 +121,22 @@ def grpo(
 
 
 def rloo(returns: ArrayLike, group_ids: ArrayLike) -> Floats:
-    """Leave-one-out advantage of each episode.
+    """Computes the leave-one-out advantage of each episode.
 
         A_i = R_i - mean_{j != i} R_j = n / (n - 1) * (R_i - mean_j R_j)
 
+    >>> rloo([1.0, 0.0, 0.0], [0, 0, 0]).round(3).tolist()
+    [1.0, -0.5, -0.5]
+
+    Args:
+      returns: float [E].
+      group_ids: int [E].
+
     Returns:
-      float64 [E]; 0 in a group of one. Raises as `grpo` does.
+      float64 [E]; 0 in a group of one.
+
+    Raises:
+      SkillRLError: shapes differ, or a return is NaN or infinite.
     """
     returns, group_ids = _episodes(returns, group_ids)
     centred = _normalise(returns, group_ids, standardize=False, eps=0.0)
@@ -120,14 +145,17 @@ def rloo(returns: ArrayLike, group_ids: ArrayLike) -> Floats:
 
 
 def step_advantages(
-    episode_advantage: ArrayLike, step_episode: ArrayLike, invalid: ArrayLike, *, penalty: float
+    episode_advantage: ArrayLike, step_episode: ArrayLike, *, invalid: ArrayLike, penalty: float
 ) -> NDArray[np.float32]:
     """Gives every step its episode's advantage, and an invalid step the penalty.
 
         A_t = A_episode(t) - penalty * [step t is invalid]
 
-    The penalty comes after the group statistics, so it reaches groups without
-    variance too. (The released code puts it inside: see `grpo_over_steps`.)
+    The penalty comes after the group statistics, so it reaches groups without variance too. (The
+    released code puts it inside: see `grpo_over_steps`.)
+
+    >>> step_advantages([1.0, -1.0], [0, 0, 1], invalid=[0, 1, 0], penalty=0.5).tolist()
+    [1.0, 0.5, -1.0]
 
     Args:
       episode_advantage: float [E].
@@ -147,19 +175,23 @@ def step_advantages(
 def grpo_over_steps(
     returns: ArrayLike,
     group_ids: ArrayLike,
+    *,
     step_episode: ArrayLike,
     invalid: ArrayLike,
-    *,
     penalty: float,
     eps: float = 1e-6,
 ) -> NDArray[np.float32]:
-    """GRPO as the paper's released code computes it, over step samples.
+    """Computes GRPO's advantages as the paper's released code does, over step samples.
 
         s_t = R_episode(t) - penalty * [t invalid]
         A_t = (s_t - mean_u s_u) / (std_u s_u + eps),    u over all steps of the group
 
-    Long episodes weigh more in the statistics. A group with a single step
-    keeps its score (mean 0 and standard deviation 1 there, as released).
+    Long episodes weigh more in the statistics. A group with a single step keeps its score (mean 0
+    and standard deviation 1 there, as released).
+
+    >>> steps = {"step_episode": [0, 1, 1, 1], "invalid": [0, 0, 0, 0]}
+    >>> grpo_over_steps([1.0, 0.0], [0, 0], **steps, penalty=0.1).round(3).tolist()
+    [1.5, -0.5, -0.5, -0.5]
 
     Args:
       returns: float [E].
@@ -183,13 +215,19 @@ def grpo_over_steps(
 
 
 def discounted_returns(rewards: ArrayLike, step_episode: ArrayLike, *, gamma: float) -> Floats:
-    """``G_t = r_t + gamma * G_{t+1}`` within each episode; float64 [N].
+    """Computes ``G_t = r_t + gamma * G_{t+1}`` within each episode.
+
+    >>> discounted_returns([0.0, 5.0, 1.0], [0, 1, 0], gamma=0.5).tolist()
+    [0.5, 5.0, 1.0]
 
     Args:
       rewards: float [N].
-      step_episode: int [N]; the steps of one episode in the order of time,
-        other episodes may stand between them.
+      step_episode: int [N]; the steps of one episode in the order of time, other episodes may lie
+        between them.
       gamma: discount, 0 to 1.
+
+    Returns:
+      float64 [N].
     """
     rewards = np.asarray(rewards, np.float64)
     result = np.empty_like(rewards)
@@ -208,30 +246,34 @@ def discounted_returns(rewards: ArrayLike, step_episode: ArrayLike, *, gamma: fl
 
 @register_advantage("grpo")
 def estimate_grpo(batch: EpisodeBatch, *, penalty: float) -> NDArray[np.float32]:
-    """`grpo` over the episodes of a group, then `step_advantages`: the default."""
+    """Takes `grpo` over the episodes of a group, then `step_advantages`: the default."""
     advantage = grpo(batch.returns, batch.group)
-    return step_advantages(advantage, batch.step_episode, batch.invalid, penalty=penalty)
+    return step_advantages(advantage, batch.step_episode, invalid=batch.invalid, penalty=penalty)
 
 
 @register_advantage("dr_grpo")
 def estimate_dr_grpo(batch: EpisodeBatch, *, penalty: float) -> NDArray[np.float32]:
-    """`grpo` without the division by the standard deviation."""
+    """Takes `grpo` without the division by the standard deviation, then `step_advantages`."""
     advantage = grpo(batch.returns, batch.group, standardize=False)
-    return step_advantages(advantage, batch.step_episode, batch.invalid, penalty=penalty)
+    return step_advantages(advantage, batch.step_episode, invalid=batch.invalid, penalty=penalty)
 
 
 @register_advantage("rloo")
 def estimate_rloo(batch: EpisodeBatch, *, penalty: float) -> NDArray[np.float32]:
-    """`rloo` over the episodes of a group, then `step_advantages`."""
+    """Takes `rloo` over the episodes of a group, then `step_advantages`."""
     advantage = rloo(batch.returns, batch.group)
-    return step_advantages(advantage, batch.step_episode, batch.invalid, penalty=penalty)
+    return step_advantages(advantage, batch.step_episode, invalid=batch.invalid, penalty=penalty)
 
 
 @register_advantage("grpo_over_steps")
 def estimate_grpo_over_steps(batch: EpisodeBatch, *, penalty: float) -> NDArray[np.float32]:
-    """`grpo_over_steps`: the released behaviour."""
+    """Takes `grpo_over_steps`: the released behaviour."""
     return grpo_over_steps(
-        batch.returns, batch.group, batch.step_episode, batch.invalid, penalty=penalty
+        batch.returns,
+        batch.group,
+        step_episode=batch.step_episode,
+        invalid=batch.invalid,
+        penalty=penalty,
     )
 
 
@@ -244,7 +286,7 @@ def estimate_gigpo(
     step_weight: float = 1.0,
     standardize: bool = True,
 ) -> NDArray[np.float32]:
-    """Group-in-group: an episode term plus a term over steps that stood at one place.
+    """Adds to the episode term one over the steps that met the same observation (group in group).
 
         A_t = A^E_episode(t) + w * (G_t - mean_u G_u) / (std_u G_u + 1e-6) - penalty * [t invalid]
 

@@ -1,9 +1,12 @@
-"""From step samples to arrays: prefixes once, suffix and response rows in micro-batches.
+"""From step samples to arrays: prefixes once, suffixes and responses in micro-batches.
 
-A minibatch holds its distinct prefixes and a list of micro-batches. A row of a
-micro-batch is a suffix, the response right after it, and padding; it names the prefix it
-continues. `training.packing` says which rows make up a micro-batch, from the samples in
-their canonical order, so the same samples always give the same arrays.
+A minibatch holds its distinct prefixes and a list of micro-batches. A slot of a micro-batch holds a
+suffix, the response right after it, and padding; its prefix row names the prefix that it continues.
+`training.packing` says which samples make up a micro-batch, from the samples in their canonical
+order, so the same samples always give the same arrays.
+
+Letters: B prefix rows, N slots of a row, T tokens of a slot, A response (answer) tokens, P prefix
+tokens, U distinct prefixes.
 """
 
 from __future__ import annotations
@@ -16,20 +19,20 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from skillrl.inference.base import bucket_of
+from skillrl.parallel.buckets import bucket_of
 from skillrl.training.losses import token_weights
-from skillrl.training.packing import Grid, Shapes, pack
+from skillrl.training.packing import Block, Shapes, pack
 
 Rows = jax.Array | NDArray[Any]
 """On the host as it is made, on the devices as it is used."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """One step to train on.
 
     Attributes:
-      prefix_ids: shared part of the prompt.
+      prefix_ids: the part of the prompt that a group shares.
       suffix_ids: the step's own part.
       response_ids: what was sampled or demonstrated, the end of turn included.
       old_logprobs: recorded when sampling; empty for demonstrations.
@@ -46,20 +49,20 @@ class Sample:
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Micro:
-    """Rows of one width, on lines of rows that share a prefix.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MicroBatch:
+    """Samples of one width, in prefix rows whose samples share a prefix.
 
     Attributes:
-      prefix: int32 [B], which prefix the rows of a line continue.
+      prefix: int32 [B], the number of the prefix that a row's samples continue.
       prefix_lengths: int32 [B], its tokens.
-      tokens: int32 [B, M, T], suffixes and responses.
-      suffix_lengths: int32 [B, M]; 0 marks an empty cell.
-      response_lengths: int32 [B, M].
-      weights: float32 [B, M, R], of each response token in the minibatch's loss.
-      old: float32 [B, M, R], log-probabilities recorded at sampling.
-      ref: float32 [B, M, R], log-probabilities under the reference policy.
-      advantages: float32 [B, M].
+      tokens: int32 [B, N, T], suffixes and responses.
+      suffix_lengths: int32 [B, N]; 0 marks an empty slot.
+      response_lengths: int32 [B, N].
+      weights: float32 [B, N, A], of each response token in the minibatch's loss.
+      old: float32 [B, N, A], log-probabilities recorded at sampling.
+      ref: float32 [B, N, A], log-probabilities under the reference policy.
+      advantages: float32 [B, N].
     """
 
     prefix: Rows
@@ -73,14 +76,14 @@ class Micro:
     advantages: Rows
 
 
-@dataclasses.dataclass(frozen=True)
-class Prefixes:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrefixBatch:
     """Prefixes that are computed together.
 
     Attributes:
       tokens: int32 [B, P], right-padded.
       lengths: int32 [B].
-      index: int32 [B], the number of each in the minibatch; U or above marks an empty line.
+      index: int32 [B], the number of each in the minibatch; U or above marks an empty row.
     """
 
     tokens: NDArray[np.int32]
@@ -88,26 +91,26 @@ class Prefixes:
     index: NDArray[np.int32]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Minibatch:
     """What one optimiser step reads.
 
     Attributes:
-      prefixes: all distinct ones.
-      room: U, for how many prefixes keys and values are held.
-      width: P, of the widest prefixes.
-      micros: rows.
-      rows: how many are real.
-      padding: share of all computed tokens that no sample needed: whatever pads a row or a
-        prefix, and empty cells. A prefix token counts twice, once in each of the two
-        passes over prefixes; a row token counts once.
+      prefixes: all distinct prefixes.
+      prefix_room: U, for how many prefixes keys and values are held.
+      prefix_width: P of the widest prefixes.
+      micro_batches: all samples.
+      num_samples: how many there are.
+      padding: share of all computed tokens that no sample needed: whatever pads a sample or a
+        prefix, and empty slots. A prefix token counts twice, once in each of the two passes over
+        prefixes; a sample's token counts once.
     """
 
-    prefixes: tuple[Prefixes, ...]
-    room: int
-    width: int
-    micros: tuple[Micro, ...]
-    rows: int
+    prefixes: tuple[PrefixBatch, ...]
+    prefix_room: int
+    prefix_width: int
+    micro_batches: tuple[MicroBatch, ...]
+    num_samples: int
     padding: float
 
 
@@ -118,13 +121,13 @@ def make_minibatch(
     aggregation: str = "token_mean",
     micro_batch: int = 4,
 ) -> Minibatch:
-    """Arrays of `samples`, whose loss weights add up to 1 over the whole minibatch.
+    """Makes the arrays of `samples`, whose loss weights add up to 1 over the whole minibatch.
 
     Args:
       samples: at least one; order is kept within a bucket.
-      shapes: compiled shapes.
+      shapes: compiled sizes.
       aggregation: see `losses.token_weights`.
-      micro_batch: likewise.
+      micro_batch: see `losses.token_weights`.
 
     Raises:
       SkillRLError: a sample is longer than the largest bucket.
@@ -132,9 +135,12 @@ def make_minibatch(
     numbers = {ids: i for i, ids in enumerate(dict.fromkeys(s.prefix_ids for s in samples))}
     distinct = list(numbers)
     for ids in distinct:
-        bucket_of(len(ids), shapes.prefix_buckets, "prefix")
-    prefix_grids = pack(
-        [(i, len(ids)) for i, ids in enumerate(distinct)], shapes.prefix_buckets, shapes, members=1
+        bucket_of(len(ids), shapes.prefix_buckets, what="prefix")
+    prefix_blocks = pack(
+        [(i, len(ids)) for i, ids in enumerate(distinct)],
+        shapes.prefix_buckets,
+        shapes=shapes,
+        samples_per_row=1,
     )
     room = 1 << (len(distinct) - 1).bit_length()  # a power of two, so few shapes compile
 
@@ -143,76 +149,78 @@ def make_minibatch(
     for i, s in enumerate(samples):
         mask[i, : len(s.response_ids)] = True
     weights = token_weights(
-        mask, np.array([s.trajectory for s in samples]), aggregation, micro_batch=micro_batch
+        mask, np.array([s.trajectory for s in samples]), kind=aggregation, micro_batch=micro_batch
     )
 
-    row_grids = pack(
+    blocks = pack(
         [(numbers[s.prefix_ids], len(s.suffix_ids) + len(s.response_ids)) for s in samples],
         shapes.row_buckets,
-        shapes,
-        members=shapes.members,
+        shapes=shapes,
+        samples_per_row=shapes.samples_per_row,
     )
     used = 2 * sum(map(len, distinct))
     used += sum(len(s.suffix_ids) + len(s.response_ids) for s in samples)
-    computed = 2 * sum(grid.cells for grid in prefix_grids) + sum(g.cells for g in row_grids)
+    computed = 2 * sum(block.tokens for block in prefix_blocks) + sum(b.tokens for b in blocks)
     return Minibatch(
-        tuple(_prefixes(distinct, grid, room) for grid in prefix_grids),
-        room,
-        prefix_grids[0].width,
-        tuple(_micro(samples, weights, grid, shapes) for grid in row_grids),
-        len(samples),
-        1.0 - used / computed,
+        prefixes=tuple(_prefix_batch(distinct, block, room=room) for block in prefix_blocks),
+        prefix_room=room,
+        prefix_width=prefix_blocks[0].width,
+        micro_batches=tuple(
+            _micro_batch(samples, block, weights=weights, shapes=shapes) for block in blocks
+        ),
+        num_samples=len(samples),
+        padding=1.0 - used / computed,
     )
 
 
-def _prefixes(distinct: Sequence[tuple[int, ...]], grid: Grid, room: int) -> Prefixes:
-    tokens = np.zeros((grid.size, grid.width), np.int32)
-    lengths = np.ones(grid.size, np.int32)
-    index = np.full(grid.size, room, np.int32)
-    for line, (which, _) in enumerate(grid.lines):
+def _prefix_batch(distinct: Sequence[tuple[int, ...]], block: Block, *, room: int) -> PrefixBatch:
+    tokens = np.zeros((block.num_rows, block.width), np.int32)
+    lengths = np.ones(block.num_rows, np.int32)
+    index = np.full(block.num_rows, room, np.int32)
+    for row, (which, _) in enumerate(block.rows):
         ids = distinct[which]
-        tokens[line, : len(ids)] = ids
-        lengths[line] = len(ids)
-        index[line] = which
-    return Prefixes(tokens, lengths, index)
+        tokens[row, : len(ids)] = ids
+        lengths[row] = len(ids)
+        index[row] = which
+    return PrefixBatch(tokens=tokens, lengths=lengths, index=index)
 
 
-def _micro(
-    samples: Sequence[Sample], weights: NDArray[np.float32], grid: Grid, shapes: Shapes
-) -> Micro:
-    inside = [samples[i] for _, line in grid.lines for i in line]
+def _micro_batch(
+    samples: Sequence[Sample], block: Block, *, weights: NDArray[np.float32], shapes: Shapes
+) -> MicroBatch:
+    inside = [samples[i] for _, indices in block.rows for i in indices]
     longest = max(len(s.response_ids) for s in inside)
-    scored = min(bucket_of(longest, shapes.response_buckets, "response"), grid.width)
-    cells = (grid.size, grid.members)
-    prefix = np.zeros(grid.size, np.int32)
-    prefix_lengths = np.ones(grid.size, np.int32)
-    tokens = np.zeros((*cells, grid.width), np.int32)
-    suffix_lengths = np.zeros(cells, np.int32)
-    response_lengths = np.zeros(cells, np.int32)
-    token_weight = np.zeros((*cells, scored), np.float32)
-    old = np.zeros((*cells, scored), np.float32)
-    advantages = np.zeros(cells, np.float32)
-    for line, (which, members) in enumerate(grid.lines):
-        prefix[line] = which
-        prefix_lengths[line] = len(samples[members[0]].prefix_ids)
-        for member, i in enumerate(members):
-            s, cell = samples[i], (line, member)
-            n, r = len(s.suffix_ids), len(s.response_ids)
-            tokens[cell][: n + r] = (*s.suffix_ids, *s.response_ids)
-            suffix_lengths[cell] = n
-            response_lengths[cell] = r
-            token_weight[cell][:r] = weights[i, :r]
+    scored = min(bucket_of(longest, shapes.response_buckets, what="response"), block.width)
+    slots = (block.num_rows, block.samples_per_row)
+    prefix = np.zeros(block.num_rows, np.int32)
+    prefix_lengths = np.ones(block.num_rows, np.int32)
+    tokens = np.zeros((*slots, block.width), np.int32)
+    suffix_lengths = np.zeros(slots, np.int32)
+    response_lengths = np.zeros(slots, np.int32)
+    token_weight = np.zeros((*slots, scored), np.float32)
+    old = np.zeros((*slots, scored), np.float32)
+    advantages = np.zeros(slots, np.float32)
+    for row, (which, indices) in enumerate(block.rows):
+        prefix[row] = which
+        prefix_lengths[row] = len(samples[indices[0]].prefix_ids)
+        for column, i in enumerate(indices):
+            s, slot = samples[i], (row, column)
+            n, a = len(s.suffix_ids), len(s.response_ids)
+            tokens[slot][: n + a] = (*s.suffix_ids, *s.response_ids)
+            suffix_lengths[slot] = n
+            response_lengths[slot] = a
+            token_weight[slot][:a] = weights[i, :a]
             if s.old_logprobs:
-                old[cell][:r] = s.old_logprobs
-            advantages[cell] = s.advantage
-    return Micro(
-        prefix,
-        prefix_lengths,
-        tokens,
-        suffix_lengths,
-        response_lengths,
-        token_weight,
-        old,
-        np.zeros_like(old),
-        advantages,
+                old[slot][:a] = s.old_logprobs
+            advantages[slot] = s.advantage
+    return MicroBatch(
+        prefix=prefix,
+        prefix_lengths=prefix_lengths,
+        tokens=tokens,
+        suffix_lengths=suffix_lengths,
+        response_lengths=response_lengths,
+        weights=token_weight,
+        old=old,
+        ref=np.zeros_like(old),
+        advantages=advantages,
     )

@@ -5,8 +5,10 @@ One step is one directory ``<directory>/<step>/``: Orbax writes it under a tempo
 commit. So a run killed half way leaves nothing that could be taken for a checkpoint, and
 reading compares every file with its sum first. Saving returns when it is on disk.
 
-What has a number for a name is taken for a checkpoint, whole or not: it is never deleted
-but when newer ones that are whole take its place, and never passed over without a word.
+What has a number for a name is taken for a checkpoint, whole or not: it is never deleted but when
+newer ones that are whole take its place, and never passed over without a word. Orbax's own
+retention does not fit that: it counts what Orbax has committed, which here is before the sums are
+there and the rename makes it a checkpoint.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ class Checkpoints:
     To be used from the main thread, on all processes::
 
         with Checkpoints(directory) as checkpoints:
-            found = checkpoints.resume(abstract(state))
+            found = checkpoints.resume(updater.abstract_state)
             if found is not None:
                 step, state, extra = found
             ...
@@ -59,8 +61,8 @@ class Checkpoints:
     checkpoints of a run that goes on. Only one process (group) may save and resume.
     """
 
-    def __init__(self, directory: str | Path, keep: int = 2):
-        """The checkpoints under ``directory``, which need not exist yet.
+    def __init__(self, directory: str | Path, *, keep: int = 2):
+        """Opens the checkpoints under ``directory``, which need not exist yet.
 
         Args:
           directory: where the steps are.
@@ -86,7 +88,7 @@ class Checkpoints:
         Args:
           step: number of the checkpoint; must be above the latest.
           state: tree of arrays: parameters, optimiser state, counters. No typed
-            PRNG keys (randomness has addresses; see `skillrl.parallel.addresses`).
+            PRNG keys (draws have addresses; see `skillrl.parallel.random_keys`).
           extra: what is to come back equal with it (data cursor, bank): JSON,
             i.e. dicts with string keys, lists, strings, finite numbers, None.
 
@@ -109,7 +111,7 @@ class Checkpoints:
                 self.prune()
 
     def _write(self, step: int, state: Any, extra: dict[str, Any]) -> None:
-        """All or nothing: Orbax's files, their sums, and the rename that makes it count."""
+        """Writes Orbax's files, their sums, and last the rename that makes them count."""
         temporary = self.directory / same_everywhere(temporary_name())
         try:
             if jax.process_index() == 0:
@@ -148,13 +150,13 @@ class Checkpoints:
             shutil.rmtree(self._path(step).rename(self.directory / temporary_name()))
 
     def steps(self) -> list[int]:
-        """Numbers of all that looks like a checkpoint, whole or not, ascending."""
+        """Returns the numbers of all that looks like a checkpoint, whole or not, ascending."""
         if not self.directory.is_dir():
             return []
         return sorted(int(p.name) for p in self.directory.iterdir() if is_number(p.name))
 
     def latest(self) -> int | None:
-        """The highest of `steps`, or None."""
+        """Returns the highest of `steps`, or None."""
         return max(self.steps(), default=None)
 
     def check(self, step: int) -> None:
@@ -167,20 +169,20 @@ class Checkpoints:
         check_whole(self._find(step))
 
     def resume(self, abstract_state: Any) -> tuple[int, Any, dict[str, Any]] | None:
-        """The newest whole checkpoint, for a phase that goes on from it.
+        """Reads the newest whole checkpoint, for a phase that goes on from it.
 
         Corrupt ones above it are set aside: renamed to ``<step>.corrupt``, and said. Then
         those beyond ``keep`` are removed.
 
         Args:
-          abstract_state: as of `restore`.
+          abstract_state: see `restore`.
 
         Returns:
           (step, state, extra), or None if there never was a checkpoint.
 
         Raises:
           Corrupt: there are checkpoints, and none is whole; nothing was changed.
-          SkillRLError: as of `restore`.
+          SkillRLError: see `restore`.
         """
         broken: dict[int, Corrupt] = {}
         for step in reversed(self.steps()):
@@ -212,8 +214,7 @@ class Checkpoints:
         Args:
           step: one of `steps`.
           abstract_state: a tree like the saved state of `jax.ShapeDtypeStruct`
-            with the shardings wanted now (`abstract`); they need not be those
-            of the saving run.
+            with the shardings wanted now; they need not be those of the saving run.
 
         Returns:
           (state, extra).
@@ -227,14 +228,14 @@ class Checkpoints:
         return self._load(step, abstract_state)
 
     def extra(self, step: int) -> dict[str, Any]:
-        """What was saved beside the state, without reading the state; raises as `restore`."""
+        """Returns what was saved beside the state, without reading that; raises as `restore`."""
         self._check_named(step)
         path = self._path(step)
         with self._context, _readable(path):
             return ocp.load_checkpointables(path, {EXTRA: None})[EXTRA]
 
     def _check_named(self, step: int) -> None:
-        """Adds to what is wrong how a run gets past it."""
+        """Checks a checkpoint; what is wrong is said with how a run gets past it."""
         try:
             self.check(step)
         except Corrupt as error:
@@ -297,22 +298,6 @@ class Checkpoints:
                 f"arrays differ ({shown}). Use the model and optimiser it was "
                 "saved with, or another --workdir"
             )
-
-
-def abstract(state: Any, shardings: Any = None) -> Any:
-    """Shapes, types and shardings of a state, for `Checkpoints.restore`.
-
-    Args:
-      state: a tree of arrays, or of `jax.ShapeDtypeStruct`.
-      shardings: a tree like it of shardings; those of the arrays by default.
-    """
-    if shardings is None:
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
-        )
-    return jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings
-    )
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Files of a checkpoint: are they whole, are they on the disk, do all processes agree."""
+"""Checks the files of a checkpoint, brings them to the disk, and keeps processes in step."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def check_whole(path: Path) -> None:
 
 
 def is_number(name: str) -> bool:
-    """Whether a directory of this name is taken for a checkpoint."""
+    """Returns whether a directory of this name is taken for a checkpoint."""
     return name.isascii() and name.isdecimal() and str(int(name)) == name
 
 
 def _check_all_listed(path: Path) -> None:
-    """Sums that were cut off would say nothing of the files after the cut."""
+    """Refuses files without a sum: sums that were cut off say nothing of those after the cut."""
     lines = (path / SUMS).read_text("utf-8").splitlines()
     listed = {line.partition("  ")[2] for line in lines}
     for file in path.rglob("*"):
@@ -87,7 +87,7 @@ def check_json(extra: dict[str, Any]) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """The first cause in one line of at most 300 characters."""
+    """Returns the first cause in one line of at most 300 characters."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -95,7 +95,7 @@ def first_line(error: BaseException) -> str:
 
 
 def same_everywhere(name: str) -> str:
-    """The first process's `name`, on all processes of a multi-host run."""
+    """Returns the first process's `name`, on all processes of a multi-host run."""
     if jax.process_count() == 1:
         return name
     from jax.experimental import multihost_utils
@@ -106,7 +106,7 @@ def same_everywhere(name: str) -> str:
 
 
 def wait_for_all(what: str) -> None:
-    """Until all processes of a multi-host run are here; `what` must be the same everywhere."""
+    """Waits until all processes of a multi-host run are here; `what` must be the same on all."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 

@@ -16,9 +16,19 @@ from skillrl.training.batch import Sample
 from skillrl.types import Observation, Skill, Trajectory
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One step to imitate: its tokens, and what a person would want to read."""
+    """One step to imitate: its tokens, and what a person would want to read.
+
+    Attributes:
+      trajectory: id of the episode.
+      step: index in the episode.
+      prompt: text of the prompt.
+      response: thought and action.
+      prefix_ids: the part of the prompt that a group shares.
+      suffix_ids: the step's own part.
+      response_ids: tokens to imitate, the end of turn included.
+    """
 
     trajectory: str
     step: int
@@ -29,17 +39,18 @@ class Example:
     response_ids: tuple[int, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """For ``sft/examples.jsonl``."""
+        """Returns a row of ``sft/examples.jsonl``."""
         return dataclasses.asdict(self)
 
 
 def examples(
     trajectory: Trajectory,
     thoughts: Sequence[str],
+    *,
     skills: Sequence[Skill],
     agent: SkillAgent,
 ) -> list[Example]:
-    """The steps of a successful episode whose actions were valid.
+    """Makes examples of the steps of a successful episode whose actions were valid.
 
     Args:
       trajectory: won.
@@ -57,13 +68,13 @@ def examples(
             response = agent.response_ids(thought, step.action)
             found.append(
                 Example(
-                    trajectory.id,
-                    i,
-                    f"{system}\n{user}{text}",
-                    f"{thought} | {step.action}",
-                    prefix,
-                    suffix,
-                    response,
+                    trajectory=trajectory.id,
+                    step=i,
+                    prompt=f"{system}\n{user}{text}",
+                    response=f"{thought} | {step.action}",
+                    prefix_ids=prefix,
+                    suffix_ids=suffix,
+                    response_ids=response,
                 )
             )
         past.append(Past(step.observation, step.action, bool(step.invalid)))
@@ -71,5 +82,10 @@ def examples(
 
 
 def sample_of(example: Example, index: int) -> Sample:
-    """`example` as a row to train on."""
-    return Sample(example.prefix_ids, example.suffix_ids, example.response_ids, trajectory=index)
+    """Returns `example` as a sample to train on; `index` stands for its trajectory."""
+    return Sample(
+        prefix_ids=example.prefix_ids,
+        suffix_ids=example.suffix_ids,
+        response_ids=example.response_ids,
+        trajectory=index,
+    )

@@ -1,4 +1,4 @@
-"""Whether numbers are finite: asked before they are saved, exported or acted with."""
+"""Checks that numbers are finite, before they are saved, exported or acted with."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from skillrl.errors import SkillRLError
 
 
 def all_finite(tree: Any) -> jax.Array:
-    """Whether every number of every floating array of `tree` is finite; a bool scalar."""
+    """Returns whether every number of every floating array of `tree` is finite; bool scalar."""
     return _each(tuple(_floating(tree).values())).all()
 
 
-def check_finite(tree: Any, where: str) -> None:
+def check_finite(tree: Any, subject: str) -> None:
     """Waits for the arrays of `tree` and refuses NaN and infinities.
 
     Args:
       tree: of arrays; those of integers have nothing to refuse.
-      where: the beginning of the message, up to the name of the array.
+      subject: the beginning of the message, up to the name of the array.
 
     Raises:
       SkillRLError: names the first array with such a number, and how many more there are.
@@ -34,7 +34,7 @@ def check_finite(tree: Any, where: str) -> None:
     if bad:
         more = f" (and {len(bad) - 1} other arrays)" if len(bad) > 1 else ""
         raise SkillRLError(
-            f"{where} {bad[0]}{more} holds numbers that are not finite: the policy is broken "
+            f"{subject} {bad[0]}{more} holds numbers that are not finite: the policy is broken "
             "since an earlier update, or it was when it was given. Go on from a checkpoint "
             "before, with a lower learning rate, or give other weights."
         )

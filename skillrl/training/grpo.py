@@ -54,13 +54,13 @@ def run_now(doing: str, work: Callable[..., Any], *arguments: Any) -> Any:
 def make_loss(config: RLConfig) -> LossFn:
     """Builds the GRPO loss that `config` describes, as `training.update` takes it."""
 
-    def loss(logprobs, micro):
+    def loss(logprobs, batch):
         return grpo_loss(
             logprobs,
-            micro.old,
-            micro.ref,
-            micro.advantages,
-            micro.weights,
+            old=batch.old,
+            ref=batch.ref,
+            advantages=batch.advantages,
+            weights=batch.weights,
             clip_low=config.clip_epsilon,
             clip_high=config.clip_epsilon_high or config.clip_epsilon,
             kl_coeff=config.kl_coeff,

@@ -1,13 +1,18 @@
 """The losses, as pure functions of log-probabilities.
 
-Shapes: N step samples, R response tokens (right-padded). Everything is float32.
+    cold start  L = - sum_t w_t * log pi_theta(a_t | ...)
+    RL          L = sum_t w_t * ( - J_t + beta * KL_t )
 
-Every loss is a *sum* over tokens with explicit weights. `token_weights` makes
-the weights of a whole minibatch on the host (they add up to 1), so the losses
-and gradients of its micro-batches add up to exactly those of the minibatch,
-however it is cut. A token of weight 0 is padding: it is never read, and NaN or
-infinity there reaches neither value nor gradient. NaN at a real token is not
+Letters: N step samples, A response (answer) tokens, right-padded. Everything is float32.
+
+Every loss is a *sum* over tokens with explicit weights. `token_weights` makes the weights of a
+whole minibatch on the host (they add up to 1), so the losses and gradients of its micro-batches add
+up to exactly those of the minibatch, however it is cut. A token of weight 0 is padding: it is never
+read, and NaN or infinity there reaches neither value nor gradient. NaN at a real token is not
 hidden.
+
+Sources: SkillRL (arXiv 2602.08234), section 3.3 and equation 9; GRPO (2402.03300); dual clip
+(1912.09729); J. Schulman, "Approximating KL divergence" (2020).
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from skillrl.errors import SkillRLError
-from skillrl.training.masked import masked_sum
+from skillrl.training.masked import masked_sum, zero_outside
 
 MAX_LOG_RATIO = 20.0
 """Log-ratios are cut to +-20 before exp (e^20 = 5e8), beyond which the gradient
@@ -39,11 +44,11 @@ AGGREGATIONS = ("token_mean", "trajectory_mean", "micro_batch_mean")
 def token_weights(
     mask: ArrayLike,
     trajectory_index: ArrayLike,
-    kind: str = "token_mean",
     *,
+    kind: str = "token_mean",
     micro_batch: int = 4,
 ) -> NDArray[np.float32]:
-    """Weight of every token in the loss of one whole minibatch.
+    """Computes the weight of every token in the loss of one whole minibatch.
 
     ``token_mean``: 1 / (response tokens of the minibatch).
     ``trajectory_mean``: 1 / (tokens of the token's trajectory * trajectories),
@@ -53,14 +58,19 @@ def token_weights(
     means that the released code takes. A micro-batch is `micro_batch` samples in their order,
     however they are computed here. Micro-batches without a token do not count.
 
+    >>> token_weights([[1, 1], [1, 0], [1, 0]], [0, 0, 1]).tolist()
+    [[0.25, 0.25], [0.25, 0.0], [0.25, 0.0]]
+    >>> token_weights([[1, 1], [1, 1], [1, 0]], [0, 0, 1], kind="trajectory_mean").tolist()
+    [[0.125, 0.125], [0.125, 0.125], [0.5, 0.0]]
+
     Args:
-      mask: [N, R], true at response tokens.
+      mask: [N, A], true at response tokens.
       trajectory_index: int [N], equal for steps of one trajectory; any ids.
       kind: one of `AGGREGATIONS`.
       micro_batch: samples of a micro-batch, at least 1; read by ``micro_batch_mean`` alone.
 
     Returns:
-      float32 [N, R], adding up to 1, or all 0 if no token is selected.
+      float32 [N, A], adding up to 1, or all 0 if no token is selected.
 
     Raises:
       SkillRLError: unknown kind, or shapes that do not fit.
@@ -69,7 +79,7 @@ def token_weights(
     trajectory_index = np.asarray(trajectory_index)
     if mask.ndim != 2 or trajectory_index.shape != mask.shape[:1]:
         raise SkillRLError(
-            f"token_weights: mask {mask.shape} must be [N, R] and trajectory_index "
+            f"token_weights: mask {mask.shape} must be [N, A] and trajectory_index "
             f"{trajectory_index.shape} its [N]"
         )
     if kind not in AGGREGATIONS:
@@ -89,13 +99,16 @@ def token_weights(
 
 
 def sft_loss(logprobs: ArrayLike, weights: ArrayLike) -> jax.Array:
-    """Cross entropy of the demonstrated tokens (paper 3.3).
+    """Computes the cross entropy of the demonstrated tokens (paper 3.3).
 
         L = - sum_t w_t * log pi_theta(a_t | ...)
 
+    >>> float(sft_loss([[-1.0, -3.0], [-2.0, 0.0]], [[0.25, 0.25], [0.5, 0.0]]))
+    2.0
+
     Args:
-      logprobs: [N, R] log-probabilities of the demonstrated tokens.
-      weights: [N, R] from `token_weights`.
+      logprobs: [N, A] log-probabilities of the demonstrated tokens.
+      weights: [N, A] from `token_weights`.
 
     Returns:
       float32 scalar, in nats.
@@ -106,14 +119,14 @@ def sft_loss(logprobs: ArrayLike, weights: ArrayLike) -> jax.Array:
 def clipped_surrogate(
     logprobs: ArrayLike,
     old: ArrayLike,
+    *,
     advantages: ArrayLike,
     mask: ArrayLike,
-    *,
     clip_low: float,
     clip_high: float,
     clip_ratio_c: float | None = None,
 ) -> jax.Array:
-    """Clipped policy objective of each token (to be maximised).
+    """Computes the clipped policy objective of each token (to be maximised).
 
         rho_t = exp(log pi_theta(a_t) - log pi_old(a_t))
         J_t = min(rho_t * A_t, clip(rho_t, 1 - clip_low, 1 + clip_high) * A_t)
@@ -121,21 +134,29 @@ def clipped_surrogate(
     and, where A_t < 0, at least clip_ratio_c * A_t (dual clip, arXiv 1912.09729): without it
     the gradient of a disadvantageous token grows with rho_t without a bound.
 
-    Equation 9 of the paper with a ratio per token, as its code has it, rather
-    than per trajectory. The equation has no dual clip; the released code has one of 3.
+    Equation 9 of the paper with a ratio per token, as its code has it, rather than per trajectory.
+    The equation has no dual clip; the released code has one of 3.
+
+    A ratio of 2 counts as 1.25 at an advantage of 1, and in full at -1:
+
+    >>> twice, once = jnp.log(jnp.full((2, 1), 2.0)), jnp.zeros((2, 1))
+    >>> clipped_surrogate(
+    ...     twice, once, advantages=[1.0, -1.0], mask=[[1], [1]], clip_low=0.25, clip_high=0.25
+    ... ).tolist()
+    [[1.25], [-2.0]]
 
     Args:
-      logprobs: [N, R] of the policy in training.
-      old: [N, R] of the policy that sampled.
-      advantages: [N], the same for all tokens of a step, or [N, R].
-      mask: [N, R], non-zero at response tokens.
+      logprobs: [N, A] of the policy in training.
+      old: [N, A] of the policy that sampled.
+      advantages: [N], the same for all tokens of a step, or [N, A].
+      mask: [N, A], non-zero at response tokens.
       clip_low: how far below 1 a ratio still counts.
       clip_high: how far above 1 a ratio still counts.
       clip_ratio_c: how large a ratio still counts where the advantage is negative, above
         1 + clip_high; None sets no limit.
 
     Returns:
-      float32 [N, R], 0 outside the mask.
+      float32 [N, A], 0 outside the mask.
     """
     ratio = _ratio(logprobs, old, mask)
     advantages = _per_token(advantages, mask)
@@ -147,16 +168,20 @@ def clipped_surrogate(
 
 
 def kl_k1(logprobs: ArrayLike, ref: ArrayLike) -> jax.Array:
-    """``log pi_theta - log pi_ref`` of each sampled token.
+    """Estimates KL(pi_theta || pi_ref) by ``log pi_theta - log pi_ref`` of each sampled token.
 
-    Unbiased as a number; its gradient has expectation 0, so as a loss term it
-    does not pull towards the reference. For monitoring.
+    Unbiased as a number; its gradient has expectation 0, so as a loss term it does not pull towards
+    the reference. It is for monitoring.
+
+    Args:
+      logprobs: [...] of the policy in training.
+      ref: [...] of the reference policy.
     """
     return jnp.asarray(logprobs, jnp.float32) - jnp.asarray(ref, jnp.float32)
 
 
 def kl_k3(logprobs: ArrayLike, ref: ArrayLike) -> jax.Array:
-    """Estimate of KL(pi_theta || pi_ref) at each sampled token, never negative.
+    """Estimates KL(pi_theta || pi_ref) at each sampled token; never negative.
 
         k3 = exp(d) - d - 1,    d = log pi_ref(a_t) - log pi_theta(a_t)
 
@@ -165,6 +190,9 @@ def kl_k3(logprobs: ArrayLike, ref: ArrayLike) -> jax.Array:
     tangent is ours: a token that the policy has all but given up pulls back with a bounded force,
     where plain k3 lets it drown all others and `kl_k3_clamped` lets it go. expm1 keeps the digits
     that ``exp(d) - 1`` loses near d = 0.
+
+    >>> [round(float(kl), 3) for kl in kl_k3([0.0, -1.0, -10.0], [0.0, 0.0, 0.0])]
+    [0.0, 0.718, 633.873]
     """
     delta = jnp.asarray(ref, jnp.float32) - jnp.asarray(logprobs, jnp.float32)
     curved = jnp.minimum(delta, np.log1p(MAX_KL_SLOPE))
@@ -172,9 +200,12 @@ def kl_k3(logprobs: ArrayLike, ref: ArrayLike) -> jax.Array:
 
 
 def kl_k3_clamped(logprobs: ArrayLike, ref: ArrayLike) -> jax.Array:
-    """The k3 of the released code: plain, with its value cut to at most 10.
+    """Estimates the KL as the released code does: plain k3, with its value cut to at most 10.
 
     Where it is cut (d above 2.6 or below -11) its gradient is 0: nothing pulls such a token back.
+
+    >>> [round(float(kl), 3) for kl in kl_k3_clamped([-1.0, -10.0], [0.0, 0.0])]
+    [0.718, 10.0]
     """
     delta = jnp.asarray(ref, jnp.float32) - jnp.asarray(logprobs, jnp.float32)
     delta = jnp.clip(delta, -MAX_LOG_RATIO, MAX_LOG_RATIO)
@@ -190,30 +221,40 @@ KL_ESTIMATORS: dict[str, Callable[[ArrayLike, ArrayLike], jax.Array]] = {
 
 def grpo_loss(
     logprobs: ArrayLike,
+    *,
     old: ArrayLike,
     ref: ArrayLike,
     advantages: ArrayLike,
     weights: ArrayLike,
-    *,
     clip_low: float,
     clip_high: float,
     kl_coeff: float,
     kl_estimator: str = "k3",
     clip_ratio_c: float | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The RL loss of one micro-batch (paper equation 9, negated, per token).
+    """Computes the RL loss of one micro-batch (paper equation 9, negated, per token).
 
         L = sum_t w_t * ( - J_t + kl_coeff * KL_t )
 
-    with J_t of `clipped_surrogate`. The KL term is kept for every group, also
-    where all advantages are 0.
+    with J_t of `clipped_surrogate`. The KL term is kept for every group, also where all advantages
+    are 0.
+
+    With the policy that sampled every ratio is 1, and the loss is minus the weighted advantages:
+
+    >>> logprobs = [[-1.0, -2.0], [-1.0, 0.0]]
+    >>> loss, metrics = grpo_loss(
+    ...     logprobs, old=logprobs, ref=logprobs, advantages=[1.0, -2.0],
+    ...     weights=[[0.25, 0.25], [0.5, 0.0]], clip_low=0.2, clip_high=0.2, kl_coeff=0.01,
+    ... )
+    >>> float(loss), float(metrics["kl"]), float(metrics["ratio"])
+    (0.5, 0.0, 1.0)
 
     Args:
-      logprobs: [N, R] of the policy in training.
-      old: [N, R] recorded at sampling.
-      ref: [N, R] of the reference policy (the SFT policy); gradients stop here.
-      advantages: [N] or [N, R].
-      weights: [N, R] from `token_weights` over the whole minibatch; 0 = padding.
+      logprobs: [N, A] of the policy in training.
+      old: [N, A] recorded at sampling.
+      ref: [N, A] of the reference policy (the SFT policy); gradients stop here.
+      advantages: [N] or [N, A].
+      weights: [N, A] from `token_weights` over the whole minibatch; 0 = padding.
       clip_low: see `clipped_surrogate`.
       clip_high: see `clipped_surrogate`.
       kl_coeff: beta, at least 0.
@@ -236,14 +277,14 @@ def grpo_loss(
         known = ", ".join(KL_ESTIMATORS)
         raise SkillRLError(f"unknown KL estimator {kl_estimator!r}; choose one of: {known}")
     mask = _mask(weights)
-    logprobs, old, ref = (_real(x, mask) for x in (logprobs, old, ref))
+    logprobs, old, ref = (zero_outside(x, mask) for x in (logprobs, old, ref))
     old, ref = jax.lax.stop_gradient((old, ref))
 
     surrogate = clipped_surrogate(
         logprobs,
         old,
-        advantages,
-        mask,
+        advantages=advantages,
+        mask=mask,
         clip_low=clip_low,
         clip_high=clip_high,
         clip_ratio_c=clip_ratio_c,
@@ -259,7 +300,7 @@ def grpo_loss(
     metrics = {
         "policy_loss": policy_loss,
         "kl": kl_loss,
-        "kl_max": jnp.max(_real(kl, mask), initial=0.0),
+        "kl_max": jnp.max(zero_outside(kl, mask), initial=0.0),
         "clip_fraction": _weighted_sum(surrogate < plain, weights),
         "dual_clip_fraction": _weighted_sum(surrogate > plain, weights),
         "ratio": _weighted_sum(ratio, weights),
@@ -271,7 +312,7 @@ def grpo_loss(
 
 
 def combine_metrics(total: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """Metrics of two micro-batches of one minibatch as those of both together."""
+    """Combines metrics of two parts of a minibatch: maxima of ``*_max``, sums of the others."""
     return {
         name: jnp.maximum(total[name], value) if name.endswith("_max") else total[name] + value
         for name, value in part.items()
@@ -282,26 +323,20 @@ def _mask(weights: ArrayLike) -> jax.Array:
     return jnp.asarray(weights) != 0
 
 
-def _real(x: ArrayLike, mask: ArrayLike) -> jax.Array:
-    """``x`` in float32, with 0 for whatever stands at padding."""
-    mask = jnp.asarray(mask)
-    return jnp.where(mask.astype(bool), jnp.asarray(x, jnp.float32), 0.0)
-
-
 def _per_token(advantages: ArrayLike, mask: ArrayLike) -> jax.Array:
-    """[N] or [N, R] advantages as [N, R]."""
+    """Spreads advantages [N] or [N, A] to [N, A]; 0 outside the mask."""
     advantages = jnp.asarray(advantages, jnp.float32)
     if advantages.ndim == 1:
         advantages = advantages[:, None]
-    return _real(jnp.broadcast_to(advantages, jnp.shape(mask)), mask)
+    return zero_outside(jnp.broadcast_to(advantages, jnp.shape(mask)), mask)
 
 
 def _ratio(logprobs: ArrayLike, old: ArrayLike, mask: ArrayLike) -> jax.Array:
-    log_ratio = _real(logprobs, mask) - _real(old, mask)
+    log_ratio = zero_outside(logprobs, mask) - zero_outside(old, mask)
     return jnp.exp(jnp.clip(log_ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO))
 
 
 def _weighted_sum(x: ArrayLike, weights: ArrayLike) -> jax.Array:
-    """``sum_t w_t * x_t``; what stands at weight 0 is not read."""
+    """Returns ``sum_t w_t * x_t``; what has weight 0 is not read."""
     mask = _mask(weights)
-    return masked_sum(_real(x, mask) * jnp.asarray(weights, jnp.float32), mask)
+    return masked_sum(zero_outside(x, mask) * jnp.asarray(weights, jnp.float32), mask)

@@ -21,7 +21,7 @@ SCHEDULES = ("constant", "linear", "cosine")
 def learning_rate_schedule(
     learning_rate: float, *, schedule: str, total_steps: int, warmup_steps: int = 0
 ) -> optax.Schedule:
-    """Learning rate by optimiser step.
+    """Makes the learning rate by optimiser step.
 
     Warm-up goes linearly from ``learning_rate / warmup_steps`` at step 0 (not
     from 0, which would waste a step) to ``learning_rate``; then it stays
@@ -74,7 +74,7 @@ def make_optimizer(
     b2: float = 0.999,
     eps: float = 1e-8,
 ) -> optax.GradientTransformation:
-    """AdamW as a pair of pure functions ``init`` and ``update``.
+    """Makes AdamW, a pair of pure functions ``init`` and ``update``.
 
     The state is float32 whatever the parameters are, and its tree does not
     depend on the numbers given here. Gradients that are not finite make
@@ -114,10 +114,10 @@ def make_optimizer(
 
 
 def decays(path: tuple[Any, ...]) -> bool:
-    """Whether weight decay applies to the parameter at ``path`` of a tree.
+    """Returns whether weight decay applies to the parameter at ``path`` of a tree.
 
-    By name, since a norm of scanned layers is a matrix [layers, D] like others:
-    everything but what is called a bias, a scale or (within) a norm.
+    It goes by the name, since a norm of scanned layers is a matrix [layers, D] like others: decay
+    applies to everything but what is called a bias, a scale or (within) a norm.
     """
     names = [str(jax.tree_util.keystr((key,), simple=True)).lower() for key in path]
     leaf = names[-1] if names else ""
@@ -125,14 +125,14 @@ def decays(path: tuple[Any, ...]) -> bool:
 
 
 def decay_mask(params: Any) -> Any:
-    """`decays` of every parameter, as a tree of booleans."""
+    """Returns `decays` of every parameter, as a tree of booleans."""
     return jax.tree_util.tree_map_with_path(lambda path, _: decays(path), params)
 
 
 def state_shardings(
-    optimizer: optax.GradientTransformation, params: Any, param_shardings: Any, scalar: Any
+    optimizer: optax.GradientTransformation, params: Any, *, param_shardings: Any, scalar: Any
 ) -> Any:
-    """Shardings of the optimiser state: moments lie as their parameters do.
+    """Returns the shardings of the optimiser state: moments lie as their parameters do.
 
     Args:
       optimizer: from `make_optimizer`.

@@ -1,14 +1,14 @@
-"""Which row stands where: rows sorted into buckets, grids of a few sizes filled with them.
+"""Which sample lies where: samples sorted into buckets, and blocks of a few sizes filled with them.
 
-A grid is what one compiled call works on: lines of `members` cells, every cell padded to
-the grid's width, all rows of a line continuing the same prefix. How wide a row has to be,
-and how many lines a grid of that width has, comes from the config and the row's own
-length; only how many grids there are depends on the other rows.
+A block is what one compiled call works on: B prefix rows of N slots of T tokens. All samples of a
+prefix row continue the same prefix; every slot is padded to the block's width T. How wide a slot a
+sample needs, and how many prefix rows a block of that width has, comes from the settings and the
+sample's own length; only how many blocks there are depends on the other samples.
 
-A width has two sizes: a full grid, as many lines as the token budget holds, and a quarter
-of it for what is left over. So each width compiles twice at most, and less than a quarter
-of a grid stays free. Widths are filled from the widest down, and what stays free takes
-rows of narrower ones: there they cost nothing.
+A width has two sizes: a full block, as many prefix rows as the token budget holds, and a quarter of
+it for what is left over. So each width compiles twice at most, and less than a quarter of a block
+stays free. Widths are filled from the widest down, and the slots that stay free take samples of
+narrower ones, at no cost.
 """
 
 from __future__ import annotations
@@ -16,82 +16,127 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from skillrl.config.settings import TrainBatchConfig
 from skillrl.errors import SkillRLError
+from skillrl.parallel.buckets import Buckets
 
-PART = 4
-"""The smaller size of a grid is this part of the full one."""
+_FRACTION = 4
+"""The smaller size of a block is the full one divided by this."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Shapes:
-    """Compiled shapes of training.
+    """Compiled sizes of training.
 
     Attributes:
-      tokens: what a micro-batch computes at most, padding included; a line of one row per
+      tokens: what a micro-batch computes at most, padding included; a prefix row of one sample per
         device is always allowed.
-      members: M, rows of a line, which share a prefix; fewer where they would not fit.
+      samples_per_row: N, slots of a prefix row; fewer where they would not fit.
       prefix_buckets: padded lengths of prefixes, rising.
-      row_buckets: padded lengths of rows (suffix and response), rising.
+      row_buckets: padded lengths of samples (suffix and response), rising.
       response_buckets: padded counts of response tokens that are scored, rising.
-      devices: among which the lines are split; a grid has a multiple of it.
+      devices: among which the prefix rows are split; a block has a multiple of it.
     """
 
     tokens: int
-    members: int
+    samples_per_row: int
     prefix_buckets: tuple[int, ...]
     row_buckets: tuple[int, ...]
     response_buckets: tuple[int, ...]
     devices: int = 1
 
-    def grid(self, width: int, members: int) -> tuple[int, int, int]:
-        """Lines of a full grid of that width and of the smaller one, and cells of a line."""
+    @classmethod
+    def from_config(
+        cls,
+        train_batch: TrainBatchConfig,
+        *,
+        buckets: Buckets,
+        samples_per_row: int,
+        devices: int,
+    ) -> Shapes:
+        """Makes the sizes that the settings ask for.
+
+        Args:
+          train_batch: has the token budget.
+          buckets: of the run.
+          samples_per_row: N; ``train_batch.members`` in RL, 1 in the cold start.
+          devices: among which rows are split (`rules.num_row_devices`).
+        """
+        return cls(
+            tokens=train_batch.tokens,
+            samples_per_row=samples_per_row,
+            prefix_buckets=buckets.prefix,
+            row_buckets=buckets.row,
+            response_buckets=buckets.response,
+            devices=devices,
+        )
+
+    @property
+    def smallest_block(self) -> int:
+        """Tokens of a block of the smaller size, if more than a sample per device fit into it."""
+        return self.tokens // _FRACTION
+
+    def block_sizes(self, width: int, samples_per_row: int) -> tuple[int, int, int]:
+        """Returns the sizes of the blocks of a width.
+
+        Args:
+          width: T.
+          samples_per_row: the most slots that a prefix row may have.
+
+        Returns:
+          Prefix rows of a full block, prefix rows of the smaller one, and slots of a prefix row.
+        """
         room = self.tokens // (width * self.devices)
-        members = min(members, max(1, room))
-        lines = max(1, room // members)
-        return lines * self.devices, max(1, lines // PART) * self.devices, members
+        samples_per_row = min(samples_per_row, max(1, room))
+        rows = max(1, room // samples_per_row)
+        return rows * self.devices, max(1, rows // _FRACTION) * self.devices, samples_per_row
 
 
-@dataclasses.dataclass(frozen=True)
-class Grid:
-    """Rows that are computed together.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Samples that are computed together.
 
     Attributes:
-      width: T, padded length of a row.
-      size: B, lines.
-      members: M, cells of a line.
-      lines: those with rows, at most `size`: a prefix, and the indices of at most M rows.
+      width: T, padded length of a slot.
+      num_rows: B, prefix rows.
+      samples_per_row: N, slots of a prefix row.
+      rows: the prefix rows in use, at most B: a prefix, and the indices of at most N samples.
     """
 
     width: int
-    size: int
-    members: int
-    lines: list[tuple[int, list[int]]]
+    num_rows: int
+    samples_per_row: int
+    rows: list[tuple[int, list[int]]]
 
     @property
-    def cells(self) -> int:
-        """Tokens that it computes."""
-        return self.size * self.members * self.width
+    def tokens(self) -> int:
+        """How many tokens it computes."""
+        return self.num_rows * self.samples_per_row * self.width
 
 
 def pack(
-    rows: Sequence[tuple[int, int]], buckets: Sequence[int], shapes: Shapes, *, members: int
-) -> list[Grid]:
-    """Puts every row into one cell of a grid that is at least as wide as the row's bucket.
+    samples: Sequence[tuple[int, int]],
+    buckets: Sequence[int],
+    *,
+    shapes: Shapes,
+    samples_per_row: int,
+) -> list[Block]:
+    """Puts every sample into one slot of a block that is at least as wide as the sample's bucket.
 
     Args:
-      rows: the prefix and the length of each.
+      samples: the prefix and the length of each.
       buckets: widths, rising.
-      shapes: budget and devices.
-      members: rows of a line, at most.
+      shapes: token budget and devices.
+      samples_per_row: the most slots that a prefix row may have.
 
     Returns:
-      Grids, widest first. Rows of the same bucket and prefix keep their order.
+      Blocks, widest first. Samples of the same bucket and prefix keep their order.
 
     Raises:
-      SkillRLError: a row is longer than the largest bucket.
+      SkillRLError: a sample is longer than the largest bucket.
     """
     by_width: dict[int, dict[int, list[int]]] = {}
-    for i, (prefix, length) in enumerate(rows):
+    for i, (prefix, length) in enumerate(samples):
         width = next((bucket for bucket in buckets if length <= bucket), None)
         if width is None:
             raise SkillRLError(
@@ -100,34 +145,34 @@ def pack(
                 "rollout.suffix_buckets and train_batch.response_buckets if you set them"
             )
         by_width.setdefault(width, {}).setdefault(prefix, []).append(i)
-    grids: list[Grid] = []
+    blocks: list[Block] = []
     for width in sorted(by_width, reverse=True):
         waiting = by_width[width]
-        for grid in grids:
-            _fill(grid, waiting)
-        full, part, cells = shapes.grid(width, members)
-        lines = sum(-(-len(rest) // cells) for rest in waiting.values())
-        for size in _cover(lines, full, part):
-            grids.append(Grid(width, size, cells, []))
-            _fill(grids[-1], waiting)
-    return grids
+        for block in blocks:
+            _fill(block, waiting)
+        full, part, slots = shapes.block_sizes(width, samples_per_row)
+        needed = sum(-(-len(rest) // slots) for rest in waiting.values())
+        for num_rows in _cover(needed, full=full, part=part):
+            blocks.append(Block(width=width, num_rows=num_rows, samples_per_row=slots, rows=[]))
+            _fill(blocks[-1], waiting)
+    return blocks
 
 
-def _cover(lines: int, full: int, part: int) -> list[int]:
-    """Sizes of the grids that `lines` need."""
-    whole, rest = divmod(lines, full)
+def _cover(rows: int, *, full: int, part: int) -> list[int]:
+    """Returns the sizes of the blocks that so many prefix rows need."""
+    whole, rest = divmod(rows, full)
     parts = -(-rest // part)
     return [full] * (whole + 1) if parts * part >= full else [full] * whole + [part] * parts
 
 
-def _fill(grid: Grid, waiting: dict[int, list[int]]) -> None:
-    """Moves rows from `waiting`, by prefix, to where the grid has room."""
-    for prefix, line in grid.lines:
+def _fill(block: Block, waiting: dict[int, list[int]]) -> None:
+    """Moves samples from `waiting`, by prefix, to where the block has room."""
+    for prefix, row in block.rows:
         if rest := waiting.get(prefix):
-            room = grid.members - len(line)
-            line += rest[:room]
+            room = block.samples_per_row - len(row)
+            row += rest[:room]
             del rest[:room]
     for prefix, rest in waiting.items():
-        while rest and len(grid.lines) < grid.size:
-            grid.lines.append((prefix, rest[: grid.members]))
-            del rest[: grid.members]
+        while rest and len(block.rows) < block.num_rows:
+            block.rows.append((prefix, rest[: block.samples_per_row]))
+            del rest[: block.samples_per_row]

@@ -27,17 +27,17 @@ from skillrl.models.config import ModelConfig
 from skillrl.models.transformer import Params, init
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Partition:
-    """What is trained of a policy.
+    """Says what is trained of a policy.
 
     Attributes:
       frozen: what of the policy must be handed to the steps beside the trained tree.
       trained: the trained tree that `base` starts with (arrays of `base`, or new ones).
       join: ``(trained, frozen or base) -> what transformer.forward takes``.
       merge: the same as plain parameters, laid out as in `models.parameters`.
-      shapes: of the trained tree, `jax.ShapeDtypeStruct`.
-      axes: logical axes of the trained tree.
+      shapes: the trained tree as `jax.ShapeDtypeStruct`.
+      axes: the logical axes of each array of the trained tree.
       whole: whether the trained tree is the whole policy.
     """
 
@@ -51,7 +51,7 @@ class Partition:
 
 
 def everything(config: ModelConfig, dtype: Any = jnp.float32) -> Partition:
-    """All parameters are trained, in `dtype`."""
+    """Trains all parameters, in `dtype`."""
     return Partition(
         frozen=lambda base: {},
         trained=lambda base: base,
@@ -63,8 +63,8 @@ def everything(config: ModelConfig, dtype: Any = jnp.float32) -> Partition:
     )
 
 
-def all_but(config: ModelConfig, patterns: Sequence[str], dtype: Any = jnp.float32) -> Partition:
-    """Parameters are trained but for those whose path, ``layers/mlp/up/kernel``, fits a pattern.
+def all_but(config: ModelConfig, patterns: Sequence[str], *, dtype: Any = jnp.float32) -> Partition:
+    """Trains all parameters but those whose path, as ``layers/mlp/up/kernel``, fits a pattern.
 
     Args:
       config: sizes of the policy.
@@ -110,7 +110,7 @@ def all_but(config: ModelConfig, patterns: Sequence[str], dtype: Any = jnp.float
 
 
 def adapter(config: ModelConfig, shape: lora.Lora, *, seed: int) -> Partition:
-    """A LoRA adapter (float32) is trained beside a policy that stays as it is."""
+    """Trains a LoRA adapter (float32) beside a policy that stays as it is."""
     table = lora.specs(config, shape)
 
     def float32(spec: parameters.ParameterSpec) -> jax.ShapeDtypeStruct:

@@ -1,9 +1,9 @@
 """The keys and values of a minibatch's prefixes, and the gradients that add up there.
 
-A pool is a KV (m = 1) with room for U prefixes of P tokens. Grids of prefixes are written
-to it, each as wide as it is; micro-batches read the prefixes of their lines from it. How
-many prefixes a minibatch has then matters to these copies alone: what runs the model is
-compiled for grids and micro-batches, whose shapes come from the config.
+A pool is a KV with room for U prefixes of P tokens. Batches of prefixes are written to it, each as
+wide as it is; micro-batches read the prefixes of their rows from it. How many prefixes a minibatch
+has then matters to these copies alone: what runs the model is compiled for blocks (see
+`training.packing`), whose shapes come from the settings.
 """
 
 from __future__ import annotations
@@ -24,13 +24,20 @@ _AXES = (None, "rows", None, "kv_heads", None, None)
 
 @dataclasses.dataclass(frozen=True)
 class PrefixPool:
-    """Functions on pools that lie on a mesh; jitted, and what they change is donated."""
+    """Makes, writes, reads and adds to pools that lie on a mesh.
+
+    The functions are jitted, and the pool that they change is donated.
+
+    Attributes:
+      config: sizes of the policy.
+      mesh: devices.
+    """
 
     config: ModelConfig
     mesh: jax.sharding.Mesh
 
-    def zeros(self, room: int, width: int, dtype: jax.typing.DTypeLike) -> KV:
-        """A pool for `room` prefixes of `width` tokens."""
+    def zeros(self, room: int, width: int, *, dtype: jax.typing.DTypeLike) -> KV:
+        """Makes a pool for `room` prefixes of `width` tokens."""
         c = self.config
         head = (c.num_layers, room, 1, c.num_kv_heads)
 
@@ -41,9 +48,9 @@ class PrefixPool:
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def write(self, pool: KV, kv: KV, index: ArrayLike) -> KV:
-        """`pool` with `kv` (B = lines of a grid) at ``index [B]``; beyond U nothing is written."""
+        """Writes `kv` of B prefixes at ``index [B]``, but nothing where that is U or above."""
         width = kv.width
-        return self._lay(
+        return self._split(
             KV(
                 pool.k.at[:, index, :, :, :, :width].set(kv.k, mode="drop"),
                 pool.v.at[:, index, :, :, :width].set(kv.v, mode="drop"),
@@ -52,20 +59,20 @@ class PrefixPool:
 
     @functools.partial(jax.jit, static_argnums=(0, 3))
     def read(self, pool: KV, index: ArrayLike, width: int) -> KV:
-        """What stands at ``index [B]``, `width` tokens of it; zeros beyond U."""
+        """Reads `width` tokens of what lies at ``index [B]``; zeros where that is U or above."""
 
         def at(x: jax.Array) -> jax.Array:
             return x.at[:, index].get(mode="fill", fill_value=0)
 
-        return self._lay(KV(at(pool.k[..., :width]), at(pool.v[..., :width, :])))
+        return self._split(KV(at(pool.k[..., :width]), at(pool.v[..., :width, :])))
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def add(self, pool: KV, kv: KV, index: ArrayLike) -> KV:
-        """`pool` with `kv` (B lines) added at ``index [B]``, in which numbers may repeat."""
-        return self._lay(jax.tree.map(lambda x, y: x.at[:, index].add(y), pool, kv))
+        """Adds `kv` of B prefix rows at ``index [B]``, in which numbers may repeat."""
+        return self._split(jax.tree.map(lambda x, y: x.at[:, index].add(y), pool, kv))
 
-    def _lay(self, kv: KV) -> KV:
-        """Where the parts of a KV lie: as the lines that were computed, and their heads."""
+    def _split(self, kv: KV) -> KV:
+        """Splits a KV over the devices by prefixes and kv heads, as they were computed."""
         return jax.tree.map(
             lambda x: jax.lax.with_sharding_constraint(x, sharding(self.mesh, _AXES, x.shape)), kv
         )

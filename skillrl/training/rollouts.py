@@ -1,4 +1,4 @@
-"""From a group's episodes to rows with advantages."""
+"""From the episodes of groups to samples with advantages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from skillrl.training.batch import Sample
 from skillrl.types import Task, Trajectory
 
 
-def choose_tasks(tasks: Sequence[Task], count: int, iteration: int, seed: int) -> list[Task]:
-    """The `count` tasks of an iteration: shuffled passes over all tasks, without repeats.
+def choose_tasks(tasks: Sequence[Task], count: int, *, iteration: int, seed: int) -> list[Task]:
+    """Chooses the tasks of an iteration: shuffled passes over all tasks, without repeats.
 
-    (seed, count) fix every pass, so any iteration can be computed on its own and a
-    resumed run needs no cursor but its number. No iteration holds a task twice, unless
-    there are fewer than `count`: where it takes the end of one pass and the beginning of
-    the next, the tasks of that end come later in the next.
+    (seed, count) fix every pass, so any iteration can be computed on its own and a resumed run
+    needs no cursor but its number. No iteration holds a task twice, unless there are fewer than
+    `count`: where it takes the end of one pass and the beginning of the next, the tasks of that end
+    come later in the next.
+
+    Args:
+      tasks: all that may be chosen, in manifest order.
+      count: how many an iteration plays.
+      iteration: from 0.
+      seed: of the run.
     """
     size = len(tasks)
     order: list[int] = []
@@ -35,23 +41,22 @@ def choose_tasks(tasks: Sequence[Task], count: int, iteration: int, seed: int) -
 
 
 def episode_return(trajectory: Trajectory, reward: str) -> float:
-    """R: 1 on success else 0, or the environment's score with ``rl.reward=score``."""
+    """Returns R: 1 on success else 0, or the environment's score with ``rl.reward=score``."""
     return trajectory.score if reward == "score" else float(trajectory.won)
 
 
-def to_samples(
-    trajectories: Sequence[Trajectory], group_size: int, config: RLConfig
-) -> list[list[Sample]]:
-    """Rows with advantages, a list per group, in canonical order (task, member, step).
+def to_samples(trajectories: Sequence[Trajectory], config: RLConfig) -> list[list[Sample]]:
+    """Makes samples with advantages, in canonical order (task, group member, step).
 
     Args:
-      trajectories: whole groups one after the other; failed environments are left out.
-      group_size: G.
-      config: which estimator, which penalty.
+      trajectories: whole groups of ``rl.group_size`` one after the other; those whose environment
+        failed are left out.
+      config: group size, estimator and penalty.
 
     Returns:
       One list of samples per group.
     """
+    group_size = config.group_size
     usable = [(i // group_size, t) for i, t in enumerate(trajectories) if not t.error]
     steps = [(e, step) for e, (_, t) in enumerate(usable) for step in t.steps]
     anchors: dict[tuple[int, str], int] = {}
@@ -72,12 +77,12 @@ def to_samples(
         group, trajectory = usable[e]
         groups[group].append(
             Sample(
-                trajectory.prefix_ids,
-                step.suffix_ids,
-                step.response_ids,
-                step.logprobs,
-                float(advantage),
-                e,
+                prefix_ids=trajectory.prefix_ids,
+                suffix_ids=step.suffix_ids,
+                response_ids=step.response_ids,
+                old_logprobs=step.logprobs,
+                advantage=float(advantage),
+                trajectory=e,
             )
         )
     return groups

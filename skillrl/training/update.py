@@ -1,17 +1,17 @@
 """One optimiser step over a minibatch, with every prefix computed once.
 
-1. Prefixes forward, grid by grid: tokens -> keys and values.
-2. Micro-batches of suffix rows: gradients with respect to (parameters, prefix KV),
-   added up.
-3. One backward pass through each grid of prefixes takes the summed KV gradient.
+1. Prefixes forward, block by block: tokens -> keys and values.
+2. Micro-batches of suffixes and responses: gradients with respect to (parameters, prefix KV), added
+   up.
+3. One backward pass through each block of prefixes takes the summed KV gradient.
 4. Clip, AdamW, new state.
 
-By the chain rule this equals the gradient of the plain computation over whole
-prompts: a prefix's KV is the only path from its tokens to the loss, since no prefix
-token is trained on. It costs one prefix pass per prefix instead of one per row.
+By the chain rule this equals the gradient of the plain computation over whole prompts: a prefix's
+KV is the only path from its tokens to the loss, since no prefix token is trained on. It costs one
+prefix pass per prefix instead of one per sample.
 
-`make_updater` builds the jitted pieces once; `Updater.update` and `Updater.score` are
-pure: state and batch in, state and metrics out.
+`make_updater` builds the jitted pieces once; `Updater.update` and `Updater.score` are pure: state
+and batch in, state and metrics out. Letters are those of `training.batch`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from skillrl.models.transformer import (
     token_logprobs_and_entropies,
 )
 from skillrl.parallel.rules import put_rows, replicated
-from skillrl.training.batch import Micro, Minibatch
+from skillrl.training.batch import MicroBatch, Minibatch
 from skillrl.training.finite import all_finite
 from skillrl.training.losses import combine_metrics
 from skillrl.training.masked import masked_sum
 from skillrl.training.prefix_pool import PrefixPool
 
-LossFn = Callable[[jax.Array, Micro], tuple[jax.Array, dict[str, jax.Array]]]
-"""``(logprobs [N, R], rows flattened to N) -> (sum over the rows, metrics)``."""
+LossFn = Callable[[jax.Array, MicroBatch], tuple[jax.Array, dict[str, jax.Array]]]
+"""``(logprobs [B * N, A], micro-batch with B and N flattened) -> (sum over samples, metrics)``."""
 
 
 AHEAD = 2
@@ -55,7 +55,7 @@ has the next, while inputs and gradients of a few exist at once and not those of
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """Everything that training changes on the device.
+    """Holds everything that training changes on the devices.
 
     Attributes:
       params: the trained tree, all of the policy or part of it (`training.partition`).
@@ -68,14 +68,14 @@ class TrainState:
     step: jax.Array
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Updater:
-    """Jitted functions of one phase; see `make_updater`.
+    """Holds the jitted functions of one phase; see `make_updater`.
 
     Attributes:
       update: ``(state, minibatch, frozen={}) -> (state, metrics)``; the state is donated, what is
         frozen of the policy stays.
-      score: ``(params, minibatch) -> log-probabilities [B, M, R] per micro-batch``; the
+      score: ``(params, minibatch) -> log-probabilities [B, N, A] of each micro-batch``; the
         parameters are those of a whole policy, with or without an adapter.
       init: ``(trained) -> TrainState`` with a fresh optimiser; the parameters are copied.
       abstract_state: shapes, dtypes and shardings of a TrainState, to restore one.
@@ -93,7 +93,15 @@ class Updater:
 def prefix_kv(
     params: Params, tokens: jax.Array, lengths: jax.Array, *, config: ModelConfig, remat: str
 ) -> KV:
-    """KV (B = U, m = 1) of right-padded prefixes ``tokens [U, P]``."""
+    """Computes the keys and values of prefixes.
+
+    Args:
+      params: policy.
+      tokens: int32 [B, P], right-padded.
+      lengths: int32 [B].
+      config: sizes of the policy.
+      remat: see `transformer.forward`.
+    """
     count, width = tokens.shape
     positions = jnp.broadcast_to(jnp.arange(width), (count, 1, width))
     mask = causal_mask(lengths[:, None], width)
@@ -107,39 +115,50 @@ def prefix_kv(
 def response_logprobs(
     params: Params,
     kv: KV,
-    micro: Micro,
+    batch: MicroBatch,
     *,
     config: ModelConfig,
     remat: str,
     logprob_chunk: int = 0,
 ) -> jax.Array:
-    """Log-probabilities ``[B, M, R]`` of the response tokens, float32, temperature 1.
+    """Computes the log-probabilities of response tokens at temperature 1.
 
     Args:
       params: policy.
-      kv: of the prefix of each line (B, m = 1).
-      micro: rows.
-      config: sizes.
+      kv: keys and values of the prefix of each prefix row.
+      batch: a micro-batch.
+      config: sizes of the policy.
       remat: see `transformer.forward`.
       logprob_chunk: see `transformer.token_logprobs`.
+
+    Returns:
+      float32 [B, N, A].
     """
-    hidden, targets = response_states(params, kv, micro, config=config, remat=remat)
+    hidden, targets = response_states(params, kv, batch, config=config, remat=remat)
     return token_logprobs(params, hidden, targets, chunk=logprob_chunk)
 
 
 def response_states(
-    params: Params, kv: KV, micro: Micro, *, config: ModelConfig, remat: str
+    params: Params, kv: KV, batch: MicroBatch, *, config: ModelConfig, remat: str
 ) -> tuple[jax.Array, jax.Array]:
-    """States ``[B, M, R, D]`` before the response tokens, and these tokens ``[B, M, R]``.
+    """Computes the states that response tokens are predicted from.
 
-    The arguments are those of `response_logprobs`.
+    Args:
+      params: policy.
+      kv: keys and values of the prefix of each prefix row.
+      batch: a micro-batch.
+      config: sizes of the policy.
+      remat: see `transformer.forward`.
+
+    Returns:
+      The states before the response tokens [B, N, A, D], and these tokens, int32 [B, N, A].
     """
-    tokens = jnp.asarray(micro.tokens)
-    width, scored = tokens.shape[-1], micro.weights.shape[-1]
-    before = jnp.asarray(micro.prefix_lengths)[:, None]
+    tokens = jnp.asarray(batch.tokens)
+    width, scored = tokens.shape[-1], batch.weights.shape[-1]
+    before = jnp.asarray(batch.prefix_lengths)[:, None]
     prefix = Segment(kv, (jnp.arange(kv.width) < before)[:, None])
     positions = jnp.broadcast_to(jnp.arange(width) + before[..., None], tokens.shape)
-    own = jnp.asarray(micro.suffix_lengths)
+    own = jnp.asarray(batch.suffix_lengths)
     # A response token is scored by the token before it; past the response nothing is read.
     at = jnp.clip(own[..., None] + jnp.arange(scored), 1, width - 1)
     hidden, _ = forward(
@@ -147,7 +166,7 @@ def response_states(
         tokens,
         positions,
         config=config,
-        mask=causal_mask(own + micro.response_lengths, width),
+        mask=causal_mask(own + batch.response_lengths, width),
         segments=(prefix,),
         keep=at - 1,
         remat=remat,
@@ -169,11 +188,11 @@ def make_updater(
     logprob_chunk: int = 0,
     entropy_coeff: float = 0.0,
 ) -> Updater:
-    """Builds the jitted pieces of one phase.
+    """Builds the jitted functions of one phase.
 
     Args:
       config: sizes of the policy.
-      loss: from log-probabilities to a sum over rows, as in `training.losses`.
+      loss: from log-probabilities to a sum over samples, as in `training.losses`.
       optimizer: as from `training.optimizer`.
       mesh: devices.
       param_shapes: tree of the trained parameters' shapes and dtypes.
@@ -182,8 +201,8 @@ def make_updater(
       join: ``(trained, frozen) -> parameters of the whole policy``.
       remat: what the backward pass computes again.
       logprob_chunk: tokens whose scores exist at once, see `transformer.token_logprobs`.
-      entropy_coeff: what a nat of entropy at a token of weight 1 lowers the loss by. Where it is
-        not 0 there is a metric ``entropy``, the weighted mean.
+      entropy_coeff: by how much a nat of entropy at a token of weight 1 lowers the loss. Where it
+        is not 0 there is a metric ``entropy``, the weighted mean.
     """
     kv_of = lambda params, tokens, lengths: prefix_kv(  # noqa: E731
         params, tokens, lengths, config=config, remat=remat
@@ -191,30 +210,30 @@ def make_updater(
     prefix_forward = jax.jit(kv_of)
     pools = PrefixPool(config, mesh)
 
-    def micro_loss(trained: Params, kv: KV, frozen: Params, micro: Micro):
+    def micro_loss(trained: Params, kv: KV, frozen: Params, batch: MicroBatch):
         params = join(trained, frozen)
-        states = response_states(params, kv, micro, config=config, remat=remat)
-        rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]) if x.ndim > 1 else x, micro)
+        states = response_states(params, kv, batch, config=config, remat=remat)
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]) if x.ndim > 1 else x, batch)
         if not entropy_coeff:
             logprobs = token_logprobs(params, *states, chunk=logprob_chunk)
-            return loss(logprobs.reshape(-1, logprobs.shape[-1]), rows)
+            return loss(logprobs.reshape(-1, logprobs.shape[-1]), flat)
         logprobs, entropies = token_logprobs_and_entropies(params, *states, chunk=logprob_chunk)
-        value, metrics = loss(logprobs.reshape(-1, logprobs.shape[-1]), rows)
-        entropy = masked_sum(entropies * micro.weights, micro.weights != 0)
+        value, metrics = loss(logprobs.reshape(-1, logprobs.shape[-1]), flat)
+        entropy = masked_sum(entropies * batch.weights, batch.weights != 0)
         return value - entropy_coeff * entropy, metrics | {
             "entropy": jax.lax.stop_gradient(entropy)
         }
 
-    def micro_step(trained, kv, frozen, micro, sums):
+    def micro_step(trained, kv, frozen, batch, sums):
         (grads, kv_grads), metrics = jax.grad(micro_loss, argnums=(0, 1), has_aux=True)(
-            trained, kv, frozen, micro
+            trained, kv, frozen, batch
         )
         return jax.tree.map(jnp.add, sums, grads), kv_grads, metrics
 
     micro_step = jax.jit(micro_step, donate_argnums=4)
-    score_rows = jax.jit(
-        lambda params, kv, micro: response_logprobs(
-            params, kv, micro, config=config, remat="none", logprob_chunk=logprob_chunk
+    score_micro_batch = jax.jit(
+        lambda params, kv, batch: response_logprobs(
+            params, kv, batch, config=config, remat="none", logprob_chunk=logprob_chunk
         )
     )
 
@@ -257,44 +276,47 @@ def make_updater(
         shardings,
     )
 
-    def read_prefixes(params: Params, batch: Minibatch) -> tuple[KV, list[tuple]]:
-        """Keys and values of all prefixes, and the grids they came from, on the devices."""
-        kv, grids = pools.zeros(batch.room, batch.width, config.dtype), []
-        for grid in batch.prefixes:
-            tokens, lengths = put_rows(mesh, (grid.tokens, grid.lengths))
-            kv = pools.write(kv, prefix_forward(params, tokens, lengths), grid.index)
-            grids.append((tokens, lengths, grid.index))
-        return kv, grids
+    def read_prefixes(params: Params, minibatch: Minibatch) -> tuple[KV, list[tuple]]:
+        """Computes the KV of all prefixes; also returns what of them is on the devices."""
+        room, width = minibatch.prefix_room, minibatch.prefix_width
+        kv, placed = pools.zeros(room, width, dtype=config.dtype), []
+        for prefixes in minibatch.prefixes:
+            tokens, lengths = put_rows(mesh, (prefixes.tokens, prefixes.lengths))
+            kv = pools.write(kv, prefix_forward(params, tokens, lengths), prefixes.index)
+            placed.append((tokens, lengths, prefixes.index))
+        return kv, placed
 
     def update(
-        state: TrainState, batch: Minibatch, frozen: Params | None = None
+        state: TrainState, minibatch: Minibatch, frozen: Params | None = None
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         frozen = {} if frozen is None else frozen
-        kv, grids = read_prefixes(join(state.params, frozen), batch)
+        kv, prefixes = read_prefixes(join(state.params, frozen), minibatch)
         sums = zeros(state.params)
-        kv_sums = pools.zeros(batch.room, batch.width, jnp.float32)
+        width = minibatch.prefix_width
+        kv_sums = pools.zeros(minibatch.prefix_room, width, dtype=jnp.float32)
         totals: dict[str, jax.Array] | None = None
         started: deque[dict[str, jax.Array]] = deque()
-        for micro in batch.micros:
-            rows, which = put_rows(mesh, micro), micro.prefix
-            own = pools.read(kv, which, batch.width)
-            sums, kv_grads, metrics = micro_step(state.params, own, frozen, rows, sums)
+        for batch in minibatch.micro_batches:
+            placed, which = put_rows(mesh, batch), batch.prefix
+            own = pools.read(kv, which, width)
+            sums, kv_grads, metrics = micro_step(state.params, own, frozen, placed, sums)
             kv_sums = pools.add(kv_sums, kv_grads, which)
             totals = metrics if totals is None else combine_metrics(totals, metrics)
             started.append(metrics)
             if len(started) > AHEAD:
                 jax.block_until_ready(started.popleft())
-        for tokens, lengths, index in grids:
+        for tokens, lengths, index in prefixes:
             kv_grads = pools.read(kv_sums, index, tokens.shape[1])
             sums = prefix_backward(state.params, frozen, tokens, lengths, kv_grads, sums)
         state, metrics = apply(state, sums)
         return state, {**(totals or {}), **metrics}
 
-    def score(params: Params, batch: Minibatch) -> list[jax.Array]:
-        kv, _ = read_prefixes(params, batch)
+    def score(params: Params, minibatch: Minibatch) -> list[jax.Array]:
+        kv, _ = read_prefixes(params, minibatch)
+        width = minibatch.prefix_width
         return [
-            score_rows(params, pools.read(kv, m.prefix, batch.width), put_rows(mesh, m))
-            for m in batch.micros
+            score_micro_batch(params, pools.read(kv, batch.prefix, width), put_rows(mesh, batch))
+            for batch in minibatch.micro_batches
         ]
 
     programs = {
@@ -302,23 +324,35 @@ def make_updater(
         "micro_step": micro_step,
         "prefix_backward": prefix_backward,
         "apply": apply,
-        "score_rows": score_rows,
+        "score_micro_batch": score_micro_batch,
     }
-    return Updater(update, score, init, abstract_state, programs)
+    return Updater(
+        update=update, score=score, init=init, abstract_state=abstract_state, programs=programs
+    )
 
 
-def with_reference(batch: Minibatch, ref: list[jax.Array]) -> Minibatch:
-    """`batch` with the reference policy's log-probabilities."""
-    micros = [dataclasses.replace(m, ref=r) for m, r in zip(batch.micros, ref, strict=True)]
-    return dataclasses.replace(batch, micros=tuple(micros))
+def with_reference(minibatch: Minibatch, ref: list[jax.Array]) -> Minibatch:
+    """Returns `minibatch` with the reference policy's log-probabilities [B, N, A]."""
+    return dataclasses.replace(
+        minibatch,
+        micro_batches=tuple(
+            dataclasses.replace(batch, ref=logprobs)
+            for batch, logprobs in zip(minibatch.micro_batches, ref, strict=True)
+        ),
+    )
 
 
-def with_old(batch: Minibatch, old: list[jax.Array]) -> Minibatch:
-    """`batch` with log-probabilities recomputed by the trainer instead of the sampler's."""
-    micros = [dataclasses.replace(m, old=o) for m, o in zip(batch.micros, old, strict=True)]
-    return dataclasses.replace(batch, micros=tuple(micros))
+def with_old(minibatch: Minibatch, old: list[jax.Array]) -> Minibatch:
+    """Returns `minibatch` with log-probabilities of the trainer in place of the sampler's."""
+    return dataclasses.replace(
+        minibatch,
+        micro_batches=tuple(
+            dataclasses.replace(batch, old=logprobs)
+            for batch, logprobs in zip(minibatch.micro_batches, old, strict=True)
+        ),
+    )
 
 
 def host_metrics(metrics: dict[str, jax.Array]) -> dict[str, float]:
-    """Metrics as Python numbers; waits for the device."""
+    """Returns metrics as Python numbers; waits for the device."""
     return {name: float(np.asarray(value)) for name, value in jax.device_get(metrics).items()}

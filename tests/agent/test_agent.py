@@ -29,7 +29,7 @@ def answer(agent, thought, action):
 
 def play(agent, replies, *, skills=SKILLS, **options):
     """Drives an episode by hand; returns the trajectory and all it asked for."""
-    episode = agent.episode(TASK, skills, address=lambda step: (1, 0, 7, 0, 0, step), **options)
+    episode = agent.episode(TASK, skills, rng_address=lambda step: (1, 0, 7, 0, 0, step), **options)
     asked = [next(episode)]
     replies, room, reply = iter(replies), 0, None
     while True:
@@ -61,7 +61,7 @@ def test_an_episode_from_reset_to_trajectory(tiny_tokenizer):
     assert asked[0].task is TASK
     assert [w.action for w in asked if isinstance(w, Act)] == [f"go to room {i}" for i in (1, 2, 3)]
     requests = [w for w in asked if isinstance(w, Generate)]
-    assert [r.address[-1] for r in requests] == [0, 1, 2]
+    assert [r.rng_address[-1] for r in requests] == [0, 1, 2]
 
     assert trajectory.task == TASK
     assert trajectory.won
@@ -122,7 +122,7 @@ def test_demonstrations_show_the_prompts_of_the_episode(tiny_tokenizer):
     requests = [w for w in asked if isinstance(w, Generate)]
     thoughts = [agent.thought(step.response) for step in trajectory.steps]
     assert thoughts == ["because 0", "hm", "because 2"]
-    found = examples(trajectory, thoughts, SKILLS, agent)
+    found = examples(trajectory, thoughts, skills=SKILLS, agent=agent)
     assert [e.step for e in found] == [0, 2]
     for example in found:
         request = requests[example.step]
@@ -152,16 +152,16 @@ class Scripted:
     def __init__(self, reply):
         self.reply, self.requests, self.sampling = reply, [], None
 
-    def take(self, waiting, sampling):
+    def submit(self, waiting, sampling):
         self.requests += waiting.values()
         self.sampling = sampling
         self.keys = list(waiting)
         return self.keys
 
-    def turn(self):
+    def step(self):
         return dict.fromkeys(self.keys, self.reply)
 
-    def abandon(self):
+    def reset(self):
         self.keys = []
 
 
@@ -170,7 +170,7 @@ def test_act_with_logprob(tiny_tokenizer):
     engine = Scripted(answer(agent, "why", "look"))
     greedy = Sampling(temperature=0.0)
     decision = agent.act_with_logprob(
-        engine, TASK, SKILLS, observation=ROOMS[0], sampling=greedy, address=(1, 2, 3, 4, 5, 6)
+        engine, TASK, SKILLS, observation=ROOMS[0], sampling=greedy, rng_address=(1, 2, 3, 4, 5, 6)
     )
     assert (decision.action, decision.thought, decision.invalid) == ("look", "why", "")
     assert decision.response == "<think>why</think><action>look</action>"
@@ -178,7 +178,7 @@ def test_act_with_logprob(tiny_tokenizer):
     assert decision.logprobs == engine.reply.logprobs
     assert engine.sampling is greedy
     (request,) = engine.requests
-    assert request.address == (1, 2, 3, 4, 5, 6)
+    assert request.rng_address == (1, 2, 3, 4, 5, 6)
     assert request.prefix_ids == agent.prefix(TASK, SKILLS)[0]
     assert agent.act(engine, TASK, SKILLS, observation=ROOMS[0]) == "look"
 

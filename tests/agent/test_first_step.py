@@ -56,7 +56,7 @@ def test_demonstrations_show_them_where_rollouts_do(tiny_tokenizer):
     agent = make(tiny_tokenizer)
     trajectory, _ = play(agent, walk(agent))
     won = dataclasses.replace(trajectory, won=True)
-    found = examples(won, ["because"] * 3, SKILLS, agent)
+    found = examples(won, ["because"] * 3, skills=SKILLS, agent=agent)
     assert [e.suffix_ids for e in found] == [s.suffix_ids for s in trajectory.steps]
     assert {e.prefix_ids for e in found} == {trajectory.prefix_ids}
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from skillrl.inference.base import Generate, Generated, Sampling, generate
 from skillrl.models.transformer import logits
-from skillrl.parallel import addresses
+from skillrl.parallel import random_keys
 
 SEED = 11
 STOPS = (1, 2, 3, 4, 5, 6, 7)
@@ -27,7 +27,7 @@ def request(prefix: int, suffix: int, member: int, *, prefix_length: int = 12) -
     prefix_ids = tuple(rng.integers(8, 64, prefix_length).tolist())
     rng = np.random.default_rng([prefix, suffix, member])
     suffix_ids = tuple(rng.integers(8, 64, suffix).tolist())
-    return Generate(prefix_ids, suffix_ids, (addresses.RL, 0, prefix, member, 0, suffix))
+    return Generate(prefix_ids, suffix_ids, (random_keys.RL, 0, prefix, member, 0, suffix))
 
 
 REQUESTS = (
@@ -62,7 +62,7 @@ def _next(params, tokens, length, *, config):
 
 def reference(params, config, asked: Generate, sampling: Sampling) -> Reference:
     """Computes the whole row again for every token; top-k and top-p as their definitions say."""
-    key = addresses.fold(jax.random.key(SEED), np.array([asked.address]))[0]
+    key = random_keys.fold_keys(jax.random.key(SEED), np.array([asked.rng_address]))[0]
     prompt = [*asked.prefix_ids, *asked.suffix_ids]
     ids, logprobs, rows, allowed, finished = [], [], [], [], False
     while len(ids) < sampling.max_tokens and not finished:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from skillrl.errors import SkillRLError
-from skillrl.inference import grid, lane, sampler
+from skillrl.inference import decode_state, sampler, worker
 from skillrl.inference.base import Generate, Sampling
-from skillrl.inference.local import Layout, LocalEngine
+from skillrl.inference.layout import Layout
+from skillrl.inference.local import LocalEngine
 from skillrl.models.quantised import quantise
 from tests.inference.engines import (
     LIMIT,
@@ -36,24 +37,39 @@ def make_engine(
     cache=4,
     seed=SEED,
     prefill=18,
-    lanes=1,
-    join=False,
+    workers=1,
+    fused=False,
 ):
     suffix_buckets = SUFFIX_BUCKETS if members == 1 else SUFFIX_BUCKETS[-1:]  # compiles less
     layout = Layout(
-        rows,
-        members,
-        PREFIX_BUCKETS,
-        suffix_buckets,
-        SUFFIX_BUCKETS[-1:],
-        cache,
-        prefill,
-        lanes,
-        join,
+        prefix_rows=rows,
+        group_members=members,
+        prefix_buckets=PREFIX_BUCKETS,
+        suffix_buckets=suffix_buckets,
+        cache_buckets=SUFFIX_BUCKETS[-1:],
+        prefix_cache=cache,
+        prefill_tokens=prefill,
+        workers=workers,
+        fuse_projections=fused,
     )
     engine = LocalEngine(config, layout, seed=seed, stops=STOPS, mesh=mesh)
     engine.publish(params, 0)
     return engine
+
+
+def plain_layout(*, rows, **options):
+    """A layout of rows that share nothing."""
+    return Layout(
+        **{
+            "prefix_rows": rows,
+            "group_members": 1,
+            "prefix_buckets": PREFIX_BUCKETS,
+            "suffix_buckets": SUFFIX_BUCKETS,
+            "cache_buckets": SUFFIX_BUCKETS,
+            "prefix_cache": 4,
+            **options,
+        }
+    )
 
 
 @pytest.fixture
@@ -64,13 +80,13 @@ def engine(tiny_config, tiny_params, one_device):
 @pytest.fixture(
     scope="module",
     params=[(3, 1, False), (2, 3, False), (2, 3, True)],
-    ids=["members=1", "members=3", "joined"],
+    ids=["members=1", "members=3", "fused"],
 )
 def placed(request, tiny_config, tiny_params, one_device):
     """An engine of each layout, and its answers to all requests in their given order."""
-    rows, members, join = request.param
+    rows, members, fused = request.param
     engine = make_engine(
-        tiny_config, tiny_params, one_device, rows=rows, members=members, join=join
+        tiny_config, tiny_params, one_device, rows=rows, members=members, fused=fused
     )
     return engine, serve(engine, REQUESTS, SAMPLING)
 
@@ -100,24 +116,24 @@ def test_other_neighbours_change_no_bit(placed):
     assert found[1::2] == expected[: len(others)]
 
 
-def test_every_cell_gives_the_same_bits(placed):
-    """The same request in each cell of the grid: those before it fill the ones before."""
+def test_every_slot_gives_the_same_bits(placed):
+    """The same request in each slot: those before it fill the slots before."""
     engine, expected = placed
     asked, answer = REQUESTS[0], expected[0]
-    members = engine.slots // engine._layout.rows
-    for row, member in itertools.product(range(engine._layout.rows), range(members)):
+    members = engine.slots // engine._layout.prefix_rows
+    for row, member in itertools.product(range(engine._layout.prefix_rows), range(members)):
         before = [request(20 + r, 6, m) for r in range(row) for m in range(members)]
         beside = [Generate(asked.prefix_ids, (9, 10 + m), (0,) * 6) for m in range(member)]
         crowd = dict(enumerate([*before, *beside, asked]))
-        assert engine.take(crowd, SAMPLING) == list(crowd)
+        assert engine.submit(crowd, SAMPLING) == list(crowd)
         last = len(crowd) - 1
-        cells = {key: cell for lane in lanes(engine) for cell, key in lane.held.items()}
-        assert cells[last] == (row, member)
+        slots = {key: slot for found in assignments(engine) for slot, key in found.keys.items()}
+        assert slots[last] == (row, member)
         found = {}
         while last not in found:
-            found |= engine.turn()
+            found |= engine.step()
         assert found[last] == answer
-        engine.abandon()
+        engine.reset()
 
 
 def test_sharing_a_prefix_row_agrees_with_rows_of_ones_own(tiny_config, tiny_params, one_device):
@@ -137,7 +153,7 @@ def test_sharing_a_prefix_row_agrees_with_rows_of_ones_own(tiny_config, tiny_par
 def test_seed_and_address_decide_the_draw(engine, tiny_config, tiny_params, one_device):
     asked = REQUESTS[0]
     elsewhere = [
-        Generate(asked.prefix_ids, asked.suffix_ids, (*asked.address[:5], step))
+        Generate(asked.prefix_ids, asked.suffix_ids, (*asked.rng_address[:5], step))
         for step in range(6)
     ]
     found = serve(engine, elsewhere, SAMPLING)
@@ -192,19 +208,19 @@ def test_the_least_recently_used_prefix_goes_first(engine):
     assert engine.prefixes_computed == 6
 
 
-# --- cells ------------------------------------------------------------------------------
+# --- slots ------------------------------------------------------------------------------
 
 
-def lanes(engine):
-    return [seating for bucket in engine._seatings.values() for seating in bucket]
+def assignments(engine):
+    return [found for bucket in engine._assignments.values() for found in bucket]
 
 
-def test_lanes_and_rows_of_a_prefill_change_no_answer(placed, tiny_config, tiny_params, one_device):
+def test_workers_and_prefill_sizes_change_no_answer(placed, tiny_config, tiny_params, one_device):
     """Not even the last bit where the compiled shapes are the same."""
     engine, expected = placed
-    if engine._layout.members > 1:
+    if engine._layout.group_members > 1:
         pytest.skip("the other layout says it all")
-    two = make_engine(tiny_config, tiny_params, one_device, rows=3, lanes=2)
+    two = make_engine(tiny_config, tiny_params, one_device, rows=3, workers=2)
     assert two.slots == 6
     assert serve(two, REQUESTS, SAMPLING) == expected
     one_by_one = make_engine(tiny_config, tiny_params, one_device, prefill=1)
@@ -214,7 +230,15 @@ def test_lanes_and_rows_of_a_prefill_change_no_answer(placed, tiny_config, tiny_
 
 
 def test_a_suffix_longer_than_a_prefill_is_read_in_chunks(tiny_config, tiny_params, one_device):
-    layout = Layout(2, 1, PREFIX_BUCKETS, (2, 4), (9,), 4, 4)
+    layout = Layout(
+        prefix_rows=2,
+        group_members=1,
+        prefix_buckets=PREFIX_BUCKETS,
+        suffix_buckets=(2, 4),
+        cache_buckets=(9,),
+        prefix_cache=4,
+        prefill_tokens=4,
+    )
     engine = LocalEngine(tiny_config, layout, seed=SEED, stops=STOPS, mesh=one_device)
     engine.publish(tiny_params, 0)
     found = serve(engine, REQUESTS, SAMPLING)  # of 1 to 9 tokens: 4 + 4 + 1 is the longest
@@ -226,18 +250,18 @@ def test_a_suffix_longer_than_a_prefill_is_read_in_chunks(tiny_config, tiny_para
     assert serve(engine, REQUESTS[::-1], SAMPLING) == found[::-1]
 
 
-def test_a_cell_is_taken_again_while_its_neighbours_still_grow(engine):
-    """Three cells and responses of 1 to 6 tokens: nobody waits for the longest."""
+def test_a_slot_is_filled_again_while_its_neighbours_still_grow(engine):
+    """Three slots and responses of 1 to 6 tokens: nobody waits for the longest."""
     waiting = dict(enumerate(request(p, 4, m) for p in range(4) for m in range(6)))
     lengths = [len(a.ids) for a in serve(engine, list(waiting.values()), SAMPLING)]
     assert set(lengths) >= {1, LIMIT}
     found, beside = {}, 0
-    while waiting or any(lane.held for lane in lanes(engine)):
-        old = {key for lane in lanes(engine) for key in lane.held.values()}
-        for key in engine.take(waiting, SAMPLING):
+    while waiting or any(found.keys for found in assignments(engine)):
+        old = {key for other in assignments(engine) for key in other.keys.values()}
+        for key in engine.submit(waiting, SAMPLING):
             del waiting[key]
             beside += bool(old)
-        found |= engine.turn()
+        found |= engine.step()
     assert [len(found[i].ids) for i in range(len(found))] == lengths
     assert beside > len(found) / 2
 
@@ -246,37 +270,37 @@ def test_a_cell_is_taken_again_while_its_neighbours_still_grow(engine):
 def test_how_decoding_is_cut_into_calls_changes_no_bit(placed, monkeypatch, steps):
     """Calls of a token or two, as a slow device gets them, against as many as it takes."""
     engine, expected = placed
-    monkeypatch.setattr(lane, "FIRST_STEPS", steps)
-    monkeypatch.setattr(lane, "CALL_SECONDS", 0.0)  # then one token a call
-    engine.abandon()
-    engine._seatings.clear()  # lanes that know their pace
+    monkeypatch.setattr(worker, "FIRST_STEPS", steps)
+    monkeypatch.setattr(worker, "CALL_SECONDS", 0.0)  # then one token a call
+    engine.reset()
+    engine._assignments.clear()  # workers that know their pace
     before = engine.tokens
     assert serve(engine, REQUESTS, SAMPLING) == expected
     assert engine.tokens - before == sum(len(answer.ids) for answer in expected)
-    assert all(seating.lane._steps == 1 for seating in lanes(engine))
-    engine._seatings.clear()
+    assert all(found.worker._steps == 1 for found in assignments(engine))
+    engine._assignments.clear()
 
 
-def test_members_sit_beside_those_with_their_prefix(tiny_config, tiny_params, one_device):
+def test_group_members_lie_beside_those_with_their_prefix(tiny_config, tiny_params, one_device):
     engine = make_engine(tiny_config, tiny_params, one_device, rows=2, members=3)
     waiting = dict(enumerate(request(p, 4, m) for m in range(4) for p in (0, 1, 2)))
     # Prefix 0 and 1 have a row each; 2 and the fourth members wait for one.
-    assert engine.take(waiting, SAMPLING) == [0, 1, 3, 4, 6, 7]
-    engine.abandon()
-    assert engine.take(waiting, SAMPLING) == [0, 1, 3, 4, 6, 7]
+    assert engine.submit(waiting, SAMPLING) == [0, 1, 3, 4, 6, 7]
+    engine.reset()
+    assert engine.submit(waiting, SAMPLING) == [0, 1, 3, 4, 6, 7]
 
 
 def test_buckets_do_not_wait_for_each_other(tiny_config, tiny_params, one_device):
-    layout = Layout(1, 1, PREFIX_BUCKETS, SUFFIX_BUCKETS, SUFFIX_BUCKETS, 4)
+    layout = plain_layout(rows=1)
     engine = LocalEngine(tiny_config, layout, seed=SEED, stops=STOPS, mesh=one_device)
     engine.publish(tiny_params, 0)
     waiting = dict(enumerate([request(0, 9, 0), request(0, 9, 1), request(0, 4, 0)]))
-    assert engine.take(waiting, SAMPLING) == [0, 2]
+    assert engine.submit(waiting, SAMPLING) == [0, 2]
 
 
 def test_every_program_is_compiled_once(tiny_config, tiny_params, one_device):
     """Other crowds, orders, policies and temperatures compile nothing new."""
-    programs = (sampler.prefill_prefix, sampler.prefill, grid.seat, grid.decode)
+    programs = (sampler.prefill_prefix, sampler.prefill, decode_state.insert, decode_state.decode)
     engine = make_engine(tiny_config, tiny_params, one_device, rows=5)
     serve(engine, REQUESTS, SAMPLING)
     before = [program._cache_size() for program in programs]
@@ -286,9 +310,9 @@ def test_every_program_is_compiled_once(tiny_config, tiny_params, one_device):
     assert [program._cache_size() for program in programs] == before
 
 
-def test_turning_with_nothing_in_hand_is_a_bug(engine):
-    with pytest.raises(RuntimeError, match="no request"):
-        engine.turn()
+def test_a_step_without_a_request_is_a_bug(engine):
+    with pytest.raises(RuntimeError, match="no accepted request"):
+        engine.step()
 
 
 # --- bad input ----------------------------------------------------------------------------
@@ -300,26 +324,28 @@ def test_turning_with_nothing_in_hand_is_a_bug(engine):
 )
 def test_a_prompt_too_long_for_the_buckets(engine, prefix, suffix, named):
     with pytest.raises(SkillRLError) as caught:
-        engine.take({0: request(0, suffix, 0, prefix_length=prefix)}, SAMPLING)
+        engine.submit({0: request(0, suffix, 0, prefix_length=prefix)}, SAMPLING)
     for part in (f"{max(prefix, suffix)} tokens", "rl.max_prompt_length", named):
         assert part in str(caught.value)
 
 
 def test_a_cache_smaller_than_one_call_is_refused():
     with pytest.raises(SkillRLError, match=r"rollout\.prefix_cache=2.*3"):
-        Layout(3, 1, (8,), (8,), (8,), 2, 24)
+        plain_layout(rows=3, suffix_buckets=(8,), prefix_cache=2, prefill_tokens=24)
 
 
 def test_a_prefill_has_a_multiple_of_the_devices_where_it_can():
-    layout = Layout(8, 1, (8,), (8, 16), (8,), 64, 100, devices=4)
+    layout = plain_layout(
+        rows=8, suffix_buckets=(8, 16), prefix_cache=64, prefill_tokens=100, devices=4
+    )
     assert [layout.prefill_rows(width) for width in (8, 16, 40)] == [8, 4, 2]
 
 
 def test_generating_before_publishing_is_a_bug(tiny_config, one_device):
-    layout = Layout(3, 1, PREFIX_BUCKETS, SUFFIX_BUCKETS, SUFFIX_BUCKETS, 4)
+    layout = plain_layout(rows=3)
     engine = LocalEngine(tiny_config, layout, seed=0, stops=STOPS, mesh=one_device)
     with pytest.raises(RuntimeError, match="publish"):
-        engine.take({0: REQUESTS[0]}, SAMPLING)
+        engine.submit({0: REQUESTS[0]}, SAMPLING)
 
 
 def test_int8_weights_sample_nearly_as_the_policy(tiny_config, tiny_params, one_device):

@@ -20,8 +20,8 @@ def test_texts_go_out_and_come_back():
         OpenAIEngine(OpenAIClient(server.url, "m", use="policy")) as client,
     ):
         engine = RemoteEngine(client, slots=2)
-        assert engine.take(dict(enumerate(asks(0, 1, 2))), Sampling()) == [0, 1]
-        engine.abandon()
+        assert engine.submit(dict(enumerate(asks(0, 1, 2))), Sampling()) == [0, 1]
+        engine.reset()
         found = generate(engine, asks(0, 1), Sampling(temperature=0.5, max_tokens=9))
         assert [a.text for a in found] == ["Task. Step 0.", "Task. Step 1."]
         assert all(a.ids == () and a.logprobs == () and a.finished for a in found)
@@ -56,8 +56,8 @@ def test_a_request_that_failed_alone_comes_back_as_such():
         OpenAIEngine(OpenAIClient(server.url, "m", use="policy")) as client,
     ):
         engine = RemoteEngine(client, slots=3)
-        engine.take(dict(enumerate(asks(0, 1, 2))), Sampling())
-        found = engine.turn()
+        engine.submit(dict(enumerate(asks(0, 1, 2))), Sampling())
+        found = engine.step()
         assert [found[0].text, found[2].text] == ["ok", "ok"]
         assert isinstance(found[1], Unanswered)
         with pytest.raises(SkillRLError, match="too long for the server"):

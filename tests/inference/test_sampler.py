@@ -1,7 +1,6 @@
 """The sampler against one that computes every row anew, and `choose` by hand and by count."""
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +8,9 @@ import numpy as np
 import pytest
 
 from skillrl.errors import SkillRLError
-from skillrl.inference.base import Sampling, apart, bucket_of, ladder
-from skillrl.inference.local import Layout, LocalEngine
+from skillrl.inference.base import Sampling
+from skillrl.inference.layout import Layout
+from skillrl.inference.local import LocalEngine
 from skillrl.inference.sampler import choose
 from tests.inference.engines import (
     LIMIT,
@@ -28,7 +28,15 @@ PLAIN = Sampling(max_tokens=LIMIT)
 
 @pytest.fixture(scope="module")
 def engine(tiny_config, tiny_params, one_device):
-    layout = Layout(3, 1, PREFIX_BUCKETS, SUFFIX_BUCKETS, SUFFIX_BUCKETS[-1:], 4, 18)
+    layout = Layout(
+        prefix_rows=3,
+        group_members=1,
+        prefix_buckets=PREFIX_BUCKETS,
+        suffix_buckets=SUFFIX_BUCKETS,
+        cache_buckets=SUFFIX_BUCKETS[-1:],
+        prefix_cache=4,
+        prefill_tokens=18,
+    )
     made = LocalEngine(tiny_config, layout, seed=SEED, stops=STOPS, mesh=one_device)
     made.publish(tiny_params, 0)
     return made
@@ -89,7 +97,8 @@ def draws(temperature, top_p=1.0, *, top_k=0, nucleus=False):
     """4096 tokens from MASS."""
     keys = jax.random.split(jax.random.key(0), (1, 4096))
     logits = jnp.broadcast_to(jnp.log(MASS), (1, 4096, 4))
-    return choose(logits, keys, jnp.int32(3), temperature, top_p, top_k=top_k, nucleus=nucleus)[0]
+    options = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "nucleus": nucleus}
+    return choose(logits, keys, index=jnp.int32(3), **options)[0]
 
 
 def share(tokens):
@@ -127,45 +136,9 @@ def test_top_p_counts_what_top_k_left():
 def test_every_token_index_draws_anew():
     keys = jax.random.split(jax.random.key(0), (1, 512))
     logits = jnp.broadcast_to(jnp.log(MASS), (1, 512, 4))
-    one, other = (choose(logits, keys, t, 1.0, 1.0)[0] for t in (0, 1))
+    one, other = (choose(logits, keys, index=t, temperature=1.0, top_p=1.0)[0] for t in (0, 1))
     same = np.mean(np.asarray(one) == np.asarray(other))
     assert abs(same - np.sum(MASS**2)) < 0.1
-
-
-# --- buckets and settings ---------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("longest", "growth"), [(1, 1.25), (20, 1.25), (6000, 1.25), (100, 1.01)])
-def test_ladders_rise_to_the_longest(longest, growth):
-    rungs = ladder(longest, growth=growth)
-    assert rungs[-1] == longest
-    assert list(rungs) == sorted(set(rungs))
-    assert all(b <= max(a * growth, a + 1) for a, b in itertools.pairwise(rungs))
-
-
-def test_rungs_that_are_twice_apart():
-    assert apart((112, 160, 256, 448)) == (160, 448)
-    assert apart((16, 128, 192, 288)) == (16, 128, 288)
-    assert apart((7,)) == (7,)
-
-
-def test_a_bucket_is_the_smallest_that_holds_the_length():
-    assert [bucket_of(n, (4, 8), "suffix") for n in (0, 4, 5, 8)] == [4, 4, 8, 8]
-
-
-@pytest.mark.parametrize(
-    ("what", "fields"),
-    [
-        ("prefix", ("rl.max_prompt_length", "rollout.prefix_buckets")),
-        ("suffix", ("rl.max_prompt_length", "rollout.suffix_buckets")),
-        ("response", ("rl.max_response_length", "train_batch.response_buckets")),
-    ],
-)
-def test_too_long_names_the_fields_to_raise(what, fields):
-    with pytest.raises(SkillRLError) as caught:
-        bucket_of(9, (4, 8), what)
-    for part in (f"{what} of 9 tokens", "8", *fields):
-        assert part in str(caught.value)
 
 
 @pytest.mark.parametrize(

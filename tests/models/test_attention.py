@@ -28,7 +28,7 @@ from skillrl.models.attention import (
 )
 from skillrl.models.config import ModelConfig
 from skillrl.models.transformer import causal_mask, logits
-from skillrl.training.batch import Micro
+from skillrl.training.batch import MicroBatch
 from skillrl.training.update import prefix_kv, response_logprobs
 from tests.conftest import spread_params
 
@@ -234,13 +234,13 @@ def test_training_passes_of_a_policy(name):
     params = jax.tree.map(lambda x: x * 0.5, spread_params(config))
     rng = np.random.default_rng(0)
     prefixes, lengths = rng.integers(0, 64, (2, 20)), jnp.array([20, 7])
-    names = {field.name: jnp.zeros((2, 3, 5)) for field in dataclasses.fields(Micro)}
+    names = {field.name: jnp.zeros((2, 3, 5)) for field in dataclasses.fields(MicroBatch)}
     responses = np.array([[5, 1, 0], [2, 3, 0]])
-    micro = Micro(
+    batch = MicroBatch(
         **names
         | {
             "tokens": rng.integers(0, 64, (2, 3, 13)),
-            "prefix": jnp.array([1, 0]),
+            "prefix_lengths": lengths,
             "suffix_lengths": jnp.array([[6, 1, 3], [8, 2, 0]]),
             "response_lengths": jnp.asarray(responses),
         }
@@ -250,7 +250,7 @@ def test_training_passes_of_a_policy(name):
     def run(params, config):
         def loss(params):
             kv = prefix_kv(params, prefixes, lengths, config=config, remat="dots")
-            found = response_logprobs(params, kv, lengths, micro, config=config, remat="dots")
+            found = response_logprobs(params, kv, batch, config=config, remat="dots")
             found = jnp.where(np.arange(5) < responses[..., None], found, 0.0)
             return found.sum(), found
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-from skillrl import parallel
 from skillrl.errors import SkillRLError
-from skillrl.parallel import addresses, mesh, rules
+from skillrl.parallel import mesh, random_keys, rules
 
 
 def fake_mesh(data=1, fsdp=1, tensor=1):
@@ -119,14 +118,17 @@ def test_tree_shardings_name_the_leaf():
 
 EIGHT = """
     import jax, jax.numpy as jnp, numpy as np
-    from skillrl.parallel import addresses, make_mesh, sharding
-    from skillrl.training.checkpoint import Checkpoints, abstract
+    from skillrl.parallel.mesh import make_mesh
+    from skillrl.parallel.random_keys import fold_keys
+    from skillrl.parallel.rules import sharding
+    from skillrl.training.checkpoint import Checkpoints
+    from tests.training.states import abstract
     import sys
 
     assert jax.device_count() == 8
     weights = jnp.arange(16.0 * 8).reshape(16, 8) / 100
     rows = jnp.arange(8.0 * 16).reshape(8, 16) / 100
-    keys = jax.random.key_data(addresses.fold(jax.random.key(3), np.arange(16).reshape(8, 2)))
+    keys = jax.random.key_data(fold_keys(jax.random.key(3), np.arange(16).reshape(8, 2)))
 
     def loss(w, x):
         return jnp.sum(jnp.tanh(x @ w) ** 2) / len(x)
@@ -146,7 +148,7 @@ EIGHT = """
             assert jnp.linalg.norm(a - b) <= 1e-5 * jnp.linalg.norm(b)
 
         place = jax.device_put(np.arange(16).reshape(8, 2), sharding(mesh, ("rows", None), (8, 2)))
-        split = jax.jit(addresses.fold)(jax.random.key(3), place)
+        split = jax.jit(fold_keys)(jax.random.key(3), place)
         np.testing.assert_array_equal(jax.random.key_data(split), keys)
 
     # A checkpoint of the last mesh comes back on another one.
@@ -175,63 +177,42 @@ def test_eight_virtual_devices_agree_with_one(tmp_path):
     assert done.stdout.strip() == "same", done.stderr
 
 
-# --- addresses --------------------------------------------------------------
+# --- keys by address --------------------------------------------------------
 
-ROWS = addresses.address_rows(
-    addresses.RL, iteration=3, task=[5, 5, 9], member=[0, 1, 0], step=[2, 2, 2]
-)
+ROWS = np.array([[3, 3, 5, 0, 0, 2], [3, 3, 5, 1, 0, 2], [3, 3, 9, 0, 0, 2]], np.uint32)
 
 
 def bits(keys):
     return np.asarray(jax.random.key_data(keys))
 
 
-def test_address_rows():
-    assert ROWS.dtype == np.uint32
-    np.testing.assert_array_equal(
-        ROWS, [[3, 3, 5, 0, 0, 2], [3, 3, 5, 1, 0, 2], [3, 3, 9, 0, 0, 2]]
-    )
-    assert addresses.address_rows(addresses.EVAL).shape == (1, 6)
-    for bad in (-1, 2**32, 0.5):
-        with pytest.raises(SkillRLError, match="member"):
-            addresses.address_rows(addresses.RL, member=bad)
-
-
 def test_a_key_is_the_fold_of_its_address():
     expected = jax.random.key(7)
     for number in (3, 3, 5, 1, 0, 2):
         expected = jax.random.fold_in(expected, number)
-    np.testing.assert_array_equal(bits(addresses.fold(jax.random.key(7), ROWS))[1], bits(expected))
+    np.testing.assert_array_equal(
+        bits(random_keys.fold_keys(jax.random.key(7), ROWS))[1], bits(expected)
+    )
 
 
 def test_keys_depend_on_their_own_row_alone():
     seed = jax.random.key(0)
-    keys = bits(addresses.fold(seed, ROWS))
+    keys = bits(random_keys.fold_keys(seed, ROWS))
     order = [2, 0, 1]
-    np.testing.assert_array_equal(bits(addresses.fold(seed, ROWS[order])), keys[order])
-    np.testing.assert_array_equal(bits(addresses.fold(seed, ROWS[1:2])), keys[1:2])
-    np.testing.assert_array_equal(bits(jax.jit(addresses.fold)(seed, ROWS)), keys)
+    np.testing.assert_array_equal(bits(random_keys.fold_keys(seed, ROWS[order])), keys[order])
+    np.testing.assert_array_equal(bits(random_keys.fold_keys(seed, ROWS[1:2])), keys[1:2])
+    np.testing.assert_array_equal(bits(jax.jit(random_keys.fold_keys)(seed, ROWS)), keys)
     assert len(np.unique(keys, axis=0)) == 3
 
 
 def test_every_number_of_an_address_and_the_seed_matter():
     row = np.arange(1, 7, dtype=np.uint32)[None]
     rows = np.concatenate([row, row + np.eye(6, dtype=np.uint32)])
-    keys = [bits(addresses.fold(jax.random.key(seed), rows)) for seed in (0, 1)]
+    keys = [bits(random_keys.fold_keys(jax.random.key(seed), rows)) for seed in (0, 1)]
     assert len(np.unique(np.concatenate(keys), axis=0)) == 14
 
 
 def test_task_numbers_are_fixed():
-    assert addresses.task_number("123456789") == 0xCBF43926  # the check value of CRC-32
-    phases = (addresses.COLLECT, addresses.SFT, addresses.RL, addresses.EVAL, addresses.INIT)
-    assert phases == (1, 2, 3, 4, 5)
-
-
-# --- the room ---------------------------------------------------------------
-
-
-def test_the_room_exports_what_it_says():
-    for name in parallel.__all__:
-        assert getattr(parallel, name) is not None
-    with pytest.raises(AttributeError, match="nothing"):
-        _ = parallel.nothing
+    assert random_keys.task_number("123456789") == 0xCBF43926  # the check value of CRC-32
+    phases = ("COLLECT", "SFT", "RL", "EVAL", "INIT")
+    assert [getattr(random_keys, name) for name in phases] == [1, 2, 3, 4, 5]

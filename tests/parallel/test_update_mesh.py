@@ -17,9 +17,10 @@ SCRIPT = """
     import optax
 
     from skillrl.inference.base import Sampling
-    from skillrl.inference.local import Layout, LocalEngine
+    from skillrl.inference.layout import Layout
+    from skillrl.inference.local import LocalEngine
     from skillrl.models.config import ModelConfig
-    from skillrl.parallel import make_mesh
+    from skillrl.parallel.mesh import make_mesh
     from skillrl.training.batch import make_minibatch
     from skillrl.training.packing import Shapes
     from skillrl.training.update import host_metrics, with_reference
@@ -40,15 +41,22 @@ SCRIPT = """
         "xla": tiny, "cudnn": dataclasses.replace(tiny, num_kv_heads=2, attention="cudnn"),
     }
     row = engines.SUFFIX_BUCKETS[0] + RESPONSE
-    shapes = Shapes(8 * row, 1, engines.PREFIX_BUCKETS, (row,), (RESPONSE,), devices=8)
+    shapes = Shapes(
+        tokens=8 * row, samples_per_row=1, prefix_buckets=engines.PREFIX_BUCKETS,
+        row_buckets=(row,), response_buckets=(RESPONSE,), devices=8,
+    )
     batch = make_minibatch(samples(14), shapes)
-    assert len(batch.micros) == 2
-    batch = with_reference(batch, [m.old - 0.3 for m in batch.micros])
+    assert len(batch.micro_batches) == 2
+    batch = with_reference(batch, [m.old - 0.3 for m in batch.micro_batches])
 
     def sample(config, mesh, params):
-        rungs = engines.SUFFIX_BUCKETS[:1]
-        join = mesh.shape["fsdp"] == 4  # slower where outputs are split, but right
-        layout = Layout(4, 2, engines.PREFIX_BUCKETS, rungs, rungs, 8, 48, join=join, devices=2)
+        buckets = engines.SUFFIX_BUCKETS[:1]
+        fused = mesh.shape["fsdp"] == 4  # slower where outputs are split, but right
+        layout = Layout(
+            prefix_rows=4, group_members=2, prefix_buckets=engines.PREFIX_BUCKETS,
+            suffix_buckets=buckets, cache_buckets=buckets, prefix_cache=8, prefill_tokens=48,
+            fuse_projections=fused, devices=2,
+        )
         engine = LocalEngine(
             config, layout, seed=engines.SEED, stops=engines.STOPS, mesh=mesh
         )

@@ -14,7 +14,7 @@ from skillrl.config.settings import Config
 from skillrl.envs import make_suite
 from skillrl.inference.base import Generated
 from skillrl.io.files import read_json
-from skillrl.parallel import addresses
+from skillrl.parallel import random_keys
 from skillrl.phases.build import open_teacher
 from skillrl.phases.sft import make_examples
 from skillrl.rollout import store
@@ -276,15 +276,15 @@ class Imitator:
     def __init__(self, answers):
         self.answers = iter(answers)
 
-    def take(self, waiting, sampling):
+    def submit(self, waiting, sampling):
         self.keys = list(waiting)
         return self.keys
 
-    def turn(self):
+    def step(self):
         ids = next(self.answers)
         return {key: Generated(ids, (0.0,) * len(ids), finished=True) for key in self.keys}
 
-    def abandon(self):
+    def reset(self):
         self.keys = []
 
 
@@ -304,7 +304,7 @@ def test_demonstrations_have_the_prompts_of_rl(whole):
             )
             assert len(examples) == len(demonstration.steps)
             job = make_job(
-                player, demonstration.task, bank, phase=addresses.RL, iteration=1, member=1
+                player, demonstration.task, bank, phase=random_keys.RL, iteration=1, member=1
             )
             engine = Imitator([example.response_ids for example in examples])
             imitating = dataclasses.replace(player, engine=engine)
@@ -326,20 +326,20 @@ def test_addresses_of_a_run_are_all_different(whole):
     with tiny.opened(whole.path) as (run, _, player):
         task, other = run.suite.tasks("train")[:2]
         jobs = [
-            make_job(player, task, bank, phase=addresses.COLLECT),
-            make_job(player, task, bank, phase=addresses.COLLECT, repeat=1),
-            make_job(player, task, bank, phase=addresses.EVAL),
-            make_job(player, task, bank, phase=addresses.RL, iteration=0),
-            make_job(player, task, bank, phase=addresses.RL, iteration=1),
-            make_job(player, task, bank, phase=addresses.RL, iteration=0, member=1),
-            make_job(player, other, bank, phase=addresses.RL, iteration=0),
+            make_job(player, task, bank, phase=random_keys.COLLECT),
+            make_job(player, task, bank, phase=random_keys.COLLECT, repeat=1),
+            make_job(player, task, bank, phase=random_keys.EVAL),
+            make_job(player, task, bank, phase=random_keys.RL, iteration=0),
+            make_job(player, task, bank, phase=random_keys.RL, iteration=1),
+            make_job(player, task, bank, phase=random_keys.RL, iteration=0, member=1),
+            make_job(player, other, bank, phase=random_keys.RL, iteration=0),
         ]
         for job in jobs:
             episode, environment = job.start(), run.suite.make()
             wants = episode.send(None)
             wants = episode.send(environment.reset(wants.task))
             for _ in range(2):
-                seen.add(wants.address)
+                seen.add(wants.rng_address)
                 wants = episode.send(Generated((), (), finished=True, text="look"))
                 assert isinstance(wants, Act)
                 wants = episode.send(environment.step("look"))

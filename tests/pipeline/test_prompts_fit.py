@@ -15,7 +15,7 @@ from skillrl.errors import SkillRLError
 from skillrl.io.files import read_json
 from skillrl.parallel.speed import Peak
 from skillrl.phases import prompts
-from skillrl.phases.build import make_shapes, suffix_limit
+from skillrl.phases.build import make_buckets, make_shapes
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.retrieval import Retriever
 from skillrl.types import GENERAL, Skill
@@ -125,8 +125,8 @@ def test_a_raised_limit_of_responses_has_a_bucket_too(whole):
     more = {"rl": {"max_response_length": 100}, "train_batch": {"response_buckets": [20]}}
     raised = Config.from_dict(more, config)
     with tiny.opened(whole.path, config) as (_, model, _):
-        shapes = make_shapes(raised, model, members=1)
+        shapes = make_shapes(raised, model, samples_per_row=1)
         assert shapes.response_buckets == (20, 100)
-        assert shapes.row_buckets[-1] == suffix_limit(raised) + 100
-        before = make_shapes(config, model, members=1)
+        assert shapes.row_buckets[-1] == make_buckets(raised).suffix_limit + 100
+        before = make_shapes(config, model, samples_per_row=1)
         assert before.response_buckets == config.train_batch.response_buckets

@@ -76,7 +76,7 @@ class Engine:
     def __init__(self, slots=4):
         self.slots, self.calls, self.hand = slots, [], {}
 
-    def take(self, waiting, sampling):
+    def submit(self, waiting, sampling):
         assert sampling is SAMPLING
         assert waiting
         room = self.slots - len(self.hand)
@@ -84,17 +84,17 @@ class Engine:
         self.hand |= {key: waiting[key] for key in taken}
         return taken
 
-    def turn(self):
+    def step(self):
         assert 0 < len(self.hand) <= self.slots
         self.calls.append(len(self.hand))
         ended = list(self.hand)[-2:]
         return {key: self._answer(self.hand.pop(key)) for key in ended}
 
-    def abandon(self):
+    def reset(self):
         self.hand.clear()
 
     def _answer(self, request):
-        number = zlib.crc32(repr((request.address, request.text)).encode())
+        number = zlib.crc32(repr((request.rng_address, request.text)).encode())
         text = render_response(f"because {number}", ("left", "right", "up")[number % 3])
         return Generated((number % 50,), (-0.5,), True, text)
 
@@ -106,7 +106,7 @@ def jobs(count, *, members=1):
 
             def start(task=task, number=number, member=member):
                 return AGENT.episode(
-                    task, (), address=lambda s: (3, 0, number, member, 0, s), member=member
+                    task, (), rng_address=lambda s: (3, 0, number, member, 0, s), member=member
                 )
 
             yield Job(task, start, member)
@@ -207,7 +207,7 @@ def test_an_environment_that_raises_ends_its_episode_alone(workers, step):
 
 def test_the_record_of_a_failed_episode_says_what_played_it():
     def start():
-        return AGENT.episode(task, (), address=lambda s: (s,), bank_version=7)
+        return AGENT.episode(task, (), rng_address=lambda s: (s,), bank_version=7)
 
     task = Task("t0", "train", "pick", "win", {"steps": 1})
     job = Job(task, start, member=1, repeat=2, skills=("gen_001",), bank_version=7)
@@ -301,7 +301,7 @@ class Moody(Engine):
         self.tasks, self.rejected = tasks, rejected
 
     def _answer(self, request):
-        if request.address[2] in self.tasks:
+        if request.rng_address[2] in self.tasks:
             return Unanswered("too long", rejected=self.rejected)
         return super()._answer(request)
 

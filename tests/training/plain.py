@@ -22,7 +22,7 @@ WIDTH, RESPONSE = 24, 6
 
 
 class PlainRows(NamedTuple):
-    """What the losses read of rows, flat: the fields of `Micro`."""
+    """What the losses read of rows, flat: the fields of `MicroBatch`."""
 
     weights: Any
     old: Any
@@ -38,10 +38,10 @@ def sft(logprobs, rows):
 def grpo(logprobs, rows):
     return grpo_loss(
         logprobs,
-        rows.old,
-        rows.ref,
-        rows.advantages,
-        rows.weights,
+        old=rows.old,
+        ref=rows.ref,
+        advantages=rows.advantages,
+        weights=rows.weights,
         clip_low=0.2,
         clip_high=0.28,
         kl_coeff=0.3,
@@ -85,7 +85,9 @@ def build(config, params, mesh, loss, optimizer, **options):
         mesh=mesh,
         param_shapes=shapes,
         param_shardings=shardings,
-        optimizer_shardings=state_shardings(optimizer, shapes, shardings, replicated(mesh)),
+        optimizer_shardings=state_shardings(
+            optimizer, shapes, param_shardings=shardings, scalar=replicated(mesh)
+        ),
         **options,
     ), jax.device_put(params, shardings)
 
@@ -99,12 +101,12 @@ def samples(count: int = 7, *, seed: int = 0) -> list[Sample]:
         suffix, response = 1 + (5 * i) % 6, 1 + (3 * i) % RESPONSE
         found.append(
             Sample(
-                prefixes[(0, 1, 0, 2, 1, 0, 0)[i % 7]],
-                tuple(rng.integers(0, 64, suffix).tolist()),
-                tuple(rng.integers(0, 64, response).tolist()),
-                tuple((-4.0 + rng.normal(size=response)).tolist()),
-                float(rng.normal()),
-                i // 2,
+                prefix_ids=prefixes[(0, 1, 0, 2, 1, 0, 0)[i % 7]],
+                suffix_ids=tuple(rng.integers(0, 64, suffix).tolist()),
+                response_ids=tuple(rng.integers(0, 64, response).tolist()),
+                old_logprobs=tuple((-4.0 + rng.normal(size=response)).tolist()),
+                advantage=float(rng.normal()),
+                trajectory=i // 2,
             )
         )
     return found
@@ -112,7 +114,7 @@ def samples(count: int = 7, *, seed: int = 0) -> list[Sample]:
 
 @functools.partial(jax.jit, static_argnames="config")
 def logprobs(params, tokens, lengths, starts, *, config):
-    """Log-probabilities [N, R] of the tokens from `starts` on, by whole rows [N, WIDTH]."""
+    """Log-probabilities [N, A] of the tokens from `starts` on, by whole rows [N, WIDTH]."""
     full = jax.nn.log_softmax(logits(params, tokens, config=config, lengths=lengths))
     at = jnp.minimum(starts[:, None] + jnp.arange(RESPONSE), WIDTH - 1)
     targets = jnp.take_along_axis(tokens, at, 1)
@@ -121,7 +123,7 @@ def logprobs(params, tokens, lengths, starts, *, config):
 
 
 class Plain(NamedTuple):
-    """Loss, metrics and gradient over all samples; log-probabilities [N, R] of their responses."""
+    """Loss, metrics and gradient over all samples; log-probabilities [N, A] of their responses."""
 
     loss: float
     metrics: dict
@@ -141,7 +143,7 @@ def plain(params, config, loss, rows, *, ref=None, aggregation="token_mean") -> 
         tokens[i, : len(row)], starts[i], lengths[i] = row, len(prompt), len(row)
         mask[i, : len(s.response_ids)] = True
         old[i, : len(s.old_logprobs)] = s.old_logprobs
-    weights = token_weights(mask, [s.trajectory for s in rows], aggregation)
+    weights = token_weights(mask, [s.trajectory for s in rows], kind=aggregation)
     fields = PlainRows(
         weights,
         old,
@@ -149,15 +151,15 @@ def plain(params, config, loss, rows, *, ref=None, aggregation="token_mean") -> 
         np.array([s.advantage for s in rows], np.float32),
     )
 
-    where = (tokens, lengths, starts)
-    (value, (metrics, found)), grads = _gradient(params, where, fields, config=config, loss=loss)
+    places = (tokens, lengths, starts)
+    (value, (metrics, found)), grads = _gradient(params, places, fields, config=config, loss=loss)
     return Plain(float(value), jax.device_get(metrics), grads, np.where(mask, found, 0.0))
 
 
 @functools.partial(jax.jit, static_argnames=("config", "loss"))
-def _gradient(params, where, fields, *, config, loss):
+def _gradient(params, places, fields, *, config, loss):
     def whole(params):
-        found = logprobs(params, *where, config=config)
+        found = logprobs(params, *places, config=config)
         value, metrics = loss(found, fields)
         return value, (metrics, found)
 

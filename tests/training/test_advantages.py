@@ -70,7 +70,7 @@ def test_the_penalty_falls_on_its_own_step_in_groups_without_variance_too():
 def test_grpo_over_steps_by_hand():
     # One group; episode 0 (R = 1) has three steps, the last invalid; episode 1 (R = 0) has one.
     result = advantages.grpo_over_steps(
-        [1.0, 0.0], [0, 0], [0, 0, 0, 1], [0, 0, 1, 0], penalty=0.1, eps=0.0
+        [1.0, 0.0], [0, 0], step_episode=[0, 0, 0, 1], invalid=[0, 0, 1, 0], penalty=0.1, eps=0.0
     )
     scores = np.array([1.0, 1.0, 0.9, 0.0])
     mean = 2.9 / 4
@@ -79,7 +79,7 @@ def test_grpo_over_steps_by_hand():
 
 
 def test_grpo_over_steps_keeps_the_score_of_a_single_step():
-    result = advantages.grpo_over_steps([1.0], [0], [0], [1], penalty=0.25)
+    result = advantages.grpo_over_steps([1.0], [0], step_episode=[0], invalid=[1], penalty=0.25)
     np.testing.assert_allclose(result, [0.75], rtol=1e-5)
 
 

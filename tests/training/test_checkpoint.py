@@ -19,8 +19,9 @@ import pytest
 from skillrl.errors import Corrupt, SkillRLError
 from skillrl.io.checksums import SUMS
 from skillrl.phases.leftovers import remove_leftovers
-from skillrl.training.checkpoint import Checkpoints, abstract
+from skillrl.training.checkpoint import Checkpoints
 from skillrl.training.optimizer import make_optimizer
+from tests.training.states import abstract
 
 EXTRA = {"cursor": 3, "rate": 0.1, "big": 2**40, "on": True, "empty": {}, "bank": [{"a/b.c": "é"}]}
 

@@ -13,6 +13,12 @@ CLIP = {"clip_low": 0.2, "clip_high": 0.3}
 RL = {**CLIP, "kl_coeff": 0.1}
 
 
+def rl_loss(logprobs, old, ref, advantages, weights, **options):
+    """`losses.grpo_loss` with the settings of these tests."""
+    arrays = {"old": old, "ref": ref, "advantages": advantages, "weights": weights}
+    return losses.grpo_loss(logprobs, **arrays, **RL | options)
+
+
 def example(rows=4, tokens=5, seed=0):
     """Random log-probabilities with ratios on both sides of the clip, and padding."""
     rng = np.random.default_rng(seed)
@@ -28,9 +34,9 @@ def example(rows=4, tokens=5, seed=0):
 def test_token_weights_by_hand():
     mask = np.array([[1, 1, 1], [1, 0, 0], [1, 1, 0], [0, 0, 0]])
     trajectory = [4, 4, 9, 2]  # four tokens, two tokens, none
-    by_token = losses.token_weights(mask, trajectory, "token_mean")
+    by_token = losses.token_weights(mask, trajectory, kind="token_mean")
     np.testing.assert_allclose(by_token, mask / 6, rtol=1e-6)
-    by_trajectory = losses.token_weights(mask, trajectory, "trajectory_mean")
+    by_trajectory = losses.token_weights(mask, trajectory, kind="trajectory_mean")
     expected = mask * np.array([1 / 8, 1 / 8, 1 / 4, 0])[:, None]
     np.testing.assert_allclose(by_trajectory, expected, rtol=1e-6)
     for weights in (by_token, by_trajectory):
@@ -40,13 +46,13 @@ def test_token_weights_by_hand():
 
 @pytest.mark.parametrize("kind", losses.AGGREGATIONS)
 def test_token_weights_of_nothing(kind):
-    assert not losses.token_weights(np.zeros((2, 3)), [0, 1], kind).any()
-    assert losses.token_weights(np.zeros((0, 3)), np.zeros(0), kind).shape == (0, 3)
+    assert not losses.token_weights(np.zeros((2, 3)), [0, 1], kind=kind).any()
+    assert losses.token_weights(np.zeros((0, 3)), np.zeros(0), kind=kind).shape == (0, 3)
 
 
 def test_token_weights_refuse_what_does_not_fit():
     with pytest.raises(SkillRLError, match=r"'mean'.*token_mean"):
-        losses.token_weights(np.ones((1, 2)), [0], "mean")
+        losses.token_weights(np.ones((1, 2)), [0], kind="mean")
     with pytest.raises(SkillRLError, match="trajectory_index"):
         losses.token_weights(np.ones((2, 2)), [0])
 
@@ -74,8 +80,9 @@ def test_sft_loss_by_hand():
 def test_clip_by_hand(ratio, advantage, objective, slope):
     def total(logprobs):
         old = jnp.full((1, 1), -1.0)
-        args = (logprobs, old, jnp.array([advantage]), jnp.ones((1, 1)))
-        return losses.clipped_surrogate(*args, **CLIP).sum()
+        advantages, mask = jnp.array([advantage]), jnp.ones((1, 1))
+        args = {"advantages": advantages, "mask": mask, **CLIP}
+        return losses.clipped_surrogate(logprobs, old, **args).sum()
 
     value, gradient = jax.value_and_grad(total)(jnp.full((1, 1), -1.0 + np.log(ratio)))
     np.testing.assert_allclose(value, objective, rtol=1e-5)
@@ -114,7 +121,7 @@ def test_one_token_that_is_far_off_does_not_own_the_update():
     advantages = np.where(np.arange(1001) % 2, 1.0, -1.0)[None]
     advantages[0, 0] = 0.0
     weights = np.full((1, 1001), 1 / 1001, np.float32)
-    gradient = jax.grad(losses.grpo_loss, has_aux=True)(
+    gradient = jax.grad(rl_loss, has_aux=True)(
         logprobs, old, ref, advantages, weights, clip_low=0.2, clip_high=0.2, kl_coeff=0.01
     )[0]
     share = abs(gradient[0, 0]) / np.linalg.norm(gradient)
@@ -146,8 +153,9 @@ def test_the_released_k3_lets_go_of_what_is_far_off():
 def test_dual_clip_by_hand(ratio, advantage, objective, slope):
     def total(logprobs):
         old = jnp.full((1, 1), -15.0)
-        args = (logprobs, old, jnp.array([advantage]), jnp.ones((1, 1)))
-        return losses.clipped_surrogate(*args, **CLIP, clip_ratio_c=3.0).sum()
+        advantages, mask = jnp.array([advantage]), jnp.ones((1, 1))
+        args = {"advantages": advantages, "mask": mask, **CLIP}
+        return losses.clipped_surrogate(logprobs, old, **args, clip_ratio_c=3.0).sum()
 
     value, gradient = jax.value_and_grad(total)(jnp.full((1, 1), -15.0 + np.log(ratio)))
     np.testing.assert_allclose(value, objective, rtol=1e-5)
@@ -158,9 +166,7 @@ def test_dual_clip_is_counted():
     old = jnp.full((1, 4), -9.0)
     logprobs = old + jnp.log(jnp.array([[1.0, 4.0, 4.0, 0.5]]))
     advantages = jnp.array([[1.0, -1.0, 1.0, -1.0]])
-    _, metrics = losses.grpo_loss(
-        logprobs, old, old, advantages, np.full((1, 4), 0.25), **RL, clip_ratio_c=3.0
-    )
+    _, metrics = rl_loss(logprobs, old, old, advantages, np.full((1, 4), 0.25), clip_ratio_c=3.0)
     assert metrics["clip_fraction"] == 0.5
     assert metrics["dual_clip_fraction"] == 0.25
     # d = -ln 4 twice and ln 2 once: 1/4 - 1 + ln 4 is the largest k3.
@@ -171,10 +177,10 @@ def test_dual_clip_is_counted():
 def test_weights_of_micro_batches_by_hand():
     """Four samples in twos: 3 + 1 tokens, 2 tokens, and a pair without any does not count."""
     mask = np.array([[1, 1, 1], [1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
-    weights = losses.token_weights(mask, np.zeros(6), "micro_batch_mean", micro_batch=2)
+    weights = losses.token_weights(mask, np.zeros(6), kind="micro_batch_mean", micro_batch=2)
     expected = mask * np.array([1 / 8, 1 / 8, 1 / 4, 0, 0, 0])[:, None]
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
-    one = losses.token_weights(mask, np.zeros(6), "micro_batch_mean", micro_batch=6)
+    one = losses.token_weights(mask, np.zeros(6), kind="micro_batch_mean", micro_batch=6)
     np.testing.assert_allclose(one, mask / 6, rtol=1e-6)
 
 
@@ -192,7 +198,7 @@ def test_grpo_loss_and_metrics_by_hand():
     logprobs = old + jnp.log(ratios)
     ref = logprobs + jnp.log(2.0)
     weights = jnp.array([[0.25, 0.25], [0.5, 0.0]])
-    loss, metrics = losses.grpo_loss(logprobs, old, ref, jnp.array([1.0, -1.0]), weights, **RL)
+    loss, metrics = rl_loss(logprobs, old, ref, jnp.array([1.0, -1.0]), weights)
     policy = -(0.25 * 1.0 + 0.25 * 1.3 + 0.5 * -0.8)
     kl = 2.0 - np.log(2) - 1  # the same at each token
     np.testing.assert_allclose(metrics["policy_loss"], policy, rtol=1e-5)
@@ -208,8 +214,8 @@ def test_grpo_loss_and_metrics_by_hand():
 def test_at_ratio_one_the_gradient_is_the_policy_gradient():
     logprobs, _, _, advantages, mask = example()
     weights = losses.token_weights(mask, np.arange(4))
-    gradient, metrics = jax.grad(losses.grpo_loss, has_aux=True)(
-        logprobs, logprobs, logprobs, advantages, weights, **RL
+    gradient, metrics = jax.grad(rl_loss, has_aux=True)(
+        logprobs, logprobs, logprobs, advantages, weights
     )
     np.testing.assert_allclose(gradient, -advantages[:, None] * weights, rtol=1e-6)
     assert metrics["kl"] == metrics["clip_fraction"] == metrics["sampler_gap_max"] == 0.0
@@ -220,10 +226,10 @@ def test_at_ratio_one_the_gradient_is_the_policy_gradient():
 @pytest.mark.parametrize("kind", losses.AGGREGATIONS)
 def test_gradients_agree_with_finite_differences(kind, estimator):
     logprobs, old, ref, advantages, mask = example()
-    weights = losses.token_weights(mask, [0, 0, 1, 2], kind)
+    weights = losses.token_weights(mask, [0, 0, 1, 2], kind=kind)
 
     def loss(x):
-        return losses.grpo_loss(x, old, ref, advantages, weights, **RL, kl_estimator=estimator)[0]
+        return rl_loss(x, old, ref, advantages, weights, kl_estimator=estimator)[0]
 
     check_grads(loss, (logprobs,), order=1, modes=("rev",), atol=2e-3, rtol=2e-3, eps=1e-2)
     ratio = np.exp(logprobs - old)[mask]
@@ -235,8 +241,8 @@ def test_gradients_agree_with_finite_differences(kind, estimator):
 @pytest.mark.parametrize("cuts", [[2], [1, 2, 3]])
 def test_micro_batches_add_up_to_the_minibatch(kind, cuts):
     logprobs, old, ref, advantages, mask = example()
-    weights = losses.token_weights(mask, [0, 0, 1, 0], kind)
-    grad = jax.jit(jax.value_and_grad(functools.partial(losses.grpo_loss, **RL), has_aux=True))
+    weights = losses.token_weights(mask, [0, 0, 1, 0], kind=kind)
+    grad = jax.jit(jax.value_and_grad(rl_loss, has_aux=True))
     (whole, metrics), gradient = grad(logprobs, old, ref, advantages, weights)
 
     parts = [np.split(x, cuts) for x in (logprobs, old, ref, advantages, weights)]
@@ -253,7 +259,7 @@ def test_micro_batches_add_up_to_the_minibatch(kind, cuts):
 def test_padding_is_never_read(garbage):
     logprobs, old, ref, advantages, mask = example()
     weights = losses.token_weights(mask, np.arange(4))
-    grad = jax.jit(jax.value_and_grad(functools.partial(losses.grpo_loss, **RL), has_aux=True))
+    grad = jax.jit(jax.value_and_grad(rl_loss, has_aux=True))
     clean = grad(logprobs, old, ref, advantages, weights)
     dirty = grad(*(np.where(mask, x, garbage) for x in (logprobs, old, ref)), advantages, weights)
     jax.tree.map(np.testing.assert_array_equal, dirty, clean)
@@ -269,13 +275,13 @@ def test_a_nan_at_a_real_token_shows():
     logprobs, old, ref, advantages, mask = example()
     logprobs[0, 0] = np.nan
     weights = losses.token_weights(mask, np.arange(4))
-    assert np.isnan(losses.grpo_loss(logprobs, old, ref, advantages, weights, **RL)[0])
+    assert np.isnan(rl_loss(logprobs, old, ref, advantages, weights)[0])
     assert np.isnan(losses.sft_loss(logprobs, weights))
 
 
 def test_fully_masked():
     logprobs, old, ref, advantages, mask = example()
-    grad = jax.value_and_grad(functools.partial(losses.grpo_loss, **RL), has_aux=True)
+    grad = jax.value_and_grad(rl_loss, has_aux=True)
     (loss, metrics), gradient = grad(logprobs, old, ref, advantages, np.zeros(mask.shape))
     assert loss == 0.0
     assert all(value == 0.0 for value in metrics.values())
@@ -286,7 +292,7 @@ def test_fully_masked():
 @pytest.mark.parametrize("gap", [200.0, -200.0])
 def test_absurd_ratios_keep_gradients_finite(gap, advantage):
     old = jnp.full((1, 1), -201.0)
-    grad = jax.value_and_grad(functools.partial(losses.grpo_loss, **RL), has_aux=True)
+    grad = jax.value_and_grad(rl_loss, has_aux=True)
     (loss, _), gradient = grad(old + gap, old, old, jnp.array([advantage]), jnp.ones((1, 1)))
     assert np.isfinite(loss)
     assert np.isfinite(gradient).all()
@@ -296,16 +302,16 @@ def test_advantages_by_token_equal_advantages_by_step():
     logprobs, old, ref, advantages, mask = example()
     weights = losses.token_weights(mask, np.arange(4))
     by_token = np.repeat(advantages[:, None], mask.shape[1], axis=1)
-    one = losses.grpo_loss(logprobs, old, ref, advantages, weights, **RL)
-    other = losses.grpo_loss(logprobs, old, ref, by_token, weights, **RL)
+    one = rl_loss(logprobs, old, ref, advantages, weights)
+    other = rl_loss(logprobs, old, ref, by_token, weights)
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 def test_the_reference_and_the_old_policy_get_no_gradient():
     logprobs, old, ref, advantages, mask = example()
     weights = losses.token_weights(mask, np.arange(4))
-    gradients, _ = jax.grad(losses.grpo_loss, argnums=(1, 2), has_aux=True)(
-        logprobs, old, ref, advantages, weights, **RL
+    gradients, _ = jax.grad(rl_loss, argnums=(1, 2), has_aux=True)(
+        logprobs, old, ref, advantages, weights
     )
     assert not any(np.asarray(g).any() for g in gradients)
 
@@ -313,13 +319,13 @@ def test_the_reference_and_the_old_policy_get_no_gradient():
 def test_unknown_kl_estimator():
     logprobs, old, ref, advantages, mask = example()
     with pytest.raises(SkillRLError, match="k1, k3, k3_clamped"):
-        losses.grpo_loss(logprobs, old, ref, advantages, mask, **RL, kl_estimator="k2")
+        rl_loss(logprobs, old, ref, advantages, mask, kl_estimator="k2")
 
 
 def test_losses_are_float32_in_whatever_precision_they_are_fed():
     logprobs, old, ref, advantages, mask = (jnp.asarray(x) for x in example())
     low = [x.astype(jnp.bfloat16) for x in (logprobs, old, ref, advantages)]
     weights = losses.token_weights(mask, np.arange(4))
-    loss, metrics = losses.grpo_loss(*low, weights, **RL)
+    loss, metrics = rl_loss(*low, weights)
     assert loss.dtype == jnp.float32
     assert {value.dtype for value in metrics.values()} == {jnp.dtype("float32")}

@@ -129,7 +129,12 @@ def test_moments_lie_as_their_parameters():
     split = NamedSharding(mesh, PartitionSpec("x"))
     whole = NamedSharding(mesh, PartitionSpec())
     optimizer = make_optimizer(0.1, total_steps=10)
-    shardings = state_shardings(optimizer, PARAMS, jax.tree.map(lambda _: split, PARAMS), whole)
+    shardings = state_shardings(
+        optimizer,
+        PARAMS,
+        param_shardings=jax.tree.map(lambda _: split, PARAMS),
+        scalar=whole,
+    )
     state = optimizer.init(PARAMS)
     assert jax.tree.structure(shardings) == jax.tree.structure(state)
     jax.tree.map(

@@ -19,7 +19,13 @@ from tests.training.plain import RESPONSE, distance, either, keep_gradient, plai
 
 SAMPLES = samples()
 ROW = SUFFIX_BUCKETS[0] + RESPONSE
-SHARED = Shapes(2 * 3 * ROW, 3, PREFIX_BUCKETS, (ROW,), (RESPONSE,))
+SHARED = Shapes(
+    tokens=2 * 3 * ROW,
+    samples_per_row=3,
+    prefix_buckets=PREFIX_BUCKETS,
+    row_buckets=(ROW,),
+    response_buckets=(RESPONSE,),
+)
 SHAPE = Lora(3, 6.0)
 
 
@@ -34,7 +40,9 @@ def updater_of(part, config, mesh):
         mesh=mesh,
         param_shapes=part.shapes,
         param_shardings=shardings,
-        optimizer_shardings=state_shardings(optimizer, part.shapes, shardings, replicated(mesh)),
+        optimizer_shardings=state_shardings(
+            optimizer, part.shapes, param_shardings=shardings, scalar=replicated(mesh)
+        ),
         join=part.join,
     )
 
@@ -42,7 +50,7 @@ def updater_of(part, config, mesh):
 @pytest.fixture(scope="module")
 def batch():
     made = make_minibatch(SAMPLES, SHARED)
-    assert len(made.micros) > 1
+    assert len(made.micro_batches) > 1
     return made
 
 

@@ -1,4 +1,4 @@
-"""Groups of episodes as rows with advantages, and which tasks an iteration plays."""
+"""Groups of episodes as samples with advantages, and which tasks an iteration plays."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from skillrl.training.rollouts import choose_tasks, episode_return, to_samples
 from skillrl.types import Step, Task, Trajectory
 
 TASKS = [Task(f"train/{i:04d}", "train", "pick", f"goal {i}") for i in range(10)]
+PAIRS = RLConfig(group_size=2)
 
 
 def episode(won, invalid, *, member=0, error="", score=None, task=TASKS[0]):
@@ -31,7 +32,7 @@ def test_success_failure_and_invalid_by_hand():
         episode(False, [""], member=2),
         episode(True, ["not admissible"], member=3),
     ]
-    found = to_samples(group, 4, RLConfig(invalid_action_penalty=0.1))
+    found = to_samples(group, RLConfig(group_size=4, invalid_action_penalty=0.1))
     high = 0.5 / (np.sqrt(4 * 0.25 / 3) + 1e-6)  # (1 - 0.5) / (unbiased std + eps)
     expected = [high, high, -high, -high - 0.1, -high, high - 0.1]
     np.testing.assert_allclose(advantages(found)[0], expected, rtol=1e-6)
@@ -45,7 +46,7 @@ def test_success_failure_and_invalid_by_hand():
 @pytest.mark.parametrize("won", [True, False])
 def test_a_group_without_variance_has_the_penalty_alone(won):
     group = [episode(won, ["", "malformed"]), episode(won, [""], member=1)]
-    found = to_samples(group, 2, RLConfig(invalid_action_penalty=0.25))
+    found = to_samples(group, RLConfig(group_size=2, invalid_action_penalty=0.25))
     assert advantages(found) == [[0.0, -0.25, 0.0]]
 
 
@@ -59,7 +60,7 @@ def test_errored_episodes_are_left_out_of_rows_and_statistics():
         episode(True, [""], member=1, task=TASKS[2]),
         episode(True, [""], member=2, task=TASKS[2]),
     ]
-    found = to_samples(trajectories, 3, RLConfig())
+    found = to_samples(trajectories, RLConfig(group_size=3))
     high = 0.5 / (np.sqrt(0.5) + 1e-6)
     assert [len(group) for group in found] == [2, 0, 3]
     np.testing.assert_allclose(advantages(found)[0], [high, -high], rtol=1e-6)
@@ -69,8 +70,8 @@ def test_errored_episodes_are_left_out_of_rows_and_statistics():
 
 
 def test_all_errored_or_nothing_at_all():
-    assert to_samples([episode(False, [], error="gone")] * 4, 2, RLConfig()) == [[], []]
-    assert to_samples([], 2, RLConfig()) == []
+    assert to_samples([episode(False, [], error="gone")] * 4, PAIRS) == [[], []]
+    assert to_samples([], PAIRS) == []
 
 
 def test_groups_do_not_mix():
@@ -80,7 +81,7 @@ def test_groups_do_not_mix():
         episode(True, [""], task=TASKS[1]),
         episode(True, [""], member=1, task=TASKS[1]),
     ]
-    found = advantages(to_samples(trajectories, 2, RLConfig()))
+    found = advantages(to_samples(trajectories, PAIRS))
     assert found[0][0] > 0 > found[0][1]
     assert found[1] == [0.0, 0.0]
 
@@ -91,8 +92,8 @@ def test_the_reward_is_success_or_score():
     assert episode_return(half, "score") == 0.5
     assert episode_return(episode(True, [""], score=0.5), "success") == 1.0
     group = [half, episode(False, [""], member=1, score=0.0)]
-    assert advantages(to_samples(group, 2, RLConfig())) == [[0.0, 0.0]]
-    found = advantages(to_samples(group, 2, RLConfig(reward="score")))[0]
+    assert advantages(to_samples(group, PAIRS)) == [[0.0, 0.0]]
+    found = advantages(to_samples(group, RLConfig(group_size=2, reward="score")))[0]
     assert found[0] > 0 > found[1]
 
 
@@ -101,7 +102,7 @@ def test_the_reward_is_success_or_score():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 10])
 def test_every_task_once_per_pass_and_none_twice_in_an_iteration(count):
-    iterations = [choose_tasks(TASKS, count, i, 5) for i in range(30)]
+    iterations = [choose_tasks(TASKS, count, iteration=i, seed=5) for i in range(30)]
     played = [task.id for tasks in iterations for task in tasks]
     assert all(len(tasks) == len({t.id for t in tasks}) == count for tasks in iterations)
     everything = sorted(t.id for t in TASKS)
@@ -112,11 +113,15 @@ def test_every_task_once_per_pass_and_none_twice_in_an_iteration(count):
 
 
 def test_an_iteration_needs_only_its_number_and_the_seed():
-    assert choose_tasks(TASKS, 4, 17, 5) == choose_tasks(list(TASKS), 4, 17, 5)
-    assert choose_tasks(TASKS, 10, 0, 5) != choose_tasks(TASKS, 10, 0, 6)
+    assert choose_tasks(TASKS, 4, iteration=17, seed=5) == choose_tasks(
+        list(TASKS), 4, iteration=17, seed=5
+    )
+    assert choose_tasks(TASKS, 10, iteration=0, seed=5) != choose_tasks(
+        TASKS, 10, iteration=0, seed=6
+    )
 
 
 def test_fewer_tasks_than_asked_for_come_again():
-    found = [t.id for t in choose_tasks(TASKS[:3], 8, 0, 0)]
+    found = [t.id for t in choose_tasks(TASKS[:3], 8, iteration=0, seed=0)]
     assert sorted(found[:3]) == sorted(found[3:6]) == [t.id for t in TASKS[:3]]
     assert len(found) == 8

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from skillrl.inference.base import Sampling
-from skillrl.inference.local import Layout, LocalEngine
+from skillrl.inference.layout import Layout
+from skillrl.inference.local import LocalEngine
 from skillrl.models.transformer import logits
 from skillrl.training.batch import Sample, make_minibatch
 from skillrl.training.optimizer import make_optimizer
@@ -28,36 +29,48 @@ from tests.training.plain import (
 
 SAMPLES = samples()
 ROW = SUFFIX_BUCKETS[0] + RESPONSE
-ONE = Shapes(4 * ROW, 1, PREFIX_BUCKETS, (ROW,), (RESPONSE,))
-SHARED = Shapes(2 * 3 * ROW, 3, PREFIX_BUCKETS, (ROW,), (RESPONSE,))
-SORTED = Shapes(4 * ROW, 2, (4, *PREFIX_BUCKETS), (5, 8, ROW), (2, RESPONSE))
-GRIDS = {"members=1": ONE, "members=3": SHARED, "sorted": SORTED}
+ONE = Shapes(
+    tokens=4 * ROW,
+    samples_per_row=1,
+    prefix_buckets=PREFIX_BUCKETS,
+    row_buckets=(ROW,),
+    response_buckets=(RESPONSE,),
+)
+SHARED = dataclasses.replace(ONE, tokens=2 * 3 * ROW, samples_per_row=3)
+SORTED = Shapes(
+    tokens=4 * ROW,
+    samples_per_row=2,
+    prefix_buckets=(4, *PREFIX_BUCKETS),
+    row_buckets=(5, 8, ROW),
+    response_buckets=(2, RESPONSE),
+)
+SHAPES = {"one": ONE, "shared": SHARED, "sorted": SORTED}
 STEPS = 4
 REF = np.random.default_rng(9).normal(-4.0, 0.5, (len(SAMPLES), RESPONSE)).astype(np.float32)
 REFERENCES = {"sft": np.ones_like(REF), "grpo": REF}
 
 
-def cells(batch):
-    """(micro-batch, cell, suffix ids, response ids) of every row."""
-    for i, micro in enumerate(batch.micros):
-        for cell in zip(*np.nonzero(micro.suffix_lengths), strict=True):
-            s, r = micro.suffix_lengths[cell], micro.response_lengths[cell]
-            ids = micro.tokens[cell].tolist()
-            yield i, cell, tuple(ids[:s]), tuple(ids[s : s + r])
+def slots(batch):
+    """(micro-batch, slot, suffix ids, response ids) of every sample."""
+    for i, micro in enumerate(batch.micro_batches):
+        for slot in zip(*np.nonzero(micro.suffix_lengths), strict=True):
+            s, r = micro.suffix_lengths[slot], micro.response_lengths[slot]
+            ids = micro.tokens[slot].tolist()
+            yield i, slot, tuple(ids[:s]), tuple(ids[s : s + r])
 
 
 def rows_of(batch, values):
-    """Values [B, M, R] per micro-batch, by the (suffix, response) of the row they stand at."""
-    return {(s, r): np.asarray(values[i])[cell][: len(r)] for i, cell, s, r in cells(batch)}
+    """Values [B, N, A] per micro-batch, by the (suffix, response) of the slot they lie in."""
+    return {(s, r): np.asarray(values[i])[slot][: len(r)] for i, slot, s, r in slots(batch)}
 
 
 def with_ref(batch, values):
-    """The row of `values` [samples, R] put where each sample's row is."""
+    """The row of `values` [samples, A] put where each sample is."""
     mine = {(s.suffix_ids, s.response_ids): ref for s, ref in zip(SAMPLES, values, strict=True)}
-    found = [np.zeros_like(micro.old) for micro in batch.micros]
-    for i, cell, suffix, response in cells(batch):
+    found = [np.zeros_like(micro.old) for micro in batch.micro_batches]
+    for i, slot, suffix, response in slots(batch):
         width = found[i].shape[-1]
-        found[i][cell] = mine[suffix, response][:width]
+        found[i][slot] = mine[suffix, response][:width]
     return with_reference(batch, found)
 
 
@@ -84,11 +97,11 @@ def run(updater, batch):
     return host_metrics(metrics), state.optimizer.gradient
 
 
-@pytest.mark.parametrize("shapes", GRIDS.values(), ids=GRIDS)
+@pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("name", ["sft", "grpo"])
 def test_two_passes_equal_the_plain_gradient(updater, expected, name, shapes):
     batch = with_ref(make_minibatch(SAMPLES, shapes), REFERENCES[name])
-    assert len(batch.micros) > 1
+    assert len(batch.micro_batches) > 1
     metrics, grads = run(updater, batch)
     want = expected[name]
     assert distance(grads, want.grads) < 1e-5
@@ -99,17 +112,17 @@ def test_two_passes_equal_the_plain_gradient(updater, expected, name, shapes):
     assert metrics["skipped"] == 0.0
 
 
-def test_the_grids_are_of_all_kinds():
-    """Widths, sizes, counts of scores, empty cells and empty lines among the prefixes."""
-    made = {name: make_minibatch(SAMPLES, shapes) for name, shapes in GRIDS.items()}
-    assert {micro.tokens.shape[0] for micro in made["members=1"].micros} == {1, 4}
-    assert any((micro.suffix_lengths == 0).any() for micro in made["members=3"].micros)
+def test_the_blocks_are_of_all_kinds():
+    """Widths, sizes, counts of scores, empty slots and empty rows among the prefixes."""
+    made = {name: make_minibatch(SAMPLES, shapes) for name, shapes in SHAPES.items()}
+    assert {micro.tokens.shape[0] for micro in made["one"].micro_batches} == {1, 4}
+    assert any((micro.suffix_lengths == 0).any() for micro in made["shared"].micro_batches)
     batch = made["sorted"]
-    assert {micro.tokens.shape[-1] for micro in batch.micros} == {5, 8, 12}
-    assert {micro.weights.shape[-1] for micro in batch.micros} == {2, 6}
-    assert any((micro.suffix_lengths == 0).any() for micro in batch.micros)
-    assert {grid.tokens.shape for grid in batch.prefixes} == {(1, 12), (3, 4)}
-    assert any((grid.index >= batch.room).any() for grid in batch.prefixes)
+    assert {micro.tokens.shape[-1] for micro in batch.micro_batches} == {5, 8, 12}
+    assert {micro.weights.shape[-1] for micro in batch.micro_batches} == {2, 6}
+    assert any((micro.suffix_lengths == 0).any() for micro in batch.micro_batches)
+    assert {block.tokens.shape for block in batch.prefixes} == {(1, 12), (3, 4)}
+    assert any((block.index >= batch.prefix_room).any() for block in batch.prefixes)
 
 
 def test_the_comparison_covers_every_part_of_the_loss(expected):
@@ -126,10 +139,10 @@ def test_the_comparison_covers_every_part_of_the_loss(expected):
 def test_the_order_and_cut_of_micro_batches_change_rounding_only(updater):
     batch = with_ref(make_minibatch(SAMPLES, ONE), REF)
     _, grads = run(updater, batch)
-    turned = dataclasses.replace(batch, micros=batch.micros[::-1])
+    turned = dataclasses.replace(batch, micro_batches=batch.micro_batches[::-1])
     assert distance(run(updater, turned)[1], grads) < 1e-6
-    # The same rows, two to a micro-batch of four: the other cells are empty.
-    whole, *halves = batch.micros
+    # The same rows, two to a micro-batch of four: the other slots are empty.
+    whole, *halves = batch.micro_batches
     assert len(whole.prefix) == 4
     for keep in ([1, 1, 0, 0], [0, 0, 1, 1]):
         real = np.array(keep, bool)
@@ -138,11 +151,11 @@ def test_the_order_and_cut_of_micro_batches_change_rounding_only(updater):
                 lambda x, m=real: np.where(m.reshape(-1, *[1] * (x.ndim - 1)), x, 0), whole
             )
         )
-    cut = dataclasses.replace(batch, micros=tuple(halves))
+    cut = dataclasses.replace(batch, micro_batches=tuple(halves))
     assert distance(run(updater, cut)[1], grads) < 1e-6
 
 
-@pytest.mark.parametrize("shapes", GRIDS.values(), ids=GRIDS)
+@pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES)
 def test_scores_are_the_log_probabilities_of_the_responses(updater, expected, shapes):
     made, params = updater
     batch = make_minibatch(SAMPLES, shapes)
@@ -166,7 +179,14 @@ def test_recomputed_log_probabilities_make_every_ratio_one(updater):
 def test_the_sampler_and_the_trainer_agree(updater, tiny_config, tiny_params, one_device):
     engine = LocalEngine(
         tiny_config,
-        Layout(3, 1, PREFIX_BUCKETS, SUFFIX_BUCKETS, SUFFIX_BUCKETS, 4),
+        Layout(
+            prefix_rows=3,
+            group_members=1,
+            prefix_buckets=PREFIX_BUCKETS,
+            suffix_buckets=SUFFIX_BUCKETS,
+            cache_buckets=SUFFIX_BUCKETS,
+            prefix_cache=4,
+        ),
         seed=SEED,
         stops=STOPS,
         mesh=one_device,
@@ -175,7 +195,12 @@ def test_the_sampler_and_the_trainer_agree(updater, tiny_config, tiny_params, on
     requests = [r for r in REQUESTS if len(r.suffix_ids) <= SUFFIX_BUCKETS[0]]
     answers = serve(engine, requests, Sampling(temperature=1.0, max_tokens=RESPONSE))
     sampled = [
-        Sample(r.prefix_ids, r.suffix_ids, a.ids, a.logprobs)
+        Sample(
+            prefix_ids=r.prefix_ids,
+            suffix_ids=r.suffix_ids,
+            response_ids=a.ids,
+            old_logprobs=a.logprobs,
+        )
         for r, a in zip(requests, answers, strict=True)
     ]
     assert {len(s.response_ids) for s in sampled} > {RESPONSE}  # lengths differ

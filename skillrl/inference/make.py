@@ -1,0 +1,74 @@
+"""Builds the rollout engine that the settings ask for."""
+
+from __future__ import annotations
+
+import jax
+
+from skillrl.config.settings import ModelConfig as ModelSettings
+from skillrl.config.settings import RolloutConfig
+from skillrl.inference.layout import Layout
+from skillrl.inference.local import LocalEngine
+from skillrl.inference.openai import OpenAIEngine
+from skillrl.inference.remote import RemoteEngine
+from skillrl.models.config import ModelConfig
+from skillrl.net.openai_client import OpenAIClient
+from skillrl.parallel import room
+from skillrl.parallel.buckets import Buckets
+
+
+def make_local_engine(
+    config: ModelConfig,
+    rollout: RolloutConfig,
+    *,
+    buckets: Buckets,
+    max_response_length: int,
+    stops: tuple[int, ...],
+    mesh: jax.sharding.Mesh,
+    seed: int,
+) -> LocalEngine:
+    """Builds the engine that samples on this machine's devices; `publish` gives it parameters.
+
+    Args:
+      config: sizes of the policy.
+      rollout: slots, members, lanes and what else a `Layout` is made from.
+      buckets: of the run.
+      max_response_length: tokens of the longest response.
+      stops: ids that end a response.
+      mesh: devices.
+      seed: of all draws.
+
+    Raises:
+      SkillRLError: not even the smallest decode state fits into memory, or
+        ``rollout.prefix_cache`` is too small.
+    """
+    layout = Layout.from_config(rollout, buckets=buckets, mesh=mesh)
+    # The smallest that can be asked for; larger ones are checked before they are made.
+    room.check_grid(
+        config,
+        mesh,
+        rows=layout.prefix_rows,
+        members=layout.group_members,
+        prefix=layout.prefix_buckets[0],
+        cell=layout.cache_buckets[0] + max_response_length,
+    )
+    return LocalEngine(config, layout, seed=seed, stops=stops, mesh=mesh)
+
+
+def make_openai_engine(model: ModelSettings, *, slots: int, seed: int) -> RemoteEngine:
+    """Builds the engine that asks an OpenAI-compatible server.
+
+    Args:
+      model: has the server's address, key, time-out and retries.
+      slots: requests in flight at once.
+      seed: of all draws; goes to the server with each request's address.
+    """
+    client = OpenAIClient(
+        model.policy_api_base,
+        model.policy_model_id,
+        model.policy_api_key,
+        use="policy",
+        timeout=model.policy_timeout,
+        retries=model.policy_retries,
+        connections=slots,
+    )
+    return RemoteEngine(OpenAIEngine(client, concurrency=slots), slots=slots, seed=seed)
