@@ -58,7 +58,7 @@ from jax.experimental import topologies  # noqa: E402
 from skillrl.inference import grid as grids  # noqa: E402
 from skillrl.inference import sampler  # noqa: E402
 from skillrl.io.console import table  # noqa: E402
-from skillrl.models.config import ModelConfig  # noqa: E402
+from skillrl.models.config import TransformerConfig  # noqa: E402
 from skillrl.models.joined import lay_out, worth_joining  # noqa: E402
 from skillrl.models.lora import Lora  # noqa: E402
 from skillrl.models.parameters import axes_tree, specs, unflatten  # noqa: E402
@@ -94,7 +94,7 @@ class Subject:
 
     name: str
     sizes: Sizes
-    config: ModelConfig
+    config: TransformerConfig
     mesh: jax.sharding.Mesh
     rank: int
 

@@ -57,7 +57,7 @@ def main(_: Sequence[str]) -> None:
     from skillrl.config.settings import EnvConfig
     from skillrl.envs import answer_form, make_suite
     from skillrl.models import intact, tiny_tokenizer, weights
-    from skillrl.models.config import ModelConfig
+    from skillrl.models.config import TransformerConfig
     from skillrl.models.mimetic import mimetic_init
     from skillrl.models.parameters import axes_tree
     from skillrl.models.tokenizer import Tokenizer
@@ -118,7 +118,7 @@ def main(_: Sequence[str]) -> None:
     tiny_tokenizer.build(texts, words, vocab_size=VOCABULARY, phrases=phrases, tags=form.tags)
     tokenizer = Tokenizer.load(words)
     agent = SkillAgent(tokenizer, role=suite.role, config=course.prompts, form=form)
-    config = ModelConfig(
+    config = TransformerConfig(
         vocab_size=tokenizer.vocab_size,
         hidden_size=96,
         intermediate_size=256,

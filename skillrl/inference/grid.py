@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from skillrl.inference.sampler import Prefilled, draw
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.transformer import KV, Append, Params, Segment, forward, kv_zeros, unstack
 from skillrl.parallel import rules
 
@@ -113,7 +113,7 @@ class Seats:
 
 
 @functools.partial(jax.jit, static_argnames=("shape", "config", "mesh"))
-def empty(*, shape: Shape, config: ModelConfig, mesh: Mesh) -> Grid:
+def empty(*, shape: Shape, config: TransformerConfig, mesh: Mesh) -> Grid:
     """A grid without a seated cell."""
     a, m, r = shape.rows, shape.members, shape.response
 
@@ -199,7 +199,7 @@ def decode(
     temperature: jax.Array,
     top_p: jax.Array,
     *,
-    config: ModelConfig,
+    config: TransformerConfig,
     stops: tuple[int, ...],
     mesh: Mesh,
     top_k: int = 0,

@@ -20,7 +20,7 @@ from skillrl.errors import SkillRLError
 from skillrl.inference import grid as grids
 from skillrl.inference.base import Generate, Generated, Sampling, bucket_of
 from skillrl.inference.sampler import Prefilled, extend, prefill, prefill_prefix
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.transformer import KV, Params, kv_zeros, unstack
 from skillrl.parallel import addresses
 from skillrl.parallel.rules import put_rows
@@ -123,7 +123,7 @@ class Policy:
     """
 
     params: Params
-    config: ModelConfig
+    config: TransformerConfig
     seed: jax.Array
     stops: tuple[int, ...]
     mesh: jax.sharding.Mesh
@@ -317,7 +317,7 @@ class Lane:
 
 
 @functools.partial(jax.jit, static_argnames=("config", "room"))
-def _nothing_read(*, config: ModelConfig, room: int) -> list[KV]:
+def _nothing_read(*, config: TransformerConfig, room: int) -> list[KV]:
     return unstack(kv_zeros(config, (1, 1), room), config.num_layers)
 
 

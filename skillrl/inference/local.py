@@ -23,7 +23,7 @@ import jax
 from skillrl.inference import grid as grids
 from skillrl.inference.base import Generate, Generated, Sampling, bucket_of
 from skillrl.inference.lane import Cell, Lane, Layout, Policy, Prefixes
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.joined import lay_out
 from skillrl.models.transformer import Params
 from skillrl.parallel import background, room
@@ -72,7 +72,7 @@ class LocalEngine:
 
     def __init__(
         self,
-        config: ModelConfig,
+        config: TransformerConfig,
         layout: Layout,
         *,
         seed: int,

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.transformer import (
     KV,
     Params,
@@ -61,7 +61,7 @@ class Prefilled(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("config",))
 def prefill_prefix(
-    params: Params, tokens: jax.Array, length: jax.Array, *, config: ModelConfig
+    params: Params, tokens: jax.Array, length: jax.Array, *, config: TransformerConfig
 ) -> KV:
     """KV (B = m = 1) of one right-padded prefix ``tokens [P]``, all layers in one array."""
     width = tokens.shape[0]
@@ -100,7 +100,7 @@ def prefill(
     past: list[KV] | None = None,
     past_lengths: jax.Array | None = None,
     *,
-    config: ModelConfig,
+    config: TransformerConfig,
     top_k: int = 0,
     nucleus: bool = False,
 ) -> Prefilled:

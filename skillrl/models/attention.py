@@ -38,7 +38,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from skillrl.errors import SkillRLError
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.parallel import rules
 
 _MASKED = -1e30
@@ -125,7 +125,7 @@ def attend(
     return IMPLEMENTATIONS[name](q, parts)
 
 
-def check_attention(config: ModelConfig, mesh: jax.sharding.Mesh) -> None:
+def check_attention(config: TransformerConfig, mesh: jax.sharding.Mesh) -> None:
     """Refuses an implementation that cannot run; to be called before anything is compiled.
 
     Args:

@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
+class TransformerConfig:
     """Sizes and constants of a Qwen2 / Qwen2.5 / Qwen3 decoder.
 
     Attributes:

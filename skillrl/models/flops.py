@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skillrl.models.config import ModelConfig
+    from skillrl.models.config import TransformerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Sizes:
         return self.attention(tokens, (tokens + 1) / 2)
 
 
-def sizes_of(config: ModelConfig) -> Sizes:
+def sizes_of(config: TransformerConfig) -> Sizes:
     """Of a policy."""
     return Sizes(
         vocab=config.vocab_size,

@@ -1,4 +1,4 @@
-"""``config.json`` of a Hugging Face checkpoint <-> `ModelConfig`.
+"""``config.json`` of a Hugging Face checkpoint <-> `TransformerConfig`.
 
 Read here rather than through transformers, because the file's spelling changed
 over the years (``rope_theta`` moved into ``rope_parameters``, ``torch_dtype``
@@ -16,7 +16,7 @@ from typing import Any
 
 from skillrl.errors import SkillRLError
 from skillrl.models import directory as model_directory
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 
 ARCHITECTURES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 DTYPES = {"float32": "float32", "bfloat16": "bfloat16", "float16": "float32"}
@@ -36,7 +36,7 @@ _SIZES = {  # the largest value; beyond them a table of the parameters alone fil
 _OWN = "; use the config.json that came with the weights"
 
 
-def read_config(directory: str | Path) -> ModelConfig:
+def read_config(directory: str | Path) -> TransformerConfig:
     """Reads ``config.json`` of a Qwen2, Qwen2.5 or Qwen3 checkpoint.
 
     Raises:
@@ -72,7 +72,7 @@ def read_config(directory: str | Path) -> ModelConfig:
         raise SkillRLError(
             f"{path}: heads of width {head_dim} cannot be rotated, which takes pairs{_OWN}"
         )
-    return ModelConfig(
+    return TransformerConfig(
         model_type=fields["model_type"],
         vocab_size=size("vocab_size"),
         hidden_size=size("hidden_size"),
@@ -91,7 +91,9 @@ def read_config(directory: str | Path) -> ModelConfig:
     )
 
 
-def to_json(config: ModelConfig, *, token_ids: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def to_json(
+    config: TransformerConfig, *, token_ids: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Fields of the ``config.json`` of an exported model.
 
     Args:

@@ -24,7 +24,7 @@ import safetensors.numpy
 
 from skillrl.errors import SkillRLError
 from skillrl.models import adapter_config, parameters, tensors, weights
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.directory import ADAPTER, ADAPTER_CONFIG, expanded
 from skillrl.models.parameters import LAYERS, ParameterSpec
 
@@ -62,7 +62,7 @@ class Lora:
         return self.alpha / self.rank
 
 
-def specs(config: ModelConfig, lora: Lora) -> dict[parameters.Path, ParameterSpec]:
+def specs(config: TransformerConfig, lora: Lora) -> dict[parameters.Path, ParameterSpec]:
     """The table of an adapter's leaves, as `parameters.specs` is that of the policy's.
 
     Here A is ``[L, inputs..., r]`` and B ``[L, r, outputs...]``; in PEFT's files they are
@@ -95,7 +95,7 @@ def specs(config: ModelConfig, lora: Lora) -> dict[parameters.Path, ParameterSpe
     return table
 
 
-def init(key: jax.Array, config: ModelConfig, lora: Lora) -> dict[str, Any]:
+def init(key: jax.Array, config: TransformerConfig, lora: Lora) -> dict[str, Any]:
     """A fresh adapter, float32: A uniform in +-1/sqrt(inputs) as in PEFT, B zero.
 
     The policy with it is the policy without it.
@@ -140,7 +140,7 @@ def _add(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.Arr
 def save(
     directory: str | Path,
     adapter: Mapping[str, Any],
-    config: ModelConfig,
+    config: TransformerConfig,
     lora: Lora,
     *,
     base: str = "",
@@ -190,7 +190,7 @@ def save(
             (temporary / ADAPTER_CONFIG).write_text(text, encoding="utf-8")
 
 
-def load(directory: str | Path, config: ModelConfig) -> tuple[dict[str, Any], Lora]:
+def load(directory: str | Path, config: TransformerConfig) -> tuple[dict[str, Any], Lora]:
     """Reads an adapter in PEFT's format.
 
     Returns:
@@ -215,7 +215,7 @@ def load(directory: str | Path, config: ModelConfig) -> tuple[dict[str, Any], Lo
 
 
 def _targets(
-    directory: Path, settings: adapter_config.AdapterConfig, config: ModelConfig
+    directory: Path, settings: adapter_config.AdapterConfig, config: TransformerConfig
 ) -> tuple[str, ...]:
     """The projections that PEFT would adapt, which must be the same in all layers."""
     targets = []

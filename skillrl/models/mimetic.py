@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from skillrl.errors import SkillRLError
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.transformer import Params, init
 
 EMBEDDING = 0.1  # standard deviation; the output is tied to it, so logits begin near ±1
@@ -41,7 +41,7 @@ LAST_PART = 0.7  # weight of the parts of a token after its first
 
 
 def mimetic_init(
-    config: ModelConfig, *, seed: int = 0, parts: Mapping[int, Sequence[int]] | None = None
+    config: TransformerConfig, *, seed: int = 0, parts: Mapping[int, Sequence[int]] | None = None
 ) -> Params:
     """Parameters as `transformer.init` gives, with comparing and copying attention.
 
@@ -103,7 +103,7 @@ def mimetic_init(
     return jax.tree.map(jnp.asarray, params)
 
 
-def _look_back(attention: dict, layer: int, config: ModelConfig) -> None:
+def _look_back(attention: dict, layer: int, config: TransformerConfig) -> None:
     """Biases of head 0 for which the score is greatest at the position before."""
     half = config.head_dim // 2
     fast = min(FAST_PAIRS, half)

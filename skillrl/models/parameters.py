@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from skillrl.errors import SkillRLError
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 
 Path = tuple[str, ...]
 
@@ -108,7 +108,7 @@ class ParameterSpec:
         }
 
 
-def specs(config: ModelConfig) -> dict[Path, ParameterSpec]:
+def specs(config: TransformerConfig) -> dict[Path, ParameterSpec]:
     """Path of every parameter of the model -> its row of the table."""
     sizes = {
         LAYERS: config.num_layers,
@@ -165,7 +165,7 @@ def specs(config: ModelConfig) -> dict[Path, ParameterSpec]:
     return table
 
 
-def axes_tree(config: ModelConfig) -> dict[str, Any]:
+def axes_tree(config: TransformerConfig) -> dict[str, Any]:
     """Logical axes of every parameter, as a tree shaped like the parameters."""
     return unflatten({path: spec.axes for path, spec in specs(config).items()})
 
@@ -192,7 +192,7 @@ def unflatten(flat: Mapping[Path, Any]) -> dict[str, Any]:
     return tree
 
 
-def check_total(params: Mapping[str, Any], config: ModelConfig) -> None:
+def check_total(params: Mapping[str, Any], config: TransformerConfig) -> None:
     """Checks that parameters (or their `jax.eval_shape`) are exactly those of the table.
 
     Raises:

@@ -25,7 +25,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import NamedSharding
 
 from skillrl.models.attention import KV, InOrder, Mask, attend, dense, in_order
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.joined import Joined
 from skillrl.parallel import rules
 
@@ -38,7 +38,7 @@ UNROLL = 4
 """Models of up to so many layers have no loop over them."""
 
 
-def kv_zeros(config: ModelConfig, rows: tuple[int, int], width: int) -> KV:
+def kv_zeros(config: TransformerConfig, rows: tuple[int, int], width: int) -> KV:
     """Room for `width` tokens on a grid of `rows` (B, m), in all layers."""
     head = (config.num_layers, *rows, config.num_kv_heads)
     return KV(
@@ -144,7 +144,7 @@ class Projection(nn.Module):
 class Attention(nn.Module):
     """Grouped-query attention over segments, an optional cache and the tokens themselves."""
 
-    config: ModelConfig
+    config: TransformerConfig
 
     @nn.compact
     def __call__(
@@ -211,7 +211,7 @@ class Table(nn.Module):
 class MLP(nn.Module):
     """Gated feed-forward with SiLU."""
 
-    config: ModelConfig
+    config: TransformerConfig
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -228,7 +228,7 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """One decoder layer."""
 
-    config: ModelConfig
+    config: TransformerConfig
 
     @nn.compact
     def __call__(
@@ -252,7 +252,7 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """All parameters of the decoder, the layers' stacked on a leading axis; see `forward`."""
 
-    config: ModelConfig
+    config: TransformerConfig
 
     @nn.compact
     def __call__(self, tokens: jax.Array) -> jax.Array:
@@ -280,7 +280,7 @@ def _pick(x: jax.Array, keep: jax.Array | None) -> jax.Array:
     return jnp.take_along_axis(x, keep.reshape(*keep.shape, *(1,) * (x.ndim - 3)), 2)
 
 
-def init(key: jax.Array, config: ModelConfig) -> Params:
+def init(key: jax.Array, config: TransformerConfig) -> Params:
     """Random parameters (float32), a plain nested dict laid out as in `models.parameters`."""
     return Transformer(config).init(key, jnp.zeros((1, 1, 1), jnp.int32))["params"]
 
@@ -290,7 +290,7 @@ def forward(
     tokens: jax.Array,
     positions: jax.Array,
     *,
-    config: ModelConfig,
+    config: TransformerConfig,
     mask: Mask,
     segments: tuple[Segment, ...] = (),
     append: Append | None = None,
@@ -370,7 +370,7 @@ def forward(
     return hidden, kv
 
 
-def _by_rows(x: jax.Array, config: ModelConfig) -> jax.Array:
+def _by_rows(x: jax.Array, config: TransformerConfig) -> jax.Array:
     """``x [B, M, T, D]`` with B split over the devices that divide it, if tokens are many.
 
     The compiler could as well split D as the weights are (``mesh.fsdp``) and add up partial
@@ -477,7 +477,7 @@ def logits(
     params: Params,
     tokens: jax.Array,
     *,
-    config: ModelConfig,
+    config: TransformerConfig,
     lengths: jax.Array | None = None,
 ) -> jax.Array:
     """Plain next-token logits of right-padded rows.

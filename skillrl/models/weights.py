@@ -26,7 +26,7 @@ from skillrl.errors import SkillRLError
 from skillrl.io import checksums
 from skillrl.models import directory as model_directory
 from skillrl.models import hf_config, intact, parameters, tensors
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.directory import SINGLE, TOKENIZER_FILES
 from skillrl.models.tokenizer import Tokenizer
 
@@ -35,7 +35,7 @@ _LOG = logging.getLogger(__name__)
 INDEX = f"{SINGLE}.index.json"
 
 
-def read_config(directory: str | Path) -> ModelConfig:
+def read_config(directory: str | Path) -> TransformerConfig:
     """Reads ``config.json``; a head of its own in the weights counts more than what it says.
 
     Where the config ties the head to the embedding and the file has both, with other numbers,
@@ -63,7 +63,7 @@ def read_config(directory: str | Path) -> ModelConfig:
 
 def load(
     directory: str | Path,
-    config: ModelConfig,
+    config: TransformerConfig,
     *,
     shardings: Mapping[str, Any] | None = None,
     dtype: Any = None,
@@ -99,7 +99,7 @@ def load(
     return parameters.unflatten(flat)
 
 
-def check(directory: str | Path, config: ModelConfig) -> None:
+def check(directory: str | Path, config: TransformerConfig) -> None:
     """Whether `load` would find files, hashes, names and shapes in order; no number is read.
 
     Raises:
@@ -110,7 +110,7 @@ def check(directory: str | Path, config: ModelConfig) -> None:
 
 
 def _open(
-    directory: Path, config: ModelConfig, stack: contextlib.ExitStack
+    directory: Path, config: TransformerConfig, stack: contextlib.ExitStack
 ) -> Mapping[str, tensors.Tensor]:
     there = tensors.open_tensors(directory, stack)
     found = _tied(directory, there) if config.tie_embeddings else there
@@ -134,7 +134,7 @@ def _tied(directory: Path, found: Mapping[str, tensors.Tensor]) -> Mapping[str, 
 def save(
     directory: str | Path,
     params: Mapping[str, Any],
-    config: ModelConfig,
+    config: TransformerConfig,
     *,
     tokenizer_dir: str | Path | None = None,
     max_shard_bytes: float = 5e9,
@@ -171,7 +171,7 @@ def save(
 def _write_weights(
     directory: Path | None,
     params: Mapping[str, Any],
-    config: ModelConfig,
+    config: TransformerConfig,
     dtype: np.dtype,
     max_shard_bytes: float,
 ) -> None:
@@ -200,7 +200,7 @@ def _write_weights(
 _Planned = tuple[str, parameters.Path, parameters.ParameterSpec, int | None]
 
 
-def _plan(config: ModelConfig, itemsize: int, max_shard_bytes: float) -> list[list[_Planned]]:
+def _plan(config: TransformerConfig, itemsize: int, max_shard_bytes: float) -> list[list[_Planned]]:
     """Which tensors go to which file; a tensor is never cut."""
     files: list[list[_Planned]] = [[]]
     size = 0
@@ -214,7 +214,7 @@ def _plan(config: ModelConfig, itemsize: int, max_shard_bytes: float) -> list[li
     return files
 
 
-def _in_order(config: ModelConfig) -> Iterator[_Planned]:
+def _in_order(config: TransformerConfig) -> Iterator[_Planned]:
     """Embedding, then layer by layer, then the rest."""
     table = parameters.specs(config)
     stacked = {path: spec for path, spec in table.items() if spec.stacked}
@@ -245,7 +245,9 @@ def fetch(value: jax.Array, layer: int | None) -> np.ndarray:
     return np.asarray(part)
 
 
-def _write_descriptions(directory: Path, config: ModelConfig, tokenizer: Tokenizer | None) -> None:
+def _write_descriptions(
+    directory: Path, config: TransformerConfig, tokenizer: Tokenizer | None
+) -> None:
     """config.json, generation_config.json and the tokeniser's files."""
     token_ids: dict[str, Any] = {}
     if tokenizer is not None:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from skillrl.errors import SkillRLError
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 
 GIB = 2**30
 
@@ -48,7 +48,7 @@ def memory(mesh: Mesh) -> int:
 
 
 def check_grid(
-    config: ModelConfig, mesh: Mesh, *, rows: int, members: int, prefix: int, cell: int
+    config: TransformerConfig, mesh: Mesh, *, rows: int, members: int, prefix: int, cell: int
 ) -> None:
     """Whether a grid of sampling fits: keys and values of all its prefixes and cells.
 
@@ -74,7 +74,7 @@ def check_grid(
     )
 
 
-def check_micro_batch(config: ModelConfig, mesh: Mesh, *, tokens: int) -> None:
+def check_micro_batch(config: TransformerConfig, mesh: Mesh, *, tokens: int) -> None:
     """Whether a micro-batch of training fits: the input of each layer.
 
     Args:
@@ -99,5 +99,5 @@ def _check(needed: int, mesh: Mesh, what: str, settings: str) -> None:
         )
 
 
-def _width(config: ModelConfig) -> int:
+def _width(config: TransformerConfig) -> int:
     return jnp.dtype(config.dtype).itemsize

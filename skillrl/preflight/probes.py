@@ -14,7 +14,7 @@ from skillrl.config.settings import Config
 from skillrl.errors import SkillRLError
 
 if TYPE_CHECKING:
-    from skillrl.models.config import ModelConfig
+    from skillrl.models.config import TransformerConfig
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ _ASKS_TEACHER = ("train", "distill", "sft", "rl")
 _EMBEDS = ("train", "distill", "sft", "rl", "evaluate")
 
 
-def on_hub(model_id: str) -> ModelConfig:
+def on_hub(model_id: str) -> TransformerConfig:
     """Sizes of a policy that is only on the hub, from its config.json."""
     import httpx
 

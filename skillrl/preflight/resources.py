@@ -24,7 +24,7 @@ from skillrl.preflight import probes
 if TYPE_CHECKING:
     import jax
 
-    from skillrl.models.config import ModelConfig
+    from skillrl.models.config import TransformerConfig
 
 _DEVICES = 120.0  # seconds: a pod's TPUs take a while to be found
 
@@ -42,7 +42,7 @@ class Found:
 
     problems: list[str]
     notes: list[str]
-    model: ModelConfig | None
+    model: TransformerConfig | None
     mesh: jax.sharding.Mesh | None
 
 
@@ -151,7 +151,7 @@ def _mesh(config: Config) -> jax.sharding.Mesh:
         ) from None
 
 
-def _policy(config: Config, notes: list[str]) -> ModelConfig | None:
+def _policy(config: Config, notes: list[str]) -> TransformerConfig | None:
     """Sizes of the policy, its files looked through; None where it must be fetched first."""
     from skillrl.models import hub
 
@@ -170,7 +170,7 @@ def _policy(config: Config, notes: list[str]) -> ModelConfig | None:
     return sizes
 
 
-def _directory(directory: Path) -> ModelConfig:
+def _directory(directory: Path) -> TransformerConfig:
     """Reads all of a checkpoint but the numbers: config, tokenizer, names and shapes."""
     from skillrl.models import weights
     from skillrl.models.tokenizer import Tokenizer
@@ -181,13 +181,13 @@ def _directory(directory: Path) -> ModelConfig:
     return sizes
 
 
-def _adapter(directory: str, model: ModelConfig) -> None:
+def _adapter(directory: str, model: TransformerConfig) -> None:
     from skillrl.models import lora
 
     lora.load(directory, model)
 
 
-def _attention(config: Config, model: ModelConfig, mesh: jax.sharding.Mesh) -> None:
+def _attention(config: Config, model: TransformerConfig, mesh: jax.sharding.Mesh) -> None:
     from skillrl.models.attention import check_attention
 
     settings = config.model

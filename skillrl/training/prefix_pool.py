@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.transformer import KV
 from skillrl.parallel.rules import sharding
 
@@ -26,7 +26,7 @@ _AXES = (None, "rows", None, "kv_heads", None, None)
 class PrefixPool:
     """Functions on pools that lie on a mesh; jitted, and what they change is donated."""
 
-    config: ModelConfig
+    config: TransformerConfig
     mesh: jax.sharding.Mesh
 
     def zeros(self, room: int, width: int, dtype: jax.typing.DTypeLike) -> KV:

@@ -27,7 +27,7 @@ import numpy as np
 import optax
 
 from skillrl.models.attention import KV
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.transformer import (
     Params,
     Segment,
@@ -91,7 +91,7 @@ class Updater:
 
 
 def prefix_kv(
-    params: Params, tokens: jax.Array, lengths: jax.Array, *, config: ModelConfig, remat: str
+    params: Params, tokens: jax.Array, lengths: jax.Array, *, config: TransformerConfig, remat: str
 ) -> KV:
     """KV (B = U, m = 1) of right-padded prefixes ``tokens [U, P]``."""
     count, width = tokens.shape
@@ -109,7 +109,7 @@ def response_logprobs(
     kv: KV,
     micro: Micro,
     *,
-    config: ModelConfig,
+    config: TransformerConfig,
     remat: str,
     logprob_chunk: int = 0,
 ) -> jax.Array:
@@ -128,7 +128,7 @@ def response_logprobs(
 
 
 def response_states(
-    params: Params, kv: KV, micro: Micro, *, config: ModelConfig, remat: str
+    params: Params, kv: KV, micro: Micro, *, config: TransformerConfig, remat: str
 ) -> tuple[jax.Array, jax.Array]:
     """States ``[B, M, R, D]`` before the response tokens, and these tokens ``[B, M, R]``.
 
@@ -157,7 +157,7 @@ def response_states(
 
 def make_updater(
     *,
-    config: ModelConfig,
+    config: TransformerConfig,
     loss: LossFn,
     optimizer: optax.GradientTransformation,
     mesh: jax.sharding.Mesh,

@@ -26,7 +26,7 @@ from skillrl.models.attention import (
     splash,
     xla,
 )
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.transformer import causal_mask, logits
 from skillrl.training.batch import Micro
 from skillrl.training.update import prefix_kv, response_logprobs
@@ -228,7 +228,7 @@ def test_the_mask_of_a_suffix_and_its_response_by_hand():
 def test_training_passes_of_a_policy(name):
     """Prefixes, then suffixes and responses after them, rematerialised."""
     dtype = "bfloat16" if name == "cudnn" else "float32"
-    config = ModelConfig(
+    config = TransformerConfig(
         vocab_size=64, hidden_size=32, num_heads=2, num_kv_heads=1, head_dim=64, dtype=dtype
     )
     params = jax.tree.map(lambda x: x * 0.5, spread_params(config))
@@ -276,7 +276,7 @@ def mesh_of(platform, *, capability="9.0", client="cuda 12090", tensor=1, size=N
     )
 
 
-QWEN_7B = ModelConfig(num_heads=28, num_kv_heads=4, head_dim=128, dtype="bfloat16")
+QWEN_7B = TransformerConfig(num_heads=28, num_kv_heads=4, head_dim=128, dtype="bfloat16")
 REFUSED = [
     ("cudnn", {}, mesh_of("cpu"), ("NVIDIA", "the run is on cpu")),
     ("cudnn", {}, mesh_of("gpu", client="rocm 60300"), ("NVIDIA", "the run is on gpu")),

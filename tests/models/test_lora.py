@@ -13,11 +13,11 @@ import safetensors.numpy
 from skillrl.config.settings import LORA_TARGETS
 from skillrl.errors import SkillRLError
 from skillrl.models import lora, parameters
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.lora import Lora
 from skillrl.models.transformer import Projection, logits
 
-TINY = ModelConfig(
+TINY = TransformerConfig(
     vocab_size=61, hidden_size=32, intermediate_size=48, head_dim=12, max_positions=256
 )
 CONFIGS = {

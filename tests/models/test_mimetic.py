@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from skillrl.errors import SkillRLError
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.mimetic import mimetic_init
 from skillrl.models.transformer import init, logits
 
-CONFIG = ModelConfig(
+CONFIG = TransformerConfig(
     vocab_size=300,
     hidden_size=96,
     intermediate_size=128,

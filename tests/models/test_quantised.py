@@ -116,14 +116,14 @@ def test_an_adapter_stays_as_it_is_and_in_effect(tiny_config, tiny_params):
 SCRIPT = """
     import jax
 
-    from skillrl.models.config import ModelConfig
+    from skillrl.models.config import TransformerConfig
     from skillrl.models.parameters import axes_tree, flatten
     from skillrl.models.quantised import quantise
     from skillrl.parallel.mesh import make_mesh
     from skillrl.parallel.rules import tree_shardings
     from tests.conftest import spread_params
 
-    config = ModelConfig(vocab_size=64, tie_embeddings=False)
+    config = TransformerConfig(vocab_size=64, tie_embeddings=False)
     params = spread_params(config)
     mesh = make_mesh(1, 2, 2)
     params = jax.device_put(params, tree_shardings(mesh, axes_tree(config), params))

@@ -11,12 +11,12 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from skillrl.models import parameters, tiny_tokenizer, transformer, weights  # noqa: E402
-from skillrl.models.config import ModelConfig  # noqa: E402
+from skillrl.models.config import TransformerConfig  # noqa: E402
 from tests.models import make_golden  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-TINY = ModelConfig(
+TINY = TransformerConfig(
     vocab_size=61, hidden_size=32, intermediate_size=48, head_dim=8, max_positions=256
 )
 CONFIGS = {

@@ -15,10 +15,10 @@ import safetensors.numpy
 from skillrl.config import presets
 from skillrl.errors import SkillRLError
 from skillrl.models import hub, parameters, tiny_tokenizer, transformer, weights
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "models"
-TINY = ModelConfig(
+TINY = TransformerConfig(
     vocab_size=61, hidden_size=32, intermediate_size=48, head_dim=12, max_positions=256
 )
 CONFIGS = [

@@ -8,11 +8,11 @@ import jax
 import pytest
 
 from skillrl.errors import SkillRLError
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.parallel import room
 from skillrl.parallel.mesh import make_mesh
 
-QWEN_7B = ModelConfig(
+QWEN_7B = TransformerConfig(
     vocab_size=152_064,
     hidden_size=3584,
     num_layers=28,

@@ -22,7 +22,7 @@ from skillrl.cli import main
 from skillrl.config.settings import Config
 from skillrl.envs import make_suite
 from skillrl.models import parameters, tiny_tokenizer, weights
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.teacher.simulated import vocabulary
 from skillrl.types import Observation
 
@@ -52,7 +52,7 @@ SETTINGS: dict[str, Any] = {
     "checkpoint": {"interval": 3},  # between two evolutions, so that a resume reads rollouts again
 }
 
-MODEL = ModelConfig(
+MODEL = TransformerConfig(
     hidden_size=16, intermediate_size=32, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=8
 )
 
@@ -69,7 +69,9 @@ def corpus() -> Iterator[str]:
     yield from vocabulary()
 
 
-def make_policy(directory: Path, config: ModelConfig = MODEL, *, vocab_size: int = 768) -> Path:
+def make_policy(
+    directory: Path, config: TransformerConfig = MODEL, *, vocab_size: int = 768
+) -> Path:
     """A Hugging Face directory with random weights and a tokenizer that knows the words."""
     size = tiny_tokenizer.build(corpus(), directory, vocab_size=vocab_size)
     config = dataclasses.replace(config, vocab_size=size)
