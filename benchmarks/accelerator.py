@@ -306,9 +306,7 @@ def main() -> None:
     parser.add_argument("--micro", type=int, default=40, help="samples of a micro-batch")
     parser.add_argument("--remat", default="dots", choices=("none", "dots", "full"))
     parser.add_argument("--logprob_chunk", type=int, default=1024)
-    parser.add_argument(
-        "--attention", default="", help="a name that TransformerConfig.attention knows"
-    )
+    parser.add_argument("--attention", default="", help="a value of TransformerConfig.attention")
     parser.add_argument("--layers_one_by_one", action="store_true", help="scan_layers false")
     parser.add_argument("--plan", action="store_true", help="print the memory needed, and stop")
     parser.add_argument("--json", type=Path, help="write the rows here as well")

@@ -149,7 +149,7 @@ def one_device() -> jax.sharding.Mesh:
 @pytest.fixture(scope="session")
 def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     """A byte-fallback tokeniser that knows the words of the prompts."""
-    from skillrl.models import tiny_tokenizer
+    from launchers.tiny_policies import tiny_tokenizer
     from skillrl.models.tokenizer import Tokenizer
 
     corpus = [

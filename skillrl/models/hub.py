@@ -40,11 +40,6 @@ def resolve(model_path: str | Path | None, model_id: str | None) -> Path:
     return _cached(model_id) or _download(model_id)
 
 
-def missing_shards(directory: Path) -> list[str]:
-    """Weight files that the directory should hold and does not."""
-    return model_directory.missing(directory)
-
-
 def _absent(directory: Path) -> list[str]:
     """What a snapshot lacks to be a policy: config, weights or tokenizer."""
     wanted = [] if os.path.isfile(directory / model_directory.CONFIG) else [model_directory.CONFIG]

@@ -10,7 +10,8 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from skillrl.models import parameters, tiny_tokenizer, transformer, weights  # noqa: E402
+from launchers.tiny_policies import tiny_tokenizer  # noqa: E402
+from skillrl.models import parameters, transformer, weights  # noqa: E402
 from skillrl.models.config import TransformerConfig  # noqa: E402
 from tests.models import make_golden  # noqa: E402
 

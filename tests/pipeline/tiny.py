@@ -16,12 +16,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from launchers.tiny_policies import tiny_tokenizer
 from skillrl.agent.agent import render_response
 from skillrl.agent.prompt import PromptConfig, render_prefix, render_suffix
 from skillrl.cli import main
 from skillrl.config.settings import Config
 from skillrl.envs import make_suite
-from skillrl.models import parameters, tiny_tokenizer, weights
+from skillrl.models import parameters, weights
 from skillrl.models.config import TransformerConfig
 from skillrl.teacher.simulated import vocabulary
 from skillrl.types import Observation
