@@ -23,10 +23,11 @@ import jax
 from skillrl.inference import grid as grids
 from skillrl.inference.base import Generate, Generated, Sampling, bucket_of
 from skillrl.inference.lane import Cell, Lane, Layout, Policy, Prefixes
+from skillrl.models import memory
 from skillrl.models.config import TransformerConfig
 from skillrl.models.joined import lay_out
 from skillrl.models.transformer import Params
-from skillrl.parallel import background, room
+from skillrl.parallel import background
 
 __all__ = ["Layout", "LocalEngine"]
 
@@ -179,13 +180,13 @@ class LocalEngine:
         seatings = self._seatings.setdefault((shape, sampling), [])
         if len(seatings) < layout.lanes and all(seating.held for seating in seatings):
             self._make_room()
-            room.check_grid(
+            memory.check_decode_state(
                 self._config,
                 self._mesh,
                 rows=shape.rows,
                 members=shape.members,
                 prefix=shape.prefix,
-                cell=shape.suffix + shape.response,
+                slot=shape.suffix + shape.response,
             )
             lane = Lane(self._policy, layout, shape, sampling)
             seatings.append(_Seating(lane, {}, {}, [None] * layout.rows))

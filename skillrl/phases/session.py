@@ -21,14 +21,15 @@ from skillrl.envs import Suite, make_suite
 from skillrl.errors import SkillRLError
 from skillrl.inference.base import Engine, Sampling, apart, ladder
 from skillrl.io.console import Progress
-from skillrl.models import hub, lora, weights
+from skillrl.models import hub, lora, memory, weights
 from skillrl.models.attention import check_attention
 from skillrl.models.lora import Lora
 from skillrl.models.parameters import axes_tree
 from skillrl.models.quantised import quantise
 from skillrl.models.tokenizer import Tokenizer
 from skillrl.models.transformer import Params, init
-from skillrl.parallel import addresses, background, compile_cache, host_memory, room
+from skillrl.parallel import addresses, background, compile_cache, host_memory
+from skillrl.parallel.devices import find_devices
 from skillrl.parallel.mesh import make_mesh
 from skillrl.parallel.rules import tree_shardings
 from skillrl.phases.run_directory import Metrics, RunDirectory
@@ -248,13 +249,14 @@ class Session:
             join=worth_joining(self.mesh),
             devices=self.mesh.shape["data"] * self.mesh.shape["fsdp"],
         )
-        room.check_grid(  # the smallest that can be asked for; the others before they are made
+        # The smallest that can be asked for: the others are checked before they are made.
+        memory.check_decode_state(
             self.model,
             self.mesh,
             rows=layout.rows,
             members=layout.members,
             prefix=layout.prefix_buckets[0],
-            cell=layout.cache_buckets[0] + self.config.rl.max_response_length,
+            slot=layout.cache_buckets[0] + self.config.rl.max_response_length,
         )
         stops = tuple(dict.fromkeys((self.tokenizer.im_end_id, self.tokenizer.eos_id)))
         return LocalEngine(self.model, layout, seed=self.seed, stops=stops, mesh=self.mesh)
@@ -283,7 +285,7 @@ class Session:
         rows = (*(width for width in rows if width < longest), longest)
         devices = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
         # The smaller of its two sizes; a single row is always allowed.
-        room.check_micro_batch(self.model, self.mesh, tokens=batch.tokens // PART)
+        memory.check_micro_batch(self.model, self.mesh, tokens=batch.tokens // PART)
         return Shapes(batch.tokens, members, prefixes, rows, responses, devices)
 
     def skills(self, bank: SkillBank, task: Task) -> tuple[Skill, ...]:
@@ -431,7 +433,7 @@ def open_session(
     config: Config, workdir: Path, *, seed: int, lock: bool = True
 ) -> Iterator[Session]:
     """A session on `workdir`: locked, its environment recorded; closed at the end."""
-    room.devices()  # before anything is created: JAX_PLATFORMS may name what is not here
+    find_devices()  # before anything is created: JAX_PLATFORMS may name what is not here
     compile_cache.enable()
     suite = make_suite(config.env.name, config.env)
     with RunDirectory(workdir, config, lock=lock) as run:
