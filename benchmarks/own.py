@@ -25,7 +25,7 @@ from flops import Sizes
 from skillrl.inference.base import Generate, Sampling, generate
 from skillrl.inference.local import Layout, LocalEngine
 from skillrl.models.config import TransformerConfig
-from skillrl.models.joined import worth_joining
+from skillrl.models.fused import should_fuse
 from skillrl.models.parameters import axes_tree, specs, unflatten
 from skillrl.models.transformer import Params
 from skillrl.parallel import rules
@@ -253,7 +253,7 @@ def make_engine(
         (suffix,),
         max(cells, groups),
         prefill * suffix,
-        join=worth_joining(mesh),
+        join=should_fuse(mesh),
     )
     return LocalEngine(config, layout, seed=0, stops=(), mesh=mesh)
 

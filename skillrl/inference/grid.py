@@ -22,7 +22,8 @@ from jax.sharding import Mesh
 
 from skillrl.inference.sampler import Prefilled, draw
 from skillrl.models.config import TransformerConfig
-from skillrl.models.transformer import KV, Append, Params, Segment, forward, kv_zeros, unstack
+from skillrl.models.kv_cache import KV, Append, Segment, kv_zeros
+from skillrl.models.transformer import Params, forward, unstack
 from skillrl.parallel import rules
 
 
@@ -210,7 +211,7 @@ def decode(
     How the tokens are cut into calls changes none of them.
 
     Args:
-      params: policy, as `models.joined` lays it out.
+      params: policy, as `models.fused` lays it out.
       grid: as it is; donated.
       held: bool [A, M], cells whose answers the host waits for.
       quota: int32 scalar; stops when so many of them have ended, or none is active.

@@ -21,7 +21,8 @@ from skillrl.inference import grid as grids
 from skillrl.inference.base import Generate, Generated, Sampling, bucket_of
 from skillrl.inference.sampler import Prefilled, extend, prefill, prefill_prefix
 from skillrl.models.config import TransformerConfig
-from skillrl.models.transformer import KV, Params, kv_zeros, unstack
+from skillrl.models.kv_cache import KV, kv_zeros
+from skillrl.models.transformer import Params, unstack
 from skillrl.parallel import addresses
 from skillrl.parallel.rules import put_rows
 
@@ -50,7 +51,7 @@ class Layout:
       prefix_cache: prefixes kept per bucket.
       prefill_tokens: padded suffix tokens of one prefill call, at least one row.
       lanes: grids of a bucket.
-      join: whether projections of one input are one matrix (`models.joined`).
+      join: whether projections of one input are one matrix (`models.fused`).
       devices: that rows are split over; a prefill has a multiple of them where it can.
     """
 
@@ -114,7 +115,7 @@ class Policy:
     """What all lanes sample with.
 
     Attributes:
-      params: as published, laid out for decoding (`models.joined`).
+      params: as published, laid out for decoding (`models.fused`).
       config: sizes.
       seed: typed key of the run.
       stops: ids that end a response.

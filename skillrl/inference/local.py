@@ -25,7 +25,7 @@ from skillrl.inference.base import Generate, Generated, Sampling, bucket_of
 from skillrl.inference.lane import Cell, Lane, Layout, Policy, Prefixes
 from skillrl.models import memory
 from skillrl.models.config import TransformerConfig
-from skillrl.models.joined import lay_out
+from skillrl.models.fused import to_decode_layout
 from skillrl.models.transformer import Params
 from skillrl.parallel import background
 
@@ -106,7 +106,7 @@ class LocalEngine:
         self._seatings.clear()
         self._policy = None  # before there is another: each has weights of its own
         self._policy = Policy(
-            params=lay_out(params, dtype=self._config.dtype, join=self._layout.join),
+            params=to_decode_layout(params, dtype=self._config.dtype, fuse=self._layout.join),
             config=self._config,
             seed=self._seed,
             stops=self._stops,

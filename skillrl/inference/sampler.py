@@ -4,7 +4,7 @@
 2. `prefill` reads suffixes, each after its prefix, and draws one token for each.
 3. `skillrl.inference.grid` seats them in cells and decodes.
 
-Parameters are laid out for it (`models.joined`): layers are a list.
+Parameters are laid out for it (`models.fused`): layers are a list.
 
 At a fixed compiled shape a row's result depends on nothing but its own tokens and its key:
 not on its place, its neighbours or how many rows are in use.
@@ -19,15 +19,10 @@ import jax
 import jax.numpy as jnp
 
 from skillrl.models.config import TransformerConfig
-from skillrl.models.transformer import (
-    KV,
-    Params,
-    Segment,
-    causal_mask,
-    forward,
-    unembed,
-    unstack,
-)
+from skillrl.models.kv_cache import KV, Segment
+from skillrl.models.logprobs import unembed
+from skillrl.models.masks import causal_mask
+from skillrl.models.transformer import Params, forward, unstack
 from skillrl.parallel import addresses
 
 

@@ -94,7 +94,7 @@ def read_config(directory: str | Path) -> TransformerConfig:
 def to_json(
     config: TransformerConfig, *, token_ids: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Fields of the ``config.json`` of an exported model.
+    """Writes sizes as the fields of the ``config.json`` of an exported model.
 
     Args:
       config: sizes of the model.
@@ -180,7 +180,7 @@ _SLIDING = (
 
 
 def _rope_theta(path: Path, fields: Mapping[str, Any]) -> float:
-    """Base of the rotary frequencies, from either spelling."""
+    """Reads the base of the rotary frequencies, from either spelling."""
     thetas = [fields.get("rope_theta")]
     factors = [fields.get("partial_rotary_factor")]
     for key in ("rope_parameters", "rope_scaling"):
@@ -221,7 +221,7 @@ def _present(path: Path, fields: Mapping[str, Any], name: str) -> Any:
 
 
 def _number(path: Path, name: str, value: Any, *, below: float = math.inf) -> float:
-    """A finite number above 0."""
+    """Checks that a field is a finite number above 0, and returns it."""
     good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < below
     if not good or value > 1e300:
         raise SkillRLError(f"{path}: {name} is {_shown(value)}, not a number above 0{_OWN}")

@@ -100,7 +100,7 @@ def load(
 
 
 def check(directory: str | Path, config: TransformerConfig) -> None:
-    """Whether `load` would find files, hashes, names and shapes in order; no number is read.
+    """Checks that `load` would find files, hashes, names and shapes in order; reads no number.
 
     Raises:
       Corrupt, SkillRLError: see `load`.
@@ -119,7 +119,7 @@ def _open(
 
 
 def _tied(directory: Path, found: Mapping[str, tensors.Tensor]) -> Mapping[str, tensors.Tensor]:
-    """Tensors of a model whose head is its embedding, by whichever of the names it has."""
+    """Finds the tensors of a model whose head is its embedding, under either of its names."""
     if tensors.has_own_head(found):
         raise SkillRLError(
             f"the weights in {directory} have an lm_head.weight that differs from the embedding, "
@@ -201,7 +201,7 @@ _Planned = tuple[str, parameters.Path, parameters.ParameterSpec, int | None]
 
 
 def _plan(config: TransformerConfig, itemsize: int, max_shard_bytes: float) -> list[list[_Planned]]:
-    """Which tensors go to which file; a tensor is never cut."""
+    """Plans which tensors go to which file; a tensor is never cut."""
     files: list[list[_Planned]] = [[]]
     size = 0
     for planned in _in_order(config):
@@ -215,7 +215,7 @@ def _plan(config: TransformerConfig, itemsize: int, max_shard_bytes: float) -> l
 
 
 def _in_order(config: TransformerConfig) -> Iterator[_Planned]:
-    """Embedding, then layer by layer, then the rest."""
+    """Yields tensors in order of the file: embedding, then layer by layer, then the rest."""
     table = parameters.specs(config)
     stacked = {path: spec for path, spec in table.items() if spec.stacked}
     for path, spec in table.items():
@@ -231,12 +231,12 @@ def _in_order(config: TransformerConfig) -> Iterator[_Planned]:
 
 @jax.jit
 def _at_layer(value: jax.Array, layer: jax.Array) -> jax.Array:
-    """``value[layer]``, compiled once per shape rather than once per layer."""
+    """Takes ``value[layer]``, compiled once per shape rather than once per layer."""
     return jax.lax.dynamic_index_in_dim(value, layer, keepdims=False)
 
 
 def fetch(value: jax.Array, layer: int | None) -> np.ndarray:
-    """An array, or one layer of a stacked one, whole on every host; all must take part."""
+    """Gathers an array, or a layer of a stacked one, whole on every host; all must take part."""
     part = value if layer is None else _at_layer(value, np.int32(layer))
     if not part.is_fully_addressable:
         from jax.experimental import multihost_utils
@@ -248,7 +248,7 @@ def fetch(value: jax.Array, layer: int | None) -> np.ndarray:
 def _write_descriptions(
     directory: Path, config: TransformerConfig, tokenizer: Tokenizer | None
 ) -> None:
-    """config.json, generation_config.json and the tokeniser's files."""
+    """Writes config.json, generation_config.json and the tokeniser's files."""
     token_ids: dict[str, Any] = {}
     if tokenizer is not None:
         ends = list(dict.fromkeys([tokenizer.im_end_id, tokenizer.eos_id]))
@@ -270,7 +270,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def replacing(directory: Path, *, marker: str) -> Iterator[Path | None]:
-    """A directory to write into; at the end it is sealed with ``SHA256SUMS`` and put in place.
+    """Yields a directory to write into, which is then sealed with ``SHA256SUMS`` and put in place.
 
     Others see it whole or not at all.
 

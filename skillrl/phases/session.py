@@ -233,7 +233,7 @@ class Session:
             )
             return RemoteEngine(server, slots=rollout.slots, seed=self.seed)
         from skillrl.inference.local import Layout, LocalEngine
-        from skillrl.models.joined import worth_joining
+        from skillrl.models.fused import should_fuse
 
         rows = rollout.slots // (rollout.members * rollout.lanes)
         prefixes, suffixes = self._buckets
@@ -246,7 +246,7 @@ class Session:
             rollout.prefix_cache or max(2 * rows, rows * rollout.members, 32),
             rollout.prefill_tokens,
             rollout.lanes,
-            join=worth_joining(self.mesh),
+            join=should_fuse(self.mesh),
             devices=self.mesh.shape["data"] * self.mesh.shape["fsdp"],
         )
         # The smallest that can be asked for: the others are checked before they are made.

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from skillrl.models.config import TransformerConfig
-from skillrl.models.transformer import KV
+from skillrl.models.kv_cache import KV
 from skillrl.parallel.rules import sharding
 
 _AXES = (None, "rows", None, "kv_heads", None, None)

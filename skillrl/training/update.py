@@ -26,16 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from skillrl.models.attention import KV
 from skillrl.models.config import TransformerConfig
-from skillrl.models.transformer import (
-    Params,
-    Segment,
-    causal_mask,
-    forward,
-    token_logprobs,
-    token_logprobs_and_entropies,
-)
+from skillrl.models.kv_cache import KV, Segment
+from skillrl.models.logprobs import token_logprobs, token_logprobs_and_entropies
+from skillrl.models.masks import causal_mask
+from skillrl.models.transformer import Params, forward
 from skillrl.parallel.rules import put_rows, replicated
 from skillrl.training.batch import Micro, Minibatch
 from skillrl.training.finite import all_finite

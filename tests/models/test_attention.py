@@ -15,19 +15,11 @@ import pytest
 
 from skillrl.config import settings
 from skillrl.errors import SkillRLError
-from skillrl.models.attention import (
-    IMPLEMENTATIONS,
-    KV,
-    InOrder,
-    attend,
-    check_attention,
-    dense,
-    in_order,
-    splash,
-    xla,
-)
+from skillrl.models.attention import IMPLEMENTATIONS, attend, check_attention, splash, xla
 from skillrl.models.config import TransformerConfig
-from skillrl.models.transformer import causal_mask, logits
+from skillrl.models.kv_cache import KV
+from skillrl.models.masks import InOrder, causal_mask, dense, in_order
+from skillrl.models.transformer import logits
 from skillrl.training.batch import Micro
 from skillrl.training.update import prefix_kv, response_logprobs
 from tests.conftest import spread_params

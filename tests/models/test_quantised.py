@@ -15,8 +15,9 @@ import pytest
 from skillrl.models import lora
 from skillrl.models.lora import Lora
 from skillrl.models.parameters import flatten
+from skillrl.models.projection import Projection
 from skillrl.models.quantised import quantise
-from skillrl.models.transformer import Projection, logits
+from skillrl.models.transformer import logits
 from tests.conftest import spread_params
 
 
@@ -39,7 +40,7 @@ def test_a_channel_by_hand():
     assert gate == {"kernel": kernel}  # the original stays
     x = jnp.array([[[[1.0, 2.0]]]])
     one = {"kernel": found["kernel"][0], "scale": found["scale"][0]}
-    y = Projection("BMTD,DF->BMTF", (2, 3)).apply({"params": one}, x)
+    y = Projection("BGTD,DF->BGTF", (2, 3)).apply({"params": one}, x)
     np.testing.assert_allclose(y[0, 0, 0], [0.54, 0.0, -1 / 127], atol=1e-6)
 
 
