@@ -58,7 +58,7 @@ from flops import (  # noqa: E402
 from hardware import Peak, describe, peak_gib, peak_of_device  # noqa: E402
 from rollout import Side  # noqa: E402
 
-from skillrl.models.config import ModelConfig  # noqa: E402
+from skillrl.models.config import TransformerConfig  # noqa: E402
 from skillrl.models.lora import Lora  # noqa: E402
 from skillrl.parallel.buckets import bucket_of, make_buckets  # noqa: E402
 from skillrl.training.partition import Partition, adapter  # noqa: E402
@@ -123,7 +123,7 @@ class Subject:
 
     name: str
     sizes: Sizes
-    config: ModelConfig
+    config: TransformerConfig
     rank: int
     prompts: dict[str, int]
     samples: dict[str, int]
@@ -138,7 +138,7 @@ class Subject:
 def subject(name: str, args: argparse.Namespace) -> Subject:
     options = {"dtype": "float32" if name == "tiny" else "bfloat16"}
     if args.attention:
-        if "attention" not in {field.name for field in dataclasses.fields(ModelConfig)}:
+        if "attention" not in {field.name for field in dataclasses.fields(TransformerConfig)}:
             raise SystemExit("--attention: this version of the model has one attention only")
         options["attention"] = args.attention
     if args.layers_one_by_one:
@@ -307,7 +307,7 @@ def main() -> None:
     parser.add_argument("--micro", type=int, default=40, help="samples of a micro-batch")
     parser.add_argument("--remat", default="dots", choices=("none", "dots", "full"))
     parser.add_argument("--logprob_chunk", type=int, default=1024)
-    parser.add_argument("--attention", default="", help="a name that ModelConfig.attention knows")
+    parser.add_argument("--attention", default="", help="a value of TransformerConfig.attention")
     parser.add_argument("--layers_one_by_one", action="store_true", help="scan_layers false")
     parser.add_argument("--plan", action="store_true", help="print the memory needed, and stop")
     parser.add_argument("--json", type=Path, help="write the rows here as well")

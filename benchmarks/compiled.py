@@ -57,11 +57,11 @@ from jax.experimental import topologies  # noqa: E402
 
 from skillrl.inference import decode_state, sampler  # noqa: E402
 from skillrl.io.console import table  # noqa: E402
-from skillrl.models.config import ModelConfig  # noqa: E402
-from skillrl.models.joined import lay_out, worth_joining  # noqa: E402
+from skillrl.models.config import TransformerConfig  # noqa: E402
+from skillrl.models.fused import should_fuse, to_decode_layout  # noqa: E402
+from skillrl.models.kv_cache import kv_zeros  # noqa: E402
 from skillrl.models.lora import Lora  # noqa: E402
 from skillrl.models.parameters import axes_tree, specs, unflatten  # noqa: E402
-from skillrl.models.transformer import kv_zeros  # noqa: E402
 from skillrl.parallel import rules  # noqa: E402
 from skillrl.parallel.mesh import make_mesh  # noqa: E402
 from skillrl.training.batch import MicroBatch  # noqa: E402
@@ -93,7 +93,7 @@ class Subject:
 
     name: str
     sizes: Sizes
-    config: ModelConfig
+    config: TransformerConfig
     mesh: jax.sharding.Mesh
     rank: int
 
@@ -155,8 +155,8 @@ def sampling(it: Subject) -> Iterator[Program]:
     if part:
         adapter = placed(part.shapes, rules.tree_shardings(it.mesh, part.axes, part.shapes))
         policy = made(jax.jit(part.join), adapter, policy)
-    jitted = jax.jit(lay_out, static_argnames=("dtype", "join"))
-    params = made(jitted, policy, dtype="bfloat16", join=worth_joining(it.mesh))
+    jitted = jax.jit(to_decode_layout, static_argnames=("dtype", "fuse"))
+    params = made(jitted, policy, dtype="bfloat16", fuse=should_fuse(it.mesh))
 
     def ints(*shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, jnp.int32)

@@ -17,8 +17,8 @@ import numpy as np
 import own
 
 from skillrl.io.console import table
+from skillrl.models.kv_cache import kv_zeros
 from skillrl.models.parameters import specs, unflatten
-from skillrl.models.transformer import kv_zeros
 from skillrl.training.batch import MicroBatch
 from skillrl.training.update import prefix_kv, response_logprobs
 

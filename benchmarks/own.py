@@ -25,8 +25,8 @@ from flops import Sizes
 from skillrl.inference.base import Generate, Sampling, generate
 from skillrl.inference.layout import Layout
 from skillrl.inference.local import LocalEngine
-from skillrl.models.config import ModelConfig
-from skillrl.models.joined import worth_joining
+from skillrl.models.config import TransformerConfig
+from skillrl.models.fused import should_fuse
 from skillrl.models.parameters import axes_tree, specs, unflatten
 from skillrl.models.transformer import Params
 from skillrl.parallel import rules
@@ -75,9 +75,9 @@ def random_work(
     )
 
 
-def model_config(sizes: Sizes, **options: Any) -> ModelConfig:
+def model_config(sizes: Sizes, **options: Any) -> TransformerConfig:
     """A Qwen2 of these sizes."""
-    return ModelConfig(
+    return TransformerConfig(
         vocab_size=sizes.vocab,
         hidden_size=sizes.width,
         intermediate_size=sizes.ffn,
@@ -90,7 +90,7 @@ def model_config(sizes: Sizes, **options: Any) -> ModelConfig:
     )
 
 
-def random_policy(config: ModelConfig, seed: int = 0) -> Params:
+def random_policy(config: TransformerConfig, seed: int = 0) -> Params:
     """Random weights, made where they will lie, leaf by leaf in the model's dtype.
 
     So 7B parameters take 15 GB and nothing beside; `transformer.init` would make them in float32.
@@ -114,7 +114,7 @@ def _normal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Arr
 
 
 def make_step(
-    config: ModelConfig,
+    config: TransformerConfig,
     params: Params,
     partition: Partition | None = None,
     *,
@@ -224,7 +224,7 @@ def make_batch(
 
 
 def make_engine(
-    config: ModelConfig,
+    config: TransformerConfig,
     work: Work,
     *,
     shared: bool,
@@ -255,7 +255,7 @@ def make_engine(
         cache_buckets=(suffix,),
         prefix_cache=max(rows * columns, groups),
         prefill_tokens=prefill * suffix,
-        fuse_projections=worth_joining(mesh),
+        fuse_projections=should_fuse(mesh),
     )
     return LocalEngine(config, layout, seed=0, stops=(), mesh=mesh)
 

@@ -96,10 +96,10 @@ def prepare(folder: Path, seed: int) -> None:
     import jax
 
     from skillrl.models import weights
-    from skillrl.models.config import ModelConfig
+    from skillrl.models.config import TransformerConfig
     from skillrl.models.transformer import init
 
-    config = ModelConfig(
+    config = TransformerConfig(
         vocab_size=SIZES.vocab,
         hidden_size=SIZES.width,
         intermediate_size=SIZES.ffn,

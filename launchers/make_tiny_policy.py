@@ -2,15 +2,15 @@
 
     python launchers/make_tiny_policy.py --env=alfworld --output skillrl/assets/tiny_qwen2_alfworld
 
-It stands in for the pretrained model of a real run: it knows the format, the words and
-how households work, but does only the simplest part of what it is told. It starts from
-attention that compares and copies (`skillrl.models.mimetic`) and imitates a text-only
+It stands in for the pretrained model of a real run: it knows the format, the words and how
+households work, but does only the simplest part of what it is told. It starts from attention
+that compares and copies (`tiny_policies/induction_init.py`) and imitates a text-only
 demonstrator, part of whose moves are replaced by random or impossible ones, so that it has
-seen what happens after a mistake; from the second stage on with skills in half of the
-prompts (distilled by the simulated teacher from expert and noisy episodes of the train
-split). In the last stage the demonstrator is mostly careless: that is what makes the policy
-weak. What is the environment's own lies in launchers/tiny_policies. Fixed seeds; about
-30 minutes on two cores for ALFWorld.
+seen what happens after a mistake; from the second stage on with skills in half of the prompts
+(distilled by the simulated teacher from expert and noisy episodes of the train split). In the
+last stage the demonstrator is mostly careless: that is what makes the policy weak. What is
+particular to an environment lies in launchers/tiny_policies. Seeds are fixed; ALFWorld takes
+about 30 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tiny_policies.course import HELD_BACK, Course, Stage
+from launchers.tiny_policies.course import HELD_BACK, Course, Stage
 
 _ENV = flags.DEFINE_string("env", "alfworld", "Environment: one of launchers/tiny_policies.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory of the policy.", required=True)
@@ -46,19 +46,20 @@ _NUMBERED = re.compile(r" \S+ [1-9]")
 
 
 def main(_: Sequence[str]) -> None:
-    """Tokenizer, weights, stages of imitation, export."""
+    """Builds the tokenizer and the weights, imitates stage by stage, and exports the policy."""
     import jax
     import numpy as np
     import optax
     from optax.contrib import MuonDimensionNumbers, muon
 
+    from launchers.tiny_policies import tiny_tokenizer
+    from launchers.tiny_policies.induction_init import induction_init
     from skillrl.agent.agent import SkillAgent, render_response
     from skillrl.agent.prompt import render_prefix, render_suffix
     from skillrl.config.settings import EnvConfig
     from skillrl.envs import answer_form, make_suite
-    from skillrl.models import intact, tiny_tokenizer, weights
-    from skillrl.models.config import ModelConfig
-    from skillrl.models.mimetic import mimetic_init
+    from skillrl.models import intact, weights
+    from skillrl.models.config import TransformerConfig
     from skillrl.models.parameters import axes_tree
     from skillrl.models.tokenizer import Tokenizer
     from skillrl.parallel import mesh as meshes
@@ -71,7 +72,7 @@ def main(_: Sequence[str]) -> None:
     from skillrl.training.packing import Shapes
     from skillrl.training.update import make_updater
 
-    course: Course = importlib.import_module(f"tiny_policies.{_ENV.value}").COURSE
+    course: Course = importlib.import_module(f"launchers.tiny_policies.{_ENV.value}").COURSE
     suite = make_suite(course.env, EnvConfig(max_steps=course.max_steps))
     form = answer_form(suite)
     bank, embedder = _bank(suite, course), HashingEmbedder()
@@ -118,7 +119,7 @@ def main(_: Sequence[str]) -> None:
     tiny_tokenizer.build(texts, words, vocab_size=VOCABULARY, phrases=phrases, tags=form.tags)
     tokenizer = Tokenizer.load(words)
     agent = SkillAgent(tokenizer, role=suite.role, config=course.prompts, form=form)
-    config = ModelConfig(
+    config = TransformerConfig(
         vocab_size=tokenizer.vocab_size,
         hidden_size=96,
         intermediate_size=256,
@@ -129,7 +130,7 @@ def main(_: Sequence[str]) -> None:
         rope_theta=100_000.0,
         max_positions=2048,
     )
-    params = mimetic_init(config, parts=_parts(words))
+    params = induction_init(config, parts=_parts(words))
 
     def matrices(tree):
         """Which axes of a parameter Muon orthogonalises; None leaves it to Adam."""

@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 
 from skillrl.envs import base
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.types import Observation, StepResult, Task
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ def toy_env(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(scope="session")
-def tiny_config() -> ModelConfig:
+def tiny_config() -> TransformerConfig:
     """Sizes of a Qwen2 policy that compiles in a second."""
-    return ModelConfig(
+    return TransformerConfig(
         vocab_size=64,
         hidden_size=16,
         intermediate_size=32,
@@ -114,12 +114,12 @@ def tiny_config() -> ModelConfig:
 
 
 @pytest.fixture(scope="session")
-def tiny_params(tiny_config: ModelConfig) -> dict:
+def tiny_params(tiny_config: TransformerConfig) -> dict:
     """Parameters with spread-out logits; biases and norms are not at their neutral values."""
     return spread_params(tiny_config)
 
 
-def spread_params(config: ModelConfig, seed: int = 0) -> dict:
+def spread_params(config: TransformerConfig, seed: int = 0) -> dict:
     """Random parameters, far from initialisation, so that every part shows in the logits."""
     import jax
     import numpy as np
@@ -149,7 +149,7 @@ def one_device() -> jax.sharding.Mesh:
 @pytest.fixture(scope="session")
 def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     """A byte-fallback tokeniser that knows the words of the prompts."""
-    from skillrl.models import tiny_tokenizer
+    from launchers.tiny_policies import tiny_tokenizer
     from skillrl.models.tokenizer import Tokenizer
 
     corpus = [

@@ -7,10 +7,9 @@ import random
 import re
 from collections.abc import Sequence
 
-from tiny_policies.course import Course, Stage
-
+from launchers.tiny_policies.careless_alfworld import careless_goal
+from launchers.tiny_policies.course import Course, Stage
 from skillrl.agent.prompt import Past, PromptConfig
-from skillrl.envs.alfworld.careless import careless_goal
 from skillrl.envs.alfworld.expert import TemplateExpert, parse_goal
 from skillrl.envs.alfworld.rooms import CAN_CONTAIN
 from skillrl.types import Observation, Task
@@ -79,10 +78,50 @@ COURSE = Course(
     prompts=PromptConfig(history_length=0, action_history=MAX_STEPS, max_prompt_length=1024),
     other_prompts=(PromptConfig(history_length=2),),
     stages=(
-        Stage(260, 6, 0.0, 0.020, 0.0120, 0.95, 1.00, 0.30, 0.5),
-        Stage(180, 6, 0.5, 0.012, 0.0030, 0.95, 1.00, 0.30, 0.5),
-        Stage(320, 6, 0.5, 0.008, 0.0004, 0.95, 1.00, 0.30, 0.5),
-        Stage(70, 6, 0.5, 0.0045, 0.0003, 0.1, 0.1, 0.30, 0.5),
+        Stage(
+            updates=260,
+            episodes=6,
+            skilled=0.0,
+            rate=0.020,
+            last_rate=0.0120,
+            aligned=0.95,
+            aligned_with_skills=1.00,
+            noise=0.30,
+            impossible=0.5,
+        ),
+        Stage(
+            updates=180,
+            episodes=6,
+            skilled=0.5,
+            rate=0.012,
+            last_rate=0.0030,
+            aligned=0.95,
+            aligned_with_skills=1.00,
+            noise=0.30,
+            impossible=0.5,
+        ),
+        Stage(
+            updates=320,
+            episodes=6,
+            skilled=0.5,
+            rate=0.008,
+            last_rate=0.0004,
+            aligned=0.95,
+            aligned_with_skills=1.00,
+            noise=0.30,
+            impossible=0.5,
+        ),
+        Stage(
+            updates=70,
+            episodes=6,
+            skilled=0.5,
+            rate=0.0045,
+            last_rate=0.0003,
+            aligned=0.1,
+            aligned_with_skills=0.1,
+            noise=0.30,
+            impossible=0.5,
+        ),
     ),
     expert=_expert,
     random_move=_random_move,

@@ -1,4 +1,4 @@
-"""What a course in one environment consists of: the demonstrator, its slips, the stages."""
+"""The records that describe how a tiny policy is made: stages, and a course of them."""
 
 from __future__ import annotations
 
@@ -11,27 +11,40 @@ from skillrl.envs import Environment, Expert
 from skillrl.types import Observation, Task
 
 HELD_BACK = 48
-"""Last tasks of the train split, which are not practised on: for looking at the result."""
+"""How many tasks at the end of the train split are not practised on, to judge the result by."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """Updates with one setting; the learning rate goes from `rate` to `last_rate`."""
+    """A number of updates that share one setting of the demonstrator.
+
+    Attributes:
+      updates: how many there are.
+      episodes: the demonstrator plays per update.
+      skilled: share of prompts with skills in them.
+      rate: learning rate at the beginning.
+      last_rate: learning rate at the end; it changes linearly.
+      aligned: share of the episodes without skills that pursue the stated task.
+      aligned_with_skills: share of the episodes with skills that do.
+      noise: share of moves that are replaced.
+      impossible: share of the replaced moves that are a slip, which is then often repeated; the
+        others are random.
+    """
 
     updates: int
-    episodes: int  # per update, played by the demonstrator
-    skilled: float  # share of prompts with skills
+    episodes: int
+    skilled: float
     rate: float
     last_rate: float
-    aligned: float  # share of episodes that pursue the stated task, without skills
+    aligned: float
     aligned_with_skills: float
-    noise: float  # share of moves that are replaced
-    impossible: float  # share of these that are a slip, and then often repeated
+    noise: float
+    impossible: float
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
-    """An environment's own part in the making of its tiny policy.
+    """What making a tiny policy takes from its environment.
 
     Attributes:
       env: registered name.
@@ -44,7 +57,6 @@ class Course:
       random_move: an action taken for no reason.
       slip: a likely mistake in place of an action.
       phrases: of the corpus, strings of several words that become one token each.
-      parts: whole phrase -> the words of its two parts, for `mimetic_init`.
       prefixes: padded lengths of prompts' shared parts.
       buckets: padded lengths of the rest.
       responses: padded lengths of answers.

@@ -9,11 +9,10 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from tiny_policies.course import Course, Stage
-
+from launchers.tiny_policies.careless_search import CarelessExpert
+from launchers.tiny_policies.course import Course, Stage
 from skillrl.agent.prompt import Past, PromptConfig
 from skillrl.envs import Environment, Expert
-from skillrl.envs.search.careless import CarelessExpert
 from skillrl.envs.search.environment import SearchEnvironment
 from skillrl.envs.search.expert import QuestionExpert, read_documents
 from skillrl.envs.search.relations import RELATIONS
@@ -68,10 +67,50 @@ COURSE = Course(
     prompts=PromptConfig(history_length=1, max_prompt_length=1024, max_observation_tokens=320),
     other_prompts=(PromptConfig(history_length=2),),
     stages=(
-        Stage(400, 16, 0.0, 0.020, 0.0120, 0.95, 1.00, 0.20, 0.5),
-        Stage(160, 16, 0.5, 0.012, 0.0030, 0.95, 1.00, 0.20, 0.5),
-        Stage(300, 16, 0.5, 0.008, 0.0004, 0.95, 1.00, 0.20, 0.5),
-        Stage(150, 16, 0.5, 0.0050, 0.0003, 0.1, 0.1, 0.20, 0.5),
+        Stage(
+            updates=400,
+            episodes=16,
+            skilled=0.0,
+            rate=0.020,
+            last_rate=0.0120,
+            aligned=0.95,
+            aligned_with_skills=1.00,
+            noise=0.20,
+            impossible=0.5,
+        ),
+        Stage(
+            updates=160,
+            episodes=16,
+            skilled=0.5,
+            rate=0.012,
+            last_rate=0.0030,
+            aligned=0.95,
+            aligned_with_skills=1.00,
+            noise=0.20,
+            impossible=0.5,
+        ),
+        Stage(
+            updates=300,
+            episodes=16,
+            skilled=0.5,
+            rate=0.008,
+            last_rate=0.0004,
+            aligned=0.95,
+            aligned_with_skills=1.00,
+            noise=0.20,
+            impossible=0.5,
+        ),
+        Stage(
+            updates=150,
+            episodes=16,
+            skilled=0.5,
+            rate=0.0050,
+            last_rate=0.0003,
+            aligned=0.1,
+            aligned_with_skills=0.1,
+            noise=0.20,
+            impossible=0.5,
+        ),
     ),
     expert=_expert,
     random_move=_random_move,

@@ -11,12 +11,11 @@ import functools
 import random
 from collections.abc import Sequence
 
-from tiny_policies.course import HELD_BACK, Course, Stage
-
+from launchers.tiny_policies.careless_webshop import OPTIONS, PRICE, WORDS, careless_goal
+from launchers.tiny_policies.course import HELD_BACK, Course, Stage
 from skillrl.agent.prompt import Past, PromptConfig
 from skillrl.config.settings import EnvConfig
 from skillrl.envs import Environment, Suite, make_suite
-from skillrl.envs.webshop.careless import OPTIONS, PRICE, WORDS, careless_goal
 from skillrl.envs.webshop.expert import PREVIOUS, ShopExpert, parse_goal
 from skillrl.envs.webshop.generate import asin_parts
 from skillrl.types import Observation, Task
@@ -102,9 +101,39 @@ COURSE = Course(
     ),
     other_prompts=(PromptConfig(history_length=2),),
     stages=(
-        Stage(300, 8, 0.0, 0.020, 0.0120, 0.95, 1.00, 0.25, 0.5),
-        Stage(360, 8, 0.5, 0.012, 0.0006, 0.95, 1.00, 0.25, 0.5),
-        Stage(90, 8, 0.5, 0.0050, 0.0003, 0.15, 0.15, 0.25, 0.5),
+        Stage(
+            updates=300,
+            episodes=8,
+            skilled=0.0,
+            rate=0.020,
+            last_rate=0.0120,
+            aligned=0.95,
+            aligned_with_skills=1.00,
+            noise=0.25,
+            impossible=0.5,
+        ),
+        Stage(
+            updates=360,
+            episodes=8,
+            skilled=0.5,
+            rate=0.012,
+            last_rate=0.0006,
+            aligned=0.95,
+            aligned_with_skills=1.00,
+            noise=0.25,
+            impossible=0.5,
+        ),
+        Stage(
+            updates=90,
+            episodes=8,
+            skilled=0.5,
+            rate=0.0050,
+            last_rate=0.0003,
+            aligned=0.15,
+            aligned_with_skills=0.15,
+            noise=0.25,
+            impossible=0.5,
+        ),
     ),
     expert=_expert,
     random_move=_random_move,

@@ -23,8 +23,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from skillrl.inference.sampler import Prefilled, draw
-from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import KV, Append, Params, Segment, forward, kv_zeros, unstack
+from skillrl.models.config import TransformerConfig
+from skillrl.models.kv_cache import KV, Append, Segment, kv_zeros
+from skillrl.models.transformer import Params, forward, unstack
 from skillrl.parallel import rules
 
 
@@ -130,7 +131,7 @@ class Insertion:
 
 
 @functools.partial(jax.jit, static_argnames=("shape", "config", "mesh"))
-def init_decode_state(*, shape: DecodeShape, config: ModelConfig, mesh: Mesh) -> DecodeState:
+def init_decode_state(*, shape: DecodeShape, config: TransformerConfig, mesh: Mesh) -> DecodeState:
     """Makes a decode state whose slots are all free.
 
     Args:
@@ -235,7 +236,7 @@ def decode(
     max_steps: jax.Array,
     temperature: jax.Array,
     top_p: jax.Array,
-    config: ModelConfig,
+    config: TransformerConfig,
     stops: tuple[int, ...],
     mesh: Mesh,
     top_k: int = 0,

@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 
 from skillrl.config.settings import RolloutConfig
 from skillrl.errors import SkillRLError
-from skillrl.models.joined import worth_joining
+from skillrl.models.fused import should_fuse
 from skillrl.parallel.buckets import Buckets
 from skillrl.parallel.rules import num_row_devices
 
@@ -73,7 +73,7 @@ class Layout:
             prefix_cache=rollout.prefix_cache or max(2 * rows, rows * rollout.members, 32),
             prefill_tokens=rollout.prefill_tokens,
             workers=rollout.lanes,
-            fuse_projections=worth_joining(mesh),
+            fuse_projections=should_fuse(mesh),
             devices=num_row_devices(mesh),
         )
 

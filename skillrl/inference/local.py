@@ -24,10 +24,11 @@ from skillrl.inference.decode_state import DecodeShape
 from skillrl.inference.layout import Layout
 from skillrl.inference.prefixes import PrefixCache, PublishedPolicy
 from skillrl.inference.worker import DecodeWorker, Slot
-from skillrl.models.config import ModelConfig
-from skillrl.models.joined import lay_out
+from skillrl.models import memory
+from skillrl.models.config import TransformerConfig
+from skillrl.models.fused import to_decode_layout
 from skillrl.models.transformer import Params
-from skillrl.parallel import background, room
+from skillrl.parallel import background
 from skillrl.parallel.buckets import bucket_of
 
 
@@ -72,7 +73,7 @@ class LocalEngine:
 
     def __init__(
         self,
-        config: ModelConfig,
+        config: TransformerConfig,
         layout: Layout,
         *,
         seed: int,
@@ -115,7 +116,7 @@ class LocalEngine:
         self._policy = None  # before there is another: each has weights of its own
         layout = self._layout
         self._policy = PublishedPolicy(
-            params=lay_out(params, dtype=self._config.dtype, join=layout.fuse_projections),
+            params=to_decode_layout(params, dtype=self._config.dtype, fuse=layout.fuse_projections),
             config=self._config,
             seed_key=self._seed_key,
             stops=self._stops,
@@ -189,13 +190,13 @@ class LocalEngine:
         assignments = self._assignments.setdefault((shape, sampling), [])
         if len(assignments) < layout.workers and all(found.keys for found in assignments):
             self._drop_idle_workers()
-            room.check_grid(
+            memory.check_decode_state(
                 self._config,
                 self._mesh,
                 rows=shape.prefix_rows,
                 members=shape.group_members,
                 prefix=shape.prefix,
-                cell=shape.suffix + shape.response,
+                slot=shape.suffix + shape.response,
             )
             worker = DecodeWorker(self._policy, layout, shape=shape, sampling=sampling)
             assignments.append(_Assignment(worker, {}, {}, [None] * layout.prefix_rows))

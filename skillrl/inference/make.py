@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import jax
 
-from skillrl.config.settings import ModelConfig as ModelSettings
-from skillrl.config.settings import RolloutConfig
+from skillrl.config.settings import ModelConfig, RolloutConfig
 from skillrl.inference.layout import Layout
 from skillrl.inference.local import LocalEngine
 from skillrl.inference.openai import OpenAIEngine
 from skillrl.inference.remote import RemoteEngine
-from skillrl.models.config import ModelConfig
+from skillrl.models import memory
+from skillrl.models.config import TransformerConfig
 from skillrl.net.openai_client import OpenAIClient
-from skillrl.parallel import room
 from skillrl.parallel.buckets import Buckets
 
 
 def make_local_engine(
-    config: ModelConfig,
+    config: TransformerConfig,
     rollout: RolloutConfig,
     *,
     buckets: Buckets,
@@ -43,18 +42,18 @@ def make_local_engine(
     """
     layout = Layout.from_config(rollout, buckets=buckets, mesh=mesh)
     # The smallest that can be asked for; larger ones are checked before they are made.
-    room.check_grid(
+    memory.check_decode_state(
         config,
         mesh,
         rows=layout.prefix_rows,
         members=layout.group_members,
         prefix=layout.prefix_buckets[0],
-        cell=layout.cache_buckets[0] + max_response_length,
+        slot=layout.cache_buckets[0] + max_response_length,
     )
     return LocalEngine(config, layout, seed=seed, stops=stops, mesh=mesh)
 
 
-def make_openai_engine(model: ModelSettings, *, slots: int, seed: int) -> RemoteEngine:
+def make_openai_engine(model: ModelConfig, *, slots: int, seed: int) -> RemoteEngine:
     """Builds the engine that asks an OpenAI-compatible server.
 
     Args:

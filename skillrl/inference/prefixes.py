@@ -11,8 +11,9 @@ import jax
 import numpy as np
 
 from skillrl.inference.sampler import prefill_prefix
-from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import KV, Params
+from skillrl.models.config import TransformerConfig
+from skillrl.models.kv_cache import KV
+from skillrl.models.transformer import Params
 
 
 class PrefixCache:
@@ -54,7 +55,7 @@ class PublishedPolicy:
     """
 
     params: Params
-    config: ModelConfig
+    config: TransformerConfig
     seed_key: jax.Array
     stops: tuple[int, ...]
     mesh: jax.sharding.Mesh

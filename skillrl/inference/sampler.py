@@ -18,16 +18,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import (
-    KV,
-    Params,
-    Segment,
-    causal_mask,
-    forward,
-    unembed,
-    unstack,
-)
+from skillrl.models.config import TransformerConfig
+from skillrl.models.kv_cache import KV, Segment
+from skillrl.models.logprobs import unembed
+from skillrl.models.masks import causal_mask
+from skillrl.models.transformer import Params, forward, unstack
 from skillrl.parallel import random_keys
 
 
@@ -61,7 +56,7 @@ class Prefilled(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("config",))
 def prefill_prefix(
-    params: Params, tokens: jax.Array, length: jax.Array, *, config: ModelConfig
+    params: Params, tokens: jax.Array, length: jax.Array, *, config: TransformerConfig
 ) -> KV:
     """Computes the keys and values of one prefix.
 
@@ -110,7 +105,7 @@ def prefill(
     top_p: jax.Array,
     past: list[KV] | None = None,
     past_lengths: jax.Array | None = None,
-    config: ModelConfig,
+    config: TransformerConfig,
     top_k: int = 0,
     nucleus: bool = False,
 ) -> Prefilled:

@@ -25,8 +25,9 @@ from skillrl.inference.decode_state import (
 from skillrl.inference.layout import Layout
 from skillrl.inference.prefixes import PublishedPolicy
 from skillrl.inference.sampler import Prefilled, extend, prefill
-from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import KV, kv_zeros, unstack
+from skillrl.models.config import TransformerConfig
+from skillrl.models.kv_cache import KV, kv_zeros
+from skillrl.models.transformer import unstack
 from skillrl.parallel.buckets import bucket_of
 from skillrl.parallel.random_keys import ADDRESS_WIDTH
 from skillrl.parallel.rules import put_rows
@@ -249,7 +250,7 @@ class DecodeWorker:
 
 
 @functools.partial(jax.jit, static_argnames=("config", "room"))
-def _nothing_read(*, config: ModelConfig, room: int) -> list[KV]:
+def _nothing_read(*, config: TransformerConfig, room: int) -> list[KV]:
     return unstack(kv_zeros(config, (1, 1), room), config.num_layers)
 
 

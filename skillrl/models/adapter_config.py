@@ -59,9 +59,9 @@ MERGE = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """What an adapter's settings say.
+    """What the settings of an adapter say of its shape and place.
 
     Attributes:
       rank: columns of A and rows of B.
@@ -78,12 +78,12 @@ class AdapterConfig:
     base: str
 
     def adapts(self, module: str) -> bool:
-        """Whether PEFT would adapt `module`, such as ``model.layers.0.self_attn.q_proj``."""
+        """Tells whether PEFT would adapt `module`, such as ``model.layers.0.self_attn.q_proj``."""
         return _names(self.targets, module) and not _names(self.excluded, module)
 
 
 def read(directory: Path) -> AdapterConfig:
-    """The settings of an adapter, and whether its weights are there.
+    """Reads the settings of an adapter, and checks that its weights are there.
 
     Raises:
       Corrupt: the file has another hash than is known for it.
@@ -113,7 +113,7 @@ def read(directory: Path) -> AdapterConfig:
 
 
 def check_directory(directory: Path) -> None:
-    """Whether `directory` holds an adapter, judged by its files.
+    """Checks that `directory` holds an adapter, judged by its files.
 
     Raises:
       SkillRLError: it does not; the message says what it is instead.

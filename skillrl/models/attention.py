@@ -7,7 +7,7 @@ The parts of a row's past are a prefix that it shares with others, a suffix and 
 name     runs on          how
 ======== ================ ============================================================
 xla      anything         matrix products per part; a shared part is read once for all
-                          rows; scores ``[B, M, K, G, T, C]`` exist in float32
+                          rows; scores ``[B, G, K, J, T, C]`` exist in float32
 cudnn    NVIDIA           cuDNN's fused kernel; scores never exist
 splash   one TPU          the fused Pallas kernel of JAX; scores never exist
 ======== ================ ============================================================
@@ -18,75 +18,31 @@ those are follows from their shapes alone, never from what happens to work:
 - A pass of one token (a decode step) is `xla` under every name. It is bound by reading keys
   and values, and there the fused kernels would read a shared part once per row.
 - `cudnn` computes every other pass: right-padded tokens on their own (a prefix) by its causal
-  kernel, all else with the parts joined and one mask ``[B * M, 1, T, C]``.
+  kernel, all else with the parts joined and one mask ``[B * G, 1, T, C]``.
 - `splash` computes those whose queries are the tokens themselves in order (`InOrder`). The
   last layer of a training pass, which has queries for the response alone, is `xla`.
 
-Joining copies a shared prefix to its M rows. For 16 rows of 214 tokens after 1,000 of Qwen2.5
+Joining copies a shared prefix to its G rows. For 16 rows of 214 tokens after 1,000 of Qwen2.5
 7B that and the mask are 48 MB a layer, where the scores of `xla` are 465 MB.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from skillrl.errors import SkillRLError
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
+from skillrl.models.kv_cache import KV
+from skillrl.models.masks import InOrder, Mask, dense
 from skillrl.parallel import rules
 
 _MASKED = -1e30
 
-
-class KV(NamedTuple):
-    """Keys ``[L, B, m, K, Q, C]`` and values ``[L, B, m, K, C, Q]`` (a layer's without L).
-
-    They lie as attention multiplies them: a decode step reads its past where it is. (Laid
-    out token by token, all of it was copied at every step, which took most of the time.)
-    """
-
-    k: jax.Array
-    v: jax.Array
-
-    @property
-    def width(self) -> int:
-        """C, how many tokens there is room for."""
-        return self.v.shape[-2]
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class InOrder:
-    """Mask of tokens that see themselves and those before them that exist.
-
-    Attributes:
-      exists: ``[B, M, T]`` bool; what is False is padding.
-      seen: ``[B, M, T, T]`` bool, the same spelled out. Padding sees itself, so that no row
-        of a softmax is empty. What else it sees is up to the implementation: the results of
-        padding must not be used.
-      right_padded: whether all padding comes after all that exists.
-    """
-
-    exists: jax.Array
-    seen: jax.Array
-    right_padded: bool = dataclasses.field(metadata={"static": True})
-
-
-def in_order(exists: jax.Array, *, right_padded: bool = False) -> InOrder:
-    """The mask of rows of tokens, ``exists [B, M, T]`` bool."""
-    at = jnp.arange(exists.shape[-1])
-    order = at[:, None] >= at[None, :]
-    seen = (order & exists[..., None, :]) | (at[:, None] == at[None, :])
-    return InOrder(exists, seen, right_padded)
-
-
-Mask = jax.Array | InOrder
 Parts = list[tuple[KV, Mask]]
 IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {}
 
@@ -107,15 +63,15 @@ def attend(
     """Softmax attention over several parts.
 
     Args:
-      q: ``[B, M, T, K, G, Q]``, already scaled.
-      parts: pairs of a layer's KV and a mask ``[B, m, T or 1, C]``; m is M or 1.
-        A part with m = 1 is shared by all M rows. At least one key of the last part, whose
+      q: ``[B, G, T, K, J, Q]``, already scaled.
+      parts: pairs of a layer's KV and a mask ``[B, g, T or 1, C]``; g is G or 1.
+        A part with g = 1 is shared by all G rows. At least one key of the last part, whose
         mask may be an `InOrder`, must be visible to every query.
       name: of the implementation for passes of more than one token; see above.
       mesh: devices that rows and heads are split over; `cudnn` has to know.
 
     Returns:
-      ``[B, M, T, K, G, Q]``, softmax in float32.
+      ``[B, G, T, K, J, Q]``, softmax in float32.
     """
     ordered = isinstance(parts[-1][1], InOrder)
     if q.shape[2] == 1 or (name == "splash" and not ordered):
@@ -125,7 +81,7 @@ def attend(
     return IMPLEMENTATIONS[name](q, parts)
 
 
-def check_attention(config: ModelConfig, mesh: jax.sharding.Mesh) -> None:
+def check_attention(config: TransformerConfig, mesh: jax.sharding.Mesh) -> None:
     """Refuses an implementation that cannot run; to be called before anything is compiled.
 
     Args:
@@ -180,48 +136,48 @@ def check_attention(config: ModelConfig, mesh: jax.sharding.Mesh) -> None:
 
 @implementation("xla")
 def xla(q: jax.Array, parts: Parts) -> jax.Array:
-    """`attend` without joining the parts: one that is shared is read once for all M rows."""
-    b, m, t, k_heads, g, _ = q.shape
+    """`attend` without joining the parts: one that is shared is read once for all G rows."""
+    b, g, t, k_heads, j, _ = q.shape
     # Heads before tokens: plain batched matrix products, which CPUs like as well.
-    q = jnp.transpose(q, (0, 1, 3, 4, 2, 5))  # [B, M, K, G, T, Q]
+    q = jnp.transpose(q, (0, 1, 3, 4, 2, 5))  # [B, G, K, J, T, Q]
 
     def fold(x: jax.Array, *, shared: bool) -> jax.Array:
-        """``[B, M, K, G, T, X]`` -> ``[B, m, K, rows, X]``: M rows meet a shared part at once."""
+        """``[B, G, K, J, T, X]`` -> ``[B, g, K, rows, X]``: G rows meet a shared part at once."""
         if shared:
-            return jnp.moveaxis(x, 1, 2).reshape(b, 1, k_heads, m * g * t, -1)
-        return x.reshape(b, m, k_heads, g * t, -1)
+            return jnp.moveaxis(x, 1, 2).reshape(b, 1, k_heads, g * j * t, -1)
+        return x.reshape(b, g, k_heads, j * t, -1)
 
     def unfold(x: jax.Array, *, shared: bool) -> jax.Array:
         if shared:
-            return jnp.moveaxis(x.reshape(b, k_heads, m, g, t, -1), 2, 1)
-        return x.reshape(b, m, k_heads, g, t, -1)
+            return jnp.moveaxis(x.reshape(b, k_heads, g, j, t, -1), 2, 1)
+        return x.reshape(b, g, k_heads, j, t, -1)
 
     # What is as large as the scores stays as it is multiplied; only a row's sums are unfolded.
     scores, tops = [], []
     for kv, mask in parts:
-        shared = kv.k.shape[1] == 1 and m > 1
+        shared = kv.k.shape[1] == 1 and g > 1
         s = jnp.einsum(
-            "BMKTQ,BMKQC->BMKTC",
+            "BGKTQ,BGKQC->BGKTC",
             fold(q, shared=shared),
             kv.k,
             preferred_element_type=jnp.float32,
         )
-        seen = dense(mask)[:, :, None, None]  # [B, m, 1, 1, T or 1, C]
+        seen = dense(mask)[:, :, None, None]  # [B, g, 1, 1, T or 1, C]
         if seen.shape[1:5] == (1, 1, 1, 1):
             seen = seen[..., 0, :]  # the same for all that is folded
         else:
-            seen = fold(jnp.broadcast_to(seen, (b, m, k_heads, g, t, kv.width)), shared=shared)
+            seen = fold(jnp.broadcast_to(seen, (b, g, k_heads, j, t, kv.width)), shared=shared)
         s = jnp.where(seen, s, _MASKED)
         scores.append(s)
         tops.append(unfold(jax.lax.stop_gradient(s).max(-1, keepdims=True), shared=shared))
     top = functools.reduce(jnp.maximum, tops)
     total, mixed = jnp.float32(0.0), jnp.float32(0.0)
     for s, (kv, _) in zip(scores, parts, strict=True):
-        shared = kv.k.shape[1] == 1 and m > 1
+        shared = kv.k.shape[1] == 1 and g > 1
         weight = jnp.exp(s - fold(top, shared=shared))
         total += unfold(weight.sum(-1, keepdims=True), shared=shared)
         out = jnp.einsum(
-            "BMKTC,BMKCQ->BMKTQ",
+            "BGKTC,BGKCQ->BGKTQ",
             weight.astype(kv.v.dtype),
             kv.v,
             preferred_element_type=jnp.float32,
@@ -237,11 +193,11 @@ def cudnn(q: jax.Array, parts: Parts, *, mesh: jax.sharding.Mesh | None = None) 
     On several devices each runs it on its rows and heads: left to itself, the compiler may split
     queries and keys differently, which the kernel refuses.
     """
-    b, m, t, k_heads, g, width = q.shape
-    queries = q.reshape(b * m, t, k_heads * g, width)
-    kv = _join(parts, m)
-    keys = jnp.transpose(kv.k, (0, 1, 4, 2, 3)).reshape(b * m, -1, k_heads, width)
-    values = jnp.transpose(kv.v, (0, 1, 3, 2, 4)).reshape(b * m, -1, k_heads, width)
+    b, g, t, k_heads, j, width = q.shape
+    queries = q.reshape(b * g, t, k_heads * j, width)
+    kv = _join(parts, g)
+    keys = jnp.transpose(kv.k, (0, 1, 4, 2, 3)).reshape(b * g, -1, k_heads, width)
+    values = jnp.transpose(kv.v, (0, 1, 3, 2, 4)).reshape(b * g, -1, k_heads, width)
     kernel = functools.partial(_kernel, mesh=mesh)
     mask = parts[-1][1]
     if len(parts) == 1 and isinstance(mask, InOrder) and mask.right_padded:
@@ -249,8 +205,8 @@ def cudnn(q: jax.Array, parts: Parts, *, mesh: jax.sharding.Mesh | None = None) 
         return kernel(queries, keys, values, is_causal=True).reshape(q.shape)
     c = keys.shape[1]
     seen = jnp.concatenate(
-        [jnp.broadcast_to(dense(mask), (b, m, t, kv.width)) for kv, mask in parts], -1
-    ).reshape(b * m, 1, t, c)
+        [jnp.broadcast_to(dense(mask), (b, g, t, kv.width)) for kv, mask in parts], -1
+    ).reshape(b * g, 1, t, c)
     # With a mask its backward pass needs even lengths; rows of it then also start aligned.
     more_queries, more_keys = -t % 8, -c % 8
     pad = lambda x, n: jnp.pad(x, ((0, 0), (0, n), (0, 0), (0, 0)))  # noqa: E731
@@ -305,15 +261,15 @@ def splash(q: jax.Array, parts: Parts, *, interpret: bool = False) -> jax.Array:
     """
     from jax.experimental.pallas.ops.tpu import splash_attention as library
 
-    b, m, t, k_heads, g, width = q.shape
-    rows, heads = b * m, k_heads * g
+    b, g, t, k_heads, j, width = q.shape
+    rows, heads = b * g, k_heads * j
     queries = jnp.transpose(q, (0, 1, 3, 4, 2, 5)).reshape(rows, heads, t, width)
-    kv = _join(parts, m)
+    kv = _join(parts, g)
     keys = jnp.swapaxes(kv.k, -1, -2).reshape(rows, k_heads, -1, width)
     values = kv.v.reshape(keys.shape)
     *past, (_, mask) = parts
     assert isinstance(mask, InOrder)
-    exists = [jnp.broadcast_to(dense(x), (b, m, 1, kv.width))[:, :, 0] for kv, x in past]
+    exists = [jnp.broadcast_to(dense(x), (b, g, 1, kv.width))[:, :, 0] for kv, x in past]
     segments = jnp.concatenate([*exists, mask.exists], -1).reshape(rows, -1).astype(jnp.int32)
     c = keys.shape[2]
     block_q, block_kv = _block(t), _block(c)
@@ -336,20 +292,15 @@ def splash(q: jax.Array, parts: Parts, *, interpret: bool = False) -> jax.Array:
     out = jax.vmap(kernel)(
         pad(queries, more_queries), pad(keys, more_keys), pad(values, more_keys), ids
     )
-    out = out[:, :, :t].reshape(b, m, k_heads, g, t, width)
+    out = out[:, :, :t].reshape(b, g, k_heads, j, t, width)
     return jnp.transpose(out, (0, 1, 4, 2, 3, 5))
 
 
-def dense(mask: Mask) -> jax.Array:
-    """A mask as an array ``[B, m, T or 1, C]``."""
-    return mask.seen if isinstance(mask, InOrder) else mask
-
-
-def _join(parts: Parts, m: int) -> KV:
-    """All parts as one, C added up, for each of M rows."""
+def _join(parts: Parts, g: int) -> KV:
+    """All parts as one, C added up, for each of G rows."""
 
     def wide(x: jax.Array) -> jax.Array:
-        return jnp.broadcast_to(x, (x.shape[0], m, *x.shape[2:]))
+        return jnp.broadcast_to(x, (x.shape[0], g, *x.shape[2:]))
 
     return KV(
         jnp.concatenate([wide(kv.k) for kv, _ in parts], -1),

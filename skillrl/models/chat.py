@@ -33,17 +33,17 @@ TEMPLATE = (
 
 
 def turn(tokenizer: Tokenizer, role: str, text: str) -> list[int]:
-    """A complete turn: ``<|im_start|>role\\ntext<|im_end|>\\n``."""
+    """Renders a complete turn: ``<|im_start|>role\\ntext<|im_end|>\\n``."""
     return _opened(tokenizer, role, text) + _closing(tokenizer)
 
 
 def open_turn(tokenizer: Tokenizer, role: str) -> list[int]:
-    """What precedes the text of a turn: ``<|im_start|>role\\n``."""
+    """Renders what precedes the text of a turn: ``<|im_start|>role\\n``."""
     return _opened(tokenizer, role, "")
 
 
 def response(tokenizer: Tokenizer, text: str) -> list[int]:
-    """What the policy would have sampled to say `text`: its tokens and ``<|im_end|>``.
+    """Renders what the policy would have sampled to say `text`: its tokens and ``<|im_end|>``.
 
     Tokenised on its own, as in sampling, so that no token straddles the border
     with the prompt. All of these ids belong in the loss mask.
@@ -52,7 +52,7 @@ def response(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def prompt_prefix(tokenizer: Tokenizer, system: str, user_start: str) -> list[int]:
-    """The shared part of a prompt: system turn (if any) and the start of the user turn.
+    """Renders the shared part of a prompt: system turn (if any) and the start of the user turn.
 
     The user turn stays open; `prompt_suffix` continues and ends it. The two are
     tokenised separately and joined as ids.
@@ -62,14 +62,14 @@ def prompt_prefix(tokenizer: Tokenizer, system: str, user_start: str) -> list[in
 
 
 def prompt_suffix(tokenizer: Tokenizer, user_rest: str) -> list[int]:
-    """A step's own part of a prompt: rest of the user turn, then the opened answer."""
+    """Renders a step's own part of a prompt: rest of the user turn, then the opened answer."""
     return tokenizer.encode(user_rest) + _closing(tokenizer) + open_turn(tokenizer, "assistant")
 
 
 def render(
     tokenizer: Tokenizer, messages: Iterable[tuple[str, str]]
 ) -> tuple[list[int], list[bool]]:
-    """A whole conversation of (role, text) as (ids, loss mask), both of length T.
+    """Renders a whole conversation of (role, text) as (ids, loss mask), both of length T.
 
     The rendering of a conversation is a prefix of the rendering of every
     conversation that continues it.

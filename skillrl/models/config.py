@@ -7,8 +7,8 @@ import dataclasses
 from jax.sharding import Mesh
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
     """Sizes and constants of a Qwen2 / Qwen2.5 / Qwen3 decoder.
 
     Attributes:
@@ -49,10 +49,10 @@ class ModelConfig:
 
     @property
     def qkv_bias(self) -> bool:
-        """Qwen2 adds a bias to queries, keys and values."""
+        """Tells whether queries, keys and values have a bias, as in Qwen2."""
         return self.model_type == "qwen2"
 
     @property
     def qk_norm(self) -> bool:
-        """Qwen3 normalises each query and key head."""
+        """Tells whether each query and key head is normalised, as in Qwen3."""
         return self.model_type == "qwen3"

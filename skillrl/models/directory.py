@@ -39,7 +39,7 @@ _HUB = re.compile(r"(https?://(?:www\.)?(?:huggingface\.co|hf\.co)/)?([\w-][\w.-
 
 
 def check(directory: Path, *, named: str, setting: str = "model.policy_path") -> None:
-    """Whether `directory` looks like a whole Hugging Face model.
+    """Checks that `directory` looks like a whole Hugging Face model.
 
     Args:
       directory: where `named` leads.
@@ -78,14 +78,14 @@ _IS_ADAPTER = (
 
 
 def is_adapter(directory: Path) -> bool:
-    """Whether it holds an adapter in PEFT's format, and no whole model."""
+    """Tells whether `directory` holds an adapter in PEFT's format, and no whole model."""
     if not os.path.isfile(directory / ADAPTER_CONFIG):
         return False
     return not os.path.isfile(directory / CONFIG) or bool(missing(directory))
 
 
 def is_run(directory: Path) -> bool:
-    """Whether it is the directory of one of our runs; its ``config.json`` is no model's."""
+    """Tells whether `directory` is one of our runs, whose ``config.json`` is no model's."""
     try:
         fields = read_object(directory / CONFIG)
     except SkillRLError:
@@ -94,7 +94,7 @@ def is_run(directory: Path) -> bool:
 
 
 def weight_files(directory: Path, single: str = SINGLE) -> tuple[list[str], Mapping[str, str]]:
-    """Names of the files with the weights, and of each tensor's file where an index says so.
+    """Lists the files with the weights, and each tensor's file where an index says so.
 
     As transformers reads it, the file `single` is all if it is there, index or not.
 
@@ -119,14 +119,14 @@ def weight_files(directory: Path, single: str = SINGLE) -> tuple[list[str], Mapp
 
 
 def missing(directory: Path, single: str = SINGLE) -> list[str]:
-    """Weight files that the directory should hold and does not."""
+    """Lists weight files that the directory should hold and does not."""
     return [
         name for name in weight_files(directory, single)[0] if not os.path.isfile(directory / name)
     ]
 
 
 def has_tokenizer(directory: Path) -> bool:
-    """Whether the files of a tokenizer are there."""
+    """Tells whether the files of a tokenizer are there."""
     there = {name for name in TOKENIZER_FILES if os.path.isfile(directory / name)}
     return "tokenizer.json" in there or {"vocab.json", "merges.txt"} <= there
 
@@ -145,7 +145,7 @@ def absence(directory: Path, name: str, single: str = SINGLE) -> str:
 
 
 def instead(directory: Path) -> str:
-    """What a directory without model holds, with the way to a model; ends in ``; `` or empty."""
+    """Says what a directory without a model holds, and the way to one; ends in ``; `` or empty."""
     return "".join(f"{hint}; " for hint in list(_hints(directory))[:1])
 
 
@@ -206,7 +206,7 @@ _OTHERS = {
 
 
 def missing_advice(named: str, setting: str = "model.policy_path") -> str:
-    """What to write in place of a path that is no directory."""
+    """Says what to write in place of a path that is no directory."""
     path = expanded(named)
     if os.path.isfile(path):
         if path.suffix == ".gguf":
@@ -234,13 +234,13 @@ def missing_advice(named: str, setting: str = "model.policy_path") -> str:
 
 
 def hub_name(text: str) -> str | None:
-    """The name on the hub that `text`, a name or an address, could be: ``owner/model``."""
+    """Finds the name on the hub, ``owner/model``, that `text` could mean; None if none."""
     found = _HUB.fullmatch(text)
     return found[2] if found else None
 
 
 def expanded(named: str | Path) -> Path:
-    """A path as written, ``~`` being the home directory; what can be no path stays as it is."""
+    """Expands ``~`` to the home directory; what can be no path stays as it is."""
     try:
         return Path(paths.expand(named))
     except ValueError:  # a NUL in the name of whose home it is
@@ -248,7 +248,7 @@ def expanded(named: str | Path) -> Path:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file of a model directory.
+    """Reads the JSON object in a file of a model directory.
 
     Raises:
       Corrupt: it cannot be read, and has another hash than is known for it.
@@ -274,12 +274,12 @@ POINTER = "it is only a pointer of Git LFS; run git lfs pull in its repository"
 
 
 def pointer(content: bytes) -> bool:
-    """Whether a file's beginning says that Git left the file itself on its server."""
+    """Tells from a file's beginning whether Git left the file itself on its server."""
     return content.startswith(b"version https://git-lfs")
 
 
 def shown(text: str, limit: int = 200) -> str:
-    """`text` as a message may hold it: without control characters, its middle cut out."""
+    """Makes `text` fit for a message: no control characters, and its middle cut out if long."""
     text = printable(text)
     if len(text) <= limit:
         return text

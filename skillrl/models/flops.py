@@ -16,13 +16,23 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skillrl.models.config import ModelConfig
+    from skillrl.models.config import TransformerConfig
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Of a Qwen2-like decoder; `head` is the width of one head, `tied` that it unembeds with the
-    embedding."""
+    """The sizes of a Qwen2-like decoder that its cost depends on.
+
+    Attributes:
+      vocab: V.
+      width: D.
+      layers: L.
+      heads: H.
+      kv_heads: K.
+      head: Q, the width of one head.
+      ffn: F.
+      tied: whether it unembeds with the embedding.
+    """
 
     vocab: int
     width: int
@@ -35,45 +45,45 @@ class Sizes:
 
     @property
     def per_token(self) -> int:
-        """Of one token in all layers, without attention's scores and the unembedding."""
+        """Counts operations of a token in all layers, but for attention scores and logits."""
         attention = self.width * self.head * (2 * self.heads + 2 * self.kv_heads)
         return 2 * self.layers * (attention + 3 * self.width * self.ffn)
 
     @property
     def unembed(self) -> int:
-        """Of one token's scores over the vocabulary."""
+        """Counts operations of one token's scores over the vocabulary."""
         return 2 * self.width * self.vocab
 
     @property
     def unread(self) -> int:
-        """Of the last layer for a token of which only keys and values are read."""
+        """Counts operations that the last layer spares a token read for keys and values alone."""
         return 2 * (2 * self.width * self.head * self.heads + 3 * self.width * self.ffn)
 
     @property
     def parameters(self) -> int:
-        """Matrices only: norms and biases are less than a thousandth."""
+        """Counts parameters in matrices; norms and biases are less than a thousandth."""
         return self.per_token // 2 + self.width * self.vocab * (1 if self.tied else 2)
 
     def adapter(self, rank: int) -> int:
-        """Parameters of a LoRA adapter on all projections."""
+        """Counts parameters of a LoRA adapter of this rank on all projections."""
         attention = 2 * (2 * self.width + self.head * (self.heads + self.kv_heads))
         return self.layers * rank * (attention + 3 * (self.width + self.ffn))
 
     def kv_bytes(self, width: int = 2) -> int:
-        """Of one token's keys and values in all layers, `width` bytes a number."""
+        """Counts bytes of one token's keys and values in all layers, `width` bytes a number."""
         return 2 * self.layers * self.kv_heads * self.head * width
 
     def attention(self, queries: float, keys: float) -> float:
-        """Of `queries` tokens that each look at `keys` tokens, in all layers."""
+        """Counts operations of `queries` tokens that attend to `keys` tokens each."""
         return 4.0 * self.layers * self.heads * self.head * queries * keys
 
     def causal(self, tokens: float) -> float:
-        """Of `tokens` tokens that look at themselves and what is before."""
+        """Counts operations of `tokens` tokens that attend to themselves and those before."""
         return self.attention(tokens, (tokens + 1) / 2)
 
 
-def sizes_of(config: ModelConfig) -> Sizes:
-    """Of a policy."""
+def sizes_of(config: TransformerConfig) -> Sizes:
+    """Returns the sizes of a policy."""
     return Sizes(
         vocab=config.vocab_size,
         width=config.hidden_size,
@@ -87,10 +97,13 @@ def sizes_of(config: ModelConfig) -> Sizes:
 
 
 def rollout_flops(sizes: Sizes, work: Mapping[str, float], *, shared: bool) -> float:
-    """Of answering a workload; `shared` computes a group's prefix once.
+    """Counts operations of answering all prompts of a workload.
 
-    `work` has steps of an episode, groups, members of a group, and tokens of a prefix, of a suffix
-    and of a new response.
+    Args:
+      sizes: of the policy.
+      work: ``steps`` of an episode, ``groups``, ``members`` of a group, and the tokens of a
+        ``prefix``, of a ``suffix`` and of a ``new`` response.
+      shared: whether the prefix of a group is computed once.
     """
     prefix, suffix, new = work["prefix"], work["suffix"], work["new"]
     prompts = work["steps"] * work["groups"] * work["members"]
@@ -102,7 +115,10 @@ def rollout_flops(sizes: Sizes, work: Mapping[str, float], *, shared: bool) -> f
 
 
 def step_flops(sizes: Sizes, work: Mapping[str, float], *, shared: bool) -> float:
-    """Of one GRPO gradient over a workload's samples: a forward and twice that backward."""
+    """Counts operations of one GRPO gradient over a workload's samples.
+
+    The backward pass costs twice the forward pass. Arguments are those of `rollout_flops`.
+    """
     prefix, rest = work["prefix"], work["suffix"] + work["new"]
     samples = work["steps"] * work["groups"] * work["members"]
     a_prefix = prefix * sizes.per_token + sizes.causal(prefix)
@@ -113,7 +129,7 @@ def step_flops(sizes: Sizes, work: Mapping[str, float], *, shared: bool) -> floa
 
 
 def prefill_flops(sizes: Sizes, work: Mapping[str, float], *, shared: bool) -> float:
-    """At least needed to answer the prompts of one step with their first token."""
+    """Counts the least operations that answer the prompts of one step with a first token."""
     prefix, suffix = work["prefix"], work["suffix"]
     prompts = work["groups"] * work["members"]
     rows = prompts * (_past(sizes, suffix, prefix) + _read(sizes, 1, prefix + suffix))
@@ -122,15 +138,17 @@ def prefill_flops(sizes: Sizes, work: Mapping[str, float], *, shared: bool) -> f
 
 
 def decode_flops(sizes: Sizes, work: Mapping[str, float]) -> float:
-    """Of one more token for each prompt of a step, halfway through the responses."""
+    """Counts operations of one more token for each prompt, halfway through the responses."""
     keys = work["prefix"] + work["suffix"] + work["new"] / 2
     prompts = work["groups"] * work["members"]
     return prompts * (sizes.per_token + sizes.unembed + sizes.attention(1, keys))
 
 
 def decode_bytes(sizes: Sizes, work: Mapping[str, float], *, shared: bool, width: int = 2) -> float:
-    """That `decode_flops` reads at least: all matrices once, and all keys and values, those of a
-    shared prefix once a group; `width` bytes a number."""
+    """Counts bytes that the step of `decode_flops` reads at least, `width` bytes a number.
+
+    They are all matrices once, and all keys and values, those of a shared prefix once a group.
+    """
     prompts = work["groups"] * work["members"]
     own = prompts * (work["suffix"] + work["new"] / 2)
     prefixes = (work["groups"] if shared else prompts) * work["prefix"]
@@ -139,7 +157,7 @@ def decode_bytes(sizes: Sizes, work: Mapping[str, float], *, shared: bool, width
 
 
 def useful_step_flops(sizes: Sizes, work: Mapping[str, float], *, rank: int = 0) -> float:
-    """At least needed for one GRPO gradient over a workload's samples: no recomputation.
+    """Counts operations that one GRPO gradient needs at least, with nothing recomputed.
 
     The backward pass of a product costs twice its forward pass: once for its input, once for its
     weights. With a LoRA adapter of `rank` the weights are frozen and the second half falls away,
@@ -162,11 +180,11 @@ def useful_step_flops(sizes: Sizes, work: Mapping[str, float], *, rank: int = 0)
 
 
 def _past(sizes: Sizes, tokens: float, before: float) -> float:
-    """Of `tokens` tokens after `before` others, only keys and values of the last layer."""
+    """Counts operations of tokens of whose last layer only keys and values are read."""
     scores = sizes.causal(tokens) + sizes.attention(tokens, before)
     return tokens * (sizes.per_token - sizes.unread) + scores * (1 - 1 / sizes.layers)
 
 
 def _read(sizes: Sizes, tokens: float, keys: float) -> float:
-    """What `_past` leaves out, for `tokens` tokens whose output is read."""
+    """Counts operations that `_past` leaves out, for tokens whose output is read."""
     return tokens * (sizes.unread + sizes.attention(1, keys) / sizes.layers)

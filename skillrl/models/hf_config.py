@@ -1,4 +1,4 @@
-"""``config.json`` of a Hugging Face checkpoint <-> `ModelConfig`.
+"""``config.json`` of a Hugging Face checkpoint <-> `TransformerConfig`.
 
 Read here rather than through transformers, because the file's spelling changed
 over the years (``rope_theta`` moved into ``rope_parameters``, ``torch_dtype``
@@ -16,7 +16,7 @@ from typing import Any
 
 from skillrl.errors import SkillRLError
 from skillrl.models import directory as model_directory
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 
 ARCHITECTURES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 DTYPES = {"float32": "float32", "bfloat16": "bfloat16", "float16": "float32"}
@@ -36,7 +36,7 @@ _SIZES = {  # the largest value; beyond them a table of the parameters alone fil
 _OWN = "; use the config.json that came with the weights"
 
 
-def read_config(directory: str | Path) -> ModelConfig:
+def read_config(directory: str | Path) -> TransformerConfig:
     """Reads ``config.json`` of a Qwen2, Qwen2.5 or Qwen3 checkpoint.
 
     Raises:
@@ -72,7 +72,7 @@ def read_config(directory: str | Path) -> ModelConfig:
         raise SkillRLError(
             f"{path}: heads of width {head_dim} cannot be rotated, which takes pairs{_OWN}"
         )
-    return ModelConfig(
+    return TransformerConfig(
         model_type=fields["model_type"],
         vocab_size=size("vocab_size"),
         hidden_size=size("hidden_size"),
@@ -91,8 +91,10 @@ def read_config(directory: str | Path) -> ModelConfig:
     )
 
 
-def to_json(config: ModelConfig, *, token_ids: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Fields of the ``config.json`` of an exported model.
+def to_json(
+    config: TransformerConfig, *, token_ids: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Writes sizes as the fields of the ``config.json`` of an exported model.
 
     Args:
       config: sizes of the model.
@@ -178,7 +180,7 @@ _SLIDING = (
 
 
 def _rope_theta(path: Path, fields: Mapping[str, Any]) -> float:
-    """Base of the rotary frequencies, from either spelling."""
+    """Reads the base of the rotary frequencies, from either spelling."""
     thetas = [fields.get("rope_theta")]
     factors = [fields.get("partial_rotary_factor")]
     for key in ("rope_parameters", "rope_scaling"):
@@ -219,7 +221,7 @@ def _present(path: Path, fields: Mapping[str, Any], name: str) -> Any:
 
 
 def _number(path: Path, name: str, value: Any, *, below: float = math.inf) -> float:
-    """A finite number above 0."""
+    """Checks that a field is a finite number above 0, and returns it."""
     good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < below
     if not good or value > 1e300:
         raise SkillRLError(f"{path}: {name} is {_shown(value)}, not a number above 0{_OWN}")

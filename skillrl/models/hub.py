@@ -17,7 +17,7 @@ ASSETS = Path(__file__).parent.parent / "assets"
 
 
 def resolve(model_path: str | Path | None, model_id: str | None) -> Path:
-    """The local directory with config.json, weights and tokeniser.
+    """Finds the local directory with config.json, weights and tokeniser.
 
     Args:
       model_path: an explicit directory, or ``asset:NAME`` for one that ships with the
@@ -40,13 +40,8 @@ def resolve(model_path: str | Path | None, model_id: str | None) -> Path:
     return _cached(model_id) or _download(model_id)
 
 
-def missing_shards(directory: Path) -> list[str]:
-    """Weight files that the directory should hold and does not."""
-    return model_directory.missing(directory)
-
-
 def _absent(directory: Path) -> list[str]:
-    """What a snapshot lacks to be a policy: config, weights or tokenizer."""
+    """Lists what a snapshot lacks to be a policy: config, weights or tokenizer."""
     wanted = [] if os.path.isfile(directory / model_directory.CONFIG) else [model_directory.CONFIG]
     wanted += model_directory.missing(directory)
     return wanted if model_directory.has_tokenizer(directory) else [*wanted, "tokenizer.json"]

@@ -65,7 +65,7 @@ def _with_sums(directory: Path, name: str) -> None:
 
 
 def _with_package(directory: Path, name: str) -> None:
-    """Sums outside the directory, so that whoever copies a shipped policy may edit the copy."""
+    """Compares a shipped policy; its sums lie elsewhere, so that a copy of it may be edited."""
     checksums.check_directory(SHIPPED, [f"{directory.name}/{name}"])
 
 
@@ -86,7 +86,7 @@ def _with_hub(directory: Path, name: str) -> None:
 
 
 def _cached_hash(path: Path) -> str | None:
-    """In the hub's cache a file is a link to a blob; those of Git LFS bear their SHA-256."""
+    """Finds the SHA-256 that the hub's cache names a Git LFS blob by, which the file links to."""
     if not os.path.islink(path) or not os.path.exists(path):
         return None
     blob = Path(os.path.realpath(path))
@@ -95,7 +95,7 @@ def _cached_hash(path: Path) -> str | None:
 
 
 def _downloaded_hash(directory: Path, name: str) -> str | None:
-    """What a download into a directory noted: commit, hash, time; void once the file changed."""
+    """Finds the hash that a download into a directory noted, unless the file changed since."""
     note = directory / ".cache" / "huggingface" / "download" / f"{name}.metadata"
     try:
         _, digest, seconds = note.read_text(encoding="utf-8").split()

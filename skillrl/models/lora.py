@@ -2,7 +2,7 @@
 
 An adapter adds ``scale * (x A) B`` to a projection of ``x`` (arXiv 2106.09685, section 4.1;
 scale = alpha / rank). Its leaves ``lora_a`` and ``lora_b`` are laid into the tree of
-parameters beside the kernel that they adapt, and `transformer.Projection` adds them up:
+parameters beside the kernel that they adapt, and `projection.project` adds them up:
 the kernel itself is neither copied nor changed. Without the leaves the same tree is the
 policy with its adapter off.
 """
@@ -24,7 +24,7 @@ import safetensors.numpy
 
 from skillrl.errors import SkillRLError
 from skillrl.models import adapter_config, parameters, tensors, weights
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.directory import ADAPTER, ADAPTER_CONFIG, expanded
 from skillrl.models.parameters import LAYERS, ParameterSpec
 
@@ -44,10 +44,10 @@ _INPUTS = {"output": ("heads", "head_dim"), "down": ("ffn",)}  # the others read
 
 @dataclasses.dataclass(frozen=True)
 class Lora:
-    """Shape of an adapter.
+    """Describes the shape of an adapter.
 
     Attributes:
-      rank: r, columns of A and rows of B.
+      rank: R, columns of A and rows of B.
       alpha: the product is scaled by ``alpha / rank``.
       targets: names of `TARGETS`.
     """
@@ -58,15 +58,15 @@ class Lora:
 
     @property
     def scale(self) -> float:
-        """What the product of A and B is multiplied by."""
+        """Returns what the product of A and B is multiplied by."""
         return self.alpha / self.rank
 
 
-def specs(config: ModelConfig, lora: Lora) -> dict[parameters.Path, ParameterSpec]:
-    """The table of an adapter's leaves, as `parameters.specs` is that of the policy's.
+def specs(config: TransformerConfig, lora: Lora) -> dict[parameters.Path, ParameterSpec]:
+    """Describes every leaf of an adapter, as `parameters.specs` does those of the policy.
 
-    Here A is ``[L, inputs..., r]`` and B ``[L, r, outputs...]``; in PEFT's files they are
-    ``[r, in]`` and ``[out, r]``, one pair per layer.
+    Here A is ``[L, inputs..., R]`` and B ``[L, R, outputs...]``; in PEFT's files they are
+    ``[R, I]`` and ``[O, R]``, one pair per layer.
 
     Raises:
       SkillRLError: an unknown target.
@@ -91,12 +91,14 @@ def specs(config: ModelConfig, lora: Lora) -> dict[parameters.Path, ParameterSpe
         ):
             axes = (LAYERS, *axes)
             shape = tuple(sizes[axis] for axis in axes)
-            table[(*path, leaf)] = ParameterSpec(axes, shape, f"{stem}.{name}.weight", hf_axes)
+            table[(*path, leaf)] = ParameterSpec(
+                axes=axes, shape=shape, hf_name=f"{stem}.{name}.weight", hf_axes=hf_axes
+            )
     return table
 
 
-def init(key: jax.Array, config: ModelConfig, lora: Lora) -> dict[str, Any]:
-    """A fresh adapter, float32: A uniform in +-1/sqrt(inputs) as in PEFT, B zero.
+def init(key: jax.Array, config: TransformerConfig, lora: Lora) -> dict[str, Any]:
+    """Draws a fresh adapter, float32: A uniform in +-1/sqrt(inputs) as in PEFT, B zero.
 
     The policy with it is the policy without it.
     """
@@ -112,14 +114,14 @@ def init(key: jax.Array, config: ModelConfig, lora: Lora) -> dict[str, Any]:
 
 
 def join(adapter: Mapping[str, Any], base: Mapping[str, Any], lora: Lora) -> dict[str, Any]:
-    """`base` with the adapter switched on: the same kernels, and the leaves beside them."""
+    """Switches the adapter on: returns the kernels of `base` with its leaves beside them."""
     flat = parameters.flatten(adapter)
     scaled = {path: x * lora.scale if path[-1] == B else x for path, x in flat.items()}
     return parameters.unflatten(parameters.flatten(base) | scaled)
 
 
 def merge(adapter: Mapping[str, Any], base: Mapping[str, Any], lora: Lora) -> dict[str, Any]:
-    """Plain parameters that compute what `join`'s do: kernel + scale * A B, summed in float32."""
+    """Merges the adapter into plain parameters: kernel + scale * A B, summed in float32."""
     flat, adapted = parameters.flatten(base), parameters.flatten(adapter)
     for path, a in adapted.items():
         if path[-1] == A:
@@ -130,8 +132,8 @@ def merge(adapter: Mapping[str, Any], base: Mapping[str, Any], lora: Lora) -> di
 
 @jax.jit
 def _add(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.Array:
-    low = a.reshape(a.shape[0], -1, a.shape[-1])  # [L, in, r]
-    high = b.reshape(b.shape[0], b.shape[1], -1)  # [L, r, out]
+    low = a.reshape(a.shape[0], -1, a.shape[-1])  # [L, I, R]
+    high = b.reshape(b.shape[0], b.shape[1], -1)  # [L, R, O]
     product = jnp.einsum("LIR,LRO->LIO", low, high, precision="highest")
     full = kernel.astype(jnp.float32) + scale * product.reshape(kernel.shape)
     return full.astype(kernel.dtype)
@@ -140,7 +142,7 @@ def _add(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.Arr
 def save(
     directory: str | Path,
     adapter: Mapping[str, Any],
-    config: ModelConfig,
+    config: TransformerConfig,
     lora: Lora,
     *,
     base: str = "",
@@ -190,7 +192,7 @@ def save(
             (temporary / ADAPTER_CONFIG).write_text(text, encoding="utf-8")
 
 
-def load(directory: str | Path, config: ModelConfig) -> tuple[dict[str, Any], Lora]:
+def load(directory: str | Path, config: TransformerConfig) -> tuple[dict[str, Any], Lora]:
     """Reads an adapter in PEFT's format.
 
     Returns:
@@ -215,9 +217,9 @@ def load(directory: str | Path, config: ModelConfig) -> tuple[dict[str, Any], Lo
 
 
 def _targets(
-    directory: Path, settings: adapter_config.AdapterConfig, config: ModelConfig
+    directory: Path, settings: adapter_config.AdapterConfig, config: TransformerConfig
 ) -> tuple[str, ...]:
-    """The projections that PEFT would adapt, which must be the same in all layers."""
+    """Finds the projections that PEFT would adapt, which must be the same in all layers."""
     targets = []
     for target, at in TARGETS.items():
         stem = parameters.specs(config)[(LAYERS, *at, "kernel")].hf_names

@@ -1,6 +1,6 @@
-"""The one table of parameters: where each lives here, how it is split, what it is called.
+"""The one table of parameters: where each lies here, how it is split, what others call it.
 
-A row says, for one leaf of the nested dict of parameters, the logical name of each
+A `ParameterSpec` says, for one leaf of the nested dict of parameters, the logical name of each
 axis (the sharding rules map these to mesh axes), the name of the tensor in a Hugging
 Face checkpoint, and how the two layouts correspond. Initial shapes, sharding,
 checkpoint restore, import and export all read this table; `check_total` proves that
@@ -23,16 +23,16 @@ import jax
 import numpy as np
 
 from skillrl.errors import SkillRLError
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 
 Path = tuple[str, ...]
 
 LAYERS = "layers"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ParameterSpec:
-    """One parameter, in both layouts.
+    """Describes one parameter in both layouts.
 
     Attributes:
       axes: logical name of each axis here; ``layers`` first if stacked.
@@ -48,34 +48,34 @@ class ParameterSpec:
 
     @property
     def stacked(self) -> bool:
-        """Whether the leading axis counts layers."""
+        """Tells whether the leading axis counts layers."""
         return self.axes[0] == LAYERS
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Length of each logical axis."""
+        """Returns the length of each logical axis."""
         return dict(zip(self.axes, self.shape, strict=True))
 
     @property
     def hf_shape(self) -> tuple[int, ...]:
-        """Shape of one Hugging Face tensor (of one layer, if stacked)."""
+        """Returns the shape of one Hugging Face tensor (of one layer, if stacked)."""
         return tuple(math.prod(self.sizes[name] for name in group) for group in self.hf_axes)
 
     @property
     def hf_names(self) -> tuple[str, ...]:
-        """Tensor names in order of the layers; one name if not stacked."""
+        """Returns tensor names in order of the layers; one name if not stacked."""
         if not self.stacked:
             return (self.hf_name,)
         return tuple(self.hf_name.format(layer=layer) for layer in range(self.shape[0]))
 
     def to_hf(self, value: np.ndarray) -> np.ndarray:
-        """One layer's value here -> the Hugging Face tensor."""
+        """Turns one layer's value here into the Hugging Face tensor."""
         names = self._layer_axes
         order = [names.index(name) for group in self.hf_axes for name in group]
         return np.ascontiguousarray(value.transpose(order).reshape(self.hf_shape))
 
     def hf_slices(self, index: tuple[slice, ...]) -> tuple[slice, ...]:
-        """Smallest box of the Hugging Face tensor that holds ``value[index]`` of one layer."""
+        """Finds the least box of the Hugging Face tensor that holds a layer's ``value[index]``."""
         wanted = self._ranges(index)
         box = []
         for first, *rest in self.hf_axes:
@@ -85,7 +85,7 @@ class ParameterSpec:
         return tuple(box)
 
     def from_hf(self, box: np.ndarray, index: tuple[slice, ...]) -> np.ndarray:
-        """What `hf_slices` cut out -> ``value[index]`` of one layer here."""
+        """Turns what `hf_slices` cut out into ``value[index]`` of one layer here."""
         wanted = self._ranges(index)
         lengths, cuts, order = [], [], []
         for first, *rest in self.hf_axes:
@@ -108,8 +108,8 @@ class ParameterSpec:
         }
 
 
-def specs(config: ModelConfig) -> dict[Path, ParameterSpec]:
-    """Path of every parameter of the model -> its row of the table."""
+def specs(config: TransformerConfig) -> dict[Path, ParameterSpec]:
+    """Describes every parameter of the model, by its path."""
     sizes = {
         LAYERS: config.num_layers,
         "vocab": config.vocab_size,
@@ -122,7 +122,7 @@ def specs(config: ModelConfig) -> dict[Path, ParameterSpec]:
     table: dict[Path, ParameterSpec] = {}
 
     def row(path: str, axes: str, hf_name: str, hf_axes: str) -> None:
-        """Axes are separated by spaces; ``heads*head_dim`` is one flattened axis."""
+        """Adds a parameter. Spaces separate axes; ``heads*head_dim`` is one flattened axis."""
         names = tuple(axes.split())
         table[tuple(path.split("/"))] = ParameterSpec(
             axes=names,
@@ -165,13 +165,13 @@ def specs(config: ModelConfig) -> dict[Path, ParameterSpec]:
     return table
 
 
-def axes_tree(config: ModelConfig) -> dict[str, Any]:
-    """Logical axes of every parameter, as a tree shaped like the parameters."""
+def axes_tree(config: TransformerConfig) -> dict[str, Any]:
+    """Returns the logical axes of every parameter, as a tree shaped like the parameters."""
     return unflatten({path: spec.axes for path, spec in specs(config).items()})
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[Path, Any]:
-    """Nested dict -> {path: leaf}; whatever is not a mapping is a leaf."""
+    """Turns a nested dict into {path: leaf}; whatever is not a mapping is a leaf."""
     flat: dict[Path, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -182,7 +182,7 @@ def flatten(tree: Mapping[str, Any]) -> dict[Path, Any]:
 
 
 def unflatten(flat: Mapping[Path, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`."""
+    """Turns {path: leaf} into a nested dict; the inverse of `flatten`."""
     tree: dict[str, Any] = {}
     for path, leaf in flat.items():
         node = tree
@@ -192,7 +192,7 @@ def unflatten(flat: Mapping[Path, Any]) -> dict[str, Any]:
     return tree
 
 
-def check_total(params: Mapping[str, Any], config: ModelConfig) -> None:
+def check_total(params: Mapping[str, Any], config: TransformerConfig) -> None:
     """Checks that parameters (or their `jax.eval_shape`) are exactly those of the table.
 
     Raises:

@@ -11,7 +11,7 @@ import jax
 from skillrl.errors import SkillRLError
 from skillrl.models import hub, lora, weights
 from skillrl.models.attention import check_attention
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.parameters import axes_tree
 from skillrl.models.tokenizer import Tokenizer
 from skillrl.models.transformer import Params, init
@@ -31,7 +31,7 @@ class Model:
     """
 
     directory: Path
-    config: ModelConfig
+    config: TransformerConfig
     tokenizer: Tokenizer
     mesh: jax.sharding.Mesh
     shardings: Params
@@ -50,7 +50,7 @@ class Policy:
     params: Params
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> TransformerConfig:
         """Sizes of the model."""
         return self.model.config
 

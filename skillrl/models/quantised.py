@@ -22,7 +22,7 @@ SCALE = "scale"
 
 
 def quantise(params: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a policy, with or without an adapter in it, whose large weights are int8.
+    """Copies a policy, with or without an adapter in it, and makes its large weights int8.
 
     Every number is within half a scale of what it was. Each array is split over the devices as
     the original, and a scale as its channels. The original stays.
@@ -49,7 +49,7 @@ def _int8(chosen: dict[Path, jax.Array]) -> dict[Path, tuple[jax.Array, jax.Arra
 
 
 def _inputs(path: Path) -> tuple[int, ...]:
-    """Axes of a kernel that a product sums over; none if the leaf is not to be quantised."""
+    """Returns the axes of a kernel that a product sums over; none if it is not to be quantised."""
     if path == ("embed", "embedding"):
         return (1,)
     if path[-1] != "kernel":
@@ -59,7 +59,7 @@ def _inputs(path: Path) -> tuple[int, ...]:
 
 
 def _of_scale(x: jax.Array, inputs: tuple[int, ...]) -> jax.sharding.Sharding:
-    """How the scale of a kernel is split."""
+    """Returns how the scale of a kernel is split over devices."""
     if not isinstance(x.sharding, NamedSharding):
         return x.sharding
     spec = (*x.sharding.spec, *(None,) * (x.ndim - len(x.sharding.spec)))

@@ -40,7 +40,7 @@ _PIECE = 1 << 22  # numbers that are looked at in one go
 
 
 class Tensor:
-    """A tensor of an open file; nothing is read until a slice is asked for.
+    """A tensor of an open file, of which nothing is read until a slice is asked for.
 
     Attributes:
       file: where it lies.
@@ -60,7 +60,7 @@ class Tensor:
             raise SkillRLError(f"tensor {name!r} in {file} cannot be read: {error}") from None
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:
-        """A part of it.
+        """Reads a part of the tensor.
 
         Raises:
           Corrupt: a number in it is not finite or beyond `LARGEST`.
@@ -119,7 +119,7 @@ def open_tensors(
 
 
 def canonical(name: str) -> str:
-    """A tensor's name without what trainers wrap around a model, as transformers spells it.
+    """Strips from a tensor's name what trainers wrap around a model, as transformers spells it.
 
     ``_orig_mod.model.norm.weight`` (torch.compile), ``module.model.norm.weight`` (DDP),
     ``base_model.model.model.norm.weight`` (PEFT) and ``norm.weight`` (the model without its
@@ -213,7 +213,7 @@ def read(
 
 
 def check_numbers(values: np.ndarray, what: str) -> None:
-    """Whether all numbers are finite and none beyond `LARGEST`; `what` begins the message.
+    """Checks that all numbers are finite and none beyond `LARGEST`; `what` begins the message.
 
     Raises:
       Corrupt: one is not.
@@ -247,7 +247,7 @@ def _says(value: float, what: str) -> str:
 
 
 def has_own_head(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether embedding and head are both there and differ, whatever the config says."""
+    """Tells whether embedding and head are both there and differ, whatever the config says."""
     if HEAD not in tensors or EMBEDDING not in tensors:
         return False
     head, embedding = tensors[HEAD], tensors[EMBEDDING]

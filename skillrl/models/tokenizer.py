@@ -72,7 +72,7 @@ class Tokenizer:
         return cls(directory, _load_backend(directory), _read_names(directory))
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`; no control token, nothing added at either end.
+        """Encodes `text` without control tokens, and adds nothing at either end.
 
         ``decode(encode(text)) == text``, except that a tokeniser with a Unicode
         normaliser (Qwen: NFC) gives the normal form back.
@@ -92,21 +92,21 @@ class Tokenizer:
             ) from error
 
     def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
-        """Text of `ids`; control tokens are left out unless `keep_special`.
+        """Decodes `ids`; control tokens are left out unless `keep_special`.
 
         Bytes that are not valid UTF-8 (a character cut in two) become U+FFFD.
         """
         return self._backend.decode(list(ids), skip_special_tokens=not keep_special)
 
     def token(self, id: int) -> str:
-        """The vocabulary entry of one id, as the tokeniser spells it."""
+        """Returns the vocabulary entry of one id, as the tokeniser spells it."""
         token = self._backend.id_to_token(id)
         if token is None:
             raise SkillRLError(f"token id {id} is outside the vocabulary of {self.vocab_size}")
         return token
 
     def special(self, name: str) -> int:
-        """Id of an added token such as ``<|im_end|>`` or ``<think>``."""
+        """Returns the id of an added token such as ``<|im_end|>`` or ``<think>``."""
         id = self._backend.token_to_id(name)
         if id is None:
             raise SkillRLError(
@@ -117,32 +117,32 @@ class Tokenizer:
 
     @functools.cached_property
     def vocab_size(self) -> int:
-        """Number of ids, added tokens included (a model may have more rows)."""
+        """Counts ids, added tokens included (a model may have more rows)."""
         return self._backend.get_vocab_size(with_added_tokens=True)
 
     @functools.cached_property
     def rows(self) -> int:
-        """Rows that an embedding needs: one more than the largest id (ids may leave gaps)."""
+        """Counts rows that an embedding needs: one more than the largest id, as ids have gaps."""
         return 1 + max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1)
 
     @functools.cached_property
     def im_start_id(self) -> int:
-        """Opens a turn."""
+        """Returns the id of ``<|im_start|>``, which opens a turn."""
         return self.special(IM_START)
 
     @functools.cached_property
     def im_end_id(self) -> int:
-        """Ends a turn; sampling stops at it."""
+        """Returns the id of ``<|im_end|>``, which ends a turn; sampling stops at it."""
         return self.special(IM_END)
 
     @functools.cached_property
     def eos_id(self) -> int:
-        """The tokeniser's own end-of-sequence token, else the end of turn."""
+        """Returns the id of the tokeniser's own end-of-sequence token, else of the end of turn."""
         return self.special(self._names.get("eos_token", IM_END))
 
     @functools.cached_property
     def pad_id(self) -> int:
-        """Fills rows on the right; masked everywhere, so its identity is of no effect."""
+        """Returns the id that fills rows on the right; it is masked everywhere, so any would do."""
         return self.special(self._names["pad_token"]) if "pad_token" in self._names else self.eos_id
 
 
@@ -179,7 +179,7 @@ def _load_backend(directory: Path) -> tokenizers.Tokenizer:
 
 
 def _read_names(directory: Path) -> dict[str, str]:
-    """``eos_token`` and ``pad_token`` of tokenizer_config.json, where they are given."""
+    """Reads ``eos_token`` and ``pad_token`` of tokenizer_config.json, where they are given."""
     path = directory / _SETTINGS
     if not os.path.isfile(path):
         return {}
@@ -204,7 +204,7 @@ _SETTINGS = "tokenizer_config.json"
 
 @functools.cache  # said once for each model
 def _warn_of_other_chats(directory: Path) -> None:
-    """Prompts are ChatML; a model that has learned another format is told apart by its template."""
+    """Warns of a model whose chat template is not ChatML, the format that prompts are in."""
     own = directory / "chat_template.jinja"
     if os.path.isfile(own):
         try:

@@ -27,7 +27,7 @@ from skillrl.io import checksums
 from skillrl.io.atomic import replace_directory
 from skillrl.models import directory as model_directory
 from skillrl.models import hf_config, intact, parameters, tensors
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.directory import SINGLE, TOKENIZER_FILES
 from skillrl.models.tokenizer import Tokenizer
 
@@ -36,7 +36,7 @@ _LOG = logging.getLogger(__name__)
 INDEX = f"{SINGLE}.index.json"
 
 
-def read_config(directory: str | Path) -> ModelConfig:
+def read_config(directory: str | Path) -> TransformerConfig:
     """Reads ``config.json``; a head of its own in the weights counts more than what it says.
 
     Where the config ties the head to the embedding and the file has both, with other numbers,
@@ -64,7 +64,7 @@ def read_config(directory: str | Path) -> ModelConfig:
 
 def load(
     directory: str | Path,
-    config: ModelConfig,
+    config: TransformerConfig,
     *,
     shardings: Mapping[str, Any] | None = None,
     dtype: Any = None,
@@ -100,8 +100,8 @@ def load(
     return parameters.unflatten(flat)
 
 
-def check(directory: str | Path, config: ModelConfig) -> None:
-    """Whether `load` would find files, hashes, names and shapes in order; no number is read.
+def check(directory: str | Path, config: TransformerConfig) -> None:
+    """Checks that `load` would find files, hashes, names and shapes in order; reads no number.
 
     Raises:
       Corrupt, SkillRLError: see `load`.
@@ -111,7 +111,7 @@ def check(directory: str | Path, config: ModelConfig) -> None:
 
 
 def _open(
-    directory: Path, config: ModelConfig, stack: contextlib.ExitStack
+    directory: Path, config: TransformerConfig, stack: contextlib.ExitStack
 ) -> Mapping[str, tensors.Tensor]:
     there = tensors.open_tensors(directory, stack)
     found = _tied(directory, there) if config.tie_embeddings else there
@@ -120,7 +120,7 @@ def _open(
 
 
 def _tied(directory: Path, found: Mapping[str, tensors.Tensor]) -> Mapping[str, tensors.Tensor]:
-    """Tensors of a model whose head is its embedding, by whichever of the names it has."""
+    """Finds the tensors of a model whose head is its embedding, under either of its names."""
     if tensors.has_own_head(found):
         raise SkillRLError(
             f"the weights in {directory} have an lm_head.weight that differs from the embedding, "
@@ -135,7 +135,7 @@ def _tied(directory: Path, found: Mapping[str, tensors.Tensor]) -> Mapping[str, 
 def save(
     directory: str | Path,
     params: Mapping[str, Any],
-    config: ModelConfig,
+    config: TransformerConfig,
     *,
     tokenizer_dir: str | Path | None = None,
     max_shard_bytes: float = 5e9,
@@ -172,7 +172,7 @@ def save(
 def _write_weights(
     directory: Path | None,
     params: Mapping[str, Any],
-    config: ModelConfig,
+    config: TransformerConfig,
     dtype: np.dtype,
     max_shard_bytes: float,
 ) -> None:
@@ -201,8 +201,8 @@ def _write_weights(
 _Planned = tuple[str, parameters.Path, parameters.ParameterSpec, int | None]
 
 
-def _plan(config: ModelConfig, itemsize: int, max_shard_bytes: float) -> list[list[_Planned]]:
-    """Which tensors go to which file; a tensor is never cut."""
+def _plan(config: TransformerConfig, itemsize: int, max_shard_bytes: float) -> list[list[_Planned]]:
+    """Plans which tensors go to which file; a tensor is never cut."""
     files: list[list[_Planned]] = [[]]
     size = 0
     for planned in _in_order(config):
@@ -215,8 +215,8 @@ def _plan(config: ModelConfig, itemsize: int, max_shard_bytes: float) -> list[li
     return files
 
 
-def _in_order(config: ModelConfig) -> Iterator[_Planned]:
-    """Embedding, then layer by layer, then the rest."""
+def _in_order(config: TransformerConfig) -> Iterator[_Planned]:
+    """Yields tensors in order of the file: embedding, then layer by layer, then the rest."""
     table = parameters.specs(config)
     stacked = {path: spec for path, spec in table.items() if spec.stacked}
     for path, spec in table.items():
@@ -232,12 +232,12 @@ def _in_order(config: ModelConfig) -> Iterator[_Planned]:
 
 @jax.jit
 def _at_layer(value: jax.Array, layer: jax.Array) -> jax.Array:
-    """``value[layer]``, compiled once per shape rather than once per layer."""
+    """Takes ``value[layer]``, compiled once per shape rather than once per layer."""
     return jax.lax.dynamic_index_in_dim(value, layer, keepdims=False)
 
 
 def fetch(value: jax.Array, layer: int | None) -> np.ndarray:
-    """An array, or one layer of a stacked one, whole on every host; all must take part."""
+    """Gathers an array, or a layer of a stacked one, whole on every host; all must take part."""
     part = value if layer is None else _at_layer(value, np.int32(layer))
     if not part.is_fully_addressable:
         from jax.experimental import multihost_utils
@@ -246,8 +246,10 @@ def fetch(value: jax.Array, layer: int | None) -> np.ndarray:
     return np.asarray(part)
 
 
-def _write_descriptions(directory: Path, config: ModelConfig, tokenizer: Tokenizer | None) -> None:
-    """config.json, generation_config.json and the tokeniser's files."""
+def _write_descriptions(
+    directory: Path, config: TransformerConfig, tokenizer: Tokenizer | None
+) -> None:
+    """Writes config.json, generation_config.json and the tokeniser's files."""
     token_ids: dict[str, Any] = {}
     if tokenizer is not None:
         ends = list(dict.fromkeys([tokenizer.im_end_id, tokenizer.eos_id]))
@@ -269,7 +271,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def replacing(directory: Path, *, marker: str) -> Iterator[Path | None]:
-    """A directory to write into; at the end it is sealed with ``SHA256SUMS`` and put in place.
+    """Yields a directory to write into, which is then sealed with ``SHA256SUMS`` and put in place.
 
     Others see it whole or not at all.
 

@@ -16,7 +16,7 @@ import jax
 from jax.sharding import AxisType, Mesh
 
 from skillrl.errors import SkillRLError
-from skillrl.parallel import room
+from skillrl.parallel.devices import find_devices
 
 AXES = ("data", "fsdp", "tensor")
 
@@ -37,7 +37,7 @@ def make_mesh(
       SkillRLError: more devices are asked for than there are, or a size is not
         a positive number.
     """
-    devices = list(room.devices() if devices is None else devices)
+    devices = list(find_devices() if devices is None else devices)
     sizes = {"data": data, "fsdp": fsdp, "tensor": tensor}
     asked = ", ".join(f"mesh.{axis}={size}" for axis, size in sizes.items())
     there = f"{len(devices)} {devices[0].platform if devices else ''} device(s)"

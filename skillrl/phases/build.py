@@ -20,12 +20,12 @@ from skillrl.errors import SkillRLError
 from skillrl.inference.local import LocalEngine
 from skillrl.inference.make import make_local_engine, make_openai_engine
 from skillrl.inference.remote import RemoteEngine
-from skillrl.models import lora, policy, weights
+from skillrl.models import lora, memory, policy, weights
 from skillrl.models.lora import Lora
 from skillrl.models.policy import Model
 from skillrl.models.quantised import quantise
 from skillrl.models.transformer import Params
-from skillrl.parallel import host_memory, room
+from skillrl.parallel import host_memory
 from skillrl.parallel.buckets import Buckets
 from skillrl.parallel.mesh import make_mesh
 from skillrl.parallel.rules import num_row_devices
@@ -209,7 +209,7 @@ def make_shapes(config: Config, model: Model, *, samples_per_row: int) -> Shapes
         samples_per_row=samples_per_row,
         devices=num_row_devices(model.mesh),
     )
-    room.check_micro_batch(model.config, model.mesh, tokens=shapes.smallest_block)
+    memory.check_micro_batch(model.config, model.mesh, tokens=shapes.smallest_block)
     return shapes
 
 

@@ -11,7 +11,8 @@ from typing import TypeVar
 from skillrl.config.settings import Config
 from skillrl.envs import Suite, make_suite
 from skillrl.io.console import Progress
-from skillrl.parallel import background, compile_cache, room
+from skillrl.parallel import background, compile_cache
+from skillrl.parallel.devices import find_devices
 from skillrl.phases.run_directory import Metrics, OnMetrics, RunDirectory
 from skillrl.phases.wall import WallClock
 
@@ -94,7 +95,7 @@ def open_session(
       SkillRLError: the directory belongs to another run or another process, JAX finds none of
         the devices that it is told to use, or the environment cannot be made.
     """
-    room.devices()  # before anything is created: JAX_PLATFORMS may name what is not here
+    find_devices()  # before anything is created: JAX_PLATFORMS may name what is not here
     compile_cache.enable()
     suite = make_suite(config.env.name, config.env)
     with RunDirectory(workdir, config, lock=lock) as run:

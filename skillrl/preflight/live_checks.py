@@ -24,7 +24,7 @@ from skillrl.preflight import probes
 if TYPE_CHECKING:
     import jax
 
-    from skillrl.models.config import ModelConfig
+    from skillrl.models.config import TransformerConfig
 
 _DEVICES = 120.0  # seconds: a pod's TPUs take a while to be found
 
@@ -42,7 +42,7 @@ class LiveFindings:
 
     problems: list[str]
     notes: list[str]
-    model: ModelConfig | None
+    model: TransformerConfig | None
     mesh: jax.sharding.Mesh | None
 
 
@@ -171,7 +171,7 @@ def _mesh(config: Config) -> jax.sharding.Mesh:
         ) from None
 
 
-def _policy(config: Config, notes: list[str]) -> ModelConfig | None:
+def _policy(config: Config, notes: list[str]) -> TransformerConfig | None:
     """Reads the sizes of the policy from its files; adds a note where it must be fetched first."""
     from skillrl.models import hub
 
@@ -190,7 +190,7 @@ def _policy(config: Config, notes: list[str]) -> ModelConfig | None:
     return sizes
 
 
-def _directory(directory: Path) -> ModelConfig:
+def _directory(directory: Path) -> TransformerConfig:
     """Reads all of a checkpoint but the numbers: config, tokenizer, names and shapes."""
     from skillrl.models import weights
     from skillrl.models.tokenizer import Tokenizer
@@ -201,13 +201,13 @@ def _directory(directory: Path) -> ModelConfig:
     return sizes
 
 
-def _adapter(directory: str, model: ModelConfig) -> None:
+def _adapter(directory: str, model: TransformerConfig) -> None:
     from skillrl.models import lora
 
     lora.load(directory, model)
 
 
-def _attention(config: Config, model: ModelConfig, mesh: jax.sharding.Mesh) -> None:
+def _attention(config: Config, model: TransformerConfig, mesh: jax.sharding.Mesh) -> None:
     from skillrl.models.attention import check_attention
 
     settings = config.model

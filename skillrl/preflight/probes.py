@@ -14,7 +14,7 @@ from skillrl.config.settings import Config
 from skillrl.errors import SkillRLError
 
 if TYPE_CHECKING:
-    from skillrl.models.config import ModelConfig
+    from skillrl.models.config import TransformerConfig
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ _ASKS_TEACHER = ("train", "distill", "sft", "rl")
 _EMBEDS = ("train", "distill", "sft", "rl", "evaluate")
 
 
-def sizes_on_hub(model_id: str) -> ModelConfig:
+def sizes_on_hub(model_id: str) -> TransformerConfig:
     """Reads the sizes of a policy that is only on the hub, from its config.json there.
 
     Raises:

@@ -61,7 +61,7 @@ def make_job(
       player: who plays it.
       task: what is to be done.
       bank: where skills are retrieved from, now.
-      phase: a phase of `skillrl.parallel.addresses`; with the numbers below it fixes every
+      phase: a phase of `skillrl.parallel.random_keys`; with the numbers below it fixes every
         random draw of the episode.
       iteration: of the phase.
       member: index within the group of the same task.

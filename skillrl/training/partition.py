@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from skillrl.errors import SkillRLError
 from skillrl.models import lora, parameters
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.transformer import Params, init
 
 
@@ -50,7 +50,7 @@ class Partition:
     whole: bool = False
 
 
-def everything(config: ModelConfig, dtype: Any = jnp.float32) -> Partition:
+def everything(config: TransformerConfig, dtype: Any = jnp.float32) -> Partition:
     """Trains all parameters, in `dtype`."""
     return Partition(
         frozen=lambda base: {},
@@ -63,7 +63,9 @@ def everything(config: ModelConfig, dtype: Any = jnp.float32) -> Partition:
     )
 
 
-def all_but(config: ModelConfig, patterns: Sequence[str], *, dtype: Any = jnp.float32) -> Partition:
+def all_but(
+    config: TransformerConfig, patterns: Sequence[str], *, dtype: Any = jnp.float32
+) -> Partition:
     """Trains all parameters but those whose path, as ``layers/mlp/up/kernel``, fits a pattern.
 
     Args:
@@ -109,7 +111,7 @@ def all_but(config: ModelConfig, patterns: Sequence[str], *, dtype: Any = jnp.fl
     )
 
 
-def adapter(config: ModelConfig, shape: lora.Lora, *, seed: int) -> Partition:
+def adapter(config: TransformerConfig, shape: lora.Lora, *, seed: int) -> Partition:
     """Trains a LoRA adapter (float32) beside a policy that stays as it is."""
     table = lora.specs(config, shape)
 
@@ -126,6 +128,6 @@ def adapter(config: ModelConfig, shape: lora.Lora, *, seed: int) -> Partition:
     )
 
 
-def _shapes(config: ModelConfig, dtype: Any) -> Params:
+def _shapes(config: TransformerConfig, dtype: Any) -> Params:
     made = jax.eval_shape(lambda: init(jax.random.key(0), config))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), made)

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import KV
+from skillrl.models.config import TransformerConfig
+from skillrl.models.kv_cache import KV
 from skillrl.parallel.rules import sharding
 
 _AXES = (None, "rows", None, "kv_heads", None, None)
@@ -33,7 +33,7 @@ class PrefixPool:
       mesh: devices.
     """
 
-    config: ModelConfig
+    config: TransformerConfig
     mesh: jax.sharding.Mesh
 
     def zeros(self, room: int, width: int, *, dtype: jax.typing.DTypeLike) -> KV:

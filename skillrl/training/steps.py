@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.parallel.rules import replicated, tree_shardings
 from skillrl.training.optimizer import make_optimizer, state_shardings
 from skillrl.training.partition import Partition
@@ -15,7 +15,7 @@ from skillrl.training.update import LossFn, Updater, make_updater
 
 def build_updater(
     *,
-    config: ModelConfig,
+    config: TransformerConfig,
     partition: Partition,
     mesh: jax.sharding.Mesh,
     loss: LossFn,

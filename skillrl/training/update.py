@@ -26,16 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from skillrl.models.attention import KV
-from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import (
-    Params,
-    Segment,
-    causal_mask,
-    forward,
-    token_logprobs,
-    token_logprobs_and_entropies,
-)
+from skillrl.models.config import TransformerConfig
+from skillrl.models.kv_cache import KV, Segment
+from skillrl.models.logprobs import token_logprobs, token_logprobs_and_entropies
+from skillrl.models.masks import causal_mask
+from skillrl.models.transformer import Params, forward
 from skillrl.parallel.rules import put_rows, replicated
 from skillrl.training.batch import MicroBatch, Minibatch
 from skillrl.training.finite import all_finite
@@ -91,7 +86,7 @@ class Updater:
 
 
 def prefix_kv(
-    params: Params, tokens: jax.Array, lengths: jax.Array, *, config: ModelConfig, remat: str
+    params: Params, tokens: jax.Array, lengths: jax.Array, *, config: TransformerConfig, remat: str
 ) -> KV:
     """Computes the keys and values of prefixes.
 
@@ -117,7 +112,7 @@ def response_logprobs(
     kv: KV,
     batch: MicroBatch,
     *,
-    config: ModelConfig,
+    config: TransformerConfig,
     remat: str,
     logprob_chunk: int = 0,
 ) -> jax.Array:
@@ -139,7 +134,7 @@ def response_logprobs(
 
 
 def response_states(
-    params: Params, kv: KV, batch: MicroBatch, *, config: ModelConfig, remat: str
+    params: Params, kv: KV, batch: MicroBatch, *, config: TransformerConfig, remat: str
 ) -> tuple[jax.Array, jax.Array]:
     """Computes the states that response tokens are predicted from.
 
@@ -176,7 +171,7 @@ def response_states(
 
 def make_updater(
     *,
-    config: ModelConfig,
+    config: TransformerConfig,
     loss: LossFn,
     optimizer: optax.GradientTransformation,
     mesh: jax.sharding.Mesh,

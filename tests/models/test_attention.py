@@ -15,19 +15,11 @@ import pytest
 
 from skillrl.config import settings
 from skillrl.errors import SkillRLError
-from skillrl.models.attention import (
-    IMPLEMENTATIONS,
-    KV,
-    InOrder,
-    attend,
-    check_attention,
-    dense,
-    in_order,
-    splash,
-    xla,
-)
-from skillrl.models.config import ModelConfig
-from skillrl.models.transformer import causal_mask, logits
+from skillrl.models.attention import IMPLEMENTATIONS, attend, check_attention, splash, xla
+from skillrl.models.config import TransformerConfig
+from skillrl.models.kv_cache import KV
+from skillrl.models.masks import InOrder, causal_mask, dense, in_order
+from skillrl.models.transformer import logits
 from skillrl.training.batch import MicroBatch
 from skillrl.training.update import prefix_kv, response_logprobs
 from tests.conftest import spread_params
@@ -228,7 +220,7 @@ def test_the_mask_of_a_suffix_and_its_response_by_hand():
 def test_training_passes_of_a_policy(name):
     """Prefixes, then suffixes and responses after them, rematerialised."""
     dtype = "bfloat16" if name == "cudnn" else "float32"
-    config = ModelConfig(
+    config = TransformerConfig(
         vocab_size=64, hidden_size=32, num_heads=2, num_kv_heads=1, head_dim=64, dtype=dtype
     )
     params = jax.tree.map(lambda x: x * 0.5, spread_params(config))
@@ -276,7 +268,7 @@ def mesh_of(platform, *, capability="9.0", client="cuda 12090", tensor=1, size=N
     )
 
 
-QWEN_7B = ModelConfig(num_heads=28, num_kv_heads=4, head_dim=128, dtype="bfloat16")
+QWEN_7B = TransformerConfig(num_heads=28, num_kv_heads=4, head_dim=128, dtype="bfloat16")
 REFUSED = [
     ("cudnn", {}, mesh_of("cpu"), ("NVIDIA", "the run is on cpu")),
     ("cudnn", {}, mesh_of("gpu", client="rocm 60300"), ("NVIDIA", "the run is on gpu")),
@@ -329,5 +321,5 @@ def test_this_machine_is_asked(one_device):
 
 
 def test_the_setting_offers_what_there_is():
-    (field,) = (f for f in dataclasses.fields(settings.ModelConfig) if f.name == "attention")
+    (field,) = (f for f in dataclasses.fields(settings.TransformerConfig) if f.name == "attention")
     assert tuple(field.metadata["choices"]) == tuple(IMPLEMENTATIONS)

@@ -1,7 +1,8 @@
 import pytest
 
+from launchers.tiny_policies import tiny_tokenizer
 from skillrl.errors import SkillRLError
-from skillrl.models import chat, tiny_tokenizer
+from skillrl.models import chat
 from skillrl.models.tokenizer import Tokenizer
 
 CONVERSATION = [

@@ -13,11 +13,12 @@ import safetensors.numpy
 from skillrl.config.settings import LORA_TARGETS
 from skillrl.errors import SkillRLError
 from skillrl.models import lora, parameters
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.models.lora import Lora
-from skillrl.models.transformer import Projection, logits
+from skillrl.models.projection import Projection
+from skillrl.models.transformer import logits
 
-TINY = ModelConfig(
+TINY = TransformerConfig(
     vocab_size=61, hidden_size=32, intermediate_size=48, head_dim=12, max_positions=256
 )
 CONFIGS = {
@@ -72,7 +73,7 @@ def test_the_targets_of_the_configuration_are_those_of_the_model():
 
 
 def test_a_projection_adds_the_low_rank_product():
-    module = Projection("BMTD,DHQ->BMTHQ", (2, 1, 3))
+    module = Projection("BGTD,DHQ->BGTHQ", (2, 1, 3))
     kernel = jnp.asarray([[[1.0, 0, 0]], [[0, 1.0, 0]]])
     a, b = jnp.asarray([[1.0], [2.0]]), jnp.asarray([[[0, 10.0, 100.0]]])
     x = jnp.asarray([3.0, 4.0]).reshape(1, 1, 1, 2)

@@ -15,8 +15,9 @@ import pytest
 from skillrl.models import lora
 from skillrl.models.lora import Lora
 from skillrl.models.parameters import flatten
+from skillrl.models.projection import Projection
 from skillrl.models.quantised import quantise
-from skillrl.models.transformer import Projection, logits
+from skillrl.models.transformer import logits
 from tests.conftest import spread_params
 
 
@@ -39,7 +40,7 @@ def test_a_channel_by_hand():
     assert gate == {"kernel": kernel}  # the original stays
     x = jnp.array([[[[1.0, 2.0]]]])
     one = {"kernel": found["kernel"][0], "scale": found["scale"][0]}
-    y = Projection("BMTD,DF->BMTF", (2, 3)).apply({"params": one}, x)
+    y = Projection("BGTD,DF->BGTF", (2, 3)).apply({"params": one}, x)
     np.testing.assert_allclose(y[0, 0, 0], [0.54, 0.0, -1 / 127], atol=1e-6)
 
 
@@ -116,14 +117,14 @@ def test_an_adapter_stays_as_it_is_and_in_effect(tiny_config, tiny_params):
 SCRIPT = """
     import jax
 
-    from skillrl.models.config import ModelConfig
+    from skillrl.models.config import TransformerConfig
     from skillrl.models.parameters import axes_tree, flatten
     from skillrl.models.quantised import quantise
     from skillrl.parallel.mesh import make_mesh
     from skillrl.parallel.rules import tree_shardings
     from tests.conftest import spread_params
 
-    config = ModelConfig(vocab_size=64, tie_embeddings=False)
+    config = TransformerConfig(vocab_size=64, tie_embeddings=False)
     params = spread_params(config)
     mesh = make_mesh(1, 2, 2)
     params = jax.device_put(params, tree_shardings(mesh, axes_tree(config), params))

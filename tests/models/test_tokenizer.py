@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from launchers.tiny_policies import tiny_tokenizer
 from skillrl.errors import SkillRLError
-from skillrl.models import tiny_tokenizer
 from skillrl.models.tokenizer import Tokenizer
 
 CORPUS = [
@@ -138,7 +138,7 @@ def test_lone_surrogate_is_refused_with_the_remedy(tokenizer):
 
 def test_build_is_deterministic_across_processes_and_order(directory, tmp_path):
     code = (
-        "import sys; from skillrl.models import tiny_tokenizer; "
+        "import sys; from launchers.tiny_policies import tiny_tokenizer; "
         "sys.path.insert(0, sys.argv[2]); import test_tokenizer as t; "
         "tiny_tokenizer.build(reversed(t.CORPUS), sys.argv[1], vocab_size=512)"
     )

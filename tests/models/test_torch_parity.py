@@ -10,13 +10,14 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from skillrl.models import parameters, tiny_tokenizer, transformer, weights  # noqa: E402
-from skillrl.models.config import ModelConfig  # noqa: E402
+from launchers.tiny_policies import tiny_tokenizer  # noqa: E402
+from skillrl.models import parameters, transformer, weights  # noqa: E402
+from skillrl.models.config import TransformerConfig  # noqa: E402
 from tests.models import make_golden  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-TINY = ModelConfig(
+TINY = TransformerConfig(
     vocab_size=61, hidden_size=32, intermediate_size=48, head_dim=8, max_positions=256
 )
 CONFIGS = {

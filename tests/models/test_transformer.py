@@ -9,20 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from skillrl.models.transformer import (
-    Append,
-    Segment,
-    causal_mask,
-    forward,
-    init,
-    kv_zeros,
-    logits,
-    rotary,
-    token_logprobs,
-    token_logprobs_and_entropies,
-    unembed,
-    unstack,
-)
+from skillrl.models.kv_cache import Append, Segment, kv_zeros
+from skillrl.models.layers import rotary
+from skillrl.models.logprobs import token_logprobs, token_logprobs_and_entropies, unembed
+from skillrl.models.masks import causal_mask
+from skillrl.models.transformer import forward, init, logits, unstack
 from tests.conftest import spread_params
 
 P, S, M = 7, 6, 3  # padded prefix, padded suffix, rows per prefix

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from launchers.tiny_policies import tiny_tokenizer
 from skillrl.config import presets
 from skillrl.errors import SkillRLError
-from skillrl.models import hub, parameters, tiny_tokenizer, transformer, weights
-from skillrl.models.config import ModelConfig
+from skillrl.models import directory, hub, parameters, transformer, weights
+from skillrl.models.config import TransformerConfig
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "models"
-TINY = ModelConfig(
+TINY = TransformerConfig(
     vocab_size=61, hidden_size=32, intermediate_size=48, head_dim=12, max_positions=256
 )
 CONFIGS = [
@@ -131,7 +132,7 @@ def test_round_trip(tmp_path, config, max_shard_bytes):
     assert_equal(weights.load(tmp_path / "model", config), params)
     files = sorted(path.name for path in (tmp_path / "model").glob("*.safetensors"))
     assert (files == ["model.safetensors"]) == (max_shard_bytes == 5e9)
-    assert hub.missing_shards(tmp_path / "model") == []
+    assert directory.missing(tmp_path / "model") == []
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
@@ -286,7 +287,7 @@ def test_missing_shard_and_bad_index(tmp_path):
     weights.save(tmp_path / "m", random_params(TINY), TINY, max_shard_bytes=20e3)
     victim = sorted((tmp_path / "m").glob("*.safetensors"))[1]
     victim.unlink()
-    assert hub.missing_shards(tmp_path / "m") == [victim.name]
+    assert directory.missing(tmp_path / "m") == [victim.name]
     with pytest.raises(SkillRLError, match=f"{victim.name} does not exist .*index.json"):
         weights.load(tmp_path / "m", TINY)
     (tmp_path / "m" / "SHA256SUMS").unlink()

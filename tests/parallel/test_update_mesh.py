@@ -19,7 +19,7 @@ SCRIPT = """
     from skillrl.inference.base import Sampling
     from skillrl.inference.layout import Layout
     from skillrl.inference.local import LocalEngine
-    from skillrl.models.config import ModelConfig
+    from skillrl.models.config import TransformerConfig
     from skillrl.parallel.mesh import make_mesh
     from skillrl.training.batch import make_minibatch
     from skillrl.training.packing import Shapes
@@ -32,7 +32,7 @@ SCRIPT = """
     # In place of cuDNN's kernel the same function by XLA: what is around it is ours.
     kernel = jax.nn.dot_product_attention
     jax.nn.dot_product_attention = lambda *args, implementation, **options: kernel(*args, **options)
-    tiny = ModelConfig(
+    tiny = TransformerConfig(
         vocab_size=64, hidden_size=16, intermediate_size=32, num_layers=2, num_heads=2,
         num_kv_heads=1, head_dim=8, rope_theta=1000.0,
     )

@@ -12,7 +12,7 @@ from skillrl import pipeline
 from skillrl.evaluation.evaluate import summarise
 from skillrl.evaluation.intervals import wilson
 from skillrl.io.files import read_json
-from skillrl.models.config import ModelConfig
+from skillrl.models.config import TransformerConfig
 from skillrl.phases.build import publish
 from skillrl.phases.held_out import evaluate_split
 from skillrl.phases.stages import load_stage
@@ -134,7 +134,7 @@ def test_a_directory_is_evaluated_with_the_newest_bank(whole, evaluated, tmp_pat
 
 
 def test_a_directory_brings_its_own_sizes_and_tokenizer(whole, tmp_path, monkeypatch):
-    sizes = ModelConfig(
+    sizes = TransformerConfig(
         hidden_size=24, intermediate_size=48, num_layers=2, num_heads=2, num_kv_heads=2, head_dim=12
     )
     other = tiny.make_policy(tmp_path / "other", sizes, vocab_size=512)

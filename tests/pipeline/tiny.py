@@ -16,14 +16,15 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from launchers.tiny_policies import tiny_tokenizer
 from skillrl.agent.agent import render_response
 from skillrl.agent.prompt import PromptConfig, render_prefix, render_suffix
 from skillrl.cli import main
 from skillrl.config.settings import Config
 from skillrl.envs import make_suite
 from skillrl.io.files import read_json
-from skillrl.models import parameters, tiny_tokenizer, weights
-from skillrl.models.config import ModelConfig
+from skillrl.models import parameters, weights
+from skillrl.models.config import TransformerConfig
 from skillrl.models.policy import Model
 from skillrl.phases.build import open_mesh, open_model, open_player, open_retriever
 from skillrl.phases.session import Session, open_session
@@ -57,7 +58,7 @@ SETTINGS: dict[str, Any] = {
     "checkpoint": {"interval": 3},  # between two evolutions, so that a resume reads rollouts again
 }
 
-MODEL = ModelConfig(
+MODEL = TransformerConfig(
     hidden_size=16, intermediate_size=32, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=8
 )
 
@@ -74,7 +75,9 @@ def corpus() -> Iterator[str]:
     yield from vocabulary()
 
 
-def make_policy(directory: Path, config: ModelConfig = MODEL, *, vocab_size: int = 768) -> Path:
+def make_policy(
+    directory: Path, config: TransformerConfig = MODEL, *, vocab_size: int = 768
+) -> Path:
     """A Hugging Face directory with random weights and a tokenizer that knows the words."""
     size = tiny_tokenizer.build(corpus(), directory, vocab_size=vocab_size)
     config = dataclasses.replace(config, vocab_size=size)

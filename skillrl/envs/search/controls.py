@@ -10,8 +10,8 @@ import itertools
 import random
 from collections.abc import Callable
 
+from launchers.tiny_policies.careless_search import CarelessExpert, words_of
 from skillrl.envs.base import Environment
-from skillrl.envs.search.careless import CarelessExpert, words_of
 from skillrl.envs.search.expert import read_documents
 from skillrl.envs.search.questions import load_corpus
 from skillrl.envs.search.relations import KINDS

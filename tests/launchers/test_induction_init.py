@@ -1,4 +1,4 @@
-"""What the mimetic start can do before any training, and plain weights cannot."""
+"""What `induction_init` can do before any training, and plain weights cannot."""
 
 import dataclasses
 
@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from launchers.tiny_policies.induction_init import induction_init
 from skillrl.errors import SkillRLError
-from skillrl.models.config import ModelConfig
-from skillrl.models.mimetic import mimetic_init
+from skillrl.models.config import TransformerConfig
 from skillrl.models.transformer import init, logits
 
-CONFIG = ModelConfig(
+CONFIG = TransformerConfig(
     vocab_size=300,
     hidden_size=96,
     intermediate_size=128,
@@ -37,12 +37,12 @@ def _pull_of_what_followed(params) -> float:
 
 
 def test_what_followed_a_word_before_is_likelier_again():
-    assert _pull_of_what_followed(mimetic_init(CONFIG)) > 4
+    assert _pull_of_what_followed(induction_init(CONFIG)) > 4
     assert abs(_pull_of_what_followed(init(jax.random.key(0), CONFIG))) < 3
 
 
 def test_same_seed_same_weights_and_same_shapes_as_init():
-    one, two = mimetic_init(CONFIG, seed=3), mimetic_init(CONFIG, seed=3)
+    one, two = induction_init(CONFIG, seed=3), induction_init(CONFIG, seed=3)
     jax.tree.map(np.testing.assert_array_equal, one, two)
     plain = init(jax.random.key(0), CONFIG)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), one) == jax.tree.map(
@@ -51,10 +51,10 @@ def test_same_seed_same_weights_and_same_shapes_as_init():
 
 
 def test_a_token_made_of_parts_is_like_them():
-    table = np.array(mimetic_init(CONFIG, parts={10: (3, 4)})["embed"]["embedding"])
+    table = np.array(induction_init(CONFIG, parts={10: (3, 4)})["embed"]["embedding"])
     np.testing.assert_allclose(table[10], (table[3] + 0.7 * table[4]) / np.sqrt(1.5), atol=1e-6)
 
 
 def test_sizes_that_do_not_allow_it_are_named():
     with pytest.raises(SkillRLError, match="num_kv_heads=2"):
-        mimetic_init(dataclasses.replace(CONFIG, num_kv_heads=2))
+        induction_init(dataclasses.replace(CONFIG, num_kv_heads=2))

@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from skillrl.envs.alfworld.careless import careless_goal
+from launchers.tiny_policies.careless_alfworld import careless_goal
 from skillrl.envs.alfworld.expert import LOOK, PICK, parse_goal
 from skillrl.envs.alfworld.generate import CATEGORIES
 from skillrl.envs.alfworld.suite import AlfworldSuite

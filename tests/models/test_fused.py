@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from skillrl.models import lora
-from skillrl.models.joined import Joined, lay_out, worth_joining
+from skillrl.models.fused import should_fuse, to_decode_layout
 from skillrl.models.lora import Lora
+from skillrl.models.masks import causal_mask
 from skillrl.models.parameters import flatten, unflatten
+from skillrl.models.projection import FusedProjection
 from skillrl.models.quantised import quantise
-from skillrl.models.transformer import causal_mask, forward
+from skillrl.models.transformer import forward
 from skillrl.parallel.mesh import make_mesh
 from tests.conftest import spread_params
 
@@ -49,14 +51,14 @@ WEIGHTS = ["plain", *ADAPTED, "int8", "int8 and every projection"]
 
 
 @pytest.mark.parametrize(
-    ("join", "family", "weights"),
+    ("fuse", "family", "weights"),
     [
         (False, "qwen2", "every projection"),
         (True, "qwen3", "every projection"),
         *((True, "qwen2", weights) for weights in WEIGHTS),
     ],
 )
-def test_a_pass_is_the_same(tiny_config, family, weights, join):
+def test_a_pass_is_the_same(tiny_config, family, weights, fuse):
     config = dataclasses.replace(tiny_config, model_type=family, num_heads=4, num_kv_heads=2)
     params = spread_params(config, seed=2)
     for name, targets in ADAPTED.items():
@@ -64,9 +66,9 @@ def test_a_pass_is_the_same(tiny_config, family, weights, join):
             params = with_adapter(params, config, targets)
     if weights.startswith("int8"):
         params = quantise(params)
-    laid = lay_out(params, dtype="float32", join=join)
+    laid_out = to_decode_layout(params, dtype="float32", fuse=fuse)
     keep = jnp.array([[[6], [3]], [[4], [6]]])
-    expected, found = run(params, keep, config=config), run(laid, keep, config=config)
+    expected, found = run(params, keep, config=config), run(laid_out, keep, config=config)
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5, rtol=2e-5)
 
@@ -80,15 +82,15 @@ def test_matrices_side_by_side_by_hand():
         "lora_b": jnp.array([[0.0, 0.0, 10.0]]),
         "bias": jnp.array([0.0, 0.5, 0.0]),
     }
-    gate, up = Joined(((2,), (1,))).apply({"params": leaves}, x)
+    gate, up = FusedProjection(((2,), (1,))).apply({"params": leaves}, x)
     assert gate.tolist() == [[[[1.0, 2.5]]]]
     assert up.tolist() == [[[[13.0]]]]
 
 
-def test_joined_weights_are_kept_in_the_dtype_of_activations(tiny_config, tiny_params):
+def test_fused_weights_are_kept_in_the_dtype_of_activations(tiny_config, tiny_params):
     params = with_adapter(tiny_params, tiny_config, ADAPTED["every projection"])
     for given, kernel in ((params, jnp.bfloat16), (quantise(params), jnp.int8)):
-        layer = lay_out(given, dtype="bfloat16", join=True)["layers"][0]
+        layer = to_decode_layout(given, dtype="bfloat16", fuse=True)["layers"][0]
         assert set(layer["attention"]) == {"query_key_value", "output"}
         assert set(layer["mlp"]) == {"gate_up", "down"}
         group = layer["attention"]["query_key_value"]
@@ -99,9 +101,9 @@ def test_joined_weights_are_kept_in_the_dtype_of_activations(tiny_config, tiny_p
     assert flatten(params)["layers", "mlp", "gate", "kernel"].dtype == jnp.float32  # it stays
 
 
-def test_where_they_are_joined():
-    assert not worth_joining(make_mesh(devices=jax.devices()[:1]))  # a CPU
+def test_where_they_are_fused():
+    assert not should_fuse(make_mesh(devices=jax.devices()[:1]))  # a CPU
     devices = np.array([SimpleNamespace(platform="gpu")])
     for tensor, expected in ((1, True), (2, False)):
         mesh = SimpleNamespace(devices=devices, shape={"data": 1, "fsdp": 2, "tensor": tensor})
-        assert worth_joining(mesh) == expected
+        assert should_fuse(mesh) == expected

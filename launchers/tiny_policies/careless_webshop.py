@@ -1,4 +1,4 @@
-"""What a careless shopper makes of a goal: it buys the first thing that sounds right."""
+"""The goals of a careless shopper, which buys the first thing that sounds right."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from skillrl.envs.webshop.careless import ALL, OPTIONS, PRICE, WORDS, careless_goal
+from launchers.tiny_policies.careless_webshop import ALL, OPTIONS, PRICE, WORDS, careless_goal
 from skillrl.envs.webshop.expert import parse_goal
 from skillrl.errors import SkillRLError
 

@@ -1,4 +1,4 @@
-"""What a careless agent makes of a task: it carries one object to a place, and no more."""
+"""The goals of a careless household agent, which carries one object to a place and no more."""
 
 from __future__ import annotations
 

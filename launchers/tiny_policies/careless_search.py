@@ -1,4 +1,4 @@
-"""What a careless agent makes of a question: one search, and the first thing it reads.
+"""A careless agent for questions: it searches once and answers the first thing it reads.
 
 A policy that imitates it knows the format and the words, but does not read which of
 several facts was asked for, and stops after the first of two hops: a weakness that
