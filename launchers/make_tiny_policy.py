@@ -64,7 +64,7 @@ def main(_: Sequence[str]) -> None:
     from skillrl.parallel import mesh as meshes
     from skillrl.parallel import rules
     from skillrl.skills.retrieval import retrieve
-    from skillrl.teacher.offline import HashingEmbedder
+    from skillrl.teacher.hashing_embedder import HashingEmbedder
     from skillrl.teacher.simulated import vocabulary
     from skillrl.training.batch import Sample, make_minibatch
     from skillrl.training.losses import sft_loss
@@ -243,7 +243,7 @@ def _bank(suite, course: Course):
     from skillrl.agent.agent import render_response
     from skillrl.envs import answer_form
     from skillrl.skills.distill import distill
-    from skillrl.teacher.offline import HashingEmbedder
+    from skillrl.teacher.hashing_embedder import HashingEmbedder
     from skillrl.teacher.simulated import SimulatedTeacher
     from skillrl.types import Step, Trajectory
 
@@ -281,10 +281,10 @@ def _demonstration(
     The move is always the demonstrator's; the one played may be another.
     """
     from skillrl.agent.parse import is_admissible
-    from skillrl.agent.prompt import Past
+    from skillrl.agent.prompt import HistoryStep
 
     expert, observation = course.expert(task, careless), environment.reset(task)
-    past: list[Past] = []
+    past: list[HistoryStep] = []
     rows, stuck = [], False
     for _ in range(course.max_steps):
         move = expert.act(observation)
@@ -299,7 +299,7 @@ def _demonstration(
                 action = course.random_move(task, observation, rng)
         offers = observation.admissible
         stuck = bool(offers) and not is_admissible(action, offers)
-        past.append(Past(observation.text, action, stuck))
+        past.append(HistoryStep(observation.text, action, stuck))
         if action != move.action and hasattr(expert, "played"):
             expert.played("" if stuck else action)
         result = environment.step(action)

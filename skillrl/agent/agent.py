@@ -11,9 +11,9 @@ import dataclasses
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from skillrl.agent.parse import Parsed, parse
+from skillrl.agent.parse import ParsedResponse, parse
 from skillrl.agent.prompt import (
-    Past,
+    HistoryStep,
     PromptConfig,
     encode_within,
     fit_suffix,
@@ -139,7 +139,7 @@ class SkillAgent:
     def suffix(
         self,
         observation: Observation,
-        past: Sequence[Past],
+        past: Sequence[HistoryStep],
         *,
         prefix_length: int,
         skills: Sequence[Skill] = (),
@@ -180,7 +180,7 @@ class SkillAgent:
         )
         return ((*head, *ids) if self._tokenizer is not None else ()), late + text
 
-    def read(self, answer: Generated, admissible: Sequence[str]) -> tuple[Parsed, str]:
+    def read(self, answer: Generated, admissible: Sequence[str]) -> tuple[ParsedResponse, str]:
         """The parsed response, and its text."""
         text = answer.text
         if text is None:
@@ -217,7 +217,7 @@ class SkillAgent:
         skills: Sequence[Skill],
         *,
         observation: Observation,
-        past: Sequence[Past] = (),
+        past: Sequence[HistoryStep] = (),
         sampling: Sampling | None = None,
         address: tuple[int, ...] = (0, 0, 0, 0, 0, 0),
     ) -> Decision:
@@ -255,7 +255,7 @@ class SkillAgent:
         """
         prefix, system, user = self.prefix(task, skills)
         observation: Observation = yield Reset(task)
-        past: list[Past] = []
+        past: list[HistoryStep] = []
         steps: list[Step] = []
         while True:
             suffix, text = self.suffix(observation, past, prefix_length=len(prefix), skills=skills)
@@ -277,7 +277,7 @@ class SkillAgent:
                     result.reward,
                 )
             )
-            past.append(Past(observation.text, parsed.action, bool(parsed.invalid)))
+            past.append(HistoryStep(observation.text, parsed.action, bool(parsed.invalid)))
             observation = result.observation
             if result.done:
                 break

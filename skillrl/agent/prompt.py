@@ -47,7 +47,7 @@ class PromptConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Past:
+class HistoryStep:
     """One earlier step as the prompt remembers it."""
 
     observation: str
@@ -97,7 +97,7 @@ def render_suffix(
     step: int,
     observation: str,
     admissible: Sequence[str],
-    past: Sequence[Past],
+    past: Sequence[HistoryStep],
     config: PromptConfig,
 ) -> str:
     """The step's own part of the user turn.
@@ -132,7 +132,7 @@ def render_suffix(
     return "\n".join(lines)
 
 
-def _without_repeats(past: Sequence[Past], *, stuck: bool) -> list[str]:
+def _without_repeats(past: Sequence[HistoryStep], *, stuck: bool) -> list[str]:
     """Actions alone; the last failures too if nothing has changed since (`stuck`).
 
     Whoever tries again what just failed sees the same text again: a policy that is stuck
@@ -150,7 +150,7 @@ def fit_suffix(
     step: int,
     observation: str,
     admissible: Sequence[str],
-    past: Sequence[Past],
+    past: Sequence[HistoryStep],
     config: PromptConfig,
     encode: Callable[[str], Sequence[int]],
     budget: int,

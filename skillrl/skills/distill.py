@@ -16,7 +16,7 @@ from typing import Any
 from skillrl.skills import prompts
 from skillrl.skills.answers import Entries, check_training, read_entries, read_skill
 from skillrl.skills.bank import SkillBank
-from skillrl.teacher.ask import Counts, ask_about, ask_json, field
+from skillrl.teacher.ask import TeacherUsage, ask_about, ask_json, field
 from skillrl.teacher.base import Embedder, Message, Teacher, TeacherError
 from skillrl.types import GENERAL, Skill, Trajectory
 
@@ -54,7 +54,7 @@ class DistillReport:
     excluded: int
     lessons: tuple[Lesson, ...]
     skipped: tuple[str, ...]
-    counts: Counts
+    counts: TeacherUsage
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def distill(
     found: list[Skill] = []
     lessons: list[Lesson] = []
     skipped: dict[str, str] = {}
-    counts = Counts()
+    counts = TeacherUsage()
     for number, question in enumerate(questions):
         if progress:
             progress(number, len(questions), question.label)
@@ -151,7 +151,7 @@ def distill(
         if answer is None:
             skipped[question.label] = "; ".join(cost.reasons)
             continue
-        counts += Counts(dropped=len(answer.dropped))
+        counts += TeacherUsage(dropped=len(answer.dropped))
         found += [skill for skill, _ in answer.kept]
         lessons += [lesson for _, lesson in answer.kept if lesson]
     if progress:
@@ -214,7 +214,7 @@ class _Question:
 
 def _ask(
     question: _Question, teacher: Teacher, max_tries: int, shown: Sequence[Trajectory]
-) -> tuple[Entries[tuple[Skill, Lesson | None]] | None, Counts]:
+) -> tuple[Entries[tuple[Skill, Lesson | None]] | None, TeacherUsage]:
     """Asks `question` about `shown`, which are some of its trajectories."""
     sources = [item.id for item in shown]
     kind = "mistake" if question.purpose in ("distill_mistakes", "distill_failure") else "skill"

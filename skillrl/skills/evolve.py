@@ -14,7 +14,7 @@ from typing import Any
 from skillrl.skills import prompts
 from skillrl.skills.answers import Entries, check_training, read_entries, read_skill
 from skillrl.skills.bank import SkillBank
-from skillrl.teacher.ask import Counts, ask_about, ask_json
+from skillrl.teacher.ask import TeacherUsage, ask_about, ask_json
 from skillrl.teacher.base import Embedder, Teacher, TeacherError
 from skillrl.types import GENERAL, Skill, Trajectory
 
@@ -215,7 +215,7 @@ def evolve(
     existing = [skill for skill in bank.skills if skill.category in allowed]
     known = {skill.id for skill in existing}
 
-    def ask(failures: Sequence[Trajectory]) -> tuple[Entries[_Proposal] | None, Counts]:
+    def ask(failures: Sequence[Trajectory]) -> tuple[Entries[_Proposal] | None, TeacherUsage]:
         chat = prompts.evolution(
             failures,
             chosen.pairs,
@@ -227,7 +227,7 @@ def evolve(
         check = _Proposals(tuple(t.id for t in failures), known, allowed, teacher, step)
         return ask_json(teacher, chat, check, purpose="evolve", max_tries=max_tries)
 
-    counts, problem, grown = Counts(), "", bank
+    counts, problem, grown = TeacherUsage(), "", bank
     try:
         answer, counts, shown = ask_about(chosen.failures, ask, what=f"evolve at step {step}")
         event = dataclasses.replace(

@@ -8,7 +8,7 @@ from typing import Any
 
 from skillrl.errors import SkillRLError
 from skillrl.teacher.base import Embedder, Teacher
-from skillrl.teacher.offline import HashingEmbedder
+from skillrl.teacher.hashing_embedder import HashingEmbedder
 from skillrl.teacher.openai import OpenAIEmbedder, OpenAITeacher
 from skillrl.teacher.simulated import SimulatedTeacher
 

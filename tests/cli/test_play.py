@@ -12,7 +12,7 @@ import pytest
 
 import skillrl.envs.alfworld  # noqa: F401  (registered before registries are copied)
 from skillrl.agent.agent import make_agent
-from skillrl.agent.prompt import Past
+from skillrl.agent.prompt import HistoryStep
 from skillrl.cli import main
 from skillrl.config.presets import resolve, resolve_path
 from skillrl.envs import base, make_suite
@@ -146,7 +146,7 @@ def test_the_prompt_is_the_agents(sit, piped):
     environment, past = suite.make(), []
     now = environment.reset(task)
     for action in piped:
-        past.append(Past(now.text, action, action not in now.admissible))
+        past.append(HistoryStep(now.text, action, action not in now.admissible))
         now = environment.step(action).observation
     prefix, _, _ = agent.prefix(task, ())
     suffix, _ = agent.suffix(now, past, prefix_length=len(prefix))

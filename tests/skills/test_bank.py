@@ -6,7 +6,7 @@ from skillrl.errors import SkillRLError
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.describe import describe_bank
 from skillrl.skills.store import bank_from_json, bank_to_json
-from skillrl.teacher.offline import HashingEmbedder
+from skillrl.teacher.hashing_embedder import HashingEmbedder
 from skillrl.types import GENERAL, Skill
 from tests.skills.builders import CLEAN, HEAT, played
 

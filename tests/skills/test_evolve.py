@@ -6,7 +6,7 @@ from skillrl.errors import SkillRLError
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.evolve import evolve, select_failures
 from skillrl.teacher.base import TeacherError
-from skillrl.teacher.offline import HashingEmbedder
+from skillrl.teacher.hashing_embedder import HashingEmbedder
 from skillrl.teacher.simulated import SimulatedTeacher
 from skillrl.types import GENERAL, Skill
 from tests.skills.builders import (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from skillrl.skills import prompts
 from skillrl.skills.render import render_trajectory
 from skillrl.teacher.simulated import SimulatedTeacher
-from skillrl.teacher.simulated.family import domain_of
+from skillrl.teacher.simulated.domains import domain_of
 from skillrl.teacher.simulated.recordings import Recording, read_recordings
 from skillrl.types import Skill, Step, Task, Trajectory
 

@@ -60,7 +60,7 @@ _TREATED = re.compile(r"You (clean|heat|cool) the (\w+ \d+) using the")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Goal:
+class HouseholdGoal:
     """A template sentence, understood.
 
     Attributes:
@@ -74,7 +74,7 @@ class Goal:
     place: str
 
 
-def parse_goal(sentence: str) -> Goal:
+def parse_goal(sentence: str) -> HouseholdGoal:
     """Reads a template goal sentence of any of the six task types.
 
     Raises:
@@ -83,7 +83,7 @@ def parse_goal(sentence: str) -> Goal:
     text = sentence.strip().lower().rstrip(".")
     for category, form in _FORMS:
         if match := re.fullmatch(form, text):
-            return Goal(category, match[1], match[2])
+            return HouseholdGoal(category, match[1], match[2])
     raise SkillRLError(
         f"goal {sentence!r}: not one of ALFWorld's template sentences (like 'put a clean mug in "
         "shelf'), so the text-only expert cannot plan for it. Play this task with a policy."

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from skillrl.envs.alfworld import rooms
-
-if TYPE_CHECKING:
-    from skillrl.envs.alfworld.generate import Problem
+from skillrl.envs.alfworld.layout import Problem
 
 # The domain names these types as constants, so every problem must declare them.
 _CONSTANT_OBJECTS = ("Knife", "ButterKnife")

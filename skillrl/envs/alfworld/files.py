@@ -150,9 +150,9 @@ class _Reader:
       skipped: reason -> number of games left out for it.
     """
 
-    def __init__(self, root: pathlib.Path, known: Mapping[str, index_cache.Entry]):
+    def __init__(self, root: pathlib.Path, known: Mapping[str, index_cache.IndexEntry]):
         self.known = known
-        self.fresh: dict[str, index_cache.Entry] = {}
+        self.fresh: dict[str, index_cache.IndexEntry] = {}
         self.skipped: collections.Counter[str] = collections.Counter()
         self._root = root
 
@@ -179,7 +179,7 @@ class _Reader:
         stamp = tuple(_stamp(files[name]) for name in (GAME, TRAJ) if name in files)
         entry = self.known.get(place)
         if entry is None or entry.stamp != stamp:
-            entry = index_cache.Entry(stamp, read_record(self._root / place))
+            entry = index_cache.IndexEntry(stamp, read_record(self._root / place))
         self.fresh[place] = entry
         return entry.record
 

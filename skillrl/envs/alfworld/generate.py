@@ -11,7 +11,6 @@ released data:
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import random
@@ -23,6 +22,7 @@ from typing import Any
 from skillrl.envs.alfworld import rooms
 from skillrl.envs.alfworld.expert import CLEAN, COOL, HEAT, LOOK, PICK, TWO
 from skillrl.envs.alfworld.export import problem_text
+from skillrl.envs.alfworld.layout import Problem, Receptacle, Room, Spec
 from skillrl.envs.alfworld.play import solve
 from skillrl.errors import SkillRLError
 
@@ -56,67 +56,6 @@ _TREATABLE = {
 _P_USUAL = 0.5
 _USUAL_WEIGHTS = (3, 4, 4, 4, 4)  # by rank in rooms.LIKELY
 _PARTS = (("-", "_minus_"), ("|", "_bar_"), ("+", "_plus_"), (".", "_dot_"), (",", "_comma_"))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Spec:
-    """All that a generated game depends on.
-
-    Attributes:
-      scene: floor plan number; decides the kind of room (1 kitchen, 201 living room, ...).
-      room_seed: seed of furniture and places.
-      category: ALFRED's task type.
-      task_seed: seed of objects, goal and wording.
-    """
-
-    scene: int
-    room_seed: int
-    category: str
-    task_seed: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Receptacle:
-    """A piece of furniture: class, id and location in PDDL spelling."""
-
-    kind: str
-    id: str
-    location: str
-    openable: bool
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Room:
-    """A furnished room. `start` is the location in its middle, where nothing stands."""
-
-    kind: str
-    receptacles: tuple[Receptacle, ...]
-    start: str
-
-    @property
-    def layout(self) -> tuple[tuple[str, int], ...]:
-        """How many of each class there are: all that the overview of a room shows."""
-        kinds = [r.kind for r in self.receptacles]
-        return tuple((kind, kinds.count(kind)) for kind in sorted(set(kinds)))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Problem:
-    """A task in a room, before it is written as PDDL.
-
-    Attributes:
-      room: where.
-      target: object class of the goal.
-      place: class of the destination, or of the lamp.
-      goal: the task sentence.
-      things: (object class, id, receptacle) of everything that lies in the room.
-    """
-
-    room: Room
-    target: str
-    place: str
-    goal: str
-    things: tuple[tuple[str, str, Receptacle], ...]
 
 
 def room_kind(scene: int) -> str:

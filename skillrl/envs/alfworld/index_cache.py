@@ -31,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
+class IndexEntry:
     """One game: the files as they were when it was read, and what was in them."""
 
     stamp: tuple[Stamp, ...]
@@ -49,7 +49,7 @@ def cache_file(root: pathlib.Path) -> pathlib.Path | None:
     return pathlib.Path(base) / "skillrl" / "alfworld" / f"{digest}.json"
 
 
-def load(root: pathlib.Path) -> dict[str, Entry]:
+def load(root: pathlib.Path) -> dict[str, IndexEntry]:
     """Place of a game below `root` -> its entry; empty where nothing usable is kept."""
     path = cache_file(root)
     if path is None:
@@ -74,7 +74,7 @@ def load(root: pathlib.Path) -> dict[str, Entry]:
         return {}
 
 
-def save(root: pathlib.Path, games: Mapping[str, Entry]) -> None:
+def save(root: pathlib.Path, games: Mapping[str, IndexEntry]) -> None:
     """Keeps `games` as all there is below `root`. A cache that cannot be written is a warning."""
     path = cache_file(root)
     if path is None:
@@ -91,7 +91,7 @@ def _fields(record: Record) -> list[Any]:
     return [getattr(record, field.name) for field in dataclasses.fields(record)]
 
 
-def _entry(row: Any) -> Entry:
+def _entry(row: Any) -> IndexEntry:
     """The entry of a row; ValueError or TypeError where it is none."""
     stamps, *fields = row
     skip, category, goal, human, annotation = fields
@@ -100,4 +100,4 @@ def _entry(row: Any) -> Entry:
     if not isinstance(annotation, int) or not (skip or category in CATEGORIES):
         raise ValueError("a game is of no task type")
     stamp = tuple((str(name), int(size), int(m), int(c)) for name, size, m, c in stamps)
-    return Entry(stamp, Record(*fields))
+    return IndexEntry(stamp, Record(*fields))

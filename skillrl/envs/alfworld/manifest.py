@@ -20,11 +20,11 @@ from skillrl.envs.alfworld import rooms
 from skillrl.envs.alfworld.generate import (
     CATEGORIES,
     ROOMS_FOR,
-    Spec,
     make_game,
     make_problem,
     make_room,
 )
+from skillrl.envs.alfworld.layout import Spec
 from skillrl.envs.alfworld.play import solve
 from skillrl.envs.base import SPLITS
 from skillrl.errors import SkillRLError

@@ -26,7 +26,7 @@ _TOKEN = re.compile(r"[()]|[^\s()]+")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Problem:
+class PddlProblem:
     """One PDDL problem.
 
     Attributes:
@@ -52,7 +52,7 @@ class Clause:
     negative: frozenset[Atom] = frozenset()
 
 
-def parse_problem(text: str, *, name: str = "the problem") -> Problem:
+def parse_problem(text: str, *, name: str = "the problem") -> PddlProblem:
     """Reads the text of a problem.
 
     Raises:
@@ -82,11 +82,13 @@ def parse_problem(text: str, *, name: str = "the problem") -> Problem:
                     f"which :objects does not declare. {REMEDY}"
                 )
         facts.setdefault(node[0], {})[node[1:]] = None
-    return Problem(types, {key: tuple(value) for key, value in facts.items()}, sections[":goal"][0])
+    return PddlProblem(
+        types, {key: tuple(value) for key, value in facts.items()}, sections[":goal"][0]
+    )
 
 
 def ground_goal(
-    problem: Problem,
+    problem: PddlProblem,
     *,
     dynamic: Callable[[Atom], bool | None],
     name: str = "the problem",
@@ -131,7 +133,7 @@ def words(node: Node) -> set[str]:
 class _Grounder:
     """Expands quantifiers one variable at a time, dropping branches as soon as they fail."""
 
-    def __init__(self, problem: Problem, dynamic: Callable[[Atom], bool | None], name: str):
+    def __init__(self, problem: PddlProblem, dynamic: Callable[[Atom], bool | None], name: str):
         self._dynamic = dynamic
         self._name = name
         self._facts = {(p, *args) for p, rows in problem.facts.items() for args in rows}

@@ -54,7 +54,7 @@ _UNTRACKED = {"checked", "ison"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Start:
+class InitialState:
     """The state at the start, in numbers.
 
     Attributes:
@@ -77,7 +77,7 @@ class Start:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class World:
+class GameWorld:
     """The static tables of one game. Never changes, so threads may share it.
 
     Attributes:
@@ -126,10 +126,10 @@ class World:
     help_text: str | None
     goal_bits: Mapping[Fact, int]
     goal: tuple[tuple[tuple[int, int], ...], ...]
-    start: Start
+    start: InitialState
 
     @classmethod
-    def from_game(cls, game: Mapping[str, Any], *, name: str = "the game") -> World:
+    def from_game(cls, game: Mapping[str, Any], *, name: str = "the game") -> GameWorld:
         """Builds the tables from the JSON object of a ``game.tw-pddl``.
 
         Args:
@@ -145,13 +145,13 @@ class World:
         return _build(problem, grammar, game, name)
 
 
-def load_game(path: str | pathlib.Path) -> World:
+def load_game(path: str | pathlib.Path) -> GameWorld:
     """Reads an official-format ``game.tw-pddl``.
 
     Raises:
       SkillRLError: the file is unreadable or broken; the message names it.
     """
-    return World.from_game(read_json(path), name=str(path))
+    return GameWorld.from_game(read_json(path), name=str(path))
 
 
 def names_of(ids: Sequence[str]) -> dict[str, str]:
@@ -165,7 +165,9 @@ def names_of(ids: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _build(problem: pddl.Problem, grammar: Grammar, game: Mapping[str, Any], name: str) -> World:
+def _build(
+    problem: pddl.PddlProblem, grammar: Grammar, game: Mapping[str, Any], name: str
+) -> GameWorld:
     # Ids that occur in no fact do not exist, not even for the numbers in names.
     used = {a for rows in problem.facts.values() for args in rows for a in args}
     ids = sorted(i for i in used if problem.types[i] in ("object", "receptacle"))
@@ -225,7 +227,7 @@ def _build(problem: pddl.Problem, grammar: Grammar, game: Mapping[str, Any], nam
         for args in rows
         if key in _CHANGEABLE
     ]
-    start = Start(
+    start = InitialState(
         here=number[here],
         held=held[0] if held else None,
         inside=tuple(_numbers(inside.get(r, ()), number) for r in receptacle_ids),
@@ -234,7 +236,7 @@ def _build(problem: pddl.Problem, grammar: Grammar, game: Mapping[str, Any], nam
         marks={mark: those(mark) for mark in MARKS},
         goal=sum(goal_bits.get(fact, 0) for fact in dict.fromkeys(true_at_start)),
     )
-    return World(
+    return GameWorld(
         task=grammar.task,
         task_line=grammar.task_line,
         solvable=game.get("solvable") is True,
@@ -272,7 +274,7 @@ def _walkthrough(game: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(actions)
 
 
-def _well_typed(problem: pddl.Problem, name: str) -> pddl.Problem:
+def _well_typed(problem: pddl.PddlProblem, name: str) -> pddl.PddlProblem:
     """`problem` without the facts that no rule can match, their arguments being of other types.
 
     PDDL permits such facts, for instance ``openable`` of something that is an object.
@@ -294,7 +296,7 @@ def _well_typed(problem: pddl.Problem, name: str) -> pddl.Problem:
 
 
 def _number_goal(
-    problem: pddl.Problem,
+    problem: pddl.PddlProblem,
     number: Mapping[str, int],
     traits: Mapping[str, frozenset[int]],
     fits: Sequence[frozenset[int]],

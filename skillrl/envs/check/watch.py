@@ -60,7 +60,7 @@ class Call:
     whole: bool
 
 
-class Watch:
+class Watchdog:
     """What a check is doing, and until when it may.
 
     Attributes:
@@ -80,21 +80,21 @@ class Watch:
         return Overdue(self.overall if call.whole else self.per_call, place, whole=call.whole)
 
 
-_current: Watch | None = None
+_current: Watchdog | None = None
 
 
 @contextmanager
-def limits(per_call: float, overall: float) -> Iterator[Watch]:
+def limits(per_call: float, overall: float) -> Iterator[Watchdog]:
     """Within it, `watched` calls may take so many seconds each, and so many together."""
     global _current
-    before, _current = _current, Watch(per_call, overall)
+    before, _current = _current, Watchdog(per_call, overall)
     try:
         yield _current
     finally:
         _current = before
 
 
-def current() -> Watch | None:
+def current() -> Watchdog | None:
     """What is being checked now, if anything is."""
     return _current
 

@@ -10,7 +10,7 @@ from skillrl.envs.alfworld.generate import CATEGORIES
 from skillrl.envs.base import register
 from skillrl.envs.remote.agentgym import KeyedWire, is_number, is_texts, look, not_the_server
 from skillrl.envs.remote.connection import Connection
-from skillrl.envs.remote.environment import Start
+from skillrl.envs.remote.environment import EpisodeStart
 from skillrl.envs.remote.suite import RemoteSuite
 from skillrl.errors import SkillRLError
 from skillrl.types import Observation, StepResult
@@ -71,7 +71,7 @@ class AlfworldWire(KeyedWire):
     def __init__(self, connection: Connection):
         super().__init__(connection, "id")
 
-    def start(self, number: int) -> Start:
+    def start(self, number: int) -> EpisodeStart:
         """Starts game `number`."""
         if not self.is_open:
             answer = self.connection.post("/create", {})
@@ -84,7 +84,7 @@ class AlfworldWire(KeyedWire):
         kind = answer.get("task_type")
         category = kind.split("/")[0].split("-")[0] if isinstance(kind, str) else ""
         goal = match[1].strip().rstrip(".")
-        return Start(
+        return EpisodeStart(
             Observation(seen.text[: match.start()].strip(), seen.admissible), goal, category
         )
 

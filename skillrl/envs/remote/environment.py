@@ -41,7 +41,7 @@ class Rejected(SessionLost):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Start:
+class EpisodeStart:
     """What a server shows when an episode starts.
 
     Attributes:
@@ -58,7 +58,7 @@ class Start:
 class Wire(Protocol):
     """One session of one server, in one dialect. Every failure is a `SessionLost`."""
 
-    def start(self, number: int) -> Start:
+    def start(self, number: int) -> EpisodeStart:
         """Starts the task with this number, opening a session if there is none."""
 
     def act(self, action: str) -> StepResult:

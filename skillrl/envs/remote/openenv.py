@@ -14,7 +14,7 @@ from typing import Any
 
 from skillrl.envs.base import register
 from skillrl.envs.remote.connection import Connection, shorten
-from skillrl.envs.remote.environment import Rejected, SessionLost, Start
+from skillrl.envs.remote.environment import EpisodeStart, Rejected, SessionLost
 from skillrl.envs.remote.suite import RemoteSuite
 from skillrl.errors import SkillRLError
 from skillrl.io.json_text import decode_json, is_real
@@ -88,14 +88,14 @@ class OpenEnvWire:
         self._socket: Any = None
         self._opened = contextlib.ExitStack()
 
-    def start(self, number: int) -> Start:
+    def start(self, number: int) -> EpisodeStart:
         """Resets with the seed `number`."""
         if self._socket is None:
             self._socket = self._connect()
         data = self._ask({"type": "reset", "data": {"seed": number}})
         fields = data["observation"]
         goal, category = _first(fields, _GOAL, str), _first(fields, ("category", "task_type"), str)
-        return Start(self._observation(fields), goal or "", category or "")
+        return EpisodeStart(self._observation(fields), goal or "", category or "")
 
     def act(self, action: str) -> StepResult:
         """Plays one action."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from skillrl.envs.base import register
 from skillrl.envs.remote.agentgym import KeyedWire, is_number, is_texts, look, not_the_server
 from skillrl.envs.remote.connection import Connection
-from skillrl.envs.remote.environment import Start
+from skillrl.envs.remote.environment import EpisodeStart
 from skillrl.envs.remote.suite import RemoteSuite
 from skillrl.types import Observation, StepResult
 
@@ -96,7 +96,7 @@ class WebshopWire(KeyedWire):
     def __init__(self, connection: Connection):
         super().__init__(connection, "env_idx")
 
-    def start(self, number: int) -> Start:
+    def start(self, number: int) -> EpisodeStart:
         """Starts session `number`, which plays goal `number`."""
         if not self.is_open:
             self.open(self.connection.post("/create", {}))
@@ -106,7 +106,7 @@ class WebshopWire(KeyedWire):
         match = _INSTRUCTION.match(answer[0])
         if match is None:
             raise self.malformed("/reset", answer)
-        return Start(Observation(_after_goal(answer[0]), self._offers()), match[1].strip())
+        return EpisodeStart(Observation(_after_goal(answer[0]), self._offers()), match[1].strip())
 
     def act(self, action: str) -> StepResult:
         """Plays one action; the reward comes at the end, and 1 is a full success."""

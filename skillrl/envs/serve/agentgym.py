@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from skillrl.envs.serve.catalogue import MANIFEST, Catalogue
+from skillrl.envs.serve.catalogue import MANIFEST, TaskCatalogue
 from skillrl.envs.serve.http import (
     BadRequest,
     Handler,
@@ -27,14 +27,14 @@ from skillrl.envs.serve.http import (
     read_object,
     reply,
 )
-from skillrl.envs.serve.sessions import EpisodeOver, Session, Sessions, UnknownSession
+from skillrl.envs.serve.sessions import ClientSession, EpisodeOver, Sessions, UnknownSession
 
 WORLDS = ("Text", "Embody", "Hybrid")
 TASK_LINE = "Your task is to: "
 SEPARATOR = " [SEP] "
 
 
-def alfworld_routes(sessions: Sessions, catalogue: Catalogue) -> list[Route]:
+def alfworld_routes(sessions: Sessions, catalogue: TaskCatalogue) -> list[Route]:
     """The routes of agentenv-alfworld: every failure is an HTTP 200 with {"error": ...}."""
 
     def guarded(handler: Handler) -> Handler:
@@ -122,7 +122,7 @@ def alfworld_routes(sessions: Sessions, catalogue: Catalogue) -> list[Route]:
     ]
 
 
-def webshop_routes(sessions: Sessions, catalogue: Catalogue) -> list[Route]:
+def webshop_routes(sessions: Sessions, catalogue: TaskCatalogue) -> list[Route]:
     """The routes of agentenv-webshop: failures are HTTP errors, full is 503.
 
     A step without a running episode is a 200 with {"error": ...}; resets without a task number
@@ -200,14 +200,14 @@ def webshop_routes(sessions: Sessions, catalogue: Catalogue) -> list[Route]:
     ]
 
 
-def _text(session: Session) -> str:
+def _text(session: ClientSession) -> str:
     """The newest observation; right after a reset the task stands below it."""
     if session.task is not None and session.result is None:
         return f"{session.observation.text}\n{TASK_LINE}{session.task.goal}"
     return session.observation.text
 
 
-def _page(session: Session) -> str:
+def _page(session: ClientSession) -> str:
     """The page with its instruction, which every page of WebShop but the last one shows."""
     text = session.observation.text
     if session.task is None or session.done or f"Instruction:{SEPARATOR}" in text:
@@ -216,7 +216,7 @@ def _page(session: Session) -> str:
     return SEPARATOR.join([*head, "Instruction:", session.task.goal, text])
 
 
-def _clickables(session: Session) -> dict[str, Any]:
+def _clickables(session: ClientSession) -> dict[str, Any]:
     """Admissible actions as a search bar and clickables."""
     offers = session.observation.admissible
     searches = [offer for offer in offers if offer.startswith("search[")]

@@ -15,7 +15,7 @@ MANIFEST = "/manifest"
 """Route on which our servers describe their tasks; no other server has it."""
 
 
-class Catalogue:
+class TaskCatalogue:
     """The tasks of a suite, numbered: train first, then valid_seen, then valid_unseen.
 
     Attributes:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from skillrl.envs.serve.catalogue import Catalogue
+from skillrl.envs.serve.catalogue import TaskCatalogue
 
 _JSON = "application/json"
 
@@ -133,7 +133,7 @@ def query_int(request: Request, name: str) -> int:
         raise BadRequest([_error(("query", name), "must be an integer", "int_parsing")]) from None
 
 
-def manifest_handler(catalogue: Catalogue) -> Handler:
+def manifest_handler(catalogue: TaskCatalogue) -> Handler:
     """GET /manifest: what is served, and with ?split=NAME the tasks of a split."""
     one_at_a_time = asyncio.Lock()  # a world may be made for it
 

@@ -20,9 +20,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from skillrl.envs.serve.catalogue import MANIFEST, Catalogue
+from skillrl.envs.serve.catalogue import MANIFEST, TaskCatalogue
 from skillrl.envs.serve.http import BadRequest, check, manifest_handler, read_object, reply
-from skillrl.envs.serve.sessions import Session, Sessions, SessionsFull
+from skillrl.envs.serve.sessions import ClientSession, Sessions, SessionsFull
 from skillrl.types import Task
 
 _LOG = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ _MESSAGES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def routes(sessions: Sessions, catalogue: Catalogue, *, version: str) -> list[BaseRoute]:
+def routes(sessions: Sessions, catalogue: TaskCatalogue, *, version: str) -> list[BaseRoute]:
     """All routes of an OpenEnv server, and ours for the manifest."""
     suite = catalogue.suite
 
@@ -90,7 +90,7 @@ def routes(sessions: Sessions, catalogue: Catalogue, *, version: str) -> list[Ba
 class _Connection:
     """One WebSocket, which is one session."""
 
-    def __init__(self, websocket: WebSocket, sessions: Sessions, catalogue: Catalogue):
+    def __init__(self, websocket: WebSocket, sessions: Sessions, catalogue: TaskCatalogue):
         self._websocket, self._sessions, self._catalogue = websocket, sessions, catalogue
         self._episode: str | None = None
         self._resets = 0
@@ -109,7 +109,7 @@ class _Connection:
         except (WebSocketDisconnect, RuntimeError):
             pass  # the client has left; RuntimeError: while it was being answered
 
-    async def _open(self) -> Session | None:
+    async def _open(self) -> ClientSession | None:
         """The session of this connection; None, and the client is told, where there is none."""
         try:
             return await self._sessions.open(pinned=True)
@@ -123,7 +123,7 @@ class _Connection:
             await self._fail("FACTORY_ERROR", _words(error), factory_name=name)
         return None
 
-    async def _converse(self, session: Session) -> None:
+    async def _converse(self, session: ClientSession) -> None:
         """Answers messages until the client closes or stays idle for too long."""
         while True:
             try:
@@ -160,7 +160,7 @@ class _Connection:
             await self._websocket.send_text(json.dumps(answer))
 
     async def _answer(
-        self, session: Session, kind: str, message: dict[str, Any]
+        self, session: ClientSession, kind: str, message: dict[str, Any]
     ) -> dict[str, Any] | None:
         """The answer to a message of a known type; None to close."""
         _refuse_extra(message, _MESSAGES[kind])
@@ -206,7 +206,7 @@ async def _alone(sessions: Sessions, task: Task, action: str | None) -> dict[str
         await sessions.close(session.key)
 
 
-def _observation(session: Session) -> dict[str, Any]:
+def _observation(session: ClientSession) -> dict[str, Any]:
     """Where the session stands, as reset and step answer it."""
     result, task = session.result, session.task
     return {
@@ -232,7 +232,7 @@ def _seed(data: Mapping[str, Any]) -> int | None:
     return seed
 
 
-def _task(catalogue: Catalogue, seed: int | None) -> Task:
+def _task(catalogue: TaskCatalogue, seed: int | None) -> Task:
     """Task number `seed`; larger seeds go round, since trainers draw them at random."""
     return catalogue.task((seed or 0) % len(catalogue))
 

@@ -38,7 +38,7 @@ class EpisodeOver(Exception):
 
 
 @dataclasses.dataclass(eq=False)
-class Session:
+class ClientSession:
     """One client's environment, and where its episode stands.
 
     Attributes:
@@ -86,7 +86,7 @@ class Sessions:
         self.suite, self.limit, self.ttl = suite, limit, ttl
         self.expired = 0
         self._clock = clock
-        self._open: dict[int, Session] = {}
+        self._open: dict[int, ClientSession] = {}
         self._opening = 0
         self._pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="episode")
 
@@ -97,7 +97,7 @@ class Sessions:
         """Of all open sessions, oldest first."""
         return list(self._open)
 
-    async def open(self, *, pinned: bool = False) -> Session:
+    async def open(self, *, pinned: bool = False) -> ClientSession:
         """A new session.
 
         Raises:
@@ -113,7 +113,7 @@ class Sessions:
         self._opening += 1
         try:
             environment = await self._run(open_handle, self.suite)
-            session = Session(self.new_key(), environment, self._clock(), pinned)
+            session = ClientSession(self.new_key(), environment, self._clock(), pinned)
             self._open[session.key] = session
         finally:
             self._opening -= 1
@@ -124,7 +124,7 @@ class Sessions:
         key = secrets.randbelow(_KEY_RANGE)
         return key if key not in self._open else self.new_key()
 
-    def get(self, key: int) -> Session:
+    def get(self, key: int) -> ClientSession:
         """The session, counted as used now.
 
         Raises:
@@ -139,7 +139,7 @@ class Sessions:
         session.used = self._clock()
         return session
 
-    async def reset(self, session: Session, task: Task) -> Observation:
+    async def reset(self, session: ClientSession, task: Task) -> Observation:
         """Starts an episode of `task`; what the environment raises is raised here."""
         async with session.lock:
             self._check_open(session)
@@ -150,7 +150,7 @@ class Sessions:
             session.used = self._clock()
             return session.observation
 
-    async def step(self, session: Session, action: str) -> StepResult:
+    async def step(self, session: ClientSession, action: str) -> StepResult:
         """Plays one action.
 
         Raises:
@@ -214,6 +214,6 @@ class Sessions:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, function, *arguments)
 
-    def _check_open(self, session: Session) -> None:
+    def _check_open(self, session: ClientSession) -> None:
         if self._open.get(session.key) is not session:
             raise UnknownSession(f"the session {session.key} was closed meanwhile")

@@ -46,7 +46,9 @@ _TITLES = {  # by the number of attributes that the title names
     2: ("{style} {0} {1} {kind}", "{style} {kind} {1} {0}", "{0} {kind} {style} {1}"),
 }
 
-Catalogue = tuple[list[dict[str, Any]], dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]
+RawCatalogue = tuple[
+    list[dict[str, Any]], dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class _Plan:
     wanted: tuple[str, ...] = ()
 
 
-def catalogue(number: int = 0) -> Catalogue:
+def catalogue(number: int = 0) -> RawCatalogue:
     """Products, attributes and instructions, people's instructions, in the official schema.
 
     Args:
@@ -126,7 +128,7 @@ def _shop_0() -> str:
     return json.dumps(_stock(0))
 
 
-def _stock(number: int) -> Catalogue:
+def _stock(number: int) -> RawCatalogue:
     rng = random.Random(_SEED + 1 + number)
     shelves = SHELVES if number == 0 else (SHELVES[(number - 1) % len(SHELVES)],)
     plans = [

@@ -19,7 +19,7 @@ _LARGEST_ENTRY = 1 << 26
 _BLANKS = " \t\n\r"
 
 
-class Entry(NamedTuple):
+class JsonElement(NamedTuple):
     """An element of a top-level list or object, and its bytes in the file."""
 
     key: str
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
     size: int
 
 
-def entries(path: Path, *, opening: str) -> Iterator[Entry]:
+def entries(path: Path, *, opening: str) -> Iterator[JsonElement]:
     """The elements of the list (`opening` = "[") or object ("{") that a file holds, in order.
 
     The key of a list's element is "".
@@ -72,7 +72,7 @@ class _Scanner:
         self._ended = False
         self._count = 0
 
-    def entries(self, opening: str) -> Iterator[Entry]:
+    def entries(self, opening: str) -> Iterator[JsonElement]:
         closing = {"[": "]", "{": "}"}[opening]
         self._more()
         if self._text.startswith("\ufeff"):  # a byte order mark, of editors on Windows
@@ -91,7 +91,7 @@ class _Scanner:
             self._peek()
             start = self._byte
             value = self._value(key)
-            yield Entry(key, value, start, self._byte - start)
+            yield JsonElement(key, value, start, self._byte - start)
             self._count += 1
         self._take(closing)
         if self._peek():

@@ -23,7 +23,7 @@ from typing import Any, Protocol, overload
 from skillrl.envs.webshop import generate, nouns
 from skillrl.envs.webshop.catalogue import Catalogue
 from skillrl.envs.webshop.categories import category_of
-from skillrl.envs.webshop.engine import Engine
+from skillrl.envs.webshop.engine import ShopEngine
 from skillrl.envs.webshop.goals import Goals
 from skillrl.envs.webshop.product import Product
 from skillrl.envs.webshop.reward import Goal
@@ -51,7 +51,7 @@ class Shop:
     def __init__(self, catalogue: Catalogue, settings: Any):
         self.catalogue = catalogue
         self.goals = Goals(catalogue, kind=settings.goals, seed=settings.goal_seed)
-        self.engine = Engine(catalogue, self.goals.prices, nouns.tagger(settings.nouns))
+        self.engine = ShopEngine(catalogue, self.goals.prices, nouns.tagger(settings.nouns))
 
 
 class Shops(Protocol):

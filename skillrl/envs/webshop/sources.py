@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from skillrl.envs.webshop.reading import Entry, Slices, entries
+from skillrl.envs.webshop.reading import JsonElement, Slices, entries
 from skillrl.errors import SkillRLError
 from skillrl.io import paths
 from skillrl.io.files import read_json
@@ -26,10 +26,10 @@ class Source(Protocol):
     name: str
     paths: tuple[Path, ...]
 
-    def products(self) -> Iterator[Entry]:
+    def products(self) -> Iterator[JsonElement]:
         """All products."""
 
-    def extras(self) -> Iterator[Entry]:
+    def extras(self) -> Iterator[JsonElement]:
         """All extras, keyed by asin."""
 
     def product(self, start: int, size: int) -> Any:
@@ -59,14 +59,14 @@ class Lists:
         self._products, self._human = products, human
         self._keys, self._extras = list(extras), list(extras.values())
 
-    def products(self) -> Iterator[Entry]:
+    def products(self) -> Iterator[JsonElement]:
         """All products; their place is their index."""
-        return (Entry("", value, place, 0) for place, value in enumerate(self._products))
+        return (JsonElement("", value, place, 0) for place, value in enumerate(self._products))
 
-    def extras(self) -> Iterator[Entry]:
+    def extras(self) -> Iterator[JsonElement]:
         """All extras; their place is their index."""
         pairs = zip(self._keys, self._extras, strict=True)
-        return (Entry(key, value, place, 0) for place, (key, value) in enumerate(pairs))
+        return (JsonElement(key, value, place, 0) for place, (key, value) in enumerate(pairs))
 
     def product(self, start: int, size: int) -> Any:
         """The product of index `start`."""
@@ -99,11 +99,11 @@ class Files:
         self._human_path = human
         self._products, self._extras = _slices(products), _slices(extras)
 
-    def products(self) -> Iterator[Entry]:
+    def products(self) -> Iterator[JsonElement]:
         """All products, read once from front to back."""
         return entries(self.paths[0], opening="[")
 
-    def extras(self) -> Iterator[Entry]:
+    def extras(self) -> Iterator[JsonElement]:
         """All extras, read once from front to back."""
         return entries(self.paths[1], opening="{")
 

@@ -7,7 +7,7 @@ import re
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Move:
+class RecordedMove:
     """One step: what was done, why it was invalid ("" if it was not), what came of it."""
 
     action: str
@@ -24,7 +24,7 @@ class Recording:
     category: str
     won: bool
     opening: str
-    moves: tuple[Move, ...]
+    moves: tuple[RecordedMove, ...]
 
 
 def read_recordings(text: str) -> list[Recording]:
@@ -50,7 +50,7 @@ def read_recordings(text: str) -> list[Recording]:
                 won=head["Outcome"].startswith("success"),
                 opening=head["Observation"],
                 moves=tuple(
-                    Move(
+                    RecordedMove(
                         action=move.get("Action", ""),
                         invalid=move.get("Valid", "").partition("no, ")[2],
                         result=move.get("Result", ""),

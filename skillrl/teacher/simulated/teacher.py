@@ -9,7 +9,7 @@ from typing import Any
 
 from skillrl.teacher.base import Message, TeacherError
 from skillrl.teacher.simulated.domain import Domain, Entry, advised, cited
-from skillrl.teacher.simulated.family import domain_of
+from skillrl.teacher.simulated.domains import domain_of
 from skillrl.teacher.simulated.recordings import Recording, read_recordings, read_skills
 
 

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from skillrl.envs.alfworld.controls import play_task
+from benchmarks.controls.alfworld import play_task
 from skillrl.envs.base import SPLITS, Environment, Suite, make_suite
 from skillrl.errors import SkillRLError
 from skillrl.types import Task

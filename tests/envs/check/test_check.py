@@ -322,7 +322,7 @@ def test_a_call_that_no_signal_ends_ends_the_process(written, monkeypatch):
     ended = []
     monkeypatch.setattr(report.os, "_exit", ended.append)
     out, err = io.StringIO(), io.StringIO()
-    with report.Report(out, err):
+    with report.ProgressReport(out, err):
         *_, last = examine(make_suite("steps", config), config, episodes=1, timeout=0.1)
     assert set(ended) == {1}
     assert "  answers         1 FOUND   ended here: nothing interrupts this call" in out.getvalue()

@@ -10,7 +10,7 @@ import pytest
 
 from skillrl.config.settings import EnvConfig
 from skillrl.envs import make_suite
-from skillrl.envs.remote.environment import RemoteEnvironment, SessionLost, Start, pause
+from skillrl.envs.remote.environment import EpisodeStart, RemoteEnvironment, SessionLost, pause
 from skillrl.errors import EnvironmentLost, SkillRLError
 from skillrl.types import Observation, StepResult, Task
 from tests.envs.remote.stand_in import client, ours, stand_in
@@ -227,7 +227,7 @@ class Unsteady:
 
     def start(self, number):
         self.starts += 1
-        return Start(Observation(self.text), "win")
+        return EpisodeStart(Observation(self.text), "win")
 
     def act(self, action):
         if action in self.lose:

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from skillrl.teacher.simulated.recordings import Move, Recording
+from skillrl.teacher.simulated.recordings import RecordedMove, Recording
 
 APPLIANCES = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
 
@@ -51,7 +51,7 @@ def evidence(recording: Recording) -> int:
     return goal + sum(bool(_ACTION.fullmatch(move.action)) for move in recording.moves)
 
 
-def wasted(move: Move) -> bool:
+def wasted(move: RecordedMove) -> bool:
     """Nothing came of it."""
     return bool(move.invalid) or move.result.startswith("Nothing happens")
 

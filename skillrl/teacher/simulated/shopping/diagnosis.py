@@ -7,7 +7,7 @@ import collections
 from skillrl.teacher.simulated.recordings import Recording
 from skillrl.teacher.simulated.shopping.reading import (
     BUY,
-    Act,
+    PageMove,
     Visit,
     Wish,
     chosen_too,
@@ -34,7 +34,7 @@ def causes(recording: Recording) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def bought_in(acts: list[Act]) -> Visit | None:
+def bought_in(acts: list[PageMove]) -> Visit | None:
     """The product that was bought."""
     bought = [act.visit for act in acts if act.valid and act.page == "item" and act.text == BUY]
     return bought[-1] if bought else None
@@ -65,7 +65,7 @@ def _wrong(wish: Wish, bought: Visit) -> list[str]:
     return found or ["unfinished"]
 
 
-def _unbought(acts: list[Act]) -> list[str]:
+def _unbought(acts: list[PageMove]) -> list[str]:
     """What kept the agent from buying."""
     found = []
     same = collections.Counter((act.verb, act.text, act.shown) for act in acts)
@@ -78,7 +78,7 @@ def _unbought(acts: list[Act]) -> list[str]:
     return [*found, "unbought"]
 
 
-def _queries(wish: Wish, acts: list[Act]) -> list[str]:
+def _queries(wish: Wish, acts: list[PageMove]) -> list[str]:
     """What is wrong with all the searches, if anything is."""
     queries = [words_of(act.text) for act in acts if act.verb == "search" and act.valid]
     if not queries:

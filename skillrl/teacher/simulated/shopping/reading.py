@@ -124,7 +124,7 @@ class Visit:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Act:
+class PageMove:
     """A move with the page on which it was made.
 
     Attributes:
@@ -146,7 +146,7 @@ class Act:
     idle: bool
 
 
-def read_acts(recording: Recording) -> list[Act]:
+def read_acts(recording: Recording) -> list[PageMove]:
     """The moves, each with where it was made; visits are complete."""
     page, visit, acts = recording.opening, None, []
     for move in recording.moves:
@@ -158,7 +158,7 @@ def read_acts(recording: Recording) -> list[Act]:
             visit = visit or Visit("")
             _look(visit, page)
         idle = move.result == page
-        acts.append(Act(verb, text, kind, page, visit, valid, idle))
+        acts.append(PageMove(verb, text, kind, page, visit, valid, idle))
         if not valid:
             continue
         if visit and kind == "item" and text in [value.lower() for value in visit.offered]:

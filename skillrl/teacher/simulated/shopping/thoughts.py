@@ -14,7 +14,7 @@ from skillrl.teacher.simulated.shopping.reading import (
     NEXT,
     PREVIOUS,
     TABS,
-    Act,
+    PageMove,
     Visit,
     Wish,
     chosen_too,
@@ -80,7 +80,7 @@ def think(recording: Recording) -> list[str]:
     return thoughts
 
 
-def _thought(act: Act, wish: Wish) -> str:
+def _thought(act: PageMove, wish: Wish) -> str:
     if act.verb == "search":
         return "I search for it."
     if act.text == NEXT:
@@ -98,7 +98,7 @@ def _thought(act: Act, wish: Wish) -> str:
     return f"Next do this: {words or 'nothing'}."
 
 
-def _opening(act: Act, visit: Visit, wish: Wish, opened: Set[str], *, settles: bool) -> str:
+def _opening(act: PageMove, visit: Visit, wish: Wish, opened: Set[str], *, settles: bool) -> str:
     """Product after product down to the opened one, and what is wrong with those before."""
     if act.text in opened:
         return "Nothing new fits, look again."
@@ -130,7 +130,7 @@ def _compared(said: Set[str], wish: Wish) -> str:
     return f"{' '.join((*there, *missing))} {'no' if missing else 'yes'}."
 
 
-def _leaving(act: Act, wish: Wish) -> str:
+def _leaving(act: PageMove, wish: Wish) -> str:
     """The reason to go back."""
     visit = act.visit
     if act.page == "sub":

@@ -97,8 +97,8 @@ def _vocabulary() -> list[str]:
     return [*advice_texts(ADVICE), title, principle.format(verbs=""), when, "Next do this: "]
 
 
-ANYTHING = Domain(
-    name="anything",
+GENERIC = Domain(
+    name="generic",
     environments=(),
     advice=ADVICE,
     general=tuple(ADVICE),
