@@ -106,7 +106,11 @@ def main(_: Sequence[str]) -> None:
             ):
                 for shown in (course.prompts, *course.other_prompts):
                     yield render_suffix(
-                        len(past) + 1, observation.text, observation.admissible, past, shown
+                        len(past) + 1,
+                        observation.text,
+                        admissible=observation.admissible,
+                        past=past,
+                        config=shown,
                     )
                 yield render_response(move.thought, move.action, form.tags)
         yield from vocabulary(course.env)
@@ -257,12 +261,29 @@ def _bank(suite, course: Course):
             action = course.random_move(task, observation, rng) if noisy else move.action
             result = environment.step(action)
             response = render_response(move.thought, action, tags)
-            steps.append(Step(observation.text, admissible, (), (), (), response, action))
+            steps.append(
+                Step(
+                    observation=observation.text,
+                    admissible=admissible,
+                    suffix_ids=(),
+                    response_ids=(),
+                    logprobs=(),
+                    response=response,
+                    action=action,
+                )
+            )
             observation = result.observation
             if result.done:
                 break
         played.append(
-            Trajectory(task, (), tuple(steps), result.won, final=observation.text, source="expert")
+            Trajectory(
+                task=task,
+                prefix_ids=(),
+                steps=tuple(steps),
+                won=result.won,
+                final=observation.text,
+                source="expert",
+            )
         )
     bank, _ = distill(
         played,

@@ -48,7 +48,7 @@ class Act:
 Episode = Generator[Reset | Act | Generate, Any, Trajectory]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What the agent made of one observation.
 
@@ -171,11 +171,11 @@ class SkillAgent:
         ids, text = fit_suffix(
             len(past) + 1,
             observation.text,
-            observation.admissible,
-            past,
-            self.config,
-            encode,
-            budget - len(head),
+            admissible=observation.admissible,
+            past=past,
+            config=self.config,
+            encode=encode,
+            budget=budget - len(head),
             bucket=budget < room,
         )
         return ((*head, *ids) if self._tokenizer is not None else ()), late + text
@@ -228,7 +228,12 @@ class SkillAgent:
         (answer,) = generate(engine, [request], sampling or Sampling())
         parsed, response = self.read(answer, observation.admissible)
         return Decision(
-            parsed.action, parsed.thought, parsed.invalid, response, answer.ids, answer.logprobs
+            action=parsed.action,
+            thought=parsed.thought,
+            invalid=parsed.invalid,
+            response=response,
+            ids=answer.ids,
+            logprobs=answer.logprobs,
         )
 
     def episode(
@@ -266,15 +271,15 @@ class SkillAgent:
             result: StepResult = yield Act(parsed.action)
             steps.append(
                 Step(
-                    observation.text,
-                    observation.admissible,
-                    suffix,
-                    answer.ids,
-                    answer.logprobs,
-                    response,
-                    parsed.action,
-                    parsed.invalid,
-                    result.reward,
+                    observation=observation.text,
+                    admissible=observation.admissible,
+                    suffix_ids=suffix,
+                    response_ids=answer.ids,
+                    logprobs=answer.logprobs,
+                    response=response,
+                    action=parsed.action,
+                    invalid=parsed.invalid,
+                    reward=result.reward,
                 )
             )
             past.append(HistoryStep(observation.text, parsed.action, bool(parsed.invalid)))

@@ -96,6 +96,7 @@ def _bullet(skill: Skill) -> str:
 def render_suffix(
     step: int,
     observation: str,
+    *,
     admissible: Sequence[str],
     past: Sequence[HistoryStep],
     config: PromptConfig,
@@ -149,12 +150,12 @@ def _without_repeats(past: Sequence[HistoryStep], *, stuck: bool) -> list[str]:
 def fit_suffix(
     step: int,
     observation: str,
+    *,
     admissible: Sequence[str],
     past: Sequence[HistoryStep],
     config: PromptConfig,
     encode: Callable[[str], Sequence[int]],
     budget: int,
-    *,
     bucket: bool = False,
 ) -> tuple[Sequence[int], str]:
     """Token ids of the suffix within `budget`, and its text.
@@ -181,15 +182,15 @@ def fit_suffix(
         seen = _clip(past[at].observation, config, encode)
         past[at] = dataclasses.replace(past[at], observation=seen)
     observation = _clip(observation, config, encode)
-    text = render_suffix(step, observation, admissible, past, config)
+    text = render_suffix(step, observation, admissible=admissible, past=past, config=config)
     ids = _encode_if_short(text, encode, budget)
     while _over(ids, budget) and past:
         past = past[1:]
-        text = render_suffix(step, observation, admissible, past, config)
+        text = render_suffix(step, observation, admissible=admissible, past=past, config=config)
         ids = _encode_if_short(text, encode, budget)
     cuts = _cuts(observation)
     while _over(ids, budget) and (clipped := next(cuts, None)) is not None:
-        text = render_suffix(step, clipped, admissible, past, config)
+        text = render_suffix(step, clipped, admissible=admissible, past=past, config=config)
         ids = _encode_if_short(text, encode, budget)
     fitting, count = (ids, "") if not _over(ids, budget) else encode_within(text, encode, budget)
     if fitting is None:

@@ -53,7 +53,7 @@ def find_task(suite: Suite, task_id: str = "", split: str = "") -> Task:
 def entry(action: str | None, result: StepResult | Observation) -> dict[str, Any]:
     """An answer as plain JSON: what was said (None for the reset) and what came back."""
     if isinstance(result, Observation):
-        result = StepResult(result, done=False, won=False)
+        result = StepResult(observation=result, done=False, won=False)
     return {
         "action": action,
         "observation": result.observation.text,

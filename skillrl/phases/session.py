@@ -316,7 +316,14 @@ class Session:
             )
 
         ids = tuple(skill.id for skill in skills)
-        return Job(task, start, member, repeat, ids, bank.version)
+        return Job(
+            task=task,
+            start=start,
+            member=member,
+            repeat=repeat,
+            skills=ids,
+            bank_version=bank.version,
+        )
 
     def play(
         self,

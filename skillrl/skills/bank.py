@@ -23,7 +23,7 @@ DUPLICATE_SIMILARITY = 0.85
 """Cosine similarity from which two skills of one category say the same."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class BankEvent:
     """One line of a bank's history.
 
@@ -157,7 +157,14 @@ class SkillBank:
             if twin is not None:
                 bank = bank.refuse(skill.title, step=step, reason=why, like=twin.id)
                 continue
-            event = BankEvent(version, step, "added", skill.id, skill.title, reason)
+            event = BankEvent(
+                version=version,
+                step=step,
+                action="added",
+                skill=skill.id,
+                title=skill.title,
+                reason=reason,
+            )
             bank = SkillBank((*bank.skills, skill), version, (*bank.history, event))
         return bank
 
@@ -202,14 +209,27 @@ class SkillBank:
         )
         before = skill_text(old)
         event = BankEvent(
-            self.version + 1, step, "refined", skill_id, new.title, reason, before=before
+            version=self.version + 1,
+            step=step,
+            action="refined",
+            skill=skill_id,
+            title=new.title,
+            reason=reason,
+            before=before,
         )
         skills = tuple(new if skill.id == skill_id else skill for skill in self.skills)
         return SkillBank(skills, self.version + 1, (*self.history, event))
 
     def refuse(self, title: str, *, step: int, reason: str, like: str = "") -> SkillBank:
         """The same bank with a refusal in its history."""
-        event = BankEvent(self.version, step, "refused", like, title, reason)
+        event = BankEvent(
+            version=self.version,
+            step=step,
+            action="refused",
+            skill=like,
+            title=title,
+            reason=reason,
+        )
         return dataclasses.replace(self, history=(*self.history, event))
 
     def record_use(self, trajectories: Iterable[Trajectory]) -> SkillBank:

@@ -14,7 +14,7 @@ from skillrl.teacher.base import Embedder
 from skillrl.types import Task
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Coverage:
     """What retrieval finds for some tasks.
 
@@ -65,7 +65,13 @@ def coverage(
 ) -> Coverage:
     """Counts what `settings` retrieve for `tasks`; asks for vectors that prompts want anyway."""
     if not settings.top_k:  # none are wanted
-        return Coverage(dict(Counter(task.category for task in tasks)), {}, (), 0, math.nan)
+        return Coverage(
+            tasks=dict(Counter(task.category for task in tasks)),
+            without={},
+            missing=(),
+            skills=0,
+            enough=math.nan,
+        )
     asked: dict[str, int] = {}
     without: dict[str, int] = {}
     missing: dict[str, None] = {}
@@ -93,4 +99,6 @@ def coverage(
             low = min(low, similarity)
     # A skill must exceed the threshold, so one that is rounded down lets it in.
     enough = math.floor(low * 100 - 1e-6) / 100 if without else math.nan
-    return Coverage(asked, without, tuple(missing), skills, enough)
+    return Coverage(
+        tasks=asked, without=without, missing=tuple(missing), skills=skills, enough=enough
+    )

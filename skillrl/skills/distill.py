@@ -23,7 +23,7 @@ from skillrl.types import GENERAL, Skill, Trajectory
 _LOG = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
     """What one failure teaches (paper 3.1): four items; `title` names the entry in the bank."""
 
@@ -35,7 +35,7 @@ class Lesson:
     principle: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DistillReport:
     """What distillation did.
 
@@ -115,24 +115,46 @@ def distill(
     questions: list[_Question] = []
     if mixed:
         questions.append(
-            _Question("distill_general", GENERAL, mixed, general_count, prompts.general_skills)
+            _Question(
+                purpose="distill_general",
+                category=GENERAL,
+                shown=mixed,
+                limit=general_count,
+                chat=prompts.general_skills,
+            )
         )
     if mixed_losses:
         questions.append(
             _Question(
-                "distill_mistakes", GENERAL, mixed_losses, mistakes_count, prompts.common_mistakes
+                purpose="distill_mistakes",
+                category=GENERAL,
+                shown=mixed_losses,
+                limit=mistakes_count,
+                chat=prompts.common_mistakes,
             )
         )
     for name in order:
         if wins[name]:
             ask = functools.partial(prompts.success_patterns, name)
             questions.append(
-                _Question("distill_success", name, wins[name], skills_per_category, ask)
+                _Question(
+                    purpose="distill_success",
+                    category=name,
+                    shown=wins[name],
+                    limit=skills_per_category,
+                    chat=ask,
+                )
             )
         if losses[name]:
             ask = functools.partial(prompts.failure_lessons, name)
             questions.append(
-                _Question("distill_failure", name, losses[name], lessons_per_category, ask)
+                _Question(
+                    purpose="distill_failure",
+                    category=name,
+                    shown=losses[name],
+                    limit=lessons_per_category,
+                    chat=ask,
+                )
             )
 
     found: list[Skill] = []
@@ -197,7 +219,7 @@ def _round_robin(lists: Sequence[Sequence[Trajectory]], limit: int) -> list[Traj
     return [item for item, _ in zip(turns, range(limit), strict=False)]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Question:
     """What is asked about some trajectories: `chat` makes the messages."""
 

@@ -34,7 +34,7 @@ class Rate:
         return self.wins / self.episodes if self.episodes else 0.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """What the teacher will be shown.
 
@@ -53,7 +53,7 @@ class Selection:
     pairs: Mapping[str, Trajectory]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class EvolutionEvent:
     """What one look at the training rollouts led to; plain JSON values through `to_json`.
 
@@ -151,7 +151,9 @@ def select_failures(
             if len(item.steps) < len(best.steps):
                 winners[item.task.id] = item
     pairs = {item.id: winners[item.task.id] for item in failures if item.task.id in winners}
-    return Selection(rates, overall, failing, tuple(failures), pairs)
+    return Selection(
+        rates=rates, overall=overall, failing=failing, failures=tuple(failures), pairs=pairs
+    )
 
 
 def evolve(

@@ -22,7 +22,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _ECHO = 20_000  # characters of a malformed answer that the teacher is shown again
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherUsage:
     """What questions cost.
 

@@ -88,7 +88,7 @@ def test_what_an_environment_says_reaches_no_terminal_raw(sit, tmp_path):
 
 
 ANSWERS = {
-    "return StepResult(Observation(text, self.offers())": "return (text",
+    "return StepResult(": "return dict(",
     "text = f": "text = 5 or f",
     "score = 1.0 if won else 0.0": "score = float('nan')",
     "self.steps += 1": "raise KeyError('lost\x1b[2J')",
@@ -161,8 +161,14 @@ def test_the_prompt_without_a_tokenizer_says_so(sit):
 
 
 def test_skills_are_those_that_are_retrieved(sit, tmp_path):
-    low = Skill("low_001", "Count", "Count the stairs.", "you climb", category="low")
-    high = Skill("hig_001", "Rest", "Rest.", category="high")
+    low = Skill(
+        id="low_001",
+        title="Count",
+        principle="Count the stairs.",
+        when_to_apply="you climb",
+        category="low",
+    )
+    high = Skill(id="hig_001", title="Rest", principle="Rest.", category="high")
     save_bank(SkillBank(skills=(low, high)), tmp_path / "bank.json")
     flags = ["--skill_bank=bank.json", "--set=skill_retrieval.similarity_threshold=-1"]
     _, out = sit(":skills\n:prompt\n", *flags, "--task=train/1")

@@ -55,7 +55,7 @@ def test_a_lost_demonstration_is_recorded_and_what_a_person_can_repair_is_raised
     collect = SimpleNamespace(expert_slips=0.0, expert_episodes=1)
     suite = SimpleNamespace(make=Broken, expert=lambda task: object())
     session = SimpleNamespace(suite=suite, seed=0, config=SimpleNamespace(collect=collect))
-    task = Task("train/0001", "train", "pick", "win")
+    task = Task(id="train/0001", split="train", category="pick", goal="win")
     if isinstance(error, SkillRLError):
         with pytest.raises(SkillRLError, match="more disk"):
             expert_episode(session, task)

@@ -251,7 +251,10 @@ def test_demonstrations_without_an_expert(here, capsys, monkeypatch, more):
 
 
 def test_a_bank_that_does_not_fit_is_refused_with_settings_that_fit(here, capsys):
-    skills = [Skill(f"gen_{i:03d}", f"Rule {i}", "look at every shelf " * 150) for i in range(3)]
+    skills = [
+        Skill(id=f"gen_{i:03d}", title=f"Rule {i}", principle="look at every shelf " * 150)
+        for i in range(3)
+    ]
     save_bank(SkillBank(tuple(skills)), Path("bank.json"))
     flags = [*here, "--skill_bank=bank.json"]
     assert main.main(["rl", *flags]) == 2

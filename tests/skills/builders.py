@@ -75,7 +75,7 @@ def played(script, *, category=CLEAN, won=False, task="0001", split="train", mem
         observation = result
     goal = fields.pop("goal", GOALS[category])
     return Trajectory(
-        task=Task(f"{split}/{task}", split, category, goal),
+        task=Task(id=f"{split}/{task}", split=split, category=category, goal=goal),
         prefix_ids=(),
         steps=tuple(steps),
         won=won,

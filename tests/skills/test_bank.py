@@ -12,7 +12,7 @@ from tests.skills.builders import CLEAN, HEAT, played
 
 
 def skill(title, principle="Do it well.", *, category=GENERAL, **fields):
-    return Skill("", title, principle, category=category, **fields)
+    return Skill(id="", title=title, principle=principle, category=category, **fields)
 
 
 def test_ids_are_given_by_tier_and_kind():

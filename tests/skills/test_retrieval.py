@@ -21,10 +21,12 @@ class TableEmbedder:
 
 
 def bank_of(*rows):
-    return SkillBank().add([Skill(i, i, str(s), category=c, kind=k) for i, s, c, k in rows])
+    return SkillBank().add(
+        [Skill(id=i, title=i, principle=str(s), category=c, kind=k) for i, s, c, k in rows]
+    )
 
 
-TASK = Task("train/1", "train", HEAT, "put a hot egg in fridge")
+TASK = Task(id="train/1", split="train", category=HEAT, goal="put a hot egg in fridge")
 
 
 def test_equation_4_category_threshold_and_top_k():

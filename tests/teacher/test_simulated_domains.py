@@ -106,13 +106,25 @@ def test_thoughts_agree_with_those_of_the_shipped_experts(environment):
         while not done:
             move = expert.act(seen)
             text = render_response(move.thought, move.action)
-            steps.append(Step(seen.text, seen.admissible, (), (), (), text, move.action))
+            steps.append(
+                Step(
+                    observation=seen.text,
+                    admissible=seen.admissible,
+                    suffix_ids=(),
+                    response_ids=(),
+                    logprobs=(),
+                    response=text,
+                    action=move.action,
+                )
+            )
             said.append(move.thought)
             result = handle.step(move.action)
             seen, done = result.observation, result.done
         if result.won:
             agreed += 1
-            assert thoughts(Trajectory(task, (), tuple(steps), True)) == said
+            assert (
+                thoughts(Trajectory(task=task, prefix_ids=(), steps=tuple(steps), won=True)) == said
+            )
     assert agreed >= 20
 
 

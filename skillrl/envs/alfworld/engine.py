@@ -79,7 +79,9 @@ class GameEngine:
             ]
             scene = f"{_MIDDLE}{_listed(present)}."
         text = f"{_WELCOME}\n\n{scene}\n\n{world.task_line}"
-        return GameReply(text, self._admissible, 0, False, self._won)
+        return GameReply(
+            observation=text, admissible=self._admissible, reward=0, done=False, won=self._won
+        )
 
     def step(self, command: str) -> GameReply:
         """Plays one command. Anything not admissible prints "Nothing happens."."""
@@ -93,7 +95,9 @@ class GameEngine:
         won = self._won
         if text is None:
             text = NOTHING_HAPPENS
-        return GameReply(text, self._admissible, 1 if won else 0, won, won)
+        return GameReply(
+            observation=text, admissible=self._admissible, reward=1 if won else 0, done=won, won=won
+        )
 
     def facts(self) -> frozenset[tuple[str, ...]]:
         """All changeable facts that hold now, by printed names, e.g. ``("isclean", "egg 1")``.

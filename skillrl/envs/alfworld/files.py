@@ -35,7 +35,7 @@ _GAMES_ARCHIVE = "json_2.1.3_tw-pddl.zip"
 _NO_GAME = f"no {GAME}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GameFile:
     """One game on disk.
 

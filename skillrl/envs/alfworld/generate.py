@@ -110,7 +110,7 @@ def make_problem(spec: Spec) -> Problem:
     bag = rng.sample(others * 2, min(len(others) * 2, rng.randint(10, 18) - len(things)))
     things += [_put(other, room, set(), rng) for other in bag]
     goal = goal_sentence(spec.category, target, place, rng)
-    return Problem(room, target, place, goal, tuple(things))
+    return Problem(room=room, target=target, place=place, goal=goal, things=tuple(things))
 
 
 def make_game(spec: Spec) -> dict[str, Any]:

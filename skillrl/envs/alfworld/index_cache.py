@@ -100,4 +100,5 @@ def _entry(row: Any) -> IndexEntry:
     if not isinstance(annotation, int) or not (skip or category in CATEGORIES):
         raise ValueError("a game is of no task type")
     stamp = tuple((str(name), int(size), int(m), int(c)) for name, size, m, c in stamps)
-    return IndexEntry(stamp, Record(*fields))
+    record = Record(skip=skip, category=category, goal=goal, human=human, annotation=annotation)
+    return IndexEntry(stamp, record)

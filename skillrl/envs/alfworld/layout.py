@@ -47,7 +47,7 @@ class Room:
         return tuple((kind, kinds.count(kind)) for kind in sorted(set(kinds)))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """A task in a room, before it is written as PDDL.
 

@@ -40,7 +40,7 @@ _DECODER = json.JSONDecoder()
 _MOVABLE = "pick_and_place_with_movable_recep"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """A game, or why it is left out.
 
@@ -68,15 +68,15 @@ def read_record(folder: pathlib.Path) -> Record:
     path = folder / GAME
     game = read_json(path)
     if game.get("solvable") is not True:
-        return Record("'solvable' is missing" if "solvable" not in game else "not solvable")
+        return Record(skip="'solvable' is missing" if "solvable" not in game else "not solvable")
     goal = read_task(required_text(game, "grammar", name=str(path)), name=str(path))
     required_text(game, "pddl_problem", name=str(path))
     traj = _read_traj(folder / TRAJ) if (folder / TRAJ).is_file() else {}
     category = _category(path, game, traj)
     if category == _MOVABLE:
-        return Record(f"task type {_MOVABLE!r}")
+        return Record(skip=f"task type {_MOVABLE!r}")
     annotation, human = _annotation(traj)
-    return Record("", category, goal, human, annotation)
+    return Record(skip="", category=category, goal=goal, human=human, annotation=annotation)
 
 
 def _read_traj(path: pathlib.Path) -> Mapping[str, Any]:

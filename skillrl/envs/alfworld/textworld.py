@@ -149,11 +149,11 @@ class TextworldBackend:
             self.close()  # after an error the engine may answer wrongly in later games
             raise WorkerError(f"the real engine failed at {what}: {answer['error']}")
         return GameReply(
-            answer["observation"],
-            tuple(answer["admissible"]),
-            answer["reward"],
-            answer["done"],
-            answer["won"],
+            observation=answer["observation"],
+            admissible=tuple(answer["admissible"]),
+            reward=answer["reward"],
+            done=answer["done"],
+            won=answer["won"],
         )
 
     def _exchange(self, request: dict[str, str] | None, what: str) -> dict[str, Any]:

@@ -53,7 +53,7 @@ _KNIVES = {"knifetype", "butterknifetype"}
 _UNTRACKED = {"checked", "ison"}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class InitialState:
     """The state at the start, in numbers.
 
@@ -76,7 +76,7 @@ class InitialState:
     goal: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GameWorld:
     """The static tables of one game. Never changes, so threads may share it.
 
@@ -219,7 +219,9 @@ def _build(
     contents = _groups((outer, inner) for inner, outer in problem.all("inreceptacleobject"))
     inside = _groups((r, o) for o, r in problem.all("inreceptacle"))
 
-    goal, goal_bits = _number_goal(problem, number, traits, fits, set(at_site), name)
+    goal, goal_bits = _number_goal(
+        problem, number, traits=traits, fits=fits, reachable=set(at_site), name=name
+    )
     holding = [("holdsany",)] if held else []
     true_at_start = holding + [
         (key, *(number[a] for a in args if a != agent))
@@ -298,6 +300,7 @@ def _well_typed(problem: pddl.PddlProblem, name: str) -> pddl.PddlProblem:
 def _number_goal(
     problem: pddl.PddlProblem,
     number: Mapping[str, int],
+    *,
     traits: Mapping[str, frozenset[int]],
     fits: Sequence[frozenset[int]],
     reachable: set[int],

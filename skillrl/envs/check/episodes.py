@@ -128,14 +128,14 @@ def check_offered(suite: Suite, episodes: Sequence[Played], form: AnswerForm) ->
         rng = random.Random(played.task.id)
         later = rng.randrange(min(_DEEP, len(played.actions)) or 1)
         for depth in dict.fromkeys((0, later)):
-            if finding := _refused(suite, played, depth, form, rng):
+            if finding := _refused(suite, played, depth=depth, form=form, rng=rng):
                 found.append(finding)
                 break
     return found
 
 
 def _refused(
-    suite: Suite, played: Played, depth: int, form: AnswerForm, rng: random.Random
+    suite: Suite, played: Played, *, depth: int, form: AnswerForm, rng: random.Random
 ) -> Finding | None:
     """The first offer after `depth` actions that is answered as nonsense is."""
     before, state = played.actions[:depth], played.answers[depth].observation

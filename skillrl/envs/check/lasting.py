@@ -60,7 +60,14 @@ def outlast(suite: Suite, task: Task, form: AnswerForm, *, idle: bool) -> Played
             played = follow(environment, task, actions)
             while not played.ended and len(played.actions) < suite.max_steps:
                 seen = played.answers[-1].observation
-                action = _other(seen, barred.get(len(played.actions), ()), task, form, rng, idle)
+                action = _other(
+                    seen,
+                    barred.get(len(played.actions), ()),
+                    task=task,
+                    form=form,
+                    rng=rng,
+                    idle=idle,
+                )
                 if action is None:  # all that was tried here ends it
                     return played
                 advance(environment, played, action)
@@ -75,6 +82,7 @@ def outlast(suite: Suite, task: Task, form: AnswerForm, *, idle: bool) -> Played
 def _other(
     seen: Observation,
     barred: Sequence[str] | set[str],
+    *,
     task: Task,
     form: AnswerForm,
     rng: random.Random,

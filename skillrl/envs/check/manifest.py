@@ -105,7 +105,7 @@ def read_manifests(suite: Suite) -> tuple[Manifests, list[Finding]]:
                 Finding(
                     f"tasks({split!r}) is a list or tuple of skillrl.types.Task",
                     f"it is {quoted(tasks)}",
-                    "return a tuple of Task(id, split, category, goal, payload)",
+                    "return a tuple of skillrl.types.Task",
                 )
             )
             continue

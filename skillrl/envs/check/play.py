@@ -72,7 +72,7 @@ def start(environment: Environment, task: Task) -> Played:
         observation = environment.reset(task)
     _require(observation, Observation, "reset(task)", task)
     played = Played(task)
-    played.answers.append(StepResult(_sound(observation, task), done=False, won=False))
+    played.answers.append(StepResult(observation=_sound(observation, task), done=False, won=False))
     return played
 
 

@@ -96,7 +96,9 @@ class AlfworldWire(KeyedWire):
         if not is_number(reward) or not isinstance(done, bool):
             raise self.malformed("/step", answer)
         won = reward >= 1
-        return StepResult(seen, done or won, won, float(reward), float(won))
+        return StepResult(
+            observation=seen, done=done or won, won=won, reward=float(reward), score=float(won)
+        )
 
     def _observation(self, path: str, answer: Any) -> Observation:
         answer = answer if isinstance(answer, dict) else {}

@@ -11,7 +11,7 @@ from skillrl.errors import SkillRLError
 from skillrl.types import Task
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Header:
     """What one of our servers says about itself at /manifest."""
 
@@ -71,7 +71,7 @@ def read_split(value: Any, split: str, *, where: str) -> tuple[Task, ...]:
         bad = next((row for row in rows if not _is_row(row)), None)
         if bad is None:
             return tuple(
-                Task(name, split, category, goal, {"number": number})
+                Task(id=name, split=split, category=category, goal=goal, payload={"number": number})
                 for number, name, category, goal in rows
             )
         problem = f"a task is a number and three texts, not {_shown(bad)}"

@@ -111,7 +111,13 @@ class OpenEnvWire:
             won = done and reward >= 1
         if not is_real(score) or not 0 <= score <= 1:  # a game's own points are no share
             score = float(won) or min(1.0, max(0.0, float(reward))) * done
-        return StepResult(self._observation(fields), done, won, float(reward), float(score))
+        return StepResult(
+            observation=self._observation(fields),
+            done=done,
+            won=won,
+            reward=float(reward),
+            score=float(score),
+        )
 
     def drop(self) -> None:
         """Closes the connection, and the session with it."""

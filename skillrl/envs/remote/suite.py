@@ -155,7 +155,13 @@ class RemoteSuite:
                     _LOG.warning("task %d cannot be played: %s", number, error)
                     payload = {"number": number, "unreadable": str(error)}
                     kind = next(iter(self.categories))
-                    return Task(numbered_id(split, number), split, kind, "(unknown)", payload)
+                    return Task(
+                        id=numbered_id(split, number),
+                        split=split,
+                        category=kind,
+                        goal="(unknown)",
+                        payload=payload,
+                    )
                 if attempt > self.settings.retries:
                     raise SkillRLError(
                         f"{self.connection.url}: cannot start task {number} to read its goal: "
@@ -166,4 +172,10 @@ class RemoteSuite:
                 pause(attempt, self.settings.backoff, self.sleep)
         category = self.categorise(start.goal, start.category)
         goal = start.goal or start.observation.text
-        return Task(numbered_id(split, number), split, category, goal, {"number": number})
+        return Task(
+            id=numbered_id(split, number),
+            split=split,
+            category=category,
+            goal=goal,
+            payload={"number": number},
+        )

@@ -118,7 +118,13 @@ class WebshopWire(KeyedWire):
         offers = () if done else self._offers()
         score = float(reward) if done else 0.0
         won = done and score >= 1
-        return StepResult(Observation(_after_goal(page), offers), done, won, float(reward), score)
+        return StepResult(
+            observation=Observation(_after_goal(page), offers),
+            done=done,
+            won=won,
+            reward=float(reward),
+            score=score,
+        )
 
     def _offers(self) -> tuple[str, ...]:
         path = f"/available_actions?env_idx={self.key()}"

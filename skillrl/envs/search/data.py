@@ -50,7 +50,7 @@ _PREFIX = "searchR1_"  # verl, examples/data_preprocess/preprocess_search_r1_dat
 _SHOWN = 20  # values of data_source in a message
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """What is used of a row of a file, as it stands there.
 
@@ -251,7 +251,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         if question is None:
             question = _inside(row, "extra_info", "question")  # verl's place for it
         kind, source = _inside(row, "metadata", "type"), row.get("data_source")
-        yield Row(number, question, answers, kind, source)
+        yield Row(number=number, question=question, answers=answers, kind=kind, source=source)
 
 
 def _inside(value: Any, *keys: str) -> Any:

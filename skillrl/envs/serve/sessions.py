@@ -37,7 +37,7 @@ class EpisodeOver(Exception):
     """There is no running episode on this session."""
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, kw_only=True)
 class ClientSession:
     """One client's environment, and where its episode stands.
 
@@ -113,7 +113,9 @@ class Sessions:
         self._opening += 1
         try:
             environment = await self._run(open_handle, self.suite)
-            session = ClientSession(self.new_key(), environment, self._clock(), pinned)
+            session = ClientSession(
+                key=self.new_key(), environment=environment, used=self._clock(), pinned=pinned
+            )
             self._open[session.key] = session
         finally:
             self._opening -= 1

@@ -42,7 +42,7 @@ class Place(enum.Enum):
     DONE = enum.auto()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ShopSession:
     """Everything about one visit to the shop.
 
@@ -122,10 +122,10 @@ class ShopEngine:
         if verb == "click" and argument != _SEARCH:
             target = self.clickables(session).get(argument)
             if target is not None:
-                return self._click(session, goal, argument, target)
+                return self._click(session, goal, text=argument, target=target)
         return ShopReply(session)
 
-    def _click(self, session: ShopSession, goal: Goal, text: str, target: Target) -> ShopReply:
+    def _click(self, session: ShopSession, goal: Goal, *, text: str, target: Target) -> ShopReply:
         """The text decides first: an option that is named like a button acts as the button."""
         if target.product is not None:
             return ShopReply(_look_at(session, text, target))
@@ -133,7 +133,7 @@ class ShopEngine:
         if text == _BUY:
             return self._buy(session, goal)
         if text == _BACK:
-            return ShopReply(ShopSession(session.number, searches=session.searches))
+            return ShopReply(ShopSession(number=session.number, searches=session.searches))
         if text == _NEXT and before == "search_results":
             return ShopReply(self._results(session, session.keywords, session.page + 1))
         if text == _PREVIOUS and before == "search_results":

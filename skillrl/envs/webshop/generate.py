@@ -51,7 +51,7 @@ RawCatalogue = tuple[
 ]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
     """A product before it has words: `wanted` attributes make its instruction, if any."""
 
@@ -172,7 +172,16 @@ def _families(shelf: Shelf, aisle: str, kind: str, rng: random.Random) -> Iterat
 
     def plan(titled, options, price, *, featured=(), asked=True):
         wanted = (*featured, *titled) if asked else ()
-        return _Plan(shelf, aisle, kind, titled, (*titled, *featured), options, price, wanted)
+        return _Plan(
+            shelf=shelf,
+            aisle=aisle,
+            kind=kind,
+            titled=titled,
+            featured=(*titled, *featured),
+            options=options,
+            price=price,
+            wanted=wanted,
+        )
 
     def twins(titled, option_sets, copies):
         price = rng.choice(CHEAP[:3])

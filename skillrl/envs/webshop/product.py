@@ -23,7 +23,7 @@ _MOST_WAYS = 1_000_000  # a thousand times what the released files have
 _NOT_NUMERIC = re.compile(r"[^\d.]")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
     """What pages show and rewards read.
 

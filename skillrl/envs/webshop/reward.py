@@ -20,7 +20,7 @@ NO_NOUNS = 0.2
 """Title score where the goal's title has no noun."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
     """What is to be bought.
 
@@ -44,7 +44,7 @@ class Goal:
     price_upper: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Reward:
     """A reward in [0, 1] and how it came about: counts, and the parts of the type score."""
 

@@ -92,7 +92,7 @@ class WebshopEnvironment:
         """Starts `task`; raises SkillRLError where its payload names no goal of these shops."""
         shop, number = self._shops.find(task)
         self._engine, self._goal = shop.engine, shop.goals[number]
-        self._session, self._steps = ShopSession(number), 0
+        self._session, self._steps = ShopSession(number=number), 0
         return self._observe(self._session)
 
     def step(self, action: str) -> StepResult:

@@ -57,7 +57,7 @@ _COLUMNS = {
 """Fields of `Tables` that grow by one number per product, and their types."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Tables:
     """A catalogue of N products, in catalogue order.
 

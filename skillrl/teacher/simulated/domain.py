@@ -14,7 +14,7 @@ Entry = dict[str, Any]
 """A skill in the form that `skills.prompts` asks for."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
     """Words against one cause of failure. They may hold ``{slots}`` that `Domain.fill` fills.
 
@@ -39,7 +39,7 @@ def _nothing(wins: Sequence[Recording], causes: Sequence[str]) -> list[Entry]:
     return []
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Domain:
     """A kind of tasks, as far as its texts show it.
 

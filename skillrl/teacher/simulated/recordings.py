@@ -15,7 +15,7 @@ class RecordedMove:
     result: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
     """A trajectory as the prompt tells it."""
 

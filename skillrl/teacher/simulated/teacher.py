@@ -137,7 +137,7 @@ def _evolution(
     queues = []
     for category, failures in by_category.items():
         mine = [recording for recording in wins if recording.category == category]
-        queues.append(_proposals(domain, category, failures, mine, known))
+        queues.append(_proposals(domain, category, failures=failures, wins=mine, known=known))
     add: list[Entry] = []
     refine: list[Entry] = []
     refined: set[str] = set()
@@ -158,6 +158,7 @@ def _evolution(
 def _proposals(
     domain: Domain,
     category: str,
+    *,
     failures: Sequence[Recording],
     wins: Sequence[Recording],
     known: Mapping[tuple[str, str], tuple[str, str]],

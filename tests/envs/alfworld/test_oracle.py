@@ -45,7 +45,13 @@ def real():
 
 
 def game_task(path: pathlib.Path) -> Task:
-    return Task(path.parts[-3], "train", path.parts[-3].split("-")[0], "", {"game": str(path)})
+    return Task(
+        id=path.parts[-3],
+        split="train",
+        category=path.parts[-3].split("-")[0],
+        goal="",
+        payload={"game": str(path)},
+    )
 
 
 @functools.cache

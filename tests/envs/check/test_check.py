@@ -115,12 +115,12 @@ ANSWERS = [
     ("score = 1.0 if won else 0.0", "score = 7.0", "score=7.0"),
     ("score = 1.0 if won else 0.0", "score = float('nan')", "score=nan"),
     ("score = 1.0 if won else 0.0", "won = True; score = 0.5", "score=0.5"),
-    ("self.done, won, score, score", "self.done, won, 'x', score", "reward is a finite"),
+    ("reward=score", "reward='x'", "reward is a finite"),
     ("won = known and action", "won = self.steps or action", "won is True or False"),
     ('("go up", "ring")', '(" go up", "ring")', "' go up'"),
     ('("go up", "ring")', '("go up", "go up", "ring")', "offered twice"),
     ('("go up", "ring")', '["go up", "ring"]', "tuple of strings"),
-    ("return StepResult(Observation(text, self.offers()),", "return (text,", "StepResult"),
+    ("return StepResult(", "return dict(", "StepResult"),
     ("self.at += known", "self.at += 1 / (self.steps < 3) * known", "ZeroDivisionError"),
 ]
 
@@ -406,7 +406,13 @@ class Library:
         won = action == MOVE
         text = f"Nothing about {action}." if known else "What?"
         done = won or self.steps >= 5
-        return StepResult(Observation(text, OFFERS), done, won, won * 1.0, won * 1.0)
+        return StepResult(
+            observation=Observation(text, OFFERS),
+            done=done,
+            won=won,
+            reward=won * 1.0,
+            score=won * 1.0,
+        )
 
     def close(self):
         pass
@@ -430,7 +436,15 @@ class Suite:
     def tasks(self, split):
         if split == "valid_seen":
             return ()
-        return (Task(f"{split}/0", split, "one", f"find {split} books", {"split": split}),)
+        return (
+            Task(
+                id=f"{split}/0",
+                split=split,
+                category="one",
+                goal=f"find {split} books",
+                payload={"split": split},
+            ),
+        )
 
     def make(self):
         return Library()

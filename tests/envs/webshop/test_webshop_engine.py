@@ -41,7 +41,7 @@ def engine() -> ShopEngine:
 
 @pytest.mark.parametrize("action", NOT_UNDERSTOOD)
 def test_what_is_not_understood_changes_nothing(engine: ShopEngine, action: str) -> None:
-    session = ShopSession(3)
+    session = ShopSession(number=3)
     assert engine.step(session, goals("human")[3], action) == (session, 0.0, False)
 
 
@@ -54,7 +54,7 @@ def test_actions_are_parsed_as_by_the_original_expression(action: str) -> None:
 
 @pytest.mark.parametrize("end", ["", "]", "x]"])
 def test_many_brackets_are_answered(engine: ShopEngine, end: str) -> None:
-    session = ShopSession(3)
+    session = ShopSession(number=3)
     action = "[" * 200_000 + end
     assert engine.step(session, goals("human")[3], action) == (session, 0.0, False)
 
@@ -64,7 +64,7 @@ def _walk(engine: ShopEngine, seed: int) -> list[str]:
     rng, goal, session, seen = (
         random.Random(seed),
         goals("synthetic")[seed % 50],
-        ShopSession(0),
+        ShopSession(number=0),
         [],
     )
     for _ in range(25):
@@ -88,7 +88,7 @@ def test_any_text_is_answered(verb: str, argument: str) -> None:
     engine = ShopEngine(catalogue(), goals("human").prices, letters)
     goal = goals("human")[0]
     for action in (verb, f"search[{argument}]", f"click[{argument}]", f"{verb}[{argument}]"):
-        session, reward, done = engine.step(ShopSession(0), goal, action)
+        session, reward, done = engine.step(ShopSession(number=0), goal, action)
         assert (reward, done) == (0.0, False)
         assert session.place in (Place.START, Place.RESULTS)
 
@@ -100,6 +100,6 @@ def test_a_product_called_like_a_button_is_opened() -> None:
     made = Goals(shop, kind="synthetic", seed=0)
     engine = ShopEngine(shop, made.prices, letters)
     for asin in ("features", "buy now"):
-        session = engine.step(ShopSession(0), made[0], "search[lamp]").session
+        session = engine.step(ShopSession(number=0), made[0], "search[lamp]").session
         session = engine.step(session, made[0], f"click[{asin}]").session
         assert session.place is Place.ITEM

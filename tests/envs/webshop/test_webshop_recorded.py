@@ -146,7 +146,7 @@ def test_all_pages_of_all_episodes() -> None:
     for episode in episodes:
         goal = goals(episode["goals"])[episode["session"]]
         assert goal == goal_of(episode["goal"])
-        session = ShopSession(episode["session"])
+        session = ShopSession(number=episode["session"])
         _check_page(engine, session, goal, episode["reset"])
         for step in episode["steps"]:
             hits.step = step

@@ -83,7 +83,7 @@ def test_scripted_episode(
         "Find me machine wash, long sleeve shirts with color: navy, and size: small, and price"
     )
     engine = ShopEngine(shop, goals.prices, letters)
-    session = ShopSession(0)
+    session = ShopSession(number=0)
     for action in actions:
         before, (session, earned, done) = session, engine.step(session, goal, action)
         assert (earned, done) == (0.0, False)

@@ -42,7 +42,9 @@ def patterns(wins: Sequence[Recording]) -> list[Entry]:
     kinds = collections.Counter(_kind(recording) for recording in wins)
     kind = min(kinds, key=lambda name: (-kinds[name], list(_FORMS).index(name)))
     shown = [recording.id for recording in wins if _kind(recording) == kind]
-    aim = Aim("", "", kind if kind in APPLIANCES else "", False, False)
+    aim = Aim(
+        thing="", place="", treatment=kind if kind in APPLIANCES else "", two=False, look=False
+    )
     name = {"two": "bring two", "look": "use lamp", "place": "pick and place"}.get(kind, kind)
     found = [entry(f"Steps to {name}", _FORMS[kind], _start(kind), shown)]
     sources = [recording.id for recording in wins] if kind == "place" else shown

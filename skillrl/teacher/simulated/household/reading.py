@@ -31,7 +31,7 @@ _ACTION = re.compile(
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
     """What a goal sentence asks for; parts that it does not tell are ""."""
 
@@ -42,7 +42,7 @@ class Aim:
     look: bool
 
 
-NO_AIM = Aim("", "", "", False, False)
+NO_AIM = Aim(thing="", place="", treatment="", two=False, look=False)
 
 
 def evidence(recording: Recording) -> int:
@@ -68,10 +68,10 @@ def read_aim(recording: Recording) -> Aim:
     treatment = next((verb for verb, form in _TREATMENTS.items() if re.search(form, both)), "")
     look = bool(re.search(r"\blook at\b|\b(light|lamp|desklamp|floorlamp)\b", both))
     two = bool(re.search(r"\btwo\b", both))
-    return Aim(thing, place, "" if look else treatment, two, look)
+    return Aim(thing=thing, place=place, treatment="" if look else treatment, two=two, look=look)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What happened in a recording.
 

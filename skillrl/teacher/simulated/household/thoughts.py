@@ -46,7 +46,9 @@ def think(recording: Recording) -> list[str]:
     thoughts = []
     for at, move in enumerate(recording.moves):
         ahead = [m.action for m in recording.moves[at:] if not wasted(m)]
-        thoughts.append(short(_thought(move.action, ahead, aim, held, delivered), _LONGEST))
+        thoughts.append(
+            short(_thought(move.action, ahead, aim=aim, held=held, delivered=delivered), _LONGEST)
+        )
         if wasted(move):
             continue
         if match := re.fullmatch(r"take (.+) from .+", move.action):
@@ -56,7 +58,7 @@ def think(recording: Recording) -> list[str]:
     return thoughts
 
 
-def _thought(action: str, ahead: list[str], aim: Aim, held: str, delivered: int) -> str:
+def _thought(action: str, ahead: list[str], *, aim: Aim, held: str, delivered: int) -> str:
     """The reason for `action`; on the way with something in hand, it is what comes next."""
     thing = aim.thing or "thing"
     article = "another" if delivered else "an" if thing[0] in "aeiou" else "a"

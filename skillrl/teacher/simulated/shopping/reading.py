@@ -123,7 +123,7 @@ class Visit:
     chosen: list[str] = dataclasses.field(default_factory=list)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PageMove:
     """A move with the page on which it was made.
 
@@ -158,7 +158,11 @@ def read_acts(recording: Recording) -> list[PageMove]:
             visit = visit or Visit("")
             _look(visit, page)
         idle = move.result == page
-        acts.append(PageMove(verb, text, kind, page, visit, valid, idle))
+        acts.append(
+            PageMove(
+                verb=verb, text=text, page=kind, shown=page, visit=visit, valid=valid, idle=idle
+            )
+        )
         if not valid:
             continue
         if visit and kind == "item" and text in [value.lower() for value in visit.offered]:
