@@ -191,7 +191,8 @@ class Skill:
     """A reusable piece of advice (paper 3.2: name, principle, when to apply).
 
     Attributes:
-      id: unique in the bank, e.g. ``gen_001``, ``pic_003``, ``err_002``, ``dyn_004``.
+      id: unique in the bank, e.g. ``gen_001``, ``pic_003``, ``err_002``, ``dyn_004``; the bank
+        gives one to a skill that is added without.
       title: short name.
       principle: what to do (for a mistake: how to avoid it).
       when_to_apply: the situation it is for (for a mistake: why it happens).
@@ -199,7 +200,7 @@ class Skill:
       kind: ``skill`` or ``mistake``.
     """
 
-    id: str
+    id: str = ""
     title: str
     principle: str
     when_to_apply: str = ""

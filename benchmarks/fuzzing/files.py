@@ -21,6 +21,7 @@ from skillrl.skills.demonstrations import rewrite_thoughts
 from skillrl.skills.describe import describe_bank
 from skillrl.skills.distill import distill
 from skillrl.skills.evolve import evolve
+from skillrl.skills.proposals import Addition
 from skillrl.skills.retrieval import for_prompt
 from skillrl.skills.store import load_bank, save_bank, save_released
 from skillrl.teacher.base import Message
@@ -186,7 +187,7 @@ def use_bank(found: SkillBank, place: Path) -> None:
         provenance=Provenance("t", 1),
         use=SkillUse(),
     )
-    found.add([new], evolved=True, step=1, embedder=_EMBEDDER)
+    found.apply([Addition(skill=new, evolved=True)], step=1, embedder=_EMBEDDER)
 
 
 # ---------------------------------------------------------------- trajectories

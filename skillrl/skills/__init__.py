@@ -9,9 +9,12 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
+    "Addition": "proposals",
     "BankEvent": "bank",
     "DistillReport": "distill",
     "EvolutionEvent": "evolve",
+    "Refinement": "proposals",
+    "Retirement": "proposals",
     "Retrieved": "retrieval",
     "SkillBank": "bank",
     "describe_bank": "describe",

@@ -104,7 +104,6 @@ def read_skill(
         raise ValueError("field 'sources' must be a list of trajectory ids")
     known = tuple(name for name in named or () if isinstance(name, str) and name in sources)
     return Skill(
-        id="",
         category=category,
         kind=kind,
         provenance=Provenance(teacher, step, tuple(dict.fromkeys(known)) or tuple(sources)),

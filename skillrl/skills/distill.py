@@ -16,6 +16,7 @@ from typing import Any
 from skillrl.skills import prompts
 from skillrl.skills.answers import Entries, check_training, read_entries, read_skill
 from skillrl.skills.bank import SkillBank
+from skillrl.skills.proposals import Addition
 from skillrl.teacher.ask import TeacherUsage, ask_about, ask_json, field
 from skillrl.teacher.base import Embedder, Message, Teacher, TeacherError
 from skillrl.types import GENERAL, Skill, Trajectory
@@ -187,7 +188,9 @@ def distill(
             teacher.model_id, len(skipped), len(questions), counts.dropped,
         )  # fmt: skip
 
-    bank = SkillBank().add(found, step=0, reason="distilled", embedder=embedder)
+    bank = SkillBank().apply(
+        [Addition(skill=skill, reason="distilled") for skill in found], embedder=embedder
+    )
     report = DistillReport(
         successes={name: len(wins[name]) for name in order},
         failures={name: len(losses[name]) for name in order},

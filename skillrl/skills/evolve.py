@@ -14,9 +14,10 @@ from typing import Any
 from skillrl.skills import prompts
 from skillrl.skills.answers import Entries, check_training, read_entries, read_skill
 from skillrl.skills.bank import SkillBank
+from skillrl.skills.proposals import Addition, Proposal, Refinement
 from skillrl.teacher.ask import TeacherUsage, ask_about, ask_json
 from skillrl.teacher.base import Embedder, Teacher, TeacherError
-from skillrl.types import GENERAL, Skill, Trajectory
+from skillrl.types import GENERAL, Trajectory
 
 _LOG = logging.getLogger(__name__)
 
@@ -217,7 +218,7 @@ def evolve(
     existing = [skill for skill in bank.skills if skill.category in allowed]
     known = {skill.id for skill in existing}
 
-    def ask(failures: Sequence[Trajectory]) -> tuple[Entries[_Proposal] | None, TeacherUsage]:
+    def ask(failures: Sequence[Trajectory]) -> tuple[Entries[Proposal] | None, TeacherUsage]:
         chat = prompts.evolution(
             failures,
             chosen.pairs,
@@ -241,7 +242,7 @@ def evolve(
         if answer is None:
             problem = "no answer could be used: " + "; ".join(counts.reasons)
         else:
-            grown = _apply(bank, answer.kept, step=step, embedder=embedder, limit=max_new_skills)
+            grown = bank.apply(answer.kept, step=step, embedder=embedder, limit=max_new_skills)
     except TeacherError as error:  # or the embedder's, which finds near-duplicates
         _LOG.warning("step %d: the bank does not evolve, the teacher failed: %s", step, error)
         problem = str(error)
@@ -263,15 +264,6 @@ def evolve(
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Proposal:
-    """An addition (`target` empty) or the new words of the skill `target`."""
-
-    skill: Skill
-    cause: str
-    target: str = ""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class _Proposals:
     """Checks the teacher's answer; see `prompts.evolution` for its form."""
 
@@ -281,7 +273,7 @@ class _Proposals:
     teacher: Teacher
     step: int
 
-    def __call__(self, value: Any) -> Entries[_Proposal]:
+    def __call__(self, value: Any) -> Entries[Proposal]:
         if isinstance(value, list):
             value = {"add": value}
         if not isinstance(value, dict) or not {"add", "refine"} & set(value):
@@ -294,7 +286,7 @@ class _Proposals:
             entries += [(name, item) for item in items or ()]
         return read_entries(entries, self._read)
 
-    def _read(self, entry: tuple[str, Any]) -> _Proposal:
+    def _read(self, entry: tuple[str, Any]) -> Proposal:
         name, item = entry
         skill = read_skill(item, self.sources, teacher=self.teacher.model_id, step=self.step)
         cause = item.get("cause")
@@ -306,56 +298,26 @@ class _Proposals:
                     f"'refine' names the skill {_shown(target)}; use an id of the list of "
                     "existing skills"
                 )
-            return _Proposal(skill, cause, target)
+            return Refinement(
+                target=target,
+                title=skill.title,
+                principle=skill.principle,
+                when_to_apply=skill.when_to_apply,
+                teacher=skill.provenance.teacher,
+                sources=skill.provenance.sources,
+                reason=cause,
+            )
         category = item.get("category")
         if not isinstance(category, str) or category not in self.allowed:
             raise ValueError(f"category {_shown(category)} is not one of {', '.join(self.allowed)}")
-        return _Proposal(dataclasses.replace(skill, category=category), cause)
+        return Addition(
+            skill=dataclasses.replace(skill, category=category), reason=cause, evolved=True
+        )
 
 
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _apply(
-    bank: SkillBank,
-    proposals: Sequence[_Proposal],
-    *,
-    step: int,
-    embedder: Embedder | None,
-    limit: int,
-) -> SkillBank:
-    """Applies proposals until `limit` took effect; each leaves exactly one line of history."""
-    version, done = bank.version, 0
-    for proposal in proposals:
-        new, cause = proposal.skill, proposal.cause
-        before = bank.version
-        if done >= limit:
-            reason = f"more than max_new_skills={limit} in one event"
-            bank = bank.refuse(new.title, step=step, reason=reason, like=proposal.target)
-        elif proposal.target:
-            bank = bank.refine(
-                proposal.target,
-                step=step,
-                title=new.title,
-                principle=new.principle,
-                when_to_apply=new.when_to_apply,
-                teacher=new.provenance.teacher,
-                sources=new.provenance.sources,
-                reason=cause,
-            )
-        else:
-            bank = bank.add([new], step=step, reason=cause, embedder=embedder, evolved=True)
-        done += bank.version > before
-    # One event is one version, however many skills it touched.
-    if bank.version > version + 1:
-        history = tuple(
-            dataclasses.replace(item, version=min(item.version, version + 1))
-            for item in bank.history
-        )
-        bank = dataclasses.replace(bank, version=version + 1, history=history)
-    return bank
 
 
 def _ranked(members: Sequence[Trajectory]) -> list[Trajectory]:

@@ -104,6 +104,10 @@ def bank_from_json(data: Any) -> SkillBank:
         )
     skills = _records(Skill, data, "skills")
     for index, skill in enumerate(skills):
+        if not skill.id:
+            raise SkillRLError(
+                f"skills[{index}]: field 'id' is missing. Mend it, or remove the entry"
+            )
         if skill.use.wins > skill.use.episodes:
             raise SkillRLError(
                 f"skills[{index}].use: {skill.use.wins} wins in {skill.use.episodes} episodes; "

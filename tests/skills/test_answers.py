@@ -101,8 +101,8 @@ def test_any_json_makes_a_bank_or_a_refusal(tmp_path_factory, answer):
 def test_any_json_lets_a_bank_grow_or_leaves_it(tmp_path_factory, answer):
     bank = SkillBank().add(
         [
-            Skill(id="", title="Old", principle="Old it."),
-            Skill(id="", title="Odd", principle="Odd it.", category=CLEAN),
+            Skill(title="Old", principle="Old it."),
+            Skill(title="Odd", principle="Odd it.", category=CLEAN),
         ]
     )
     new, event = evolve(bank, ROLLOUTS, teacher=Says(json.dumps(answer)), step=5)

@@ -1,6 +1,7 @@
 import numpy as np
 
 from skillrl.skills.bank import SkillBank
+from skillrl.skills.proposals import Refinement
 from skillrl.skills.retrieval import query_text, retrieve
 from skillrl.types import GENERAL, Skill, Task
 from tests.skills.builders import CLEAN, HEAT
@@ -73,7 +74,7 @@ def test_embeddings_are_kept_by_text():
     for _ in range(3):
         retrieve(bank, TASK, embedder=embedder)
     assert len(embedder.asked) == 3
-    changed = bank.refine("a", step=1, principle="0.7")
+    changed = bank.apply([Refinement(target="a", principle="0.7")], step=1)
     retrieve(changed, TASK, embedder=embedder)
     assert embedder.asked[3:] == ["a. 0.7"]
 
