@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from skillrl.config.settings import SkillRetrievalConfig
 from skillrl.skills.bank import SkillBank
-from skillrl.skills.retrieval import best_similarities, retrieve
+from skillrl.skills.retrieval import best_similarities, get_retrieval, retrieve
 from skillrl.teacher.base import Embedder
 from skillrl.types import Task
 
@@ -48,13 +48,15 @@ class Coverage:
         total, bare = sum(self.tasks.values()), sum(self.without.values())
         if bare:
             where = ", ".join(f"{c} {n} of {self.tasks[c]}" for c, n in self.without.items() if n)
-            said.append(
-                f"{bare} of {total} tasks get no task-specific skill ({where}): none is more "
-                "similar than skill_retrieval.similarity_threshold="
-                f"{settings.similarity_threshold:g} by model.embedder={embedder}. Use --set "
-                f"skill_retrieval.similarity_threshold={self.enough:g}, with which each gets one, "
-                "or -1 for no threshold"
-            )
+            told = f"{bare} of {total} tasks get no task-specific skill ({where})"
+            if settings.order == "similar":  # other rules need not have a threshold
+                told += (
+                    ": none is more similar than skill_retrieval.similarity_threshold="
+                    f"{settings.similarity_threshold:g} by model.embedder={embedder}. Use --set "
+                    f"skill_retrieval.similarity_threshold={self.enough:g}, with which each gets "
+                    "one, or -1 for no threshold"
+                )
+            said.append(told)
         if self.missing:
             said.append(f"the bank has no skills for {', '.join(self.missing)}")
         return "; ".join(said)
@@ -76,8 +78,8 @@ def coverage(
     without: dict[str, int] = {}
     missing: dict[str, None] = {}
     skills, low = 0, math.inf
-    stored = settings.order == "stored"  # there the embedder is not asked
-    best = best_similarities(bank, tasks, embedder=None if stored else embedder)
+    asks = get_retrieval(settings.order).uses_embedder
+    best = best_similarities(bank, tasks, embedder=embedder if asks else None)
     for task, similarity in zip(tasks, best, strict=True):
         asked[task.category] = asked.get(task.category, 0) + 1
         if similarity is None:

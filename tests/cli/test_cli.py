@@ -146,6 +146,10 @@ def test_phase_flags_that_are_not_given_are_none(here, calls):
         (["train", "--set=model.policy_path=nope"], ["nope", "no such directory"]),
         (["train", "--set=model.teacher=o4"], ["teacher='o4'", "simulated"]),
         (["sft", "--set=model.embedder=bert"], ["embedder='bert'", "hashing"]),
+        (
+            ["collect", "--set=skill_retrieval.order=random"],
+            ["skill_retrieval.order", "'random'", "similar, stored"],
+        ),
         (["rl", "--set=rl.advantage=gripo"], ["gripo", "grpo"]),
         (["rl", "--set=rl.kl_estimator=k9"], ["k9", "k3"]),
         (["rl", "--set=model.policy=openai"], ["model.policy=openai", "model.policy=local"]),

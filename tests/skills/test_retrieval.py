@@ -1,8 +1,18 @@
 import numpy as np
+import pytest
 
+from skillrl.config.settings import SkillRetrievalConfig
+from skillrl.errors import SkillRLError
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.proposals import Refinement
-from skillrl.skills.retrieval import query_text, retrieve
+from skillrl.skills.retrieval import (
+    Retrieved,
+    for_prompt,
+    get_retrieval,
+    query_text,
+    register_retrieval,
+    retrieve,
+)
 from skillrl.types import GENERAL, Skill, Task
 from tests.skills.builders import CLEAN, HEAT
 
@@ -87,3 +97,31 @@ def test_an_empty_bank_needs_no_embedder():
 
 def test_the_query_has_the_category_in_words():
     assert query_text(TASK).startswith("pick heat then place in recep task: ")
+
+
+@register_retrieval("newest", uses_embedder=False)
+def newest(bank, task, *, embedder, top_k, **budgets):
+    return Retrieved(task_specific=bank.select(category=task.category)[::-1][:top_k])
+
+
+def test_a_rule_of_ones_own_is_called_by_its_name():
+    bank = bank_of(*((name, 0.5, HEAT, "skill") for name in "abc"))
+    settings = SkillRetrievalConfig(order="newest", top_k=2)
+    shown = for_prompt(bank, TASK, embedder=TableEmbedder(), settings=settings)
+    assert [skill.id for skill in shown] == ["c", "b"]
+    assert not get_retrieval("newest").uses_embedder
+    with pytest.raises(SkillRLError, match="'newest' is registered twice"):
+        register_retrieval("newest")(lambda bank, task, **budgets: Retrieved())
+
+
+def test_an_unknown_rule_is_an_error_that_names_the_known_ones():
+    with pytest.raises(SkillRLError, match=r"order is 'random'.*: newest, similar, stored\."):
+        retrieve(SkillBank(), TASK, embedder=TableEmbedder(), order="random")
+
+
+def test_only_similar_asks_the_embedder():
+    assert get_retrieval("similar").uses_embedder
+    embedder = TableEmbedder()
+    bank = bank_of(("a", 0.1, HEAT, "skill"), ("b", 0.9, HEAT, "skill"))
+    found = retrieve(bank, TASK, embedder=embedder, top_k=1, order="stored")
+    assert (found.all_ids, embedder.asked) == (("a",), [])
