@@ -9,8 +9,7 @@ from skillrl.config.settings import SkillRetrievalConfig
 from skillrl.skills.coverage import coverage
 from skillrl.skills.retrieval import for_prompt
 from skillrl.types import GENERAL, Task
-from tests.skills.builders import CLEAN, HEAT, LOOK
-from tests.skills.test_retrieval import TableEmbedder, bank_of
+from tests.skills.builders import CLEAN, HEAT, LOOK, TableEmbedder, bank_of
 
 TASKS = [
     Task(id="train/1", split="train", category=HEAT, goal="heat an egg"),

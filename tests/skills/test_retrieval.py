@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 
 from skillrl.config.settings import SkillRetrievalConfig
@@ -13,29 +12,8 @@ from skillrl.skills.retrieval import (
     register_retrieval,
     retrieve,
 )
-from skillrl.types import GENERAL, Skill, Task
-from tests.skills.builders import CLEAN, HEAT
-
-
-class TableEmbedder:
-    """Similarity to the query as written in the text: "title. 0.7"."""
-
-    model_id = "table"
-
-    def __init__(self):
-        self.asked = []
-
-    def embed(self, texts):
-        self.asked += texts
-        cosine = [1.0 if "task:" in t else float(t.split(". ")[1]) for t in texts]
-        return np.array([[c, np.sqrt(1 - c * c)] for c in cosine], np.float32)
-
-
-def bank_of(*rows):
-    return SkillBank().add(
-        [Skill(id=i, title=i, principle=str(s), category=c, kind=k) for i, s, c, k in rows]
-    )
-
+from skillrl.types import GENERAL, Task
+from tests.skills.builders import CLEAN, HEAT, TableEmbedder, bank_of
 
 TASK = Task(id="train/1", split="train", category=HEAT, goal="put a hot egg in fridge")
 
