@@ -95,10 +95,10 @@ class ToySuite:
 
 
 @pytest.fixture
-def toy_env(monkeypatch: pytest.MonkeyPatch) -> str:
+def toy_env() -> Iterator[str]:
     """Name of a registered environment that costs nothing."""
-    monkeypatch.setitem(base._SUITES, "toy", ToySuite)
-    return "toy"
+    with base.registered(toy=ToySuite):
+        yield "toy"
 
 
 # --- one tiny policy for all tests that compile ---------------------------------------

@@ -7,9 +7,10 @@ docs/new_environment.md builds one from nothing.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any, Protocol, runtime_checkable
 
@@ -122,24 +123,56 @@ _ENTRY_POINTS = "skillrl.environments"
 
 
 def register(name: str) -> Callable[[Callable[..., Suite]], Callable[..., Suite]]:
-    """Registers a suite class or factory under `name`; it is called with an EnvConfig."""
+    """Registers a suite class or factory under `name`; it is called with an EnvConfig.
+
+    Raises:
+      SkillRLError: the name is taken, or is that of an environment that ships.
+    """
 
     def add(factory: Callable[..., Suite]) -> Callable[..., Suite]:
-        if name in _SUITES:
-            raise SkillRLError(f"environment {name!r} is registered twice; choose another name")
         home = getattr(factory, "__module__", "")
         if name in _BUILTIN and home.partition(".")[0] != "skillrl":
             raise SkillRLError(
                 f"environment {name!r} of {home} has the name of one that ships; choose another"
             )
+        if name in _SUITES:
+            raise SkillRLError(f"environment {name!r} is registered twice; choose another name")
         _SUITES[name] = factory
         return factory
 
     return add
 
 
+@contextlib.contextmanager
+def registered(**suites: Callable[..., Suite]) -> Iterator[None]:
+    """Registers suites for the length of a block, by their names.
+
+    What else is registered inside the block (by a file that `make_suite` imports, say) is
+    forgotten at its end as well; only environments that ship stay, since their modules are
+    imported once.
+
+        with registered(toy=ToySuite):
+            make_suite("toy", EnvConfig())
+
+    Args:
+      **suites: name -> suite class or factory, called with an EnvConfig.
+
+    Raises:
+      SkillRLError: a name is taken.
+    """
+    before = dict(_SUITES)
+    try:
+        for name, factory in suites.items():
+            register(name)(factory)
+        yield
+    finally:
+        shipped = {name: factory for name, factory in _SUITES.items() if name in _BUILTIN}
+        _SUITES.clear()
+        _SUITES.update({**shipped, **before})
+
+
 def names() -> list[str]:
-    """Environments that ship, that were registered, and that installed packages add; sorted."""
+    """Returns, sorted, the names that ship, that were registered, and that packages add."""
     return sorted({*_BUILTIN, *_SUITES, *_entry_points()})
 
 

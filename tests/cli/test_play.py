@@ -15,7 +15,7 @@ from skillrl.agent.agent import make_agent
 from skillrl.agent.prompt import HistoryStep
 from skillrl.cli import main
 from skillrl.config.presets import resolve, resolve_path
-from skillrl.envs import base, make_suite
+from skillrl.envs import make_suite, registered
 from skillrl.envs.replay import actions_of
 from skillrl.models.tokenizer import Tokenizer
 from skillrl.skills.bank import SkillBank
@@ -29,7 +29,6 @@ STEPS = Path(__file__).resolve().parents[1] / "envs" / "check" / "steps.py"
 def sit(monkeypatch, tmp_path, capsys):
     """Plays with piped lines; gives status and what was printed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(base, "_SUITES", dict(base._SUITES))
 
     def play(lines: str, *flags: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
@@ -38,7 +37,8 @@ def sit(monkeypatch, tmp_path, capsys):
         captured = capsys.readouterr()
         return status, captured.out + captured.err
 
-    return play
+    with registered():
+        yield play
 
 
 def test_a_whole_episode_by_number_and_by_word(sit):
@@ -237,11 +237,11 @@ def test_a_lost_environment_is_one_paragraph_and_what_was_played_is_kept(sit, tm
 
 def test_check_ends_with_a_table_and_a_status(sit, capsys, tmp_path):
     common = ["check", "--env=steps", "--episodes=1"]
-    assert main.main([*common, f"--set=env.module={STEPS}"]) == 0
+    with registered():
+        assert main.main([*common, f"--set=env.module={STEPS}"]) == 0
     out = capsys.readouterr().out
     assert "  manifests       ok        train 3, valid_seen 3, valid_unseen 3\n" in out
     assert out.endswith("steps keeps the contract.\n")
-    base._SUITES.pop("steps")
     broken = STEPS.read_text().replace("score = 1.0 if won", "score = 2.0 if True")
     (tmp_path / "broken.py").write_text(broken)
     assert main.main([*common, "--set=env.module=broken.py"]) == 1

@@ -10,7 +10,7 @@ import pytest
 
 from skillrl.cli import main
 from skillrl.config.settings import EnvConfig
-from skillrl.envs import base, make_suite
+from skillrl.envs import make_suite, registered
 from skillrl.envs.check import Check, describe, examine, handles, line_of, report
 
 GOOD = (Path(__file__).parent / "steps.py").read_text(encoding="utf-8")
@@ -19,7 +19,6 @@ GOOD = (Path(__file__).parent / "steps.py").read_text(encoding="utf-8")
 @pytest.fixture
 def written(tmp_path, monkeypatch):
     """Writes the good environment with some texts replaced, and gives its config."""
-    monkeypatch.setattr(base, "_SUITES", dict(base._SUITES))
     monkeypatch.setattr(handles, "_PATIENCE", 0.2)
 
     def write(*changes: tuple[str, str]) -> EnvConfig:
@@ -31,7 +30,8 @@ def written(tmp_path, monkeypatch):
         path.write_text(source, encoding="utf-8")
         return EnvConfig(name="steps", module=str(path), max_steps=12)
 
-    return write
+    with registered():
+        yield write
 
 
 def checked(config: EnvConfig, until: str = "") -> Check:
@@ -466,12 +466,13 @@ class Suite:
         (("search[<your query>]", "buy[<thing>]"), ("action",), "search[a]", "answered as"),
     ],
 )
-def test_free_answers_placeholders_and_tags(tmp_path, monkeypatch, offers, tags, move, words):
-    monkeypatch.setattr(base, "_SUITES", dict(base._SUITES))
+def test_free_answers_placeholders_and_tags(tmp_path, offers, tags, move, words):
     path = tmp_path / "searcher.py"
     path.write_text(f"OFFERS, TAGS, MOVE = {offers!r}, {tags!r}, {move!r}\n{SEARCHER}")
     config = EnvConfig(name="searcher", module=str(path))
-    checks = list(islice(examine(make_suite("searcher", config), config), 10))  # all but processes
+    with registered():
+        every = examine(make_suite("searcher", config), config)
+        checks = list(islice(every, 10))  # all but processes
     assert words in describe(checks)
     assert bool(words) == any(check.findings for check in checks), describe(checks)
     assert "the split valid_seen has no tasks" in checks[1].notes
