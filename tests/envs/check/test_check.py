@@ -189,7 +189,11 @@ EXPERT = [
     ('Move("up", "go up")', '("up", "go up")', "it is ('up', 'go up')"),
     ("self.left >= 0", "self.left >= -1", "it won none of 9"),
     ("self.left -= 1", "self.left -= 1; 1 / self.left", "ZeroDivisionError"),
-    ("self.left -= 1", "self.left -= random.random() + 1e-9", "the same in every episode"),
+    (
+        "self.left = task",  # every second expert goes one stair too far
+        "Guide.made = not getattr(Guide, 'made', False)\n        self.left = Guide.made + task",
+        "the same in every episode",
+    ),
 ]
 
 CLOSING = [
