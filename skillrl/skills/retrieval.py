@@ -37,9 +37,9 @@ class Retrieved:
     mistakes: tuple[Skill, ...] = ()
 
     @property
-    def all_ids(self) -> tuple[str, ...]:
-        """Ids of all of them, in prompt order."""
-        return tuple(skill.id for skill in (*self.general, *self.task_specific, *self.mistakes))
+    def skills(self) -> tuple[Skill, ...]:
+        """All of them, in prompt order."""
+        return (*self.general, *self.task_specific, *self.mistakes)
 
 
 class RetrievalRule(Protocol):
@@ -185,7 +185,7 @@ def for_prompt(
         mistakes_top_k=settings.mistakes_top_k,
         order=settings.order,
     )
-    return (*found.general, *found.task_specific, *found.mistakes)
+    return found.skills
 
 
 @register_retrieval("similar")

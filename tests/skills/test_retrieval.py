@@ -31,7 +31,7 @@ def test_equation_4_category_threshold_and_top_k():
     assert [s.id for s in found.task_specific] == ["d", "e"]
     found = retrieve(bank, TASK, embedder=TableEmbedder(), top_k=9, similarity_threshold=0.45)
     assert [s.id for s in found.task_specific] == ["d", "e", "b"]
-    assert found.all_ids == ("d", "e", "b")
+    assert [s.id for s in found.skills] == ["d", "e", "b"]
     none = retrieve(bank, TASK, embedder=TableEmbedder(), top_k=0, similarity_threshold=0.0)
     assert none.task_specific == ()
 
@@ -53,7 +53,7 @@ def test_budgets_of_general_skills_and_mistakes():
     assert [s.id for s in found.general] == ["g2", "g3"]  # a tie keeps bank order
     assert [s.id for s in found.mistakes] == ["m3"]
     found = retrieve(bank, TASK, general_top_k=0, mistakes_top_k=0, **options)
-    assert found.all_ids == ()
+    assert found.skills == ()
 
 
 def test_embeddings_are_kept_by_text():
@@ -69,7 +69,7 @@ def test_embeddings_are_kept_by_text():
 
 def test_an_empty_bank_needs_no_embedder():
     embedder = TableEmbedder()
-    assert retrieve(SkillBank(), TASK, embedder=embedder).all_ids == ()
+    assert retrieve(SkillBank(), TASK, embedder=embedder).skills == ()
     assert embedder.asked == []  # a base policy is evaluated without a key for embeddings
 
 
@@ -102,4 +102,4 @@ def test_only_similar_asks_the_embedder():
     embedder = TableEmbedder()
     bank = bank_of(("a", 0.1, HEAT, "skill"), ("b", 0.9, HEAT, "skill"))
     found = retrieve(bank, TASK, embedder=embedder, top_k=1, order="stored")
-    assert (found.all_ids, embedder.asked) == (("a",), [])
+    assert (found.skills, embedder.asked) == (bank.skills[:1], [])
