@@ -101,7 +101,7 @@ def parse(
 
 
 def _action(match: re.Match[str], tags: tuple[str, ...]) -> tuple[str, str]:
-    """The action, and the text between its tags."""
+    """Returns the action, and the text between its tags."""
     content = match["action"].strip()
     if len(tags) == 1:
         return content, content

@@ -72,7 +72,7 @@ class Expert(Protocol):
     """
 
     def act(self, observation: Observation) -> Move:
-        """The next move, given the newest observation. Call once per step, in order."""
+        """Returns the next move, given the newest observation. Call once per step, in order."""
 
 
 @runtime_checkable
@@ -97,13 +97,13 @@ class Suite(Protocol):
     max_steps: int
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The manifest of a split: every task once, in an order that never changes."""
+        """Returns the manifest of a split: every task once, in an order that never changes."""
 
     def make(self) -> Environment:
-        """A new handle. Handles are independent and may live on different threads."""
+        """Returns a new handle. Handles are independent and may live on different threads."""
 
     def expert(self, task: Task) -> Expert | None:
-        """A fresh demonstrator for one episode of `task`; None where there is none."""
+        """Returns a fresh demonstrator for one episode of `task`; None where there is none."""
 
 
 _SUITES: dict[str, Callable[..., Suite]] = {}
@@ -177,7 +177,7 @@ def names() -> list[str]:
 
 
 def make_suite(name: str, config: Any) -> Suite:
-    """The suite registered as `name`, configured by an `EnvConfig`.
+    """Returns the suite registered as `name`, configured by an `EnvConfig`.
 
     ``config.module`` is imported first: a file or a dotted module that registers it.
 
@@ -204,7 +204,7 @@ def make_suite(name: str, config: Any) -> Suite:
 
 
 def answer_form(suite: Suite) -> AnswerForm:
-    """The form in which agents of `suite` answer."""
+    """Returns the form in which agents of `suite` answer."""
     default = AnswerForm()
     return AnswerForm(
         tuple(getattr(suite, "tags", default.tags)),
@@ -213,7 +213,7 @@ def answer_form(suite: Suite) -> AnswerForm:
 
 
 def is_admissible(action: str, admissible: Sequence[str]) -> bool:
-    """Whether `action` is on offer, ``verb[<placeholder>]`` standing for any argument."""
+    """Returns whether `action` is on offer, ``verb[<placeholder>]`` standing for any argument."""
     if action in admissible:
         return True
     for offer in admissible:
@@ -228,7 +228,7 @@ def _entry_points() -> dict[str, metadata.EntryPoint]:
 
 
 def _load(name: str, point: metadata.EntryPoint) -> Callable[..., Suite]:
-    """What an entry point names: a suite class, or a module that registers one."""
+    """Returns what an entry point names: a suite class, or a module that registers one."""
     try:
         found = point.load()
     except Exception as error:

@@ -79,7 +79,7 @@ class SkillBank:
         return len(self.skills)
 
     def get(self, skill_id: str) -> Skill:
-        """The skill with this id.
+        """Returns the skill with this id.
 
         Raises:
           SkillRLError: there is none.
@@ -93,7 +93,7 @@ class SkillBank:
         )
 
     def select(self, *, category: str | None = None, kind: str | None = None) -> tuple[Skill, ...]:
-        """Skills of a category and kind, in bank order; None means any."""
+        """Returns skills of a category and kind, in bank order; None means any."""
         return tuple(
             skill
             for skill in self.skills
@@ -107,7 +107,7 @@ class SkillBank:
         return tuple(name for name in found if name != GENERAL)
 
     def summary(self) -> dict[str, int | dict[str, int]]:
-        """Counts: total, per tier and kind, per category; plus version and evolved skills."""
+        """Counts entries: in total, per tier, per category, evolved; and gives the version."""
         general = self.select(category=GENERAL, kind="skill")
         mistakes = self.select(kind="mistake")
         return {
@@ -196,7 +196,7 @@ class SkillBank:
         )
 
     def record_use(self, trajectories: Iterable[Trajectory]) -> SkillBank:
-        """A bank whose use statistics count these episodes (failed environments excluded).
+        """Returns a bank whose use statistics count these episodes (failed environments excluded).
 
         Raises:
           SkillRLError: an episode had a skill that this bank does not know.
@@ -334,7 +334,7 @@ class SkillBank:
     def _twin(
         self, skill: Skill, embedder: Embedder | None, max_similarity: float
     ) -> tuple[Skill | None, str]:
-        """The skill that already says this, and how that was seen."""
+        """Returns the skill that already says this, and how that was seen."""
         rivals = [other for other in self.skills if other.category in (skill.category, GENERAL)]
         for other in rivals:
             if _normal(other.title) == _normal(skill.title):
@@ -354,7 +354,7 @@ def _target(proposal: Proposal) -> str:
 
 
 def skill_text(skill: Skill) -> str:
-    """What is embedded of a skill: "title. principle. when_to_apply"."""
+    """Returns what is embedded of a skill: "title. principle. when_to_apply"."""
     return ". ".join(filter(None, (skill.title, skill.principle, skill.when_to_apply)))
 
 
@@ -373,7 +373,7 @@ def check_skill(skill: Skill) -> None:
 
 
 def rename_categories(bank: SkillBank, aliases: Mapping[str, str]) -> SkillBank:
-    """The bank with category names replaced; the version stays, the words are the same."""
+    """Returns the bank with category names replaced; the version stays, the words are the same."""
     skills = tuple(
         dataclasses.replace(skill, category=aliases.get(skill.category, skill.category))
         for skill in bank.skills

@@ -33,7 +33,7 @@ class Coverage:
     enough: float = math.nan
 
     def numbers(self) -> dict[str, float]:
-        """For metrics: tasks, those without a skill of their category, skills per task."""
+        """Returns metrics: tasks, those without a skill of their category, skills per task."""
         total = sum(self.tasks.values())
         bare = sum(self.without.values()) + sum(self.tasks[name] for name in self.missing)
         return {
@@ -43,7 +43,7 @@ class Coverage:
         }
 
     def warning(self, settings: SkillRetrievalConfig, embedder: str) -> str:
-        """What to know and to set where tasks go without, or ""."""
+        """Returns what to know and to set where tasks go without, or ""."""
         said = []
         total, bare = sum(self.tasks.values()), sum(self.without.values())
         if bare:

@@ -59,7 +59,7 @@ class DistillReport:
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Returns plain JSON values."""
         return dataclasses.asdict(self)
 
 
@@ -77,7 +77,7 @@ def distill(
     max_tries: int = 3,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> tuple[SkillBank, DistillReport]:
-    """The skill bank of Algorithm 1, line "distil".
+    """Makes the skill bank of Algorithm 1, line "distil".
 
     Args:
       trajectories: training episodes, successes and failures.
@@ -204,7 +204,7 @@ def distill(
 
 
 def _choose(trajectories: Sequence[Trajectory], each: int) -> list[Trajectory]:
-    """Up to `each` successes and `each` failures, of as many different tasks as possible."""
+    """Chooses up to `each` successes and `each` failures, of as many tasks as possible."""
     chosen: list[Trajectory] = []
     for won in (True, False):
         by_task: dict[str, list[Trajectory]] = {}
@@ -216,7 +216,7 @@ def _choose(trajectories: Sequence[Trajectory], each: int) -> list[Trajectory]:
 
 
 def _round_robin(lists: Sequence[Sequence[Trajectory]], limit: int) -> list[Trajectory]:
-    """The first of each list, then the second of each, ...; at most `limit`."""
+    """Returns the first of each list, then the second of each, ...; at most `limit`."""
     longest = max((len(items) for items in lists), default=0)
     turns = (items[i] for i in range(longest) for items in lists if i < len(items))
     return [item for item, _ in zip(turns, range(limit), strict=False)]
@@ -268,7 +268,7 @@ def _lesson(item: Any, skill: Skill) -> Lesson:
 
 
 def _nothing(teacher: str, questions: int, skipped: Mapping[str, str]) -> str:
-    """The message where a teacher left the bank empty: its reasons, the most frequent first."""
+    """Says why a teacher left the bank empty, the most frequent reasons first."""
     reasons = Counter(
         reason if len(reason) <= 250 else f"{reason[:247]}..." for reason in skipped.values()
     )

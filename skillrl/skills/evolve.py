@@ -93,7 +93,7 @@ class EvolutionEvent:
     dropped: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Returns plain JSON values."""
         return dataclasses.asdict(self)
 
 
@@ -171,7 +171,7 @@ def evolve(
     max_analysis_shallow: int = 5,
     max_tries: int = 3,
 ) -> tuple[SkillBank, EvolutionEvent]:
-    """One evolution event: SkillBank <- SkillBank ∪ S_new, with refinements.
+    """Runs one evolution event: SkillBank <- SkillBank ∪ S_new, with refinements.
 
     The teacher sees whole failed episodes of the failing categories, a success at the
     same task where there is one, and the skills that were in force. A teacher that does
@@ -321,7 +321,7 @@ def _shown(value: Any) -> str:
 
 
 def _ranked(members: Sequence[Trajectory]) -> list[Trajectory]:
-    """Failures, worst first; the second of a task only after the first of every other."""
+    """Sorts failures, worst first; the second of a task only after the first of every other."""
     failures = sorted(
         (t for t in members if not t.won),
         key=lambda t: (t.score, -sum(bool(s.invalid) for s in t.steps), t.id),

@@ -64,7 +64,7 @@ def load_bank(
 
 
 def bank_to_json(bank: SkillBank) -> dict[str, Any]:
-    """The bank as plain JSON values, for files and checkpoints."""
+    """Returns the bank as plain JSON values, for files and checkpoints."""
     return {
         "format": FORMAT,
         "version": bank.version,
@@ -80,7 +80,7 @@ def _plain(skill: Skill) -> dict[str, Any]:
 
 
 def bank_from_json(data: Any) -> SkillBank:
-    """The inverse of `bank_to_json`.
+    """Reads what `bank_to_json` wrote.
 
     Raises:
       SkillRLError: another format number, or a malformed entry (named).

@@ -145,7 +145,7 @@ def ask_about(
 
 
 def find_json(text: str) -> Any:
-    """The longest JSON object or array in `text`; prose and code fences around it are ignored.
+    """Finds the longest JSON object or array in `text`; prose and code fences are ignored.
 
     Raises:
       ValueError: there is none.
@@ -177,7 +177,7 @@ def find_json(text: str) -> Any:
 
 
 def field(item: Any, name: str, *, limit: int, required: bool = True) -> str:
-    """A text field of a decoded object, blanks and control characters collapsed.
+    """Returns a text field of a decoded object, blanks and control characters collapsed.
 
     Raises:
       ValueError: not an object, missing, not text, or longer than `limit` characters.

@@ -29,7 +29,7 @@ def register_embedder(name: str) -> Callable[[Callable[[Any, Folder], Embedder]]
 
 
 def make_teacher(config: Any, cache_dir: Folder = None) -> Teacher:
-    """The teacher that ``config.teacher`` names; answers are kept in `cache_dir`.
+    """Returns the teacher that ``config.teacher`` names; answers are kept in `cache_dir`.
 
     Raises:
       SkillRLError: no such teacher; the message lists those there are.
@@ -38,7 +38,7 @@ def make_teacher(config: Any, cache_dir: Folder = None) -> Teacher:
 
 
 def make_embedder(config: Any, cache_dir: Folder = None) -> Embedder:
-    """The embedder that ``config.embedder`` names; vectors are kept in `cache_dir`.
+    """Returns the embedder that ``config.embedder`` names; vectors are kept in `cache_dir`.
 
     Raises:
       SkillRLError: no such embedder; the message lists those there are.

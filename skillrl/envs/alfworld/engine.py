@@ -100,7 +100,7 @@ class GameEngine:
         )
 
     def facts(self) -> frozenset[tuple[str, ...]]:
-        """All changeable facts that hold now, by printed names, e.g. ``("isclean", "egg 1")``.
+        """Returns the changeable facts that hold, by printed names: ``("isclean", "egg 1")``.
 
         Locations have no printed names and appear as ``location 3``.
         """
@@ -141,7 +141,7 @@ class GameEngine:
         return r if r is not None and self.world.site[r] == self._here else None
 
     def _reachable(self, name: str) -> int | None:
-        """The receptacle, if it is here and not closed."""
+        """Returns the receptacle, if it is here and not closed."""
         r = self._receptacle_here(name)
         return None if r is None or self._is_closed(r) else r
 

@@ -13,7 +13,7 @@ _CONSTANT_PLACES = ("SinkBasin", "Microwave", "Fridge")
 
 
 def problem_text(problem: Problem, name: str, goal: str) -> str:
-    """The text of ``initial_state.pddl``.
+    """Returns the text of ``initial_state.pddl``.
 
     Args:
       problem: what is to be written.

@@ -70,7 +70,7 @@ class GameIndex(dict[str, list[GameFile]]):
 
 
 def data_directory(setting: str) -> str:
-    """The directory that ``env.data_dir`` means: ``env`` asks the variable ALFWORLD_DATA.
+    """Returns the directory that ``env.data_dir`` means: ``env`` asks the variable ALFWORLD_DATA.
 
     Nothing else reads the variable: with an empty setting the games are generated, whatever
     the variable says.
@@ -91,7 +91,7 @@ def data_directory(setting: str) -> str:
 
 
 def index_games(directory: str | pathlib.Path, *, cache: bool = True) -> GameIndex:
-    """All playable games below `directory`.
+    """Returns all playable games below `directory`.
 
     Left out and counted in ``skipped``, as the official loader does (alfworld 0.4.2,
     AlfredTWEnv.collect_game_files): games whose ``solvable`` is false or missing, paths (below
@@ -157,7 +157,7 @@ class _Reader:
         self._root = root
 
     def games(self, folder: pathlib.Path) -> list[GameFile]:
-        """The playable ones below `folder`, sorted by path."""
+        """Returns the playable ones below `folder`, sorted by path."""
         top = folder.relative_to(self._root).as_posix()
         places = dict(_places(str(folder), "" if top == "." else top))
         games = []
@@ -220,7 +220,7 @@ def _places(folder: str, place: str) -> Iterator[tuple[str, dict[str, os.DirEntr
 
 
 def _stamp(entry: os.DirEntry) -> index_cache.Stamp:
-    """What changes when a file does."""
+    """Returns what changes when a file does."""
     try:
         found = entry.stat()
     except OSError as error:

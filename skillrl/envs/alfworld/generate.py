@@ -59,7 +59,7 @@ _PARTS = (("-", "_minus_"), ("|", "_bar_"), ("+", "_plus_"), (".", "_dot_"), (",
 
 
 def room_kind(scene: int) -> str:
-    """Kind of room of a floor plan number; raises SkillRLError for none of ALFRED's."""
+    """Returns the kind of room of a floor plan number; raises SkillRLError for none of ALFRED's."""
     for kind, first in rooms.FIRST_SCENE.items():
         if first <= scene < first + 30:
             return kind
@@ -114,7 +114,7 @@ def make_problem(spec: Spec) -> Problem:
 
 
 def make_game(spec: Spec) -> dict[str, Any]:
-    """A game in the official format with ``walkthrough`` None: what playing it needs.
+    """Returns a game in the official format with ``walkthrough`` None: what playing it needs.
 
     Raises:
       SkillRLError: the spec names no such scene, category, or task for that room.
@@ -130,7 +130,7 @@ def make_game(spec: Spec) -> dict[str, Any]:
 
 
 def generate_game(spec: Spec) -> dict[str, Any]:
-    """A complete game in the official format; ``walkthrough`` is the expert's solution."""
+    """Returns a complete game in the official format; ``walkthrough`` is the expert's solution."""
     game = make_game(spec)
     return {**game, "walkthrough": solve(game)}
 
@@ -165,14 +165,14 @@ def write_game(game: Mapping[str, Any], spec: Spec, directory: str | Path) -> Pa
 
 
 def goal_sentence(category: str, thing: str, place: str, rng: random.Random) -> str:
-    """One of ALFRED's template sentences for an object and its destination (or lamp)."""
+    """Returns one of ALFRED's template sentences for an object and its destination (or lamp)."""
     return rng.choice(_goals()[category]["templates"]).format(
         obj=thing.lower(), recep=place.lower(), toggle=place.lower()
     )
 
 
 def choices(category: str, kind: str, here: set[str]) -> Sequence[tuple[str, str]]:
-    """All (object class, destination or lamp) of `category` that make sense in a room."""
+    """Returns all (object class, destination or lamp) of `category` that make sense in a room."""
     if category not in CATEGORIES:
         raise SkillRLError(f"category {category!r}: use one of {', '.join(CATEGORIES)}")
     objects = rooms.THINGS[kind]
@@ -218,7 +218,7 @@ def _put(
 
 
 def _new_id(kind: str, rng: random.Random) -> str:
-    """``Mug|+01.20|+00.80|-02.05`` in PDDL spelling; basins belong to a sink or a bathtub."""
+    """Makes ``Mug|+01.20|+00.80|-02.05``, in PDDL spelling; a basin is part of its sink or tub."""
     base = kind.removesuffix("Basin")
     x, y, z = rng.uniform(-3.5, 3.5), rng.uniform(0.1, 2.4), rng.uniform(-3.5, 3.5)
     text = f"{base}|{x:+06.2f}|{y:+06.2f}|{z:+06.2f}" + (f"|{kind}" if base != kind else "")

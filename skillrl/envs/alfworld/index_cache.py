@@ -39,7 +39,7 @@ class IndexEntry:
 
 
 def cache_file(root: pathlib.Path) -> pathlib.Path | None:
-    """Where the index of `root` is kept; None for a user without a home."""
+    """Returns where the index of `root` is kept; None for a user without a home."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # the specification has relative ones ignored
         base = os.path.join(os.path.expanduser("~"), ".cache")
@@ -50,7 +50,7 @@ def cache_file(root: pathlib.Path) -> pathlib.Path | None:
 
 
 def load(root: pathlib.Path) -> dict[str, IndexEntry]:
-    """Place of a game below `root` -> its entry; empty where nothing usable is kept."""
+    """Reads place of a game below `root` -> its entry; empty where nothing usable is kept."""
     path = cache_file(root)
     if path is None:
         return {}
@@ -92,7 +92,7 @@ def _fields(record: Record) -> list[Any]:
 
 
 def _entry(row: Any) -> IndexEntry:
-    """The entry of a row; ValueError or TypeError where it is none."""
+    """Returns the entry of a row; ValueError or TypeError where it is none."""
     stamps, *fields = row
     skip, category, goal, human, annotation = fields
     if not all(isinstance(text, str) for text in (skip, category, goal, human)):

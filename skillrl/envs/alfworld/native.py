@@ -52,7 +52,7 @@ class NativeBackend:
 
 
 def game_of(task: Task) -> str | Spec:
-    """The game file of a task, or what its game is generated from.
+    """Returns the game file of a task, or what its game is generated from.
 
     Raises:
       SkillRLError: the task is of another environment.

@@ -40,7 +40,7 @@ class PddlProblem:
     goal: Node
 
     def all(self, predicate: str) -> tuple[Atom, ...]:
-        """Argument tuples for which `predicate` holds at the start."""
+        """Returns the argument tuples for which `predicate` holds at the start."""
         return self.facts.get(predicate, ())
 
 
@@ -93,7 +93,7 @@ def ground_goal(
     dynamic: Callable[[Atom], bool | None],
     name: str = "the problem",
 ) -> tuple[tuple[Clause, ...], ...]:
-    """The goal as a conjunction of disjunctions of clauses over facts that can change.
+    """Returns the goal as a conjunction of disjunctions of clauses over facts that can change.
 
     Args:
       problem: gives the goal, the constants of each type and the facts that never change.
@@ -124,7 +124,7 @@ def ground_goal(
 
 
 def words(node: Node) -> set[str]:
-    """All words in a formula."""
+    """Returns all words in a formula."""
     if isinstance(node, str):
         return {node}
     return set().union(*(words(child) for child in node))
@@ -228,7 +228,7 @@ def _conjuncts(node: Node) -> list[Node]:
 
 
 def _typed(words: Iterable[Node], name: str) -> Iterator[tuple[str, str]]:
-    """Pairs of ``a b - type`` lists."""
+    """Yields pairs of ``a b - type`` lists."""
     pending: list[str] = []
     stream = iter(words)
     for word in stream:
@@ -246,7 +246,7 @@ def _typed(words: Iterable[Node], name: str) -> Iterator[tuple[str, str]]:
 
 
 def _tree(text: str, name: str) -> tuple[Node, ...]:
-    """The one parenthesised expression of `text` as nested tuples."""
+    """Returns the one parenthesised expression of `text` as nested tuples."""
     stack: list[list[Node]] = [[]]
     plain = re.sub(r";[^\n]*", "", text).lower()
     for token in _TOKEN.findall(plain):

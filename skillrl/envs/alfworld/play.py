@@ -16,7 +16,7 @@ MAX_STEPS = 25
 
 
 def agent_observation(text: str, admissible: tuple[str, ...]) -> Observation:
-    """What an agent sees: no welcome, no task line (the prompt states it), no ``help``."""
+    """Returns what an agent sees: no welcome, no task line (the prompt states it), no ``help``."""
     # The task line is the last; everything after its beginning goes, blank lines and all.
     scene = text.partition("\n\nYour task is to:")[0]
     parts = [part for part in scene.split("\n\n") if not part.startswith("-= Welcome")]
@@ -24,7 +24,7 @@ def agent_observation(text: str, admissible: tuple[str, ...]) -> Observation:
 
 
 def solve(game: Mapping[str, Any], max_steps: int = MAX_STEPS) -> list[str]:
-    """The expert's winning commands.
+    """Returns the expert's winning commands.
 
     Raises:
       SkillRLError: the game is won before it starts, or the expert does not win it within

@@ -14,7 +14,7 @@ from skillrl.errors import SkillRLError
 
 
 def find_game(name: str | Path) -> GameWorld:
-    """The game of a file or, where there is none, of a generated task's id.
+    """Returns the game of a file or, where there is none, of a generated task's id.
 
     Args:
       name: a ``game.tw-pddl``, or an id as trajectories have it, like ``valid_unseen/0007``.
@@ -35,7 +35,7 @@ def find_game(name: str | Path) -> GameWorld:
 
 
 def replay(world: GameWorld, actions: Sequence[str]) -> list[dict[str, Any]]:
-    """The answers to a reset (entry 0) and to each of `actions`, without a step limit.
+    """Returns the answers to a reset (entry 0) and to each of `actions`, without a step limit.
 
     Returns:
       Dicts with the keys observation, admissible (a list), reward, done and won; they are

@@ -135,7 +135,7 @@ class TextworldBackend:
         return pathlib.Path(self._scratch.name, "printed.txt")
 
     def _written(self, spec: Spec) -> str:
-        """The file of a generated game, written when it is played first."""
+        """Returns the file of a generated game, written when it is played first."""
         assert self._scratch is not None
         name = f"{spec.scene}-{spec.room_seed}-{spec.category}-{spec.task_seed}.tw-pddl"
         path = pathlib.Path(self._scratch.name, name)

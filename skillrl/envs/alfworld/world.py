@@ -155,7 +155,7 @@ def load_game(path: str | pathlib.Path) -> GameWorld:
 
 
 def names_of(ids: Sequence[str]) -> dict[str, str]:
-    """Printed names of `ids`, which are sorted; numbers fall from n to 1 within a class."""
+    """Returns printed names of the sorted `ids`; numbers fall from n to 1 within a class."""
     kinds = [i.split("_bar_", 1)[0] + ("basin" if "basin" in i else "") for i in ids]
     left = collections.Counter(kinds)
     names = {}
@@ -269,7 +269,7 @@ def _build(
 
 
 def _walkthrough(game: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """The actions that solve a game; a file need not have them."""
+    """Returns the actions that solve a game; a file need not have them."""
     actions = game.get("walkthrough") or []
     if not isinstance(actions, list) or not all(isinstance(action, str) for action in actions):
         raise SkillRLError(f"{name}: 'walkthrough' should be a list of actions. {REMEDY}")
@@ -277,7 +277,7 @@ def _walkthrough(game: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def _well_typed(problem: pddl.PddlProblem, name: str) -> pddl.PddlProblem:
-    """`problem` without the facts that no rule can match, their arguments being of other types.
+    """Drops the facts that no rule can match, their arguments being of other types.
 
     PDDL permits such facts, for instance ``openable`` of something that is an object.
     """
@@ -306,7 +306,7 @@ def _number_goal(
     reachable: set[int],
     name: str,
 ) -> tuple[tuple[tuple[tuple[int, int], ...], ...], dict[Fact, int]]:
-    """The goal over bits, and the bit of each of its facts."""
+    """Returns the goal over bits, and the bit of each of its facts."""
     initial = {(key, *args) for key in _CHANGEABLE for args in problem.all(key)}
 
     def dynamic(atom: pddl.Atom) -> bool | None:

@@ -45,18 +45,18 @@ class AgentGymAlfworldSuite(RemoteSuite):
         raise not_the_server(self.connection, "alfworld", text, value)
 
     def wire(self) -> AlfworldWire:
-        """A session."""
+        """Returns a new session on the server."""
         return AlfworldWire(self.connection)
 
     def numbers(self, split: str) -> Sequence[int]:
-        """See the class."""
+        """Returns the server's numbers of the tasks of a split; the class says which."""
         seen = range(_SEEN_EVERY - 1, _TRAIN_GAMES, _SEEN_EVERY)
         if split == "train":
             return [n for n in range(_TRAIN_GAMES) if n not in seen]
         return seen if split == "valid_seen" else range(_TRAIN_GAMES, _TRAIN_GAMES + _TEST_GAMES)
 
     def categorise(self, goal: str, category: str) -> str:
-        """The kind of game that the server names; raises SkillRLError for an unknown one."""
+        """Returns the kind of game the server names; raises SkillRLError for an unknown one."""
         if category in self.categories:
             return category
         raise SkillRLError(

@@ -26,7 +26,7 @@ class Header:
 
 
 def read_header(value: Any, *, where: str = "the server") -> Header | None:
-    """The header in the answer of /manifest; None where it is something else.
+    """Returns the header in the answer of /manifest; None where it is something else.
 
     Raises:
       SkillRLError: it has all the fields of a header, and one of them is malformed.
@@ -60,7 +60,7 @@ def read_header(value: Any, *, where: str = "the server") -> Header | None:
 
 
 def read_split(value: Any, split: str, *, where: str) -> tuple[Task, ...]:
-    """The tasks in the answer of /manifest?split=...
+    """Returns the tasks in the answer of /manifest?split=...
 
     Raises:
       SkillRLError: it is not of that form.
@@ -99,7 +99,7 @@ def _shown(value: Any) -> str:
 
 
 def numbered_id(split: str, number: int) -> str:
-    """The id of the task with this number, where the server has no ids of its own."""
+    """Returns the id of the task with this number, where the server has no ids of its own."""
     return f"{split}/{number:05d}"
 
 
@@ -110,7 +110,7 @@ class NumberedTasks(Sequence[Task]):
     """
 
     def __init__(self, split: str, numbers: Sequence[int], read: Callable[[int], Task]):
-        """`read` starts the task with a number on the server and returns it."""
+        """Lists tasks by number; `read` starts one on the server and returns it."""
         self._split, self._numbers, self._read = split, numbers, read
         self._known: dict[int, Task] = {}
         self._lock = threading.Lock()
@@ -130,7 +130,7 @@ class NumberedTasks(Sequence[Task]):
         return self._task(self._numbers[at])
 
     def ids(self) -> list[str]:
-        """The ids of all tasks, for which the server is not asked."""
+        """Returns the ids of all tasks, for which the server is not asked."""
         return [numbered_id(self._split, number) for number in self._numbers]
 
     def _task(self, number: int) -> Task:

@@ -65,17 +65,17 @@ class OpenEnvSuite(RemoteSuite):
         self._action_field = self.settings.action_field or _action_field(action, url)
 
     def wire(self) -> OpenEnvWire:
-        """A session."""
+        """Returns a new session on the server."""
         return OpenEnvWire(self.connection, self._action_field)
 
     def numbers(self, split: str) -> Sequence[int]:
-        """See the class."""
+        """Returns the server's numbers of the tasks of a split; the class says which."""
         first = {"valid_unseen": 0, "valid_seen": _HELD_OUT, "train": 2 * _HELD_OUT}[split]
         many = (self.settings.num_tasks or _TRAIN_SEEDS) if split == "train" else _HELD_OUT
         return range(first, first + many)
 
     def categorise(self, goal: str, category: str) -> str:
-        """All tasks are of one category, since the server's own are not known beforehand."""
+        """Returns the one category: the server's own are not known beforehand."""
         return "task"
 
 
@@ -162,7 +162,7 @@ class OpenEnvWire:
             raise SessionLost(f"{url}: {type(error).__name__}: {error}") from error
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """The data of the observation that answers a message."""
+        """Returns the data of the observation that answers a message."""
         from websockets.exceptions import WebSocketException
 
         where = f"{self._server.url}/ws"
@@ -211,12 +211,12 @@ class OpenEnvWire:
 
 
 def _first(fields: Mapping[str, Any], names: Sequence[str], kind: Any) -> Any:
-    """The first of these fields that is there and of this kind, else None."""
+    """Returns the first of these fields that is there and of this kind, else None."""
     return next((fields[name] for name in names if isinstance(fields.get(name), kind)), None)
 
 
 def _action_field(schema: Mapping[str, Any], url: str) -> str:
-    """The one text field of an action.
+    """Returns the one text field of an action.
 
     Raises:
       SkillRLError: there is none, or more than one.

@@ -73,11 +73,11 @@ class AgentGymWebshopSuite(RemoteSuite):
         raise not_the_server(self.connection, "webshop", text, value)
 
     def wire(self) -> WebshopWire:
-        """A session."""
+        """Returns a new session on the server."""
         return WebshopWire(self.connection)
 
     def numbers(self, split: str) -> Sequence[int]:
-        """See the class."""
+        """Returns the server's numbers of the tasks of a split; the class says which."""
         return {
             "train": range(_DEV, _SESSIONS),
             "valid_seen": range(_TEST, _DEV),
@@ -85,7 +85,7 @@ class AgentGymWebshopSuite(RemoteSuite):
         }[split]
 
     def categorise(self, goal: str, category: str) -> str:
-        """By the words of the goal: the server does not say."""
+        """Finds the category by the words of the goal, since the server does not say it."""
         words = goal.lower()
         return next((key for key, marks in _MARKS.items() if marks.search(words)), "other")
 
@@ -139,6 +139,6 @@ class WebshopWire(KeyedWire):
 
 
 def _after_goal(page: str) -> str:
-    """A page without its instruction, which the prompt states already."""
+    """Returns a page without its instruction, which the prompt states already."""
     match = _INSTRUCTION.match(page)
     return page[match.end() :] if match else page

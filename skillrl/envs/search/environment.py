@@ -86,7 +86,7 @@ class SearchEnvironment:
 
 
 def blocks(text: str, tag: str) -> Iterator[str]:
-    """What stands in ``<tag>...</tag>``, in order: the matches of ``<tag>(.*?)</tag>``.
+    """Yields what stands in ``<tag>...</tag>``, in order: the matches of ``<tag>(.*?)</tag>``.
 
     In linear time: the regular expression would look for the end anew from every opening tag of a
     text that never closes one.

@@ -64,7 +64,7 @@ class Relation:
     compares: str = ""
 
     def sentence(self, thing: str, value: str) -> str:
-        """What a passage says: ``Ada Holt lives in Old Ford.``"""
+        """Returns what a passage says: ``Ada Holt lives in Old Ford.``"""
         return self.says.format(x=thing, y=value)
 
 

@@ -35,7 +35,7 @@ SEPARATOR = " [SEP] "
 
 
 def alfworld_routes(sessions: Sessions, catalogue: TaskCatalogue) -> list[Route]:
-    """The routes of agentenv-alfworld: every failure is an HTTP 200 with {"error": ...}."""
+    """Returns the routes of agentenv-alfworld: every failure is an HTTP 200 with {"error": ...}."""
 
     def guarded(handler: Handler) -> Handler:
         async def call(request: Request) -> Response:
@@ -123,7 +123,7 @@ def alfworld_routes(sessions: Sessions, catalogue: TaskCatalogue) -> list[Route]
 
 
 def webshop_routes(sessions: Sessions, catalogue: TaskCatalogue) -> list[Route]:
-    """The routes of agentenv-webshop: failures are HTTP errors, full is 503.
+    """Returns the routes of agentenv-webshop: failures are HTTP errors, full is 503.
 
     A step without a running episode is a 200 with {"error": ...}; resets without a task number
     go through the tasks.
@@ -201,14 +201,14 @@ def webshop_routes(sessions: Sessions, catalogue: TaskCatalogue) -> list[Route]:
 
 
 def _text(session: ClientSession) -> str:
-    """The newest observation; right after a reset the task stands below it."""
+    """Returns the newest observation; right after a reset the task stands below it."""
     if session.task is not None and session.result is None:
         return f"{session.observation.text}\n{TASK_LINE}{session.task.goal}"
     return session.observation.text
 
 
 def _page(session: ClientSession) -> str:
-    """The page with its instruction, which every page of WebShop but the last one shows."""
+    """Returns the page with its instruction, which every page of WebShop but the last one shows."""
     text = session.observation.text
     if session.task is None or session.done or f"Instruction:{SEPARATOR}" in text:
         return text
@@ -217,7 +217,7 @@ def _page(session: ClientSession) -> str:
 
 
 def _clickables(session: ClientSession) -> dict[str, Any]:
-    """Admissible actions as a search bar and clickables."""
+    """Tells admissible actions as a search bar and clickables."""
     offers = session.observation.admissible
     searches = [offer for offer in offers if offer.startswith("search[")]
     rest = [offer for offer in offers if not offer.startswith("search[")]
@@ -226,6 +226,6 @@ def _clickables(session: ClientSession) -> dict[str, Any]:
 
 
 def _wanted(action: str, offers: tuple[str, ...]) -> str:
-    """The action x of ``click[x]`` where x itself is on offer, as it is outside of WebShop."""
+    """Returns x for ``click[x]`` where x itself is on offer, as it is outside of WebShop."""
     inner = action[6:-1] if action.startswith("click[") and action.endswith("]") else action
     return inner if action not in offers and inner in offers else action

@@ -32,7 +32,7 @@ from skillrl.version import VERSION
 
 
 def spoken(dialect: str, suite: Suite) -> str:
-    """``agentgym`` as the one of its two shapes that fits the environment; else as it is."""
+    """Resolves ``agentgym`` to the one of its two shapes that fits the environment."""
     if dialect != "agentgym":
         return dialect
     return "agentgym-webshop" if suite.name == "webshop" else "agentgym-alfworld"
@@ -49,7 +49,7 @@ def make_app(
     loopback: bool = True,
     host: str = "",
 ) -> Starlette:
-    """An application that serves `suite`.
+    """Makes an application that serves `suite`.
 
     Args:
       suite: what is served.

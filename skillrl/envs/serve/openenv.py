@@ -37,7 +37,7 @@ _MESSAGES: Mapping[str, tuple[str, ...]] = {
 
 
 def routes(sessions: Sessions, catalogue: TaskCatalogue, *, version: str) -> list[BaseRoute]:
-    """All routes of an OpenEnv server, and ours for the manifest."""
+    """Returns all routes of an OpenEnv server, and ours for the manifest."""
     suite = catalogue.suite
 
     async def health(_: Request) -> Response:
@@ -110,7 +110,7 @@ class _Connection:
             pass  # the client has left; RuntimeError: while it was being answered
 
     async def _open(self) -> ClientSession | None:
-        """The session of this connection; None, and the client is told, where there is none."""
+        """Returns the session of this connection; None, once the client was told, without one."""
         try:
             return await self._sessions.open(pinned=True)
         except SessionsFull as error:
@@ -162,7 +162,7 @@ class _Connection:
     async def _answer(
         self, session: ClientSession, kind: str, message: dict[str, Any]
     ) -> dict[str, Any] | None:
-        """The answer to a message of a known type; None to close."""
+        """Returns the answer to a message of a known type; None to close."""
         _refuse_extra(message, _MESSAGES[kind])
         if kind == "close":
             return None
@@ -195,7 +195,7 @@ class _Connection:
 
 
 async def _alone(sessions: Sessions, task: Task, action: str | None) -> dict[str, Any]:
-    """A reset, or a reset and one step, on an environment that lives for this call alone."""
+    """Resets, and perhaps steps, an environment that lives for this call alone."""
     session = await sessions.open(pinned=True)
     try:
         await sessions.reset(session, task)
@@ -207,7 +207,7 @@ async def _alone(sessions: Sessions, task: Task, action: str | None) -> dict[str
 
 
 def _observation(session: ClientSession) -> dict[str, Any]:
-    """Where the session stands, as reset and step answer it."""
+    """Returns where the session stands, as reset and step answer it."""
     result, task = session.result, session.task
     return {
         "observation": {
@@ -233,7 +233,7 @@ def _seed(data: Mapping[str, Any]) -> int | None:
 
 
 def _task(catalogue: TaskCatalogue, seed: int | None) -> Task:
-    """Task number `seed`; larger seeds go round, since trainers draw them at random."""
+    """Picks task number `seed`; larger seeds go round, since trainers draw them at random."""
     return catalogue.task((seed or 0) % len(catalogue))
 
 

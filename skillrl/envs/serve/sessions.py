@@ -82,7 +82,7 @@ class Sessions:
         workers: int = 8,
         clock: Callable[[], float] = time.monotonic,
     ):
-        """`limit` sessions at once; one unused for `ttl` seconds is closed; `workers` threads."""
+        """Holds up to `limit` sessions; one that is unused for `ttl` seconds is closed."""
         self.suite, self.limit, self.ttl = suite, limit, ttl
         self.expired = 0
         self._clock = clock
@@ -94,11 +94,11 @@ class Sessions:
         return len(self._open) + self._opening
 
     def keys(self) -> list[int]:
-        """Of all open sessions, oldest first."""
+        """Lists the keys of all open sessions, oldest first."""
         return list(self._open)
 
     async def open(self, *, pinned: bool = False) -> ClientSession:
-        """A new session.
+        """Returns a new session.
 
         Raises:
           SessionsFull: no room.
@@ -122,12 +122,12 @@ class Sessions:
         return session
 
     def new_key(self) -> int:
-        """A key that no open session has."""
+        """Returns a key that no open session has."""
         key = secrets.randbelow(_KEY_RANGE)
         return key if key not in self._open else self.new_key()
 
     def get(self, key: int) -> ClientSession:
-        """The session, counted as used now.
+        """Returns the session, counted as used now.
 
         Raises:
           UnknownSession: there is none.
@@ -209,7 +209,7 @@ class Sessions:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Any other blocking call, on the same threads."""
+        """Runs any other blocking call on the same threads."""
         return await self._run(function, *arguments)
 
     async def _run(self, function: Callable[..., T], *arguments: Any) -> T:

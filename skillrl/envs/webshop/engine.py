@@ -112,7 +112,7 @@ class ShopEngine:
         self._find = find or (lambda keywords, seed: catalogue.find(keywords, seed=seed))
 
     def step(self, session: ShopSession, goal: Goal, action: str) -> ShopReply:
-        """What `action` leads to: ``search[words]`` or ``click[text]``, in any case but these."""
+        """Plays ``search[words]`` or ``click[text]``; any other action changes nothing."""
         parts = parse_action(action)
         if parts is None:
             return ShopReply(session)
@@ -126,7 +126,7 @@ class ShopEngine:
         return ShopReply(session)
 
     def _click(self, session: ShopSession, goal: Goal, *, text: str, target: Target) -> ShopReply:
-        """The text decides first: an option that is named like a button acts as the button."""
+        """Clicks; the text decides first: an option named like a button acts as the button."""
         if target.product is not None:
             return ShopReply(_look_at(session, text, target))
         before = self._page_name(session)
@@ -145,7 +145,7 @@ class ShopEngine:
         return ShopReply(_look_at(session, text, target))
 
     def _results(self, session: ShopSession, keywords: tuple[str, ...], page: int) -> ShopSession:
-        """The session after a search, which forgets the chosen options."""
+        """Returns the session after a search, which forgets the chosen options."""
         hits = self._find(keywords, f"{session.number}/{session.searches}")
         if hits is None:
             return session
@@ -172,7 +172,7 @@ class ShopEngine:
         return ShopReply(bought, reward.total, True)
 
     def page(self, session: ShopSession, goal: Goal) -> list[Piece]:
-        """What the session's page says."""
+        """Returns what the session's page says."""
         product = self._catalogue.product
         if session.place is Place.START:
             return pages.start_page(goal.text)
@@ -194,7 +194,7 @@ class ShopEngine:
         return pages.done_page(looked_at.asin, session.options, session.reward.total)
 
     def clickables(self, session: ShopSession) -> dict[str, Target]:
-        """Clickable text -> what it stands for: buttons, then products, then options.
+        """Returns clickable text -> what it stands for: buttons, then products, then options.
 
         Of equal texts the first has the place and the last the meaning.
         """
@@ -216,7 +216,7 @@ class ShopEngine:
         return found
 
     def url(self, session: ShopSession) -> str:
-        """The address of the session's page, on which some oddities rest."""
+        """Returns the address of the session's page, on which some oddities rest."""
         number, words, page = session.number, "+".join(session.keywords), session.page
         if session.place is Place.START:
             return f"{_BASE}/{number}"
@@ -230,13 +230,13 @@ class ShopEngine:
         return f"{_BASE}/done/{number}/{asin}/{options}"
 
     def _page_name(self, session: ShopSession) -> str:
-        """The page as the original tells it: the first name that occurs anywhere in the address."""
+        """Returns the page as the original tells it: the first name anywhere in the address."""
         url = self.url(session)
         return next((name for name in _PAGE_NAMES if name in url), "")
 
 
 def parse_action(action: str) -> tuple[str, str] | None:
-    """(verb, argument) of ``verb[argument]``, or None: what ``(.+)\\[(.+)\\]`` matches.
+    """Returns (verb, argument) of ``verb[argument]``, or None: what ``(.+)\\[(.+)\\]`` matches.
 
     That is the original's expression; it needs quadratic time for many brackets, this linear.
     Only the first line counts, up to its last ``]``; neither part is empty.
@@ -248,13 +248,13 @@ def parse_action(action: str) -> tuple[str, str] | None:
 
 
 def _shown(session: ShopSession) -> Sequence[int]:
-    """Products on the page of results; page 0 has none."""
+    """Returns products on the page of results; page 0 has none."""
     last = session.page * pages.PER_PAGE
     return session.hits[max(0, last - pages.PER_PAGE) : last]
 
 
 def _look_at(session: ShopSession, text: str, target: Target) -> ShopSession:
-    """The item page, with the clicked product or option."""
+    """Returns the item page, with the clicked product or option."""
     if target.product is not None:
         visited = session.visited | {target.product}
         session = dataclasses.replace(session, product=target.product, visited=visited)

@@ -66,7 +66,7 @@ class _Plan:
 
 
 def catalogue(number: int = 0) -> RawCatalogue:
-    """Products, attributes and instructions, people's instructions, in the official schema.
+    """Returns products, attributes and instructions, people's instructions, in the official schema.
 
     Args:
       number: of the shop, from 0. Shop 0 has all 420 products of 28 kinds; shop n > 0 the 60
@@ -92,7 +92,7 @@ def write(directory: str | Path) -> tuple[Path, ...]:
 
 
 def category_of(product: Mapping[str, Any]) -> str:
-    """The key in `CATEGORIES` of a product, by the department in its ``product_category``.
+    """Returns the key in `CATEGORIES` of a product, by the department in its ``product_category``.
 
     Raises:
       SkillRLError: the product is not of this shop.
@@ -107,7 +107,7 @@ def category_of(product: Mapping[str, Any]) -> str:
 
 
 def asin_parts() -> tuple[str, ...]:
-    """The strings of five digits of which each asin has two.
+    """Returns the strings of five digits of which each asin has two.
 
     A tokeniser that has them as tokens writes an asin in two, and an asin never seen as a
     choice consists of parts that were.
@@ -153,7 +153,7 @@ def _stock(number: int) -> RawCatalogue:
 
 
 def _families(shelf: Shelf, aisle: str, kind: str, rng: random.Random) -> Iterator[_Plan]:
-    """The fifteen products of one kind.
+    """Yields the fifteen products of one kind.
 
     - Two attributes in the title; one half of the first option's values here, the other there;
       both once more over the price limit.
@@ -247,7 +247,7 @@ def _human(
     attributes: Mapping[str, dict],
     rng: random.Random,
 ) -> dict[str, list[dict[str, Any]]]:
-    """People's instructions for a few products of every shelf."""
+    """Returns people's instructions for a few products of every shelf."""
     found: dict[str, list[dict[str, Any]]] = {}
     for shelf in shelves:
         mine = [p for p in products if category_of(p) == shelf.key]

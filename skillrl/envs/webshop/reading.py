@@ -29,7 +29,7 @@ class JsonElement(NamedTuple):
 
 
 def entries(path: Path, *, opening: str) -> Iterator[JsonElement]:
-    """The elements of the list (`opening` = "[") or object ("{") that a file holds, in order.
+    """Yields the elements of the list (`opening` = "[") or object ("{") that a file holds.
 
     The key of a list's element is "".
 
@@ -52,7 +52,7 @@ class Slices:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def read(self, start: int, size: int) -> Any:
-        """The entry whose bytes begin at `start`."""
+        """Returns the entry whose bytes begin at `start`."""
         try:
             return loads(self._map[start : start + size])
         except (ValueError, RecursionError) as error:
@@ -104,7 +104,7 @@ class _Scanner:
         self._move(self._at + 1)
 
     def _peek(self) -> str:
-        """The next character that is not blank, "" at the end; the window moves there."""
+        """Returns the next character that is not blank, "" at the end; the window moves there."""
         while True:
             at = self._at
             while at < len(self._text) and self._text[at] in _BLANKS:

@@ -205,7 +205,7 @@ CHEAP = (15, 25, 35, 45)
 
 
 def dear(price: int) -> tuple[int, ...]:
-    """Prices that exceed every bound of a product that costs `price` dollars."""
+    """Returns prices that exceed every bound of a product that costs `price` dollars."""
     return tuple(other for other in range(55, 100, 10) if other > price + 35)
 
 

@@ -27,19 +27,19 @@ class Source(Protocol):
     paths: tuple[Path, ...]
 
     def products(self) -> Iterator[JsonElement]:
-        """All products."""
+        """Yields all products."""
 
     def extras(self) -> Iterator[JsonElement]:
-        """All extras, keyed by asin."""
+        """Yields all extras, keyed by asin."""
 
     def product(self, start: int, size: int) -> Any:
-        """The product at a place that `products` told."""
+        """Returns the product at a place that `products` told."""
 
     def extra(self, start: int, size: int) -> Any:
-        """The extra at a place that `extras` told."""
+        """Returns the extra at a place that `extras` told."""
 
     def human(self) -> Mapping[str, Any]:
-        """Instructions written by people: asin -> list."""
+        """Returns instructions written by people: asin -> list."""
 
 
 class Lists:
@@ -60,24 +60,24 @@ class Lists:
         self._keys, self._extras = list(extras), list(extras.values())
 
     def products(self) -> Iterator[JsonElement]:
-        """All products; their place is their index."""
+        """Yields all products; their place is their index."""
         return (JsonElement("", value, place, 0) for place, value in enumerate(self._products))
 
     def extras(self) -> Iterator[JsonElement]:
-        """All extras; their place is their index."""
+        """Yields all extras; their place is their index."""
         pairs = zip(self._keys, self._extras, strict=True)
         return (JsonElement(key, value, place, 0) for place, (key, value) in enumerate(pairs))
 
     def product(self, start: int, size: int) -> Any:
-        """The product of index `start`."""
+        """Returns the product of index `start`."""
         return self._products[start]
 
     def extra(self, start: int, size: int) -> Any:
-        """The extra of index `start`."""
+        """Returns the extra of index `start`."""
         return self._extras[start]
 
     def human(self) -> Mapping[str, Any]:
-        """Instructions by asin."""
+        """Returns instructions by asin."""
         return self._human
 
 
@@ -100,23 +100,23 @@ class Files:
         self._products, self._extras = _slices(products), _slices(extras)
 
     def products(self) -> Iterator[JsonElement]:
-        """All products, read once from front to back."""
+        """Yields all products, read once from front to back."""
         return entries(self.paths[0], opening="[")
 
     def extras(self) -> Iterator[JsonElement]:
-        """All extras, read once from front to back."""
+        """Yields all extras, read once from front to back."""
         return entries(self.paths[1], opening="{")
 
     def product(self, start: int, size: int) -> Any:
-        """The product whose bytes begin at `start`."""
+        """Returns the product whose bytes begin at `start`."""
         return self._products.read(start, size)
 
     def extra(self, start: int, size: int) -> Any:
-        """The extra whose bytes begin at `start`."""
+        """Returns the extra whose bytes begin at `start`."""
         return self._extras.read(start, size)
 
     def human(self) -> Mapping[str, Any]:
-        """Instructions by asin; raises SkillRLError where the file is missing or broken."""
+        """Returns instructions by asin; raises SkillRLError where the file is missing or broken."""
         human = read_json(self._human_path)
         if not isinstance(human, dict):
             raise SkillRLError(f"{self._human_path}: should hold an object, asin -> instructions.")
@@ -124,7 +124,7 @@ class Files:
 
 
 def find(data_dir: str | Path, products: str = "") -> Files:
-    """The official files in a directory.
+    """Returns the official files in a directory.
 
     Args:
       data_dir: the directory.

@@ -59,17 +59,17 @@ class WebshopSuite:
         )
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The fixed list of a split; raises SkillRLError for a split that does not exist."""
+        """Returns the fixed list of a split; raises SkillRLError for an unknown split."""
         if split not in SPLITS:
             raise SkillRLError(f"split {split!r}: use one of {', '.join(SPLITS)}")
         return self._shops.tasks(split)
 
     def make(self) -> WebshopEnvironment:
-        """A new, independent handle."""
+        """Returns a new, independent handle."""
         return WebshopEnvironment(self._shops, self._observation, self.max_steps)
 
     def expert(self, task: Task) -> Expert | None:
-        """A shopper that reads only pages, or None where it cannot read the goal sentence."""
+        """Returns a shopper that reads only pages, or None for a goal that it cannot read."""
         from skillrl.envs.webshop.expert import ShopExpert
 
         try:
@@ -120,7 +120,7 @@ class WebshopEnvironment:
         self._session = None
 
     def _observe(self, session: ShopSession) -> Observation:
-        """The page after the goal, and what may be done there.
+        """Returns the page after the goal, and what may be done there.
 
         What does nothing is not offered: ``click[search]``, an empty value, and a value that is
         chosen already (its page does not show that, so who clicks it again learns nothing).

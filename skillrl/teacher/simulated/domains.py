@@ -15,13 +15,13 @@ DOMAINS = (HOUSEHOLD, SHOPPING, QUESTIONS)
 
 
 def domain_of(recordings: Sequence[Recording]) -> Domain:
-    """The domain that most of the actions and goals belong to; `GENERIC` where none does."""
+    """Finds the domain of most of the actions and goals; `GENERIC` where none fits."""
     votes = [sum(map(domain.evidence, recordings)) for domain in DOMAINS]
     return DOMAINS[votes.index(max(votes))] if max(votes) else GENERIC
 
 
 def vocabulary(environment: str = "alfworld") -> list[str]:
-    """Texts that hold every fixed word the teacher uses for the tasks of an environment.
+    """Returns texts that hold every fixed word the teacher uses for the tasks of an environment.
 
     Words of the tasks (names of things and places, say) come on top.
 

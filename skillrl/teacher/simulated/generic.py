@@ -67,14 +67,14 @@ def _fill(text: str, shown: Sequence[Recording]) -> str:
 
 
 def _verbs(recording: Recording) -> tuple[str, ...]:
-    """First words of the valid actions, repetitions in a row once."""
+    """Returns the first words of the valid actions, repetitions in a row once."""
     words = [(re.findall(r"\w+", move.action) or ["nothing"])[0].lower()
              for move in recording.moves if not move.invalid]  # fmt: skip
     return tuple(word for at, word in enumerate(words) if at == 0 or word != words[at - 1])
 
 
 def _patterns(wins: Sequence[Recording]) -> list[Entry]:
-    """The most frequent order of the actions' first words (the shortest of equally frequent)."""
+    """Shows the most frequent order of the actions' first words (the shortest of several)."""
     counts = collections.Counter(_verbs(recording) for recording in wins)
     verbs = min(counts, key=lambda v: (-counts[v], len(v), v))
     shown = [recording.id for recording in wins if _verbs(recording) == verbs]

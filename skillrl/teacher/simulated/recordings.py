@@ -28,7 +28,7 @@ class Recording:
 
 
 def read_recordings(text: str) -> list[Recording]:
-    """All recordings of a prompt, in order."""
+    """Reads all recordings of a prompt, in order."""
     found = []
     for block in re.split(r"^=== Trajectory ", text, flags=re.M)[1:]:
         lines = block.split("\n=== End")[0].split("\n")
@@ -63,7 +63,7 @@ def read_recordings(text: str) -> list[Recording]:
 
 
 def read_skills(text: str) -> list[tuple[str, str, str, str]]:
-    """(id, category, title, principle) of the skills that a prompt lists."""
+    """Reads (id, category, title, principle) of the skills that a prompt lists."""
     return re.findall(
         r"^\[(\w+)\] \(([^)]*)\) (.*?): (.*?)(?: \(won \d+ of \d+\))?$", text, flags=re.M
     )

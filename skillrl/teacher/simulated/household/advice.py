@@ -152,14 +152,14 @@ SEARCH_CAUSES = ("closed", "revisit", "slow", "sight")
 
 
 def filled(text: str, aim: Aim) -> str:
-    """`text` with the treatment's words put in, first letter in upper case."""
+    """Puts the treatment's words into `text`, first letter in upper case."""
     verb = aim.treatment or "clean"
     text = text.replace("{verb}", verb).replace("{appliance}", APPLIANCES[verb])
     return capital(text)
 
 
 def advice_texts() -> list[str]:
-    """Every advice with every treatment put in: what a small tokeniser should know."""
+    """Returns every advice with every treatment put in: what a small tokeniser should know."""
     aims = [Aim(thing="", place="", treatment=verb, two=False, look=False) for verb in APPLIANCES]
     texts = [filled(text, aim) for text in domain.advice_texts(ADVICE) for aim in aims]
     return list(dict.fromkeys(texts))

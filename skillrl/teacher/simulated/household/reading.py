@@ -46,18 +46,18 @@ NO_AIM = Aim(thing="", place="", treatment="", two=False, look=False)
 
 
 def evidence(recording: Recording) -> int:
-    """How many of the actions, and the goal too, are those of a household text game."""
+    """Returns how many of the actions, and the goal too, are those of a household text game."""
     goal = any(re.search(form, recording.goal.lower()) for form in _GOALS)
     return goal + sum(bool(_ACTION.fullmatch(move.action)) for move in recording.moves)
 
 
 def wasted(move: RecordedMove) -> bool:
-    """Nothing came of it."""
+    """Tells whether nothing came of a move."""
     return bool(move.invalid) or move.result.startswith("Nothing happens")
 
 
 def read_aim(recording: Recording) -> Aim:
-    """What the goal asks for: its sentence, and the category's name where that is silent."""
+    """Reads what a goal asks for: its sentence, or the category's name where that is silent."""
     goal = recording.goal.lower().rstrip(".")
     both = f"{goal} {recording.category.replace('_', ' ').lower()}"
     thing = place = ""
@@ -99,7 +99,7 @@ class Facts:
 
 
 def read_facts(recording: Recording, thing: str) -> Facts:
-    """The events of a recording, from its texts alone."""
+    """Reads the events of a recording from its texts alone."""
     visits: list[str] = []
     closed: dict[str, bool] = {}
     taken, put, treated, lamps = [], [], [], []
@@ -149,5 +149,5 @@ def kind_of(name: str) -> str:
 
 
 def most_visits(visits: Sequence[str]) -> int:
-    """How often the most visited place was visited."""
+    """Returns how often the most visited place was visited."""
     return max((visits.count(name) for name in set(visits)), default=0)

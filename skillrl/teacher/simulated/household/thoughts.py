@@ -37,7 +37,7 @@ _TRAVEL = re.compile(r"(?:go to|open|close|examine) (.+)")
 
 
 def think(recording: Recording) -> list[str]:
-    """One thought of 4 to 9 words per move; its action follows from it."""
+    """Returns one thought of 4 to 9 words per move; its action follows from it."""
     aim = read_aim(recording)
     taken = [thing for thing, _ in read_facts(recording, aim.thing).taken]
     if taken and aim.thing not in taken:  # the goal's sentence has another word for it
@@ -59,7 +59,7 @@ def think(recording: Recording) -> list[str]:
 
 
 def _thought(action: str, ahead: list[str], *, aim: Aim, held: str, delivered: int) -> str:
-    """The reason for `action`; on the way with something in hand, it is what comes next."""
+    """Returns the reason for `action`; on the way with something in hand, it is what comes next."""
     thing = aim.thing or "thing"
     article = "another" if delivered else "an" if thing[0] in "aeiou" else "a"
     if travel := _TRAVEL.fullmatch(action):

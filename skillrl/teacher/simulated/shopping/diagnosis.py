@@ -35,18 +35,18 @@ def causes(recording: Recording) -> list[str]:
 
 
 def bought_in(acts: list[PageMove]) -> Visit | None:
-    """The product that was bought."""
+    """Returns the product that was bought."""
     bought = [act.visit for act in acts if act.valid and act.page == "item" and act.text == BUY]
     return bought[-1] if bought else None
 
 
 def missing_options(wish: Wish, visit: Visit) -> list[tuple[str, str]]:
-    """(name, value) of the wanted options that were not chosen."""
+    """Returns (name, value) of the wanted options that were not chosen."""
     return [(name, value) for name, value in wish.options if not chosen_too(value, visit.chosen)]
 
 
 def _wrong(wish: Wish, bought: Visit) -> list[str]:
-    """What is wrong with what was bought."""
+    """Returns what is wrong with what was bought."""
     found = []
     title = words_of(bought.title)
     if wish.kind and bought.title and not wish.kind & title:
@@ -66,7 +66,7 @@ def _wrong(wish: Wish, bought: Visit) -> list[str]:
 
 
 def _unbought(acts: list[PageMove]) -> list[str]:
-    """What kept the agent from buying."""
+    """Returns what kept the agent from buying."""
     found = []
     same = collections.Counter((act.verb, act.text, act.shown) for act in acts)
     if max(same.values(), default=0) >= _REPEATS:
@@ -79,7 +79,7 @@ def _unbought(acts: list[PageMove]) -> list[str]:
 
 
 def _queries(wish: Wish, acts: list[PageMove]) -> list[str]:
-    """What is wrong with all the searches, if anything is."""
+    """Returns what is wrong with all the searches, if anything is."""
     queries = [words_of(act.text) for act in acts if act.verb == "search" and act.valid]
     if not queries:
         return []
@@ -94,7 +94,7 @@ def _queries(wish: Wish, acts: list[PageMove]) -> list[str]:
 
 
 def _few(query: frozenset[str], wish: Wish) -> bool:
-    """Whether a search has no or one word of the goal, or neither its kind nor half of them."""
+    """Tells whether a search has at most one word of the goal, or neither its kind nor half."""
     common = len(query & wish.words)
     if common < min(2, len(wish.words)):
         return True

@@ -60,7 +60,7 @@ THOUGHT_FORMS = (
 
 
 def think(recording: Recording) -> list[str]:
-    """One thought per move; its action follows from it."""
+    """Returns one thought per move; its action follows from it."""
     wish, acts = read_wish(recording.goal), read_acts(recording)
     opened: set[str] = set()
     read: set[int] = set()  # visits whose features were found to fit
@@ -99,7 +99,7 @@ def _thought(act: PageMove, wish: Wish) -> str:
 
 
 def _opening(act: PageMove, visit: Visit, wish: Wish, opened: Set[str], *, settles: bool) -> str:
-    """Product after product down to the opened one, and what is wrong with those before."""
+    """Goes product by product down to the opened one, with what is wrong with those before."""
     if act.text in opened:
         return "Nothing new fits, look again."
     verdict = "fits"
@@ -121,7 +121,7 @@ def _said_on(page: str) -> Set[str]:
 
 
 def _compared(said: Set[str], wish: Wish) -> str:
-    """Word after word of the goal down to one that is not said: ``soft edges silk no.``"""
+    """Goes word by word of the goal down to one that is not said: ``soft edges silk no.``"""
     words = wish.phrase.split()
     there = list(itertools.takewhile(lambda word: words_of(word) <= said, words))
     missing = words[len(there) : len(there) + 1]
@@ -131,7 +131,7 @@ def _compared(said: Set[str], wish: Wish) -> str:
 
 
 def _leaving(act: PageMove, wish: Wish) -> str:
-    """The reason to go back."""
+    """Returns the reason to go back."""
     visit = act.visit
     if act.page == "sub":
         if act.text == BACK or wish.words <= _said_on(act.shown):
@@ -148,7 +148,7 @@ def _leaving(act: PageMove, wish: Wish) -> str:
 
 
 def _looked_up(value: str, visit: Visit | None, wish: Wish) -> str:
-    """The search for a value under its option: ``size: six seven yes.``; "" if that is long."""
+    """Words the search for a value under its option, ``size: six seven yes.``; "" if long."""
     names = [name for name, wanted in wish.options if wanted == value]
     parts = [part.lower() for part in visit.offered] if visit else []
     if not names or names[0] not in parts:
