@@ -20,8 +20,8 @@ import random
 import statistics
 import time
 
-from skillrl.envs.alfworld.engine import Engine
-from skillrl.envs.alfworld.world import World, load_game
+from skillrl.envs.alfworld.engine import GameEngine
+from skillrl.envs.alfworld.world import GameWorld, load_game
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "tests" / "fixtures" / "alfworld"
 KITCHEN = "pick_heat_then_place_in_recep-Cup-None-CounterTop-1"
@@ -67,9 +67,9 @@ def main() -> None:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def record(world: World, steps: int, rng: random.Random) -> list[list[str]]:
+def record(world: GameWorld, steps: int, rng: random.Random) -> list[list[str]]:
     """Episodes of random admissible commands, `steps` in all."""
-    engine = Engine(world)
+    engine = GameEngine(world)
     episodes = []
     for begin in range(0, steps, EPISODE):
         reply = engine.reset()
@@ -81,9 +81,9 @@ def record(world: World, steps: int, rng: random.Random) -> list[list[str]]:
     return episodes
 
 
-def play(world: World, episodes: list[list[str]]) -> tuple[float, float]:
+def play(world: GameWorld, episodes: list[list[str]]) -> tuple[float, float]:
     """Seconds to play all episodes, their resets included: by the clock, and of CPU time."""
-    engine = Engine(world)
+    engine = GameEngine(world)
     wall, cpu = time.perf_counter(), time.process_time()
     for commands in episodes:
         engine.reset()

@@ -109,7 +109,9 @@ def larger_kitchen(folder: pathlib.Path) -> pathlib.Path:
 def measure(path: pathlib.Path, steps: int, repeats: int, rng: random.Random) -> dict[str, Any]:
     """Steps per second in one room; raises AssertionError where the engines differ."""
     world = load_game(path)
-    task = Task(path.parts[-3], "train", "", world.task, {"game": str(path)})
+    task = Task(
+        id=path.parts[-3], split="train", category="", goal=world.task, payload={"game": str(path)}
+    )
     native, real = NativeBackend(), TextworldBackend()
     try:
         real.reset(task)  # starts the process

@@ -2,7 +2,7 @@
 
     python benchmarks/alfworld_world.py [--train 240] [--json PATH]
 
-Rows are policies that never read the task (see skillrl/envs/alfworld/controls.py) and the
+Rows are policies that never read the task (see controls/alfworld.py) and the
 text-only expert; columns are categories. An environment worth training in shows a wide gap:
 controls near zero, the expert at 100 %.
 """
@@ -17,7 +17,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from skillrl.envs.alfworld.controls import CONTROLS, Played, play_task
+from controls.alfworld import CONTROLS, Played, play_task
+
 from skillrl.envs.alfworld.suite import AlfworldSuite
 from skillrl.envs.base import SPLITS
 from skillrl.types import Observation, Task

@@ -58,7 +58,7 @@ class Sleepy:
 
     def step(self, action: str) -> StepResult:
         time.sleep(self.seconds)
-        return StepResult(Observation(""), done=False, won=False, reward=0.0, score=0.0)
+        return StepResult(observation=Observation(""), done=False, won=False, reward=0.0, score=0.0)
 
     def close(self) -> None:
         pass
@@ -76,14 +76,16 @@ def play(engine: Any, work: own.Work, seconds: float, steps: int) -> tuple[float
             answer = yield Generate(prefix, suffix, (0,) * ADDRESS_WIDTH)
             found[group, member, step] = answer.ids
             yield Act("")
-        return Trajectory(task, (), (), won=False, member=member)
+        return Trajectory(task=task, prefix_ids=(), steps=(), won=False, member=member)
 
     _, groups, members, _ = work.suffix.shape
     jobs = []
     for group in range(groups):
-        task = Task(str(group), "train", "", "")
+        task = Task(id=str(group), split="train", category="", goal="")
         for member in range(members):
-            jobs.append(Job(task, functools.partial(episode, task, group, member), member))
+            jobs.append(
+                Job(task=task, start=functools.partial(episode, task, group, member), member=member)
+            )
     sampling = Sampling(temperature=0.0, max_tokens=WORK["new"])
     begun = time.perf_counter()
     collect(

@@ -65,7 +65,7 @@ def main(_: Sequence[str]) -> None:
     from skillrl.parallel import mesh as meshes
     from skillrl.parallel import rules
     from skillrl.skills.retrieval import retrieve
-    from skillrl.teacher.offline import HashingEmbedder
+    from skillrl.teacher.hashing_embedder import HashingEmbedder
     from skillrl.teacher.simulated import vocabulary
     from skillrl.training.batch import Sample, make_minibatch
     from skillrl.training.losses import sft_loss
@@ -107,7 +107,11 @@ def main(_: Sequence[str]) -> None:
             ):
                 for shown in (course.prompts, *course.other_prompts):
                     yield render_suffix(
-                        len(past) + 1, observation.text, observation.admissible, past, shown
+                        len(past) + 1,
+                        observation.text,
+                        admissible=observation.admissible,
+                        past=past,
+                        config=shown,
                     )
                 yield render_response(move.thought, move.action, form.tags)
         yield from vocabulary(course.env)
@@ -251,7 +255,7 @@ def _bank(suite, course: Course):
     from skillrl.agent.agent import render_response
     from skillrl.envs import answer_form
     from skillrl.skills.distill import distill
-    from skillrl.teacher.offline import HashingEmbedder
+    from skillrl.teacher.hashing_embedder import HashingEmbedder
     from skillrl.teacher.simulated import SimulatedTeacher
     from skillrl.types import Step, Trajectory
 
@@ -265,12 +269,29 @@ def _bank(suite, course: Course):
             action = course.random_move(task, observation, rng) if noisy else move.action
             result = environment.step(action)
             response = render_response(move.thought, action, tags)
-            steps.append(Step(observation.text, admissible, (), (), (), response, action))
+            steps.append(
+                Step(
+                    observation=observation.text,
+                    admissible=admissible,
+                    suffix_ids=(),
+                    response_ids=(),
+                    logprobs=(),
+                    response=response,
+                    action=action,
+                )
+            )
             observation = result.observation
             if result.done:
                 break
         played.append(
-            Trajectory(task, (), tuple(steps), result.won, final=observation.text, source="expert")
+            Trajectory(
+                task=task,
+                prefix_ids=(),
+                steps=tuple(steps),
+                won=result.won,
+                final=observation.text,
+                source="expert",
+            )
         )
     bank, _ = distill(
         played,
@@ -289,10 +310,10 @@ def _demonstration(
     The move is always the demonstrator's; the one played may be another.
     """
     from skillrl.agent.parse import is_admissible
-    from skillrl.agent.prompt import Past
+    from skillrl.agent.prompt import HistoryStep
 
     expert, observation = course.expert(task, careless), environment.reset(task)
-    past: list[Past] = []
+    past: list[HistoryStep] = []
     rows, stuck = [], False
     for _ in range(course.max_steps):
         move = expert.act(observation)
@@ -307,7 +328,7 @@ def _demonstration(
                 action = course.random_move(task, observation, rng)
         offers = observation.admissible
         stuck = bool(offers) and not is_admissible(action, offers)
-        past.append(Past(observation.text, action, stuck))
+        past.append(HistoryStep(observation.text, action, stuck))
         if action != move.action and hasattr(expert, "played"):
             expert.played("" if stuck else action)
         result = environment.step(action)

@@ -35,7 +35,7 @@ def valid_texts(record: Any, *names: str) -> None:
             object.__setattr__(record, name, repaired)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One thing to do in one environment, the same in every process.
 
@@ -68,7 +68,7 @@ class Observation:
         valid_texts(self, "text", "admissible")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
     """What an environment answers to an action.
 
@@ -87,7 +87,7 @@ class StepResult:
     score: float = 0.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One decision of an episode, with exactly the tokens that were sampled.
 
@@ -117,7 +117,7 @@ class Step:
         valid_texts(self, "observation", "admissible", "response", "action", "invalid")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
     """One whole episode.
 
@@ -186,12 +186,13 @@ class Provenance:
         valid_texts(self, "teacher", "sources")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Skill:
     """A reusable piece of advice (paper 3.2: name, principle, when to apply).
 
     Attributes:
-      id: unique in the bank, e.g. ``gen_001``, ``pic_003``, ``err_002``, ``dyn_004``.
+      id: unique in the bank, e.g. ``gen_001``, ``pic_003``, ``err_002``, ``dyn_004``; the bank
+        gives one to a skill that is added without.
       title: short name.
       principle: what to do (for a mistake: how to avoid it).
       when_to_apply: the situation it is for (for a mistake: why it happens).
@@ -199,7 +200,7 @@ class Skill:
       kind: ``skill`` or ``mistake``.
     """
 
-    id: str
+    id: str = ""
     title: str
     principle: str
     when_to_apply: str = ""

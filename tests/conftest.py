@@ -45,7 +45,13 @@ class ToyEnvironment:
 
     def step(self, action: str) -> StepResult:
         won = action == self._goal
-        return StepResult(Observation("The end."), True, won, float(won), float(won))
+        return StepResult(
+            observation=Observation("The end."),
+            done=True,
+            won=won,
+            reward=float(won),
+            score=float(won),
+        )
 
     def close(self) -> None:
         pass
@@ -77,7 +83,7 @@ class ToySuite:
         answers = ["yes", "no", "yes", "no"]
         category = {"yes": "affirm", "no": "deny"}
         return [
-            Task(f"{split}/{i:04d}", split, category[answer], answer)
+            Task(id=f"{split}/{i:04d}", split=split, category=category[answer], goal=answer)
             for i, answer in enumerate(answers)
         ]
 
@@ -89,10 +95,10 @@ class ToySuite:
 
 
 @pytest.fixture
-def toy_env(monkeypatch: pytest.MonkeyPatch) -> str:
+def toy_env() -> Iterator[str]:
     """Name of a registered environment that costs nothing."""
-    monkeypatch.setitem(base._SUITES, "toy", ToySuite)
-    return "toy"
+    with base.registered(toy=ToySuite):
+        yield "toy"
 
 
 # --- one tiny policy for all tests that compile ---------------------------------------

@@ -14,7 +14,7 @@ import pytest
 import skillrl.envs.alfworld  # noqa: F401  (registered before registries are copied)
 from skillrl.cli import main
 from skillrl.config.settings import EnvConfig
-from skillrl.envs import base, make_suite
+from skillrl.envs import SPLITS, make_suite, registered
 from tests.docs import DOCS, blocks, write_automat
 
 PAGE = DOCS / "new_environment.md"
@@ -24,9 +24,9 @@ PAGE = DOCS / "new_environment.md"
 def here(tmp_path, monkeypatch):
     """A folder with the two files of the page, and a registry of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(base, "_SUITES", dict(base._SUITES))
     write_automat(tmp_path)
-    return tmp_path
+    with registered():
+        yield tmp_path
 
 
 def commands() -> list[str]:
@@ -39,14 +39,14 @@ def commands() -> list[str]:
 def test_the_check_prints_what_the_page_shows(here, capsys):
     (command,) = [line for line in commands() if line.startswith("skillrl check")]
     shown, broken = blocks(PAGE, "text")
-    assert main.main(shlex.split(command)[1:]) == 0
+    with registered():
+        assert main.main(shlex.split(command)[1:]) == 0
     assert capsys.readouterr().out == shown
     source = Path("automat.py").read_text()
     reset = 'self.tray, self.steps, self.done = task.payload["price"], [], 0, False'
     forgetful = reset.replace("self.tray, ", "").replace(" [],", "")
     forgetful += '\n        self.tray = getattr(self, "tray", [])'
     assert reset in source
-    base._SUITES.pop("automat")
     Path("broken.py").write_text(source.replace(reset, forgetful))
     assert main.main(["check", "--env=automat", "--set", "env.module=broken.py"]) == 1
     assert broken in capsys.readouterr().out
@@ -84,7 +84,7 @@ def test_the_expert_wins_every_task(here):
     suite = make_suite("automat", EnvConfig(module="automat.py", max_steps=8))
     environment = suite.make()
     sizes = []
-    for split in base.SPLITS:
+    for split in SPLITS:
         tasks = suite.tasks(split)
         sizes.append(len(tasks))
         for task in tasks:

@@ -8,15 +8,40 @@ from skillrl.skills.bank import BankEvent
 from skillrl.types import Observation, Provenance, Skill, Step, Task, Trajectory
 
 HALF = "half \ud83d"
-TASK = Task(HALF, HALF, HALF, HALF, {HALF: [HALF, 1]})
-STEP = Step(HALF, ("look", HALF), (1,), (2,), (-0.5,), HALF, HALF, HALF)
+TASK = Task(id=HALF, split=HALF, category=HALF, goal=HALF, payload={HALF: [HALF, 1]})
+STEP = Step(
+    observation=HALF,
+    admissible=("look", HALF),
+    suffix_ids=(1,),
+    response_ids=(2,),
+    logprobs=(-0.5,),
+    response=HALF,
+    action=HALF,
+    invalid=HALF,
+)
 RECORDS = [
     TASK,
     Observation(HALF, (HALF, "é")),
     STEP,
-    Trajectory(TASK, (), (STEP,), True, final=HALF, skills=(HALF,), source=HALF, error=HALF),
-    Skill(HALF, HALF, HALF, HALF, HALF, provenance=Provenance(HALF, 0, (HALF,))),
-    BankEvent(1, 0, "added", HALF, HALF, HALF, HALF),
+    Trajectory(
+        task=TASK,
+        prefix_ids=(),
+        steps=(STEP,),
+        won=True,
+        final=HALF,
+        skills=(HALF,),
+        source=HALF,
+        error=HALF,
+    ),
+    Skill(
+        id=HALF,
+        title=HALF,
+        principle=HALF,
+        when_to_apply=HALF,
+        category=HALF,
+        provenance=Provenance(HALF, 0, (HALF,)),
+    ),
+    BankEvent(version=1, step=0, action="added", skill=HALF, title=HALF, reason=HALF, before=HALF),
     Move(HALF, HALF),
 ]
 
@@ -34,7 +59,7 @@ def test_valid_texts_stay_the_objects_that_they_are():
     assert now.text is text
     assert now.admissible is offers
     payload = {"game": "a"}
-    assert Task("a", "b", "c", "d", payload).payload is payload
+    assert Task(id="a", split="b", category="c", goal="d", payload=payload).payload is payload
 
 
 def test_what_is_no_text_is_left_to_those_who_check_it():

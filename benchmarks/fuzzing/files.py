@@ -21,6 +21,7 @@ from skillrl.skills.demonstrations import rewrite_thoughts
 from skillrl.skills.describe import describe_bank
 from skillrl.skills.distill import distill
 from skillrl.skills.evolve import evolve
+from skillrl.skills.proposals import Addition
 from skillrl.skills.retrieval import for_prompt
 from skillrl.skills.store import load_bank, save_bank, save_released
 from skillrl.teacher.base import Message
@@ -31,7 +32,13 @@ Attempt = Callable[[], None]
 """Feeds one input to what reads it; `SkillRLError` is a refusal, all else a fault."""
 
 CATEGORY = "pick_and_place_simple"
-TASK = Task("train/0001", "train", CATEGORY, "put a mug in the safe", {"seed": 3, "sizes": [1, 2]})
+TASK = Task(
+    id="train/0001",
+    split="train",
+    category=CATEGORY,
+    goal="put a mug in the safe",
+    payload={"seed": 3, "sizes": [1, 2]},
+)
 
 
 class Accepted(AssertionError):
@@ -173,17 +180,45 @@ def use_bank(found: SkillBank, place: Path) -> None:
     settings = Config().skill_retrieval
     shown = for_prompt(found, TASK, embedder=_EMBEDDER, settings=settings)
     "".join(render_prefix("You play.", TASK.goal, shown)).encode("utf-8")
-    new = Skill("", "An entirely new one", "Do it.", provenance=Provenance("t", 1), use=SkillUse())
-    found.add([new], evolved=True, step=1, embedder=_EMBEDDER)
+    new = Skill(
+        id="",
+        title="An entirely new one",
+        principle="Do it.",
+        provenance=Provenance("t", 1),
+        use=SkillUse(),
+    )
+    found.apply([Addition(skill=new, evolved=True)], step=1, embedder=_EMBEDDER)
 
 
 # ---------------------------------------------------------------- trajectories
 
-_STEP = Step("You see a mug.", ("look", "go"), (1, 2), (3, 4), (-0.1, -2.5), "r", "go", "", 0.5)
+_STEP = Step(
+    observation="You see a mug.",
+    admissible=("look", "go"),
+    suffix_ids=(1, 2),
+    response_ids=(3, 4),
+    logprobs=(-0.1, -2.5),
+    response="r",
+    action="go",
+    invalid="",
+    reward=0.5,
+)
 _EPISODES = [
-    Trajectory(TASK, (7, 8), (_STEP, _STEP), True, 1.0, "The end.", 2, 1, ("gen_001",), 40, 3),
-    Trajectory(TASK, (), (), False, error="ConnectionError: gone"),
-    Trajectory(TASK, (7,), (_STEP,), False, source="expert", member=1),
+    Trajectory(
+        task=TASK,
+        prefix_ids=(7, 8),
+        steps=(_STEP, _STEP),
+        won=True,
+        score=1.0,
+        final="The end.",
+        member=2,
+        repeat=1,
+        skills=("gen_001",),
+        policy_version=40,
+        bank_version=3,
+    ),
+    Trajectory(task=TASK, prefix_ids=(), steps=(), won=False, error="ConnectionError: gone"),
+    Trajectory(task=TASK, prefix_ids=(7,), steps=(_STEP,), won=False, source="expert", member=1),
 ]
 
 
@@ -266,7 +301,7 @@ def teacher(rng: random.Random, place: Path) -> tuple[object, Attempt]:
 
 def _lost(number: int) -> Trajectory:
     task = dataclasses.replace(TASK, id=f"train/{number:04d}")
-    return Trajectory(task, (), (_STEP, _STEP), won=number == 1)
+    return Trajectory(task=task, prefix_ids=(), steps=(_STEP, _STEP), won=number == 1)
 
 
 def _distil(who: _Teacher, place: Path) -> None:

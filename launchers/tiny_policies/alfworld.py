@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from launchers.tiny_policies.careless_alfworld import careless_goal
 from launchers.tiny_policies.course import Course, Stage
-from skillrl.agent.prompt import Past, PromptConfig
+from skillrl.agent.prompt import HistoryStep, PromptConfig
 from skillrl.envs.alfworld.expert import TemplateExpert, parse_goal
 from skillrl.envs.alfworld.rooms import CAN_CONTAIN
 from skillrl.types import Observation, Task
@@ -27,7 +27,11 @@ def _random_move(task: Task, observation: Observation, rng: random.Random) -> st
 
 
 def _slip(
-    task: Task, action: str, past: Sequence[Past], observation: Observation, rng: random.Random
+    task: Task,
+    action: str,
+    past: Sequence[HistoryStep],
+    observation: Observation,
+    rng: random.Random,
 ) -> str:
     """A wrong number, a mixture of two actions, or something out of place.
 

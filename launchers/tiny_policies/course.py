@@ -6,7 +6,7 @@ import dataclasses
 import random
 from collections.abc import Callable, Sequence
 
-from skillrl.agent.prompt import Past, PromptConfig
+from skillrl.agent.prompt import HistoryStep, PromptConfig
 from skillrl.envs import Environment, Expert
 from skillrl.types import Observation, Task
 
@@ -72,7 +72,7 @@ class Course:
     stages: tuple[Stage, ...]
     expert: Callable[[Task, bool], Expert]
     random_move: Callable[[Task, Observation, random.Random], str]
-    slip: Callable[[Task, str, Sequence[Past], Observation, random.Random], str]
+    slip: Callable[[Task, str, Sequence[HistoryStep], Observation, random.Random], str]
     phrases: Callable[[Sequence[str]], tuple[str, ...]] = lambda texts: ()
     prefixes: tuple[int, ...] = (64, 216)
     buckets: tuple[int, ...] = (64, 80, 96, 112, 136, 168, 288)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from launchers.tiny_policies.careless_search import CarelessExpert
 from launchers.tiny_policies.course import Course, Stage
-from skillrl.agent.prompt import Past, PromptConfig
+from skillrl.agent.prompt import HistoryStep, PromptConfig
 from skillrl.envs import Environment, Expert
 from skillrl.envs.search.environment import SearchEnvironment
 from skillrl.envs.search.expert import QuestionExpert, read_documents
@@ -48,7 +48,11 @@ def _phrases(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _slip(
-    task: Task, action: str, past: Sequence[Past], observation: Observation, rng: random.Random
+    task: Task,
+    action: str,
+    past: Sequence[HistoryStep],
+    observation: Observation,
+    rng: random.Random,
 ) -> str:
     """The same again, the whole question, or an answer out of place."""
     return rng.choice(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from launchers.tiny_policies.careless_webshop import OPTIONS, PRICE, WORDS, careless_goal
 from launchers.tiny_policies.course import HELD_BACK, Course, Stage
-from skillrl.agent.prompt import Past, PromptConfig
+from skillrl.agent.prompt import HistoryStep, PromptConfig
 from skillrl.config.settings import EnvConfig
 from skillrl.envs import Environment, Suite, make_suite
 from skillrl.envs.webshop.expert import PREVIOUS, ShopExpert, parse_goal
@@ -72,7 +72,11 @@ def _search(task: Task, rng: random.Random) -> str:
 
 
 def _slip(
-    task: Task, action: str, past: Sequence[Past], observation: Observation, rng: random.Random
+    task: Task,
+    action: str,
+    past: Sequence[HistoryStep],
+    observation: Observation,
+    rng: random.Random,
 ) -> str:
     """A click on what is not on this page, a product's number miscopied, or the same again."""
     asins = [a for a in observation.admissible if a[6:-1].isdigit()]

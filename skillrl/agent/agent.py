@@ -11,9 +11,9 @@ import dataclasses
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from skillrl.agent.parse import Parsed, parse
+from skillrl.agent.parse import ParsedResponse, parse
 from skillrl.agent.prompt import (
-    Past,
+    HistoryStep,
     PromptConfig,
     encode_within,
     fit_suffix,
@@ -48,7 +48,7 @@ class Act:
 Episode = Generator[Reset | Act | Generate, Any, Trajectory]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What the agent made of one observation.
 
@@ -92,7 +92,7 @@ class SkillAgent:
         suffix_limit: int | None = None,
         first_step: bool = True,
     ):
-        """`tokenizer` None is for engines that take text; lengths are then estimated."""
+        """Makes an agent; `tokenizer` is None for engines that take text."""
         self.role, self.config, self.think = role, config, think
         self.form = form or AnswerForm()
         self.first_step = first_step
@@ -100,7 +100,7 @@ class SkillAgent:
         self._suffix_limit = suffix_limit or config.max_prompt_length
 
     def prefix(self, task: Task, skills: Sequence[Skill]) -> tuple[tuple[int, ...], str, str]:
-        """Token ids of an episode's shared prefix, and its system and user texts.
+        """Returns token ids of an episode's shared prefix, and its system and user texts.
 
         Raises:
           DoesNotFit: the skills leave no room for the steps.
@@ -131,7 +131,7 @@ class SkillAgent:
         return tuple(ids), system, user
 
     def late(self, skills: Sequence[Skill]) -> tuple[tuple[int, ...], str]:
-        """Token ids (none without a tokenizer) and text of skills that `prefix` leaves out."""
+        """Returns token ids (none without a tokenizer) and text of what `prefix` leaves out."""
         text = "" if self.first_step else render_skills(skills)
         ids = self._tokenizer.encode(text) if text and self._tokenizer is not None else ()
         return tuple(ids), text
@@ -139,12 +139,12 @@ class SkillAgent:
     def suffix(
         self,
         observation: Observation,
-        past: Sequence[Past],
+        past: Sequence[HistoryStep],
         *,
         prefix_length: int,
         skills: Sequence[Skill] = (),
     ) -> tuple[tuple[int, ...], str]:
-        """Token ids of a step's own part of the prompt (none without a tokenizer), and its text.
+        """Returns a step's own part of the prompt: token ids (none without a tokenizer) and text.
 
         `skills` are those of the episode; they are part of it where `prefix` leaves them out.
         """
@@ -171,17 +171,17 @@ class SkillAgent:
         ids, text = fit_suffix(
             len(past) + 1,
             observation.text,
-            observation.admissible,
-            past,
-            self.config,
-            encode,
-            budget - len(head),
+            admissible=observation.admissible,
+            past=past,
+            config=self.config,
+            encode=encode,
+            budget=budget - len(head),
             bucket=budget < room,
         )
         return ((*head, *ids) if self._tokenizer is not None else ()), late + text
 
-    def read(self, answer: Generated, admissible: Sequence[str]) -> tuple[Parsed, str]:
-        """The parsed response, and its text."""
+    def read(self, answer: Generated, admissible: Sequence[str]) -> tuple[ParsedResponse, str]:
+        """Parses a response; returns that and its text."""
         text = answer.text
         if text is None:
             if self._tokenizer is None:
@@ -193,11 +193,11 @@ class SkillAgent:
         return parsed, text
 
     def thought(self, response: str) -> str:
-        """What stood in the think block of a response."""
+        """Returns what stood in the think block of a response."""
         return parse(response, think=self.think, tags=self.form.tags).thought
 
     def response_ids(self, thought: str, action: str) -> tuple[int, ...]:
-        """The tokens with which the policy would have said this (for demonstrations)."""
+        """Returns the tokens with which the policy would have said this (for demonstrations)."""
         from skillrl.models import chat
 
         if self._tokenizer is None:
@@ -207,7 +207,7 @@ class SkillAgent:
         )
 
     def act(self, engine: Engine, task: Task, skills: Sequence[Skill], **now: Any) -> str:
-        """The action for one observation; see `act_with_logprob`."""
+        """Returns the action for one observation; see `act_with_logprob`."""
         return self.act_with_logprob(engine, task, skills, **now).action
 
     def act_with_logprob(
@@ -217,18 +217,23 @@ class SkillAgent:
         skills: Sequence[Skill],
         *,
         observation: Observation,
-        past: Sequence[Past] = (),
+        past: Sequence[HistoryStep] = (),
         sampling: Sampling | None = None,
         rng_address: tuple[int, ...] = (0, 0, 0, 0, 0, 0),
     ) -> Decision:
-        """One decision outside of any driver, with the tokens' log-probabilities."""
+        """Makes one decision outside of any driver, with the tokens' log-probabilities."""
         prefix, system, user = self.prefix(task, skills)
         suffix, text = self.suffix(observation, past, prefix_length=len(prefix), skills=skills)
         request = Generate(prefix, suffix, rng_address, (system, user, text))
         (answer,) = generate(engine, [request], sampling or Sampling())
         parsed, response = self.read(answer, observation.admissible)
         return Decision(
-            parsed.action, parsed.thought, parsed.invalid, response, answer.ids, answer.logprobs
+            action=parsed.action,
+            thought=parsed.thought,
+            invalid=parsed.invalid,
+            response=response,
+            ids=answer.ids,
+            logprobs=answer.logprobs,
         )
 
     def episode(
@@ -255,7 +260,7 @@ class SkillAgent:
         """
         prefix, system, user = self.prefix(task, skills)
         observation: Observation = yield Reset(task)
-        past: list[Past] = []
+        past: list[HistoryStep] = []
         steps: list[Step] = []
         while True:
             suffix, text = self.suffix(observation, past, prefix_length=len(prefix), skills=skills)
@@ -266,18 +271,18 @@ class SkillAgent:
             result: StepResult = yield Act(parsed.action)
             steps.append(
                 Step(
-                    observation.text,
-                    observation.admissible,
-                    suffix,
-                    answer.ids,
-                    answer.logprobs,
-                    response,
-                    parsed.action,
-                    parsed.invalid,
-                    result.reward,
+                    observation=observation.text,
+                    admissible=observation.admissible,
+                    suffix_ids=suffix,
+                    response_ids=answer.ids,
+                    logprobs=answer.logprobs,
+                    response=response,
+                    action=parsed.action,
+                    invalid=parsed.invalid,
+                    reward=result.reward,
                 )
             )
-            past.append(Past(observation.text, parsed.action, bool(parsed.invalid)))
+            past.append(HistoryStep(observation.text, parsed.action, bool(parsed.invalid)))
             observation = result.observation
             if result.done:
                 break
@@ -299,7 +304,7 @@ class SkillAgent:
 def make_agent(
     config: Config, suite: Suite, tokenizer: Tokenizer | None, *, suffix_limit: int | None = None
 ) -> SkillAgent:
-    """The agent of a run: its prompts are those that are sampled from and trained on."""
+    """Makes the agent of a run: its prompts are those that are sampled from and trained on."""
     agent = config.agent
     return SkillAgent(
         tokenizer,
@@ -318,7 +323,7 @@ def make_agent(
 
 
 def render_response(thought: str, action: str, tags: tuple[str, ...] = ("action",)) -> str:
-    """The form that `parse` reads."""
+    """Writes a response in the form that `parse` reads."""
     block = f"<{tags[0]}>{action}</{tags[0]}>" if len(tags) == 1 else action
     return f"<think>{thought}</think>{block}"
 

@@ -24,7 +24,7 @@ MALFORMED = "malformed"
 INADMISSIBLE = "not admissible"
 
 
-class Parsed(NamedTuple):
+class ParsedResponse(NamedTuple):
     """An action for the environment; `invalid` says why it is not a valid one, or is ""."""
 
     thought: str
@@ -61,7 +61,7 @@ def parse(
     finished: bool = True,
     think: bool = True,
     tags: tuple[str, ...] = ("action",),
-) -> Parsed:
+) -> ParsedResponse:
     """Reads a response.
 
     Args:
@@ -92,16 +92,16 @@ def parse(
         loose = list(grammar.loose.finditer(_THOUGHT.sub("", response)))
         action, content = _action(loose[-1], tags) if loose else ("", "")
     if not finished:
-        return Parsed(thought, action, UNFINISHED)
+        return ParsedResponse(thought, action, UNFINISHED)
     if nested or not match or not content:
-        return Parsed(thought, action, MALFORMED)
+        return ParsedResponse(thought, action, MALFORMED)
     if admissible and not is_admissible(action, admissible):
-        return Parsed(thought, action, INADMISSIBLE)
-    return Parsed(thought, action, "")
+        return ParsedResponse(thought, action, INADMISSIBLE)
+    return ParsedResponse(thought, action, "")
 
 
 def _action(match: re.Match[str], tags: tuple[str, ...]) -> tuple[str, str]:
-    """The action, and the text between its tags."""
+    """Returns the action, and the text between its tags."""
     content = match["action"].strip()
     if len(tags) == 1:
         return content, content

@@ -47,7 +47,7 @@ class PromptConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Past:
+class HistoryStep:
     """One earlier step as the prompt remembers it."""
 
     observation: str
@@ -59,7 +59,7 @@ class Past:
 def render_prefix(
     role: str, goal: str, skills: Sequence[Skill], instruction: str = AnswerForm().instruction
 ) -> tuple[str, str]:
-    """System text and the beginning of the user turn, which ends with the `instruction`."""
+    """Returns the system text and the beginning of the user turn, up to the `instruction`."""
     lines = [f"Task: {goal}" if goal.endswith("?") else f"Task: {goal.rstrip('.')}."]
     lines += _skill_lines(skills)
     lines.append(instruction)
@@ -67,7 +67,7 @@ def render_prefix(
 
 
 def render_skills(skills: Sequence[Skill]) -> str:
-    """Headed lists of skills, a line each, as they stand in a prompt; "" without any."""
+    """Returns headed lists of skills, a line each, as they stand in a prompt; "" without any."""
     return "".join(f"{line}\n" for line in _skill_lines(skills))
 
 
@@ -96,11 +96,12 @@ def _bullet(skill: Skill) -> str:
 def render_suffix(
     step: int,
     observation: str,
+    *,
     admissible: Sequence[str],
-    past: Sequence[Past],
+    past: Sequence[HistoryStep],
     config: PromptConfig,
 ) -> str:
-    """The step's own part of the user turn.
+    """Writes the step's own part of the user turn.
 
     Args:
       step: number of this step, from 1.
@@ -132,8 +133,8 @@ def render_suffix(
     return "\n".join(lines)
 
 
-def _without_repeats(past: Sequence[Past], *, stuck: bool) -> list[str]:
-    """Actions alone; the last failures too if nothing has changed since (`stuck`).
+def _without_repeats(past: Sequence[HistoryStep], *, stuck: bool) -> list[str]:
+    """Lists actions alone; the last failures too if nothing has changed since (`stuck`).
 
     Whoever tries again what just failed sees the same text again: a policy that is stuck
     is not in a state that grows ever stranger to it, and what it has learned about one
@@ -149,15 +150,15 @@ def _without_repeats(past: Sequence[Past], *, stuck: bool) -> list[str]:
 def fit_suffix(
     step: int,
     observation: str,
+    *,
     admissible: Sequence[str],
-    past: Sequence[Past],
+    past: Sequence[HistoryStep],
     config: PromptConfig,
     encode: Callable[[str], Sequence[int]],
     budget: int,
-    *,
     bucket: bool = False,
 ) -> tuple[Sequence[int], str]:
-    """Token ids of the suffix within `budget`, and its text.
+    """Fits the suffix into `budget`; returns its token ids and its text.
 
     A prompt over the limit loses its oldest history first, then the middle of the
     observation; never the task, the skills or the admissible actions.
@@ -181,15 +182,15 @@ def fit_suffix(
         seen = _clip(past[at].observation, config, encode)
         past[at] = dataclasses.replace(past[at], observation=seen)
     observation = _clip(observation, config, encode)
-    text = render_suffix(step, observation, admissible, past, config)
+    text = render_suffix(step, observation, admissible=admissible, past=past, config=config)
     ids = _encode_if_short(text, encode, budget)
     while _over(ids, budget) and past:
         past = past[1:]
-        text = render_suffix(step, observation, admissible, past, config)
+        text = render_suffix(step, observation, admissible=admissible, past=past, config=config)
         ids = _encode_if_short(text, encode, budget)
     cuts = _cuts(observation)
     while _over(ids, budget) and (clipped := next(cuts, None)) is not None:
-        text = render_suffix(step, clipped, admissible, past, config)
+        text = render_suffix(step, clipped, admissible=admissible, past=past, config=config)
         ids = _encode_if_short(text, encode, budget)
     fitting, count = (ids, "") if not _over(ids, budget) else encode_within(text, encode, budget)
     if fitting is None:
@@ -211,7 +212,7 @@ def fit_suffix(
 def encode_within(
     text: str, encode: Callable[[str], Sequence[int]], budget: int
 ) -> tuple[Sequence[int] | None, str]:
-    """Token ids of `text`, None where they are more than `budget`; and their number, in words.
+    """Returns token ids of `text`, or None above `budget`; and their number, in words.
 
     Of a text that is far too long only the beginning is tokenised.
     """
@@ -225,7 +226,7 @@ def encode_within(
 def _encode_if_short(
     text: str, encode: Callable[[str], Sequence[int]], budget: int
 ) -> Sequence[int] | None:
-    """Token ids of `text`; None, and nothing is tokenised, where it is far over `budget`.
+    """Encodes `text`; returns None, and tokenises nothing, where it is far over `budget`.
 
     Far over is a text of more than `_DENSE` characters for each token of the budget. To
     shorten a text of any length so costs no more than to shorten one `_DENSE` times too long.
@@ -242,7 +243,7 @@ def _over(ids: Sequence[int] | None, budget: int) -> bool:
 
 
 def cut_middle(words: list[str], keep: int) -> list[str]:
-    """`keep` of the words from both ends, with ``...`` where the middle was."""
+    """Keeps `keep` of the words from both ends, with ``...`` where the middle was."""
     if len(words) <= keep:
         return words
     head = (keep + 1) // 2
@@ -265,7 +266,7 @@ def _clip(text: str, config: PromptConfig, encode: Callable[[str], Sequence[int]
 
 
 def _cuts(text: str) -> Iterator[str]:
-    """`text` with less and less of its middle, a quarter gone each time; at last ``...`` alone.
+    """Yields `text` with ever less of its middle, a quarter gone each time; at last ``...``.
 
     Whole words are cut first; then characters, since a single word may be long (an
     address, a language without spaces).

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def check(parsed: ParsedFlags) -> int:
     """Plays an environment and prints what breaks the contract; returns 1 if anything does."""
-    from skillrl.envs.check import Overdue, Report, describe, examine, limits, watched
+    from skillrl.envs.check import Overdue, ProgressReport, describe, examine, limits, watched
 
     values, config = parsed.values, _config(parsed)
     timeout, time_limit = values["timeout"], values["time_limit"]
@@ -34,7 +34,7 @@ def check(parsed: ParsedFlags) -> int:
             "nothing there wait for ever, or raise --timeout."
         ) from None
     done = []
-    with Report(sys.stdout, sys.stderr) as report:
+    with ProgressReport(sys.stdout, sys.stderr) as report:
         report.say(f"checking {config.env.name}, at most {config.env.max_steps} steps")
         for one in examine(
             suite,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from skillrl.agent.agent import SkillAgent, make_agent
-from skillrl.agent.prompt import Past
+from skillrl.agent.prompt import HistoryStep
 from skillrl.config.settings import Config
 from skillrl.envs.answers import next_move, open_handle
 from skillrl.envs.base import Move, Suite, answer_form, is_admissible
@@ -49,7 +49,7 @@ class ManualEpisode:
         self._suite, self._task, self._config, self._out = suite, task, config, out
         self._skills, self._tokenizer = skills, tokenizer
         self._agent: SkillAgent | None = None
-        self._past: list[Past] = []
+        self._past: list[HistoryStep] = []
         self._expert = suite.expert(task)
         self._move: Move | str = "There is no demonstrator for this task."
         self._now = Observation("")
@@ -118,7 +118,7 @@ class ManualEpisode:
         foreign = bool(offers) and not is_admissible(action, offers)
         if foreign:
             self._print("(not an admissible action: said by an agent, it counts as invalid)")
-        self._past.append(Past(self._now.text, action, failed=foreign))
+        self._past.append(HistoryStep(self._now.text, action, failed=foreign))
         self._see(result.observation, action, result)
         self._show_observation()
 

@@ -87,9 +87,10 @@ class SkillRetrievalConfig:
     """Cosine similarity that a task-specific skill must exceed (delta of eq. 4)."""
     general_top_k: int = setting(6, low=0)
     mistakes_top_k: int = setting(5, low=0)
-    order: str = setting("similar", choices=("similar", "stored"))
-    """What fills these budgets: the skills most similar to the task, or the first as stored
-    (evolved general ones before the others), which needs no embedder and has no threshold."""
+    order: str = setting("similar", nonempty=True)
+    """The rule that fills these budgets: `similar` takes the skills most similar to the task,
+    `stored` the first as stored (evolved general ones before the others), which needs no embedder
+    and has no threshold; others are registered with `skillrl.skills.register_retrieval`."""
     first_step: bool = setting(True)
     """Whether the first prompt of an episode has the skills, too. Without, they stand in front of
     the observation from the second step on and are read again at every step."""

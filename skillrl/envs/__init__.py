@@ -12,6 +12,7 @@ from skillrl.envs.base import (
     make_suite,
     names,
     register,
+    registered,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "make_suite",
     "names",
     "register",
+    "registered",
 ]

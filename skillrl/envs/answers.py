@@ -43,7 +43,7 @@ class Handle:
     """
 
     def __init__(self, environment: Environment, name: str):
-        """`name` is that of the environment, for messages."""
+        """Wraps a handle; `name` is that of the environment, for messages."""
         self._environment, self._name = environment, name
         self._steps = 0
 
@@ -100,7 +100,7 @@ class Handle:
 
 
 def open_handle(suite: Suite) -> Handle:
-    """A new handle of `suite` whose answers are checked.
+    """Returns a new handle of `suite` whose answers are checked.
 
     Raises:
       BadAnswer: the suite raised.
@@ -115,7 +115,7 @@ def open_handle(suite: Suite) -> Handle:
 
 
 def next_move(expert: Expert, seen: Observation, name: str) -> Move:
-    """What an expert of the environment `name` does next.
+    """Returns what an expert of the environment `name` does next.
 
     Raises:
       BadAnswer: it raised, or its answer is no `Move` of two strings.
@@ -136,12 +136,12 @@ def next_move(expert: Expert, seen: Observation, name: str) -> Move:
 
 
 def name_of(suite: Suite) -> str:
-    """The environment's name, for messages."""
+    """Returns the environment's name, for messages."""
     return getattr(suite, "name", type(suite).__name__)
 
 
 def problem_of_observation(seen: object) -> str:
-    """Why `seen` is no observation, or "".
+    """Says why `seen` is no observation, or "".
 
     It is one where it is an `Observation` of a string and a tuple of strings, no longer than
     `MAX_CHARACTERS` in all.
@@ -170,7 +170,7 @@ def problem_of_observation(seen: object) -> str:
 
 
 def problem_of_result(result: object) -> str:
-    """Why `result` is no answer to an action, or "".
+    """Says why `result` is no answer to an action, or "".
 
     It is one where it is a `StepResult` with an observation, truth values, a finite reward and
     a score from 0 to 1.
@@ -194,7 +194,7 @@ def problem_of_result(result: object) -> str:
 
 
 def valid_text(seen: Observation) -> Observation:
-    """`seen` with lone surrogates replaced; the same object where it has none."""
+    """Replaces lone surrogates in `seen`; returns the same object where it has none."""
     text, offers = repair(seen.text), repair(seen.admissible)
     if text is seen.text and offers is seen.admissible:
         return seen
@@ -202,14 +202,14 @@ def valid_text(seen: Observation) -> Observation:
 
 
 def _plain_observation(seen: Any) -> Any:
-    """`seen` with a list of admissible actions as a tuple."""
+    """Makes a list of admissible actions a tuple."""
     if isinstance(seen, Observation) and isinstance(seen.admissible, list):
         return dataclasses.replace(seen, admissible=tuple(seen.admissible))
     return seen
 
 
 def _plain_result(result: Any) -> Any:
-    """`result` with NumPy's numbers as Python's; the same object where it has none."""
+    """Makes NumPy's numbers Python's; returns the same object where `result` has none."""
     if not isinstance(result, StepResult):
         return result
     found = {
@@ -231,7 +231,7 @@ def _raised(name: str, call: str, error: Exception) -> BadAnswer:
 
 
 def shown(value: object, limit: int = _SHOWN) -> str:
-    """A value as Python writes it, its middle left out where it is long; never raises."""
+    """Returns a value as Python writes it, its middle left out where it is long; never raises."""
     if isinstance(value, str) and len(value) > 4 * limit:  # not written out to be cut
         value = value[: 2 * limit] + value[-2 * limit :]
     elif isinstance(value, bytes):

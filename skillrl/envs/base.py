@@ -7,9 +7,10 @@ docs/new_environment.md builds one from nothing.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any, Protocol, runtime_checkable
 
@@ -71,7 +72,7 @@ class Expert(Protocol):
     """
 
     def act(self, observation: Observation) -> Move:
-        """The next move, given the newest observation. Call once per step, in order."""
+        """Returns the next move, given the newest observation. Call once per step, in order."""
 
 
 @runtime_checkable
@@ -96,13 +97,13 @@ class Suite(Protocol):
     max_steps: int
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The manifest of a split: every task once, in an order that never changes."""
+        """Returns the manifest of a split: every task once, in an order that never changes."""
 
     def make(self) -> Environment:
-        """A new handle. Handles are independent and may live on different threads."""
+        """Returns a new handle. Handles are independent and may live on different threads."""
 
     def expert(self, task: Task) -> Expert | None:
-        """A fresh demonstrator for one episode of `task`; None where there is none."""
+        """Returns a fresh demonstrator for one episode of `task`; None where there is none."""
 
 
 _SUITES: dict[str, Callable[..., Suite]] = {}
@@ -122,29 +123,61 @@ _ENTRY_POINTS = "skillrl.environments"
 
 
 def register(name: str) -> Callable[[Callable[..., Suite]], Callable[..., Suite]]:
-    """Registers a suite class or factory under `name`; it is called with an EnvConfig."""
+    """Registers a suite class or factory under `name`; it is called with an EnvConfig.
+
+    Raises:
+      SkillRLError: the name is taken, or is that of an environment that ships.
+    """
 
     def add(factory: Callable[..., Suite]) -> Callable[..., Suite]:
-        if name in _SUITES:
-            raise SkillRLError(f"environment {name!r} is registered twice; choose another name")
         home = getattr(factory, "__module__", "")
         if name in _BUILTIN and home.partition(".")[0] != "skillrl":
             raise SkillRLError(
                 f"environment {name!r} of {home} has the name of one that ships; choose another"
             )
+        if name in _SUITES:
+            raise SkillRLError(f"environment {name!r} is registered twice; choose another name")
         _SUITES[name] = factory
         return factory
 
     return add
 
 
+@contextlib.contextmanager
+def registered(**suites: Callable[..., Suite]) -> Iterator[None]:
+    """Registers suites for the length of a block, by their names.
+
+    What else is registered inside the block (by a file that `make_suite` imports, say) is
+    forgotten at its end as well; only environments that ship stay, since their modules are
+    imported once.
+
+        with registered(toy=ToySuite):
+            make_suite("toy", EnvConfig())
+
+    Args:
+      **suites: name -> suite class or factory, called with an EnvConfig.
+
+    Raises:
+      SkillRLError: a name is taken.
+    """
+    before = dict(_SUITES)
+    try:
+        for name, factory in suites.items():
+            register(name)(factory)
+        yield
+    finally:
+        shipped = {name: factory for name, factory in _SUITES.items() if name in _BUILTIN}
+        _SUITES.clear()
+        _SUITES.update({**shipped, **before})
+
+
 def names() -> list[str]:
-    """Environments that ship, that were registered, and that installed packages add; sorted."""
+    """Returns, sorted, the names that ship, that were registered, and that packages add."""
     return sorted({*_BUILTIN, *_SUITES, *_entry_points()})
 
 
 def make_suite(name: str, config: Any) -> Suite:
-    """The suite registered as `name`, configured by an `EnvConfig`.
+    """Returns the suite registered as `name`, configured by an `EnvConfig`.
 
     ``config.module`` is imported first: a file or a dotted module that registers it.
 
@@ -171,7 +204,7 @@ def make_suite(name: str, config: Any) -> Suite:
 
 
 def answer_form(suite: Suite) -> AnswerForm:
-    """The form in which agents of `suite` answer."""
+    """Returns the form in which agents of `suite` answer."""
     default = AnswerForm()
     return AnswerForm(
         tuple(getattr(suite, "tags", default.tags)),
@@ -180,7 +213,7 @@ def answer_form(suite: Suite) -> AnswerForm:
 
 
 def is_admissible(action: str, admissible: Sequence[str]) -> bool:
-    """Whether `action` is on offer, ``verb[<placeholder>]`` standing for any argument."""
+    """Returns whether `action` is on offer, ``verb[<placeholder>]`` standing for any argument."""
     if action in admissible:
         return True
     for offer in admissible:
@@ -195,7 +228,7 @@ def _entry_points() -> dict[str, metadata.EntryPoint]:
 
 
 def _load(name: str, point: metadata.EntryPoint) -> Callable[..., Suite]:
-    """What an entry point names: a suite class, or a module that registers one."""
+    """Returns what an entry point names: a suite class, or a module that registers one."""
     try:
         found = point.load()
     except Exception as error:

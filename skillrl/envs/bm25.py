@@ -43,7 +43,7 @@ Words = Callable[[str], list[str]]
 
 
 def lucene_words(text: str) -> list[str]:
-    """Words of a text in a Latin script: "7.5" and "don't" are one, and "7" is one, too."""
+    """Returns words of a text in a Latin script: "7.5" and "don't" are one, and "7" is one, too."""
     return _WORD.findall(text)
 
 
@@ -63,14 +63,14 @@ class Index:
 
     @classmethod
     def of(cls, texts: Iterable[str], words: Words = lucene_words) -> Index:
-        """Of a few texts, or of many that are made as they are asked for."""
+        """Builds the index of a few texts, or of many that are made as they are asked for."""
         indexer = Indexer(words)
         for text in texts:
             indexer.add(text)
         return indexer.index()
 
     def search(self, query: str, limit: int) -> list[tuple[int, float]]:
-        """(number, score above 0) of the best `limit` texts; equal ones in order of number.
+        """Returns (number, score above 0) of the best `limit` texts, ties in order of number.
 
         Words that no text has are ignored.
         """
@@ -93,7 +93,7 @@ class Index:
 
     @classmethod
     def load(cls, folder: Path, words: Words = lucene_words) -> Index:
-        """What `save` wrote; its scores are read from the disk as they are needed.
+        """Returns what `save` wrote; its scores are read from the disk as they are needed.
 
         Raises:
           OSError, ValueError, KeyError: it is not whole.
@@ -102,7 +102,7 @@ class Index:
 
     @staticmethod
     def is_whole(folder: Path) -> bool:
-        """Whether all that `save` writes is there."""
+        """Returns whether all that `save` writes is there."""
         return all((folder / name).is_file() for name in _FILES)
 
 
@@ -123,7 +123,7 @@ class Indexer:
         self._ends.append(len(self._numbers))
 
     def index(self) -> Index:
-        """Of everything added."""
+        """Returns the index of everything that was added."""
         scores = _bm25s().BM25(k1=K1, b=B, method="lucene")
         if self._numbers:
             tokens = _Tokens(self._known.vocab, self._numbers, self._ends)
@@ -166,7 +166,7 @@ class _Numbers(dict[str, int]):
 
 
 def _stemmer() -> Callable[[str], str]:
-    """Word -> stem without the possessive 's, "" for a stop word. Safe across threads."""
+    """Returns the stem of a word without possessive 's, "" for a stop word. Safe across threads."""
     import Stemmer
 
     stemmer, lock = Stemmer.Stemmer("porter"), threading.Lock()
@@ -187,7 +187,7 @@ _HIDDEN = "jax.lax"  # what bm25s tries to import, and does without if it cannot
 
 
 def _bm25s() -> ModuleType:
-    """The module `bm25s`, imported so that it does not start JAX.
+    """Returns the module `bm25s`, imported so that it does not start JAX.
 
     bm25s 0.3 runs a JAX operation when it is imported, if JAX is installed. In a training
     process that takes the accelerators before the mesh is set up (`jax.distributed` then refuses

@@ -82,7 +82,7 @@ def _import_file(path: Path, shown: str) -> ModuleType:
 
 
 def _reason(module: str, error: Exception, *, dotted: bool) -> str:
-    """What went wrong, and in which line of the person's own file."""
+    """Says what went wrong, and in which line of the person's own file."""
     said = f"{type(error).__name__}: {error}"
     absent = error.name if isinstance(error, ModuleNotFoundError) else None
     if dotted and absent and f"{module}.".startswith(f"{absent}."):

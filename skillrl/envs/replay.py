@@ -17,11 +17,11 @@ class Lazy(Protocol):
     """Tasks each of which costs a request to look at, but not its id."""
 
     def ids(self) -> Sequence[str]:
-        """The ids, in the order of the tasks."""
+        """Returns the ids, in the order of the tasks."""
 
 
 def find_task(suite: Suite, task_id: str = "", split: str = "") -> Task:
-    """The task with this id; without one, the first of `split` (or of the first with tasks).
+    """Finds the task with this id, or the first of `split` (or of the first with tasks).
 
     Args:
       suite: where to look.
@@ -51,9 +51,9 @@ def find_task(suite: Suite, task_id: str = "", split: str = "") -> Task:
 
 
 def entry(action: str | None, result: StepResult | Observation) -> dict[str, Any]:
-    """An answer as plain JSON: what was said (None for the reset) and what came back."""
+    """Returns an answer as plain JSON: what was said (None for the reset) and what came back."""
     if isinstance(result, Observation):
-        result = StepResult(result, done=False, won=False)
+        result = StepResult(observation=result, done=False, won=False)
     return {
         "action": action,
         "observation": result.observation.text,
@@ -66,7 +66,7 @@ def entry(action: str | None, result: StepResult | Observation) -> dict[str, Any
 
 
 def replay_task(suite: Suite, task: Task, actions: Sequence[str]) -> list[dict[str, Any]]:
-    """The answers to a reset (entry 0) and to each of `actions`, as an agent would get them.
+    """Returns the answers to a reset (entry 0) and to `actions`, as an agent gets them.
 
     Raises:
       SkillRLError: the episode is over before the last action.
@@ -86,7 +86,7 @@ def replay_task(suite: Suite, task: Task, actions: Sequence[str]) -> list[dict[s
 
 
 def actions_of(value: Any) -> list[str] | None:
-    """Actions from a JSON list of them, or of entries as `entry` makes; None if it is neither."""
+    """Reads actions from a JSON list of them or of `entry` records; None if it is neither."""
     if not isinstance(value, list):
         return None
     if all(isinstance(item, str) for item in value):

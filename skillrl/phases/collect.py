@@ -120,7 +120,9 @@ def expert_episode(suite: Suite, task: Task, *, slips: float, seed: int) -> Traj
         raise
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
-        return Trajectory(task, (), (), won=False, error=said, source="expert")
+        return Trajectory(
+            task=task, prefix_ids=(), steps=(), won=False, error=said, source="expert"
+        )
 
 
 def _demonstrate(
@@ -146,22 +148,28 @@ def _demonstrate(
                 expert.played("")  # a slip is never possible; not every page would show that
             steps.append(
                 Step(
-                    observation.text,
-                    observation.admissible,
-                    (),
-                    (),
-                    (),
-                    response,
-                    action,
-                    invalid,
-                    result.reward,
+                    observation=observation.text,
+                    admissible=observation.admissible,
+                    suffix_ids=(),
+                    response_ids=(),
+                    logprobs=(),
+                    response=response,
+                    action=action,
+                    invalid=invalid,
+                    reward=result.reward,
                 )
             )
             observation = result.observation
             if result.done:
                 break
     return Trajectory(
-        task, (), tuple(steps), result.won, result.score, observation.text, source="expert"
+        task=task,
+        prefix_ids=(),
+        steps=tuple(steps),
+        won=result.won,
+        score=result.score,
+        final=observation.text,
+        source="expert",
     )
 
 

@@ -20,6 +20,7 @@ from skillrl.errors import SkillRLError
 from skillrl.phases import prerequisites
 from skillrl.phases.run_directory import RunDirectory
 from skillrl.preflight import probes
+from skillrl.skills.retrieval import get_retrieval
 
 if TYPE_CHECKING:
     import jax
@@ -120,7 +121,8 @@ def check_prompts_fit(
     Raises:
       SkillRLError: they do not fit; says what to set.
     """
-    asks = config.model.embedder == "openai" and config.skill_retrieval.order != "stored"
+    rule = get_retrieval(config.skill_retrieval.order)
+    asks = config.model.embedder == "openai" and rule.uses_embedder
     if command not in ("sft", "rl") or config.model.policy != "local" or asks:
         return
     from skillrl.phases import prompts

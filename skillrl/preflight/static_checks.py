@@ -102,10 +102,15 @@ def _check_policy(command: str, config: Config) -> None:
 
 def _registry_checks(command: str, config: Config) -> list[Callable[[], Any]]:
     """Looks up in the registries what the config names, so that a typo costs no phase."""
+    from skillrl.skills.retrieval import get_retrieval
     from skillrl.teacher.registry import make_embedder, make_teacher
 
-    # Neither connects to anything yet.
-    wanted = [lambda: make_teacher(config.model), lambda: make_embedder(config.model)]
+    # None of them connects to anything yet.
+    wanted: list[Callable[[], Any]] = [
+        lambda: make_teacher(config.model),
+        lambda: make_embedder(config.model),
+        lambda: get_retrieval(config.skill_retrieval.order),
+    ]
     return wanted + ([lambda: _check_learning(config)] if command in ("train", "rl") else [])
 
 

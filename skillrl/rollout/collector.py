@@ -31,7 +31,7 @@ By then its server is gone for good, and playing on would only record failures.
 """
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
     """An episode to play: how to start its coroutine, and what to record if it fails."""
 
@@ -43,7 +43,7 @@ class Job:
     bank_version: int = 0
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class _Live:
     index: int
     job: Job
@@ -159,9 +159,9 @@ def collect(
         finish(
             live,
             Trajectory(
-                job.task,
-                (),
-                (),
+                task=job.task,
+                prefix_ids=(),
+                steps=(),
                 won=False,
                 member=job.member,
                 repeat=job.repeat,
@@ -207,7 +207,7 @@ def collect(
 
     def start() -> Iterator[_Live]:
         for index, job in pending:
-            yield _Live(index, job, job.start(), handles.take())
+            yield _Live(index=index, job=job, episode=job.start(), environment=handles.take())
 
     upcoming = start()
     try:

@@ -82,7 +82,14 @@ def make_job(
         )
 
     ids = tuple(skill.id for skill in skills)
-    return Job(task, start, member, repeat, ids, bank.version)
+    return Job(
+        task=task,
+        start=start,
+        member=member,
+        repeat=repeat,
+        skills=ids,
+        bank_version=bank.version,
+    )
 
 
 def play(

@@ -16,12 +16,12 @@ from skillrl.types import Trajectory
 
 
 def to_json(trajectory: Trajectory) -> dict[str, Any]:
-    """Plain values; `from_json` gives an equal trajectory back."""
+    """Returns plain values, from which `from_json` makes an equal trajectory."""
     return {**dataclasses.asdict(trajectory), "id": trajectory.id}
 
 
 def from_json(data: Any) -> Trajectory:
-    """The trajectory of a line, every field checked (`skillrl.io.records`).
+    """Reads the trajectory of a line, every field checked (`skillrl.io.records`).
 
     Raises:
       SkillRLError: a field is missing, unknown or not what it should be; names it, the value and
@@ -63,7 +63,7 @@ def write(path: str | Path, trajectories: Iterable[Trajectory]) -> None:
 
 
 def read(path: str | Path, *, given: bool = False) -> Iterator[Trajectory]:
-    """The trajectories of `path`, in order.
+    """Reads the trajectories of `path`, in order.
 
     Args:
       path: JSON lines.

@@ -9,13 +9,18 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
+    "Addition": "proposals",
     "BankEvent": "bank",
     "DistillReport": "distill",
     "EvolutionEvent": "evolve",
+    "Refinement": "proposals",
+    "Retirement": "proposals",
     "Retrieved": "retrieval",
     "SkillBank": "bank",
     "describe_bank": "describe",
+    "get_retrieval": "retrieval",
     "load_bank": "store",
+    "register_retrieval": "retrieval",
     "render_trajectory": "render",
     "retrieve": "retrieval",
     "rewrite_thoughts": "demonstrations",

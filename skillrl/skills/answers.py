@@ -46,7 +46,7 @@ class Entries(Generic[T]):
 
 
 def read_entries(value: Any, read: Callable[[Any], T], *, limit: int | None = None) -> Entries[T]:
-    """The entries of a JSON list, at most `limit` good ones; the malformed are left out.
+    """Reads the entries of a JSON list, at most `limit` good ones; the malformed are left out.
 
     Args:
       value: the decoded answer: a list, or an object with nothing but one.
@@ -88,7 +88,7 @@ def read_skill(
     category: str = GENERAL,
     kind: str = "skill",
 ) -> Skill:
-    """One skill without id; trajectories that the teacher names in vain are not believed.
+    """Reads one skill without id; sources that do not exist are not believed.
 
     Raises:
       ValueError: it is not in the form asked for.
@@ -104,7 +104,6 @@ def read_skill(
         raise ValueError("field 'sources' must be a list of trajectory ids")
     known = tuple(name for name in named or () if isinstance(name, str) and name in sources)
     return Skill(
-        id="",
         category=category,
         kind=kind,
         provenance=Provenance(teacher, step, tuple(dict.fromkeys(known)) or tuple(sources)),

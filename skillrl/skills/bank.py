@@ -8,33 +8,34 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from skillrl.errors import SkillRLError
+from skillrl.skills.proposals import Addition, Proposal, Refinement, Retirement
 from skillrl.teacher.base import Embedder
 from skillrl.types import GENERAL, Provenance, Skill, SkillUse, Trajectory, valid_texts
 
 KINDS = ("skill", "mistake")
-ACTIONS = ("added", "refined", "refused")
+ACTIONS = ("added", "refined", "retired", "refused")
 """What may have happened to a skill."""
 DUPLICATE_SIMILARITY = 0.85
 """Cosine similarity from which two skills of one category say the same."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class BankEvent:
     """One line of a bank's history.
 
     Attributes:
       version: version of the bank after the event.
       step: training iteration (0 before training).
-      action: ``added``, ``refined`` or ``refused``.
+      action: one of `ACTIONS`.
       skill: id of the skill; for a refusal, of the skill that it would have repeated ("" if none).
-      title: title of the skill that was added, refined or refused.
+      title: title of the skill that was added, refined, retired or refused.
       reason: why.
-      before: for a refinement, the words that were replaced.
+      before: for a refinement or a retirement, the words that went.
     """
 
     version: int
@@ -57,7 +58,7 @@ class SkillBank:
       skills: general and task-specific entries; ids are unique.
       version: grows by one with every update that changes the words of the bank. Use
         statistics are not words: they leave it alone.
-      history: everything that was added, refined or refused.
+      history: everything that was added, refined, retired or refused.
     """
 
     skills: tuple[Skill, ...] = ()
@@ -78,7 +79,7 @@ class SkillBank:
         return len(self.skills)
 
     def get(self, skill_id: str) -> Skill:
-        """The skill with this id.
+        """Returns the skill with this id.
 
         Raises:
           SkillRLError: there is none.
@@ -92,7 +93,7 @@ class SkillBank:
         )
 
     def select(self, *, category: str | None = None, kind: str | None = None) -> tuple[Skill, ...]:
-        """Skills of a category and kind, in bank order; None means any."""
+        """Returns skills of a category and kind, in bank order; None means any."""
         return tuple(
             skill
             for skill in self.skills
@@ -106,7 +107,7 @@ class SkillBank:
         return tuple(name for name in found if name != GENERAL)
 
     def summary(self) -> dict[str, int | dict[str, int]]:
-        """Counts: total, per tier and kind, per category; plus version and evolved skills."""
+        """Counts entries: in total, per tier, per category, evolved; and gives the version."""
         general = self.select(category=GENERAL, kind="skill")
         mistakes = self.select(kind="mistake")
         return {
@@ -123,6 +124,49 @@ class SkillBank:
 
     # Pure updates -------------------------------------------------------------
 
+    def apply(
+        self,
+        proposals: Iterable[Proposal],
+        *,
+        step: int = 0,
+        embedder: Embedder | None = None,
+        max_similarity: float = DUPLICATE_SIMILARITY,
+        limit: int | None = None,
+    ) -> SkillBank:
+        """Returns a bank in which each proposal took effect or was refused, in their order.
+
+        Each proposal leaves exactly one line of history, and all that take effect together make
+        one new version. An addition is refused when its normalised title, or its whole text with
+        cosine similarity >= `max_similarity`, is that of a skill of the same category or of a
+        general one; a refinement is refused when it changes nothing. The use statistics of a
+        refined skill start afresh, because they belong to the old words.
+
+        Args:
+          proposals: additions, refinements and retirements.
+          step: training iteration, for the history (0 before training).
+          embedder: finds near-duplicates; without one only equal titles are found.
+          max_similarity: cosine similarity from which two skills say the same.
+          limit: most proposals that take effect (``evolution.max_new_skills``), the others are
+            refused; None sets no limit.
+
+        Raises:
+          SkillRLError: a given id is taken, a skill is malformed, or a target is not in the bank.
+        """
+        bank, version, effective = self, self.version + 1, 0
+        for proposal in proposals:
+            if limit is not None and effective >= limit:
+                reason = f"more than max_new_skills={limit} in one event"
+                bank = bank._refuse(bank._title(proposal), step, reason, like=_target(proposal))
+                continue
+            if isinstance(proposal, Addition):
+                bank = bank._added(proposal, version, step, embedder, max_similarity)
+            elif isinstance(proposal, Refinement):
+                bank = bank._refined(proposal, version, step)
+            else:
+                bank = bank._retired(proposal, version, step)
+            effective += bank.history[-1].action != "refused"
+        return bank
+
     def add(
         self,
         skills: Iterable[Skill],
@@ -131,89 +175,28 @@ class SkillBank:
         reason: str = "",
         embedder: Embedder | None = None,
         max_similarity: float = DUPLICATE_SIMILARITY,
-        evolved: bool = False,
     ) -> SkillBank:
-        """A bank with `skills` appended; what it already says is refused and recorded.
+        """Returns a bank with `skills` appended; what it already says is refused, see `apply`.
 
-        A skill is refused when its normalised title, or its whole text with cosine
-        similarity >= `max_similarity`, is that of a skill of the same category or of a
-        general one. A skill without id is given one; `evolved` skills always get the next
-        ``dyn_NNN``, which no skill of this bank or of its history ever had.
+        Args:
+          skills: new skills; those without an id are given a free one.
+          step: training iteration, for the history.
+          reason: why they are added, for the history.
+          embedder: finds near-duplicates; without one only equal titles are found.
+          max_similarity: cosine similarity from which two skills say the same.
 
         Raises:
           SkillRLError: a given id is taken, or a skill is malformed.
         """
-        bank, version = self, self.version + 1
-        for skill in skills:
-            if evolved or not skill.id:
-                skill = dataclasses.replace(skill, id=bank._free_id(skill, evolved=evolved))
-            check_skill(skill)
-            if any(skill.id == other.id for other in bank.skills):
-                raise SkillRLError(
-                    f"skill id {skill.id!r} is taken by {bank.get(skill.id).title!r}; leave the id "
-                    "empty to be given a free one"
-                )
-            twin, why = bank._twin(skill, embedder, max_similarity)
-            if twin is not None:
-                bank = bank.refuse(skill.title, step=step, reason=why, like=twin.id)
-                continue
-            event = BankEvent(version, step, "added", skill.id, skill.title, reason)
-            bank = SkillBank((*bank.skills, skill), version, (*bank.history, event))
-        return bank
-
-    def refine(
-        self,
-        skill_id: str,
-        *,
-        step: int,
-        title: str | None = None,
-        principle: str | None = None,
-        when_to_apply: str | None = None,
-        teacher: str = "",
-        sources: Sequence[str] = (),
-        reason: str = "",
-    ) -> SkillBank:
-        """A bank in which one skill has new words; recorded as refused where nothing changes.
-
-        Its provenance gains `sources`; its use statistics start afresh, because they
-        belong to the old words.
-
-        Raises:
-          SkillRLError: no such skill, or the new words are malformed.
-        """
-        old = self.get(skill_id)
-        new = dataclasses.replace(
-            old,
-            title=old.title if title is None else title,
-            principle=old.principle if principle is None else principle,
-            when_to_apply=old.when_to_apply if when_to_apply is None else when_to_apply,
+        return self.apply(
+            [Addition(skill=skill, reason=reason) for skill in skills],
+            step=step,
+            embedder=embedder,
+            max_similarity=max_similarity,
         )
-        if new == old:
-            why = "the refinement changes nothing"
-            return self.refuse(old.title, step=step, reason=why, like=skill_id)
-        new = dataclasses.replace(
-            new,
-            use=SkillUse(),
-            provenance=Provenance(
-                teacher=teacher or old.provenance.teacher,
-                step=step,
-                sources=tuple(dict.fromkeys((*old.provenance.sources, *sources))),
-            ),
-        )
-        before = skill_text(old)
-        event = BankEvent(
-            self.version + 1, step, "refined", skill_id, new.title, reason, before=before
-        )
-        skills = tuple(new if skill.id == skill_id else skill for skill in self.skills)
-        return SkillBank(skills, self.version + 1, (*self.history, event))
-
-    def refuse(self, title: str, *, step: int, reason: str, like: str = "") -> SkillBank:
-        """The same bank with a refusal in its history."""
-        event = BankEvent(self.version, step, "refused", like, title, reason)
-        return dataclasses.replace(self, history=(*self.history, event))
 
     def record_use(self, trajectories: Iterable[Trajectory]) -> SkillBank:
-        """A bank whose use statistics count these episodes (failed environments excluded).
+        """Returns a bank whose use statistics count these episodes (failed environments excluded).
 
         Raises:
           SkillRLError: an episode had a skill that this bank does not know.
@@ -242,6 +225,99 @@ class SkillBank:
 
     # Internals ----------------------------------------------------------------
 
+    def _added(
+        self,
+        proposal: Addition,
+        version: int,
+        step: int,
+        embedder: Embedder | None,
+        max_similarity: float,
+    ) -> SkillBank:
+        skill = proposal.skill
+        if proposal.evolved or not skill.id:
+            skill = dataclasses.replace(skill, id=self._free_id(skill, evolved=proposal.evolved))
+        check_skill(skill)
+        if any(skill.id == other.id for other in self.skills):
+            raise SkillRLError(
+                f"skill id {skill.id!r} is taken by {self.get(skill.id).title!r}; leave the id "
+                "empty to be given a free one"
+            )
+        twin, why = self._twin(skill, embedder, max_similarity)
+        if twin is not None:
+            return self._refuse(skill.title, step, why, like=twin.id)
+        event = BankEvent(
+            version=version,
+            step=step,
+            action="added",
+            skill=skill.id,
+            title=skill.title,
+            reason=proposal.reason,
+        )
+        return SkillBank((*self.skills, skill), version, (*self.history, event))
+
+    def _refined(self, proposal: Refinement, version: int, step: int) -> SkillBank:
+        old = self.get(proposal.target)
+        words = {
+            name: word
+            for name in ("title", "principle", "when_to_apply")
+            if (word := getattr(proposal, name)) is not None
+        }
+        new = dataclasses.replace(old, **words)
+        if new == old:
+            return self._refuse(old.title, step, "the refinement changes nothing", like=old.id)
+        new = dataclasses.replace(
+            new,
+            use=SkillUse(),
+            provenance=Provenance(
+                teacher=proposal.teacher or old.provenance.teacher,
+                step=step,
+                sources=tuple(dict.fromkeys((*old.provenance.sources, *proposal.sources))),
+            ),
+        )
+        event = BankEvent(
+            version=version,
+            step=step,
+            action="refined",
+            skill=old.id,
+            title=new.title,
+            reason=proposal.reason,
+            before=skill_text(old),
+        )
+        skills = tuple(new if skill.id == old.id else skill for skill in self.skills)
+        return SkillBank(skills, version, (*self.history, event))
+
+    def _retired(self, proposal: Retirement, version: int, step: int) -> SkillBank:
+        old = self.get(proposal.target)
+        event = BankEvent(
+            version=version,
+            step=step,
+            action="retired",
+            skill=old.id,
+            title=old.title,
+            reason=proposal.reason,
+            before=skill_text(old),
+        )
+        skills = tuple(skill for skill in self.skills if skill.id != old.id)
+        return SkillBank(skills, version, (*self.history, event))
+
+    def _refuse(self, title: str, step: int, reason: str, *, like: str) -> SkillBank:
+        """Returns the same bank with a refusal in its history."""
+        event = BankEvent(
+            version=self.version,
+            step=step,
+            action="refused",
+            skill=like,
+            title=title,
+            reason=reason,
+        )
+        return dataclasses.replace(self, history=(*self.history, event))
+
+    def _title(self, proposal: Proposal) -> str:
+        if isinstance(proposal, Addition):
+            return proposal.skill.title
+        title = proposal.title if isinstance(proposal, Refinement) else None
+        return self.get(proposal.target).title if title is None else title
+
     def _free_id(self, skill: Skill, *, evolved: bool) -> str:
         if evolved:
             prefix = "dyn"
@@ -258,7 +334,7 @@ class SkillBank:
     def _twin(
         self, skill: Skill, embedder: Embedder | None, max_similarity: float
     ) -> tuple[Skill | None, str]:
-        """The skill that already says this, and how that was seen."""
+        """Returns the skill that already says this, and how that was seen."""
         rivals = [other for other in self.skills if other.category in (skill.category, GENERAL)]
         for other in rivals:
             if _normal(other.title) == _normal(skill.title):
@@ -273,8 +349,12 @@ class SkillBank:
         return None, ""
 
 
+def _target(proposal: Proposal) -> str:
+    return "" if isinstance(proposal, Addition) else proposal.target
+
+
 def skill_text(skill: Skill) -> str:
-    """What is embedded of a skill: "title. principle. when_to_apply"."""
+    """Returns what is embedded of a skill: "title. principle. when_to_apply"."""
     return ". ".join(filter(None, (skill.title, skill.principle, skill.when_to_apply)))
 
 
@@ -293,7 +373,7 @@ def check_skill(skill: Skill) -> None:
 
 
 def rename_categories(bank: SkillBank, aliases: Mapping[str, str]) -> SkillBank:
-    """The bank with category names replaced; the version stays, the words are the same."""
+    """Returns the bank with category names replaced; the version stays, the words are the same."""
     skills = tuple(
         dataclasses.replace(skill, category=aliases.get(skill.category, skill.category))
         for skill in bank.skills

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 
 from skillrl.config.settings import SkillRetrievalConfig
 from skillrl.skills.bank import SkillBank
-from skillrl.skills.retrieval import best_similarities, retrieve
+from skillrl.skills.retrieval import best_similarities, get_retrieval, retrieve
 from skillrl.teacher.base import Embedder
 from skillrl.types import Task
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Coverage:
     """What retrieval finds for some tasks.
 
@@ -33,7 +33,7 @@ class Coverage:
     enough: float = math.nan
 
     def numbers(self) -> dict[str, float]:
-        """For metrics: tasks, those without a skill of their category, skills per task."""
+        """Returns metrics: tasks, those without a skill of their category, skills per task."""
         total = sum(self.tasks.values())
         bare = sum(self.without.values()) + sum(self.tasks[name] for name in self.missing)
         return {
@@ -43,18 +43,20 @@ class Coverage:
         }
 
     def warning(self, settings: SkillRetrievalConfig, embedder: str) -> str:
-        """What to know and to set where tasks go without, or ""."""
+        """Returns what to know and to set where tasks go without, or ""."""
         said = []
         total, bare = sum(self.tasks.values()), sum(self.without.values())
         if bare:
             where = ", ".join(f"{c} {n} of {self.tasks[c]}" for c, n in self.without.items() if n)
-            said.append(
-                f"{bare} of {total} tasks get no task-specific skill ({where}): none is more "
-                "similar than skill_retrieval.similarity_threshold="
-                f"{settings.similarity_threshold:g} by model.embedder={embedder}. Use --set "
-                f"skill_retrieval.similarity_threshold={self.enough:g}, with which each gets one, "
-                "or -1 for no threshold"
-            )
+            told = f"{bare} of {total} tasks get no task-specific skill ({where})"
+            if settings.order == "similar":  # other rules need not have a threshold
+                told += (
+                    ": none is more similar than skill_retrieval.similarity_threshold="
+                    f"{settings.similarity_threshold:g} by model.embedder={embedder}. Use --set "
+                    f"skill_retrieval.similarity_threshold={self.enough:g}, with which each gets "
+                    "one, or -1 for no threshold"
+                )
+            said.append(told)
         if self.missing:
             said.append(f"the bank has no skills for {', '.join(self.missing)}")
         return "; ".join(said)
@@ -65,13 +67,19 @@ def coverage(
 ) -> Coverage:
     """Counts what `settings` retrieve for `tasks`; asks for vectors that prompts want anyway."""
     if not settings.top_k:  # none are wanted
-        return Coverage(dict(Counter(task.category for task in tasks)), {}, (), 0, math.nan)
+        return Coverage(
+            tasks=dict(Counter(task.category for task in tasks)),
+            without={},
+            missing=(),
+            skills=0,
+            enough=math.nan,
+        )
     asked: dict[str, int] = {}
     without: dict[str, int] = {}
     missing: dict[str, None] = {}
     skills, low = 0, math.inf
-    stored = settings.order == "stored"  # there the embedder is not asked
-    best = best_similarities(bank, tasks, embedder=None if stored else embedder)
+    asks = get_retrieval(settings.order).uses_embedder
+    best = best_similarities(bank, tasks, embedder=embedder if asks else None)
     for task, similarity in zip(tasks, best, strict=True):
         asked[task.category] = asked.get(task.category, 0) + 1
         if similarity is None:
@@ -93,4 +101,6 @@ def coverage(
             low = min(low, similarity)
     # A skill must exceed the threshold, so one that is rounded down lets it in.
     enough = math.floor(low * 100 - 1e-6) / 100 if without else math.nan
-    return Coverage(asked, without, tuple(missing), skills, enough)
+    return Coverage(
+        tasks=asked, without=without, missing=tuple(missing), skills=skills, enough=enough
+    )

@@ -23,7 +23,7 @@ def rewrite_thoughts(
     max_words: int = 60,
     max_tries: int = 3,
 ) -> tuple[str, ...] | None:
-    """One thought per step, in order; the actions stay what they were.
+    """Asks for one thought per step, in order; the actions stay what they were.
 
     Args:
       trajectory: a success of the training split.

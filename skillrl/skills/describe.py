@@ -9,7 +9,7 @@ from skillrl.types import GENERAL, Skill
 
 
 def describe_bank(bank: SkillBank, *, width: int = 100, history: int = 10) -> str:
-    """Counts, one block per category, and the newest `history` events; `width` columns."""
+    """Returns counts, a block per category and the newest `history` events as text."""
     counts = bank.summary()
     lines = [
         f"Skill bank, version {bank.version}: {counts['total']} entries = {counts['general']} "

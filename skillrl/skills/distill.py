@@ -17,14 +17,15 @@ from skillrl.io.text import truncate
 from skillrl.skills import prompts
 from skillrl.skills.answers import Entries, check_training, read_entries, read_skill
 from skillrl.skills.bank import SkillBank
-from skillrl.teacher.ask import Counts, ask_about, ask_json, field
+from skillrl.skills.proposals import Addition
+from skillrl.teacher.ask import TeacherUsage, ask_about, ask_json, field
 from skillrl.teacher.base import Embedder, Message, Teacher, TeacherError
 from skillrl.types import GENERAL, Skill, Trajectory
 
 _LOG = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
     """What one failure teaches (paper 3.1): four items; `title` names the entry in the bank."""
 
@@ -36,7 +37,7 @@ class Lesson:
     principle: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DistillReport:
     """What distillation did.
 
@@ -55,11 +56,11 @@ class DistillReport:
     excluded: int
     lessons: tuple[Lesson, ...]
     skipped: tuple[str, ...]
-    counts: Counts
+    counts: TeacherUsage
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Returns plain JSON values."""
         return dataclasses.asdict(self)
 
 
@@ -77,7 +78,7 @@ def distill(
     max_tries: int = 3,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> tuple[SkillBank, DistillReport]:
-    """The skill bank of Algorithm 1, line "distil".
+    """Makes the skill bank of Algorithm 1, line "distil".
 
     Args:
       trajectories: training episodes, successes and failures.
@@ -116,30 +117,52 @@ def distill(
     questions: list[_Question] = []
     if mixed:
         questions.append(
-            _Question("distill_general", GENERAL, mixed, general_count, prompts.general_skills)
+            _Question(
+                purpose="distill_general",
+                category=GENERAL,
+                shown=mixed,
+                limit=general_count,
+                chat=prompts.general_skills,
+            )
         )
     if mixed_losses:
         questions.append(
             _Question(
-                "distill_mistakes", GENERAL, mixed_losses, mistakes_count, prompts.common_mistakes
+                purpose="distill_mistakes",
+                category=GENERAL,
+                shown=mixed_losses,
+                limit=mistakes_count,
+                chat=prompts.common_mistakes,
             )
         )
     for name in order:
         if wins[name]:
             ask = functools.partial(prompts.success_patterns, name)
             questions.append(
-                _Question("distill_success", name, wins[name], skills_per_category, ask)
+                _Question(
+                    purpose="distill_success",
+                    category=name,
+                    shown=wins[name],
+                    limit=skills_per_category,
+                    chat=ask,
+                )
             )
         if losses[name]:
             ask = functools.partial(prompts.failure_lessons, name)
             questions.append(
-                _Question("distill_failure", name, losses[name], lessons_per_category, ask)
+                _Question(
+                    purpose="distill_failure",
+                    category=name,
+                    shown=losses[name],
+                    limit=lessons_per_category,
+                    chat=ask,
+                )
             )
 
     found: list[Skill] = []
     lessons: list[Lesson] = []
     skipped: dict[str, str] = {}
-    counts = Counts()
+    counts = TeacherUsage()
     for number, question in enumerate(questions):
         if progress:
             progress(number, len(questions), question.label)
@@ -152,7 +175,7 @@ def distill(
         if answer is None:
             skipped[question.label] = "; ".join(cost.reasons)
             continue
-        counts += Counts(dropped=len(answer.dropped))
+        counts += TeacherUsage(dropped=len(answer.dropped))
         found += [skill for skill, _ in answer.kept]
         lessons += [lesson for _, lesson in answer.kept if lesson]
     if progress:
@@ -166,7 +189,9 @@ def distill(
             teacher.model_id, len(skipped), len(questions), counts.dropped,
         )  # fmt: skip
 
-    bank = SkillBank().add(found, step=0, reason="distilled", embedder=embedder)
+    bank = SkillBank().apply(
+        [Addition(skill=skill, reason="distilled") for skill in found], embedder=embedder
+    )
     report = DistillReport(
         successes={name: len(wins[name]) for name in order},
         failures={name: len(losses[name]) for name in order},
@@ -180,7 +205,7 @@ def distill(
 
 
 def _choose(trajectories: Sequence[Trajectory], each: int) -> list[Trajectory]:
-    """Up to `each` successes and `each` failures, of as many different tasks as possible."""
+    """Chooses up to `each` successes and `each` failures, of as many tasks as possible."""
     chosen: list[Trajectory] = []
     for won in (True, False):
         by_task: dict[str, list[Trajectory]] = {}
@@ -192,13 +217,13 @@ def _choose(trajectories: Sequence[Trajectory], each: int) -> list[Trajectory]:
 
 
 def _round_robin(lists: Sequence[Sequence[Trajectory]], limit: int) -> list[Trajectory]:
-    """The first of each list, then the second of each, ...; at most `limit`."""
+    """Returns the first of each list, then the second of each, ...; at most `limit`."""
     longest = max((len(items) for items in lists), default=0)
     turns = (items[i] for i in range(longest) for items in lists if i < len(items))
     return [item for item, _ in zip(turns, range(limit), strict=False)]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Question:
     """What is asked about some trajectories: `chat` makes the messages."""
 
@@ -215,7 +240,7 @@ class _Question:
 
 def _ask(
     question: _Question, teacher: Teacher, max_tries: int, shown: Sequence[Trajectory]
-) -> tuple[Entries[tuple[Skill, Lesson | None]] | None, Counts]:
+) -> tuple[Entries[tuple[Skill, Lesson | None]] | None, TeacherUsage]:
     """Asks `question` about `shown`, which are some of its trajectories."""
     sources = [item.id for item in shown]
     kind = "mistake" if question.purpose in ("distill_mistakes", "distill_failure") else "skill"
@@ -244,7 +269,7 @@ def _lesson(item: Any, skill: Skill) -> Lesson:
 
 
 def _nothing(teacher: str, questions: int, skipped: Mapping[str, str]) -> str:
-    """The message where a teacher left the bank empty: its reasons, the most frequent first."""
+    """Says why a teacher left the bank empty, the most frequent reasons first."""
     reasons = Counter(truncate(reason, 250) for reason in skipped.values())
     if questions > len(skipped):
         reasons["it answered with an empty list"] = questions - len(skipped)

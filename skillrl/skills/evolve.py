@@ -15,9 +15,10 @@ from skillrl.io.text import short_repr
 from skillrl.skills import prompts
 from skillrl.skills.answers import Entries, check_training, read_entries, read_skill
 from skillrl.skills.bank import SkillBank
-from skillrl.teacher.ask import Counts, ask_about, ask_json
+from skillrl.skills.proposals import Addition, Proposal, Refinement
+from skillrl.teacher.ask import TeacherUsage, ask_about, ask_json
 from skillrl.teacher.base import Embedder, Teacher, TeacherError
-from skillrl.types import GENERAL, Skill, Trajectory
+from skillrl.types import GENERAL, Trajectory
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class Rate:
         return self.wins / self.episodes if self.episodes else 0.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """What the teacher will be shown.
 
@@ -54,7 +55,7 @@ class Selection:
     pairs: Mapping[str, Trajectory]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class EvolutionEvent:
     """What one look at the training rollouts led to; plain JSON values through `to_json`.
 
@@ -93,7 +94,7 @@ class EvolutionEvent:
     dropped: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Returns plain JSON values."""
         return dataclasses.asdict(self)
 
 
@@ -152,7 +153,9 @@ def select_failures(
             if len(item.steps) < len(best.steps):
                 winners[item.task.id] = item
     pairs = {item.id: winners[item.task.id] for item in failures if item.task.id in winners}
-    return Selection(rates, overall, failing, tuple(failures), pairs)
+    return Selection(
+        rates=rates, overall=overall, failing=failing, failures=tuple(failures), pairs=pairs
+    )
 
 
 def evolve(
@@ -169,7 +172,7 @@ def evolve(
     max_analysis_shallow: int = 5,
     max_tries: int = 3,
 ) -> tuple[SkillBank, EvolutionEvent]:
-    """One evolution event: SkillBank <- SkillBank ∪ S_new, with refinements.
+    """Runs one evolution event: SkillBank <- SkillBank ∪ S_new, with refinements.
 
     The teacher sees whole failed episodes of the failing categories, a success at the
     same task where there is one, and the skills that were in force. A teacher that does
@@ -216,7 +219,7 @@ def evolve(
     existing = [skill for skill in bank.skills if skill.category in allowed]
     known = {skill.id for skill in existing}
 
-    def ask(failures: Sequence[Trajectory]) -> tuple[Entries[_Proposal] | None, Counts]:
+    def ask(failures: Sequence[Trajectory]) -> tuple[Entries[Proposal] | None, TeacherUsage]:
         chat = prompts.evolution(
             failures,
             chosen.pairs,
@@ -228,7 +231,7 @@ def evolve(
         check = _Proposals(tuple(t.id for t in failures), known, allowed, teacher, step)
         return ask_json(teacher, chat, check, purpose="evolve", max_tries=max_tries)
 
-    counts, problem, grown = Counts(), "", bank
+    counts, problem, grown = TeacherUsage(), "", bank
     try:
         answer, counts, shown = ask_about(chosen.failures, ask, what=f"evolve at step {step}")
         event = dataclasses.replace(
@@ -240,7 +243,7 @@ def evolve(
         if answer is None:
             problem = "no answer could be used: " + "; ".join(counts.reasons)
         else:
-            grown = _apply(bank, answer.kept, step=step, embedder=embedder, limit=max_new_skills)
+            grown = bank.apply(answer.kept, step=step, embedder=embedder, limit=max_new_skills)
     except TeacherError as error:  # or the embedder's, which finds near-duplicates
         _LOG.warning("step %d: the bank does not evolve, the teacher failed: %s", step, error)
         problem = str(error)
@@ -262,15 +265,6 @@ def evolve(
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Proposal:
-    """An addition (`target` empty) or the new words of the skill `target`."""
-
-    skill: Skill
-    cause: str
-    target: str = ""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class _Proposals:
     """Checks the teacher's answer; see `prompts.evolution` for its form."""
 
@@ -280,7 +274,7 @@ class _Proposals:
     teacher: Teacher
     step: int
 
-    def __call__(self, value: Any) -> Entries[_Proposal]:
+    def __call__(self, value: Any) -> Entries[Proposal]:
         if isinstance(value, list):
             value = {"add": value}
         if not isinstance(value, dict) or not {"add", "refine"} & set(value):
@@ -293,7 +287,7 @@ class _Proposals:
             entries += [(name, item) for item in items or ()]
         return read_entries(entries, self._read)
 
-    def _read(self, entry: tuple[str, Any]) -> _Proposal:
+    def _read(self, entry: tuple[str, Any]) -> Proposal:
         name, item = entry
         skill = read_skill(item, self.sources, teacher=self.teacher.model_id, step=self.step)
         cause = item.get("cause")
@@ -305,57 +299,27 @@ class _Proposals:
                     f"'refine' names the skill {short_repr(target)}; use an id of the list of "
                     "existing skills"
                 )
-            return _Proposal(skill, cause, target)
+            return Refinement(
+                target=target,
+                title=skill.title,
+                principle=skill.principle,
+                when_to_apply=skill.when_to_apply,
+                teacher=skill.provenance.teacher,
+                sources=skill.provenance.sources,
+                reason=cause,
+            )
         category = item.get("category")
         if not isinstance(category, str) or category not in self.allowed:
             raise ValueError(
                 f"category {short_repr(category)} is not one of {', '.join(self.allowed)}"
             )
-        return _Proposal(dataclasses.replace(skill, category=category), cause)
-
-
-def _apply(
-    bank: SkillBank,
-    proposals: Sequence[_Proposal],
-    *,
-    step: int,
-    embedder: Embedder | None,
-    limit: int,
-) -> SkillBank:
-    """Applies proposals until `limit` took effect; each leaves exactly one line of history."""
-    version, done = bank.version, 0
-    for proposal in proposals:
-        new, cause = proposal.skill, proposal.cause
-        before = bank.version
-        if done >= limit:
-            reason = f"more than max_new_skills={limit} in one event"
-            bank = bank.refuse(new.title, step=step, reason=reason, like=proposal.target)
-        elif proposal.target:
-            bank = bank.refine(
-                proposal.target,
-                step=step,
-                title=new.title,
-                principle=new.principle,
-                when_to_apply=new.when_to_apply,
-                teacher=new.provenance.teacher,
-                sources=new.provenance.sources,
-                reason=cause,
-            )
-        else:
-            bank = bank.add([new], step=step, reason=cause, embedder=embedder, evolved=True)
-        done += bank.version > before
-    # One event is one version, however many skills it touched.
-    if bank.version > version + 1:
-        history = tuple(
-            dataclasses.replace(item, version=min(item.version, version + 1))
-            for item in bank.history
+        return Addition(
+            skill=dataclasses.replace(skill, category=category), reason=cause, evolved=True
         )
-        bank = dataclasses.replace(bank, version=version + 1, history=history)
-    return bank
 
 
 def _ranked(members: Sequence[Trajectory]) -> list[Trajectory]:
-    """Failures, worst first; the second of a task only after the first of every other."""
+    """Sorts failures, worst first; the second of a task only after the first of every other."""
     failures = sorted(
         (t for t in members if not t.won),
         key=lambda t: (t.score, -sum(bool(s.invalid) for s in t.steps), t.id),

@@ -28,7 +28,7 @@ _SKILL = {
 
 
 def success_patterns(category: str, wins: Sequence[Trajectory], *, count: int) -> list[Message]:
-    """Strategic patterns of one category's successes (s+, equation 2)."""
+    """Asks for strategic patterns of one category's successes (s+, equation 2)."""
     return _chat(
         f"All recordings below succeeded at tasks of the category {category!r}. Find the decision "
         "points, why the actions there were right, and the pattern that transfers. Write at most "
@@ -39,7 +39,7 @@ def success_patterns(category: str, wins: Sequence[Trajectory], *, count: int) -
 
 
 def failure_lessons(category: str, losses: Sequence[Trajectory], *, count: int) -> list[Message]:
-    """Lessons of one category's failures, with the paper's four items (s-, equation 3)."""
+    """Asks for lessons of one category's failures in the paper's four items (s-, equation 3)."""
     lesson = {
         "where_it_failed": "the point at which success was lost",
         "what_was_wrong": "the wrong reasoning or action",
@@ -58,7 +58,7 @@ def failure_lessons(category: str, losses: Sequence[Trajectory], *, count: int) 
 
 
 def general_skills(mixed: Sequence[Trajectory], *, count: int) -> list[Message]:
-    """General skills from all categories (S_g)."""
+    """Asks for general skills from all categories (S_g)."""
     return _chat(
         "The recordings below come from all categories of tasks, successes and failures. Write at "
         f"most {count} general skills that help in every category: how to explore, how to keep "
@@ -69,7 +69,7 @@ def general_skills(mixed: Sequence[Trajectory], *, count: int) -> list[Message]:
 
 
 def common_mistakes(losses: Sequence[Trajectory], *, count: int) -> list[Message]:
-    """Mistakes that occur whatever the category."""
+    """Asks for mistakes that occur whatever the category."""
     return _chat(
         "The recordings below failed, in all categories of tasks. Write at most "
         f"{count} mistakes that are common to several of them.",
@@ -94,7 +94,7 @@ def evolution(
     categories: Sequence[str],
     count: int,
 ) -> list[Message]:
-    """New skills and refinements for failing categories (paper 3.3)."""
+    """Asks for new skills and refinements for failing categories (paper 3.3)."""
     form = {
         "add": [
             {
@@ -128,7 +128,7 @@ def evolution(
 
 
 def thoughts(trajectory: Trajectory, skills: Sequence[Skill], *, max_words: int) -> list[Message]:
-    """One thought per step of a successful trajectory (cold start, paper 3.3)."""
+    """Asks for one thought per step of a successful trajectory (cold start, paper 3.3)."""
     count = len(trajectory.steps)
     return _chat(
         f"Write the agent's thoughts for the successful recording below: {count} texts, one for "

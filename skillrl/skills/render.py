@@ -13,7 +13,7 @@ from skillrl.types import Step, Trajectory
 
 
 def render_trajectory(trajectory: Trajectory) -> str:
-    """The trajectory as labelled lines.
+    """Writes the trajectory as labelled lines.
 
     The observation of the first step stands at the top; afterwards the ``Result`` of a
     step is what the next step observes, so that no text occurs twice. The last result is
@@ -39,12 +39,12 @@ def render_trajectory(trajectory: Trajectory) -> str:
 
 
 def render_all(trajectories: Sequence[Trajectory]) -> str:
-    """Several trajectories, one after the other."""
+    """Writes several trajectories, one after the other."""
     return "\n\n".join(render_trajectory(trajectory) for trajectory in trajectories)
 
 
 def _words(step: Step) -> list[str]:
-    """What the agent said, unless it is no more than the action."""
+    """Returns what the agent said, unless it is no more than the action."""
     said = _line(step.response)
     return [f"Agent: {said}"] if said and said != _line(step.action) else []
 

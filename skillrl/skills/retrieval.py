@@ -1,14 +1,20 @@
-"""Which skills a task gets in its prompt (paper 3.2, equations 4 and 5)."""
+"""Which skills a task gets in its prompt (paper 3.2, equations 4 and 5).
+
+A rule fills the budgets of `skill_retrieval` for one task; ``skill_retrieval.order`` names it.
+A new one is a function decorated with `register_retrieval`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from skillrl.config.settings import SkillRetrievalConfig
+from skillrl.errors import SkillRLError
 from skillrl.skills.bank import SkillBank, skill_text
 from skillrl.teacher.base import Embedder
 from skillrl.types import GENERAL, Skill, Task
@@ -18,20 +24,106 @@ _VECTORS: weakref.WeakKeyDictionary[Embedder, dict[str, np.ndarray]] = weakref.W
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Retrieved:
-    """Skills for a prompt, each tuple in bank order where all fit, else most similar first."""
+    """Skills for a prompt, in the order in which the prompt shows them.
+
+    Attributes:
+      general: skills that apply to every task.
+      task_specific: skills of the task's own category.
+      mistakes: what to avoid, in general or in the task's category.
+    """
 
     general: tuple[Skill, ...] = ()
     task_specific: tuple[Skill, ...] = ()
     mistakes: tuple[Skill, ...] = ()
 
     @property
-    def all_ids(self) -> tuple[str, ...]:
-        """Ids of all of them, in prompt order."""
-        return tuple(skill.id for skill in (*self.general, *self.task_specific, *self.mistakes))
+    def skills(self) -> tuple[Skill, ...]:
+        """All of them, in prompt order."""
+        return (*self.general, *self.task_specific, *self.mistakes)
+
+
+class RetrievalRule(Protocol):
+    """Chooses skills for a task; see `register_retrieval`."""
+
+    def __call__(
+        self,
+        bank: SkillBank,
+        task: Task,
+        *,
+        embedder: Embedder,
+        top_k: int,
+        similarity_threshold: float,
+        general_top_k: int,
+        mistakes_top_k: int,
+    ) -> Retrieved:
+        """Returns the skills for `task`; the same arguments must always give the same ones.
+
+        Args:
+          bank: where to look; never empty.
+          task: the task that is about to be played.
+          embedder: turns texts into vectors; asking it may cost a request.
+          top_k: largest number of task-specific skills.
+          similarity_threshold: cosine similarity that a task-specific skill must exceed, where
+            the rule has such a threshold.
+          general_top_k: largest number of general skills.
+          mistakes_top_k: largest number of mistakes.
+        """
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RegisteredRule:
+    """A rule of the registry.
+
+    Attributes:
+      choose: the rule itself.
+      uses_embedder: whether it may ask its embedder; one that does not needs no server for it.
+    """
+
+    choose: RetrievalRule
+    uses_embedder: bool
+
+
+_RULES: dict[str, RegisteredRule] = {}
+
+
+def register_retrieval(
+    name: str, *, uses_embedder: bool = True
+) -> Callable[[RetrievalRule], RetrievalRule]:
+    """Makes a rule known as `name` (``skill_retrieval.order`` in a config).
+
+    Args:
+      name: a name that no other rule has.
+      uses_embedder: whether the rule may ask its embedder.
+
+    Raises:
+      SkillRLError: the name is taken.
+    """
+
+    def register(rule: RetrievalRule) -> RetrievalRule:
+        if name in _RULES:
+            raise SkillRLError(f"retrieval rule {name!r} is registered twice; rename one")
+        _RULES[name] = RegisteredRule(rule, uses_embedder)
+        return rule
+
+    return register
+
+
+def get_retrieval(name: str) -> RegisteredRule:
+    """Returns the rule registered as `name`.
+
+    Raises:
+      SkillRLError: there is none; the message lists those there are.
+    """
+    if name not in _RULES:
+        raise SkillRLError(
+            f"skill_retrieval.order is {name!r}: there is no such retrieval rule. Use one of: "
+            f"{', '.join(sorted(_RULES))}."
+        )
+    return _RULES[name]
 
 
 def query_text(task: Task) -> str:
-    """What is embedded of a task: its category in words, then its goal.
+    """Returns what is embedded of a task: its category in words, then its goal.
 
     A goal names objects ("put a hot mug in cabinet"), a skill names the procedure
     ("heat it with the microwave"); the category's words bridge the two.
@@ -50,46 +142,39 @@ def retrieve(
     mistakes_top_k: int = 5,
     order: str = "similar",
 ) -> Retrieved:
-    """Skills for `task`; the same bank, task and embedder always give the same ones.
-
-    Task-specific: S_ret = TopK({s in S_k : sim(e_d, e_s) > delta}, K) (equation 4), with
-    the category k of the environment, cosine similarity, delta = `similarity_threshold`
-    and K = `top_k`, most similar first. General skills and mistakes (general ones and
-    those of the category) have budgets of their own and no threshold; the paper always
-    gives all general skills, which is what happens while they fit. Ties keep bank order.
+    """Returns skills for `task`; the same bank, task and embedder always give the same ones.
 
     Args:
-      bank: where to look.
+      bank: where to look; from an empty one nothing is retrieved, whatever the rule.
       task: for whom.
-      embedder: vectors of skills are kept in memory by their text.
+      embedder: turns texts into vectors; those of skills are kept in memory by their text.
       top_k: K, largest number of task-specific skills.
       similarity_threshold: delta; it depends on the embedder (below 0 means no threshold).
       general_top_k: largest number of general skills.
       mistakes_top_k: largest number of mistakes.
-      order: ``stored`` takes the first of each as they are stored, evolved general skills
-        (``dyn_``) before the others, as the released code does; the embedder is not asked.
+      order: name of the rule that fills these budgets, see `register_retrieval`.
+
+    Raises:
+      SkillRLError: no rule has the name `order`.
     """
+    rule = get_retrieval(order)
     if not bank.skills:
         return Retrieved()  # without asking the embedder, which the base policy never needs
-    if order == "stored":
-        return _as_stored(bank, task.category, top_k, general_top_k, mistakes_top_k)
-    query = _embed(embedder, [query_text(task)])[0]
-    specific = _rank(bank.select(category=task.category, kind="skill"), query, embedder)
-    chosen = [skill for skill, similarity in specific if similarity > similarity_threshold]
-    mistakes = _mistakes(bank, task.category)
-    return Retrieved(
-        general=_budget(
-            bank.select(category=GENERAL, kind="skill"), query, embedder, general_top_k
-        ),
-        task_specific=tuple(chosen[: max(top_k, 0)]) if task.category != GENERAL else (),
-        mistakes=_budget(mistakes, query, embedder, mistakes_top_k),
+    return rule.choose(
+        bank,
+        task,
+        embedder=embedder,
+        top_k=top_k,
+        similarity_threshold=similarity_threshold,
+        general_top_k=general_top_k,
+        mistakes_top_k=mistakes_top_k,
     )
 
 
 def for_prompt(
     bank: SkillBank, task: Task, *, embedder: Embedder, settings: SkillRetrievalConfig
 ) -> tuple[Skill, ...]:
-    """What a run with these `settings` retrieves for a task, in prompt order."""
+    """Returns what a run with these `settings` retrieves for a task, in prompt order."""
     found = retrieve(
         bank,
         task,
@@ -100,7 +185,7 @@ def for_prompt(
         mistakes_top_k=settings.mistakes_top_k,
         order=settings.order,
     )
-    return (*found.general, *found.task_specific, *found.mistakes)
+    return found.skills
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,16 +205,60 @@ class Retriever:
         return for_prompt(bank, task, embedder=self.embedder, settings=self.settings)
 
 
-def _as_stored(
-    bank: SkillBank, category: str, top_k: int, general_top_k: int, mistakes_top_k: int
+@register_retrieval("similar")
+def similar(
+    bank: SkillBank,
+    task: Task,
+    *,
+    embedder: Embedder,
+    top_k: int,
+    similarity_threshold: float,
+    general_top_k: int,
+    mistakes_top_k: int,
 ) -> Retrieved:
+    """Retrieves the skills most similar to the task; see `RetrievalRule` for the arguments.
+
+        S_ret = TopK({s in S_k : sim(e_d, e_s) > delta}, K)    (equation 4)
+
+    with the category k of the environment, cosine similarity, delta = `similarity_threshold`
+    and K = `top_k`, most similar first. General skills and mistakes (general ones and those of
+    the category) have budgets of their own and no threshold; the paper always gives all general
+    skills, which is what happens while they fit. Ties keep bank order.
+    """
+    query = _embed(embedder, [query_text(task)])[0]
+    specific = _rank(bank.select(category=task.category, kind="skill"), query, embedder)
+    chosen = [skill for skill, similarity in specific if similarity > similarity_threshold]
+    general = bank.select(category=GENERAL, kind="skill")
+    return Retrieved(
+        general=_budget(general, query, embedder, general_top_k),
+        task_specific=tuple(chosen[: max(top_k, 0)]) if task.category != GENERAL else (),
+        mistakes=_budget(_mistakes(bank, task.category), query, embedder, mistakes_top_k),
+    )
+
+
+@register_retrieval("stored", uses_embedder=False)
+def stored(
+    bank: SkillBank,
+    task: Task,
+    *,
+    embedder: Embedder,
+    top_k: int,
+    similarity_threshold: float,
+    general_top_k: int,
+    mistakes_top_k: int,
+) -> Retrieved:
+    """Retrieves the first skills as they are stored, as the released code does.
+
+    Evolved general skills (``dyn_``) come before the other general ones; there is no threshold.
+    See `RetrievalRule` for the arguments.
+    """
     general = bank.select(category=GENERAL, kind="skill")
     first = sorted(general, key=lambda skill: not skill.id.startswith("dyn_"))  # stable
-    specific = bank.select(category=category, kind="skill") if category != GENERAL else ()
+    own = bank.select(category=task.category, kind="skill") if task.category != GENERAL else ()
     return Retrieved(
         general=tuple(first[: max(general_top_k, 0)]),
-        task_specific=specific[: max(top_k, 0)],
-        mistakes=_mistakes(bank, category)[: max(mistakes_top_k, 0)],
+        task_specific=own[: max(top_k, 0)],
+        mistakes=_mistakes(bank, task.category)[: max(mistakes_top_k, 0)],
     )
 
 
@@ -142,7 +271,7 @@ def _mistakes(bank: SkillBank, category: str) -> tuple[Skill, ...]:
 def best_similarities(
     bank: SkillBank, tasks: Sequence[Task], *, embedder: Embedder | None
 ) -> list[float | None]:
-    """For each task how similar the nearest skill of its category is; None where there is none.
+    """Returns how similar the nearest skill of each task's category is; None where there is none.
 
     Without an embedder any skill counts as 1.
     """
@@ -173,7 +302,7 @@ def _budget(
 def _rank(
     skills: Sequence[Skill], query: np.ndarray, embedder: Embedder
 ) -> list[tuple[Skill, float]]:
-    """(skill, cosine similarity), most similar first, ties in the given order."""
+    """Returns (skill, cosine similarity), most similar first, ties in the given order."""
     if not skills:
         return []
     vectors = _embed(embedder, [skill_text(skill) for skill in skills])

@@ -65,7 +65,7 @@ def load_bank(
 
 
 def bank_to_json(bank: SkillBank) -> dict[str, Any]:
-    """The bank as plain JSON values, for files and checkpoints."""
+    """Returns the bank as plain JSON values, for files and checkpoints."""
     return {
         "format": FORMAT,
         "version": bank.version,
@@ -81,7 +81,7 @@ def _plain(skill: Skill) -> dict[str, Any]:
 
 
 def bank_from_json(data: Any) -> SkillBank:
-    """The inverse of `bank_to_json`.
+    """Reads what `bank_to_json` wrote.
 
     Raises:
       SkillRLError: another format number, or a malformed entry (named).
@@ -105,6 +105,10 @@ def bank_from_json(data: Any) -> SkillBank:
         )
     skills = _records(Skill, data, "skills")
     for index, skill in enumerate(skills):
+        if not skill.id:
+            raise SkillRLError(
+                f"skills[{index}]: field 'id' is missing. Mend it, or remove the entry"
+            )
         if skill.use.wins > skill.use.episodes:
             raise SkillRLError(
                 f"skills[{index}].use: {skill.use.wins} wins in {skill.use.episodes} episodes; "

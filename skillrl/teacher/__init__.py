@@ -11,7 +11,7 @@ from typing import Any
 
 _PUBLIC = {
     "Embedder": "base",
-    "HashingEmbedder": "offline",
+    "HashingEmbedder": "hashing_embedder",
     "OpenAIEmbedder": "openai",
     "OpenAITeacher": "openai",
     "SimulatedTeacher": "simulated",

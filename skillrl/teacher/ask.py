@@ -22,8 +22,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _ECHO = 20_000  # characters of a malformed answer that the teacher is shown again
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Counts:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherUsage:
     """What questions cost.
 
     Attributes:
@@ -42,12 +42,12 @@ class Counts:
     shortened: int = 0
     reasons: tuple[str, ...] = ()
 
-    def __add__(self, other: Counts) -> Counts:
+    def __add__(self, other: TeacherUsage) -> TeacherUsage:
         pairs = {
             field.name: getattr(self, field.name) + getattr(other, field.name)
             for field in dataclasses.fields(self)
         }
-        return Counts(**pairs)
+        return TeacherUsage(**pairs)
 
 
 def ask_json(
@@ -57,7 +57,7 @@ def ask_json(
     *,
     purpose: str,
     max_tries: int = 3,
-) -> tuple[T | None, Counts]:
+) -> tuple[T | None, TeacherUsage]:
     """Asks until `validate` accepts the decoded JSON, at most `max_tries` times.
 
     An answer that does not pass is not kept by the teacher's cache: the question is asked
@@ -88,7 +88,7 @@ def ask_json(
             if forget := getattr(teacher, "forget", None):
                 forget(conversation)
         else:
-            return value, Counts(asked=attempt, malformed=attempt - 1)
+            return value, TeacherUsage(asked=attempt, malformed=attempt - 1)
         conversation = [
             *conversation,
             {"role": "assistant", "content": text[:_ECHO] or "(empty)"},
@@ -102,15 +102,15 @@ def ask_json(
         "teacher %s: %s skipped after %d answers that could not be used (last: %s)",
         teacher.model_id, purpose, max_tries, printable(problem),
     )  # fmt: skip
-    return None, Counts(asked=max_tries, malformed=max_tries, skipped=1, reasons=(problem,))
+    return None, TeacherUsage(asked=max_tries, malformed=max_tries, skipped=1, reasons=(problem,))
 
 
 def ask_about(
     items: Sequence[Item],
-    ask: Callable[[Sequence[Item]], tuple[T | None, Counts]],
+    ask: Callable[[Sequence[Item]], tuple[T | None, TeacherUsage]],
     *,
     what: str,
-) -> tuple[T | None, Counts, Sequence[Item]]:
+) -> tuple[T | None, TeacherUsage, Sequence[Item]]:
     """Asks a question about `items`, about half of them where that is too long for the teacher.
 
     Args:
@@ -124,7 +124,7 @@ def ask_about(
     Raises:
       TeacherError: the teacher failed for another reason than this one question.
     """
-    before = Counts()
+    before = TeacherUsage()
     while True:
         try:
             value, counts = ask(items)
@@ -138,14 +138,14 @@ def ask_about(
                     "%s: %d recordings are too long for the teacher; asking about %d",
                     what, len(items), half,
                 )  # fmt: skip
-                items, before = items[:half], before + Counts(asked=1, shortened=1)
+                items, before = items[:half], before + TeacherUsage(asked=1, shortened=1)
                 continue
             _LOG.warning("%s is skipped: %s", what, error)
-            return None, before + Counts(asked=1, skipped=1, reasons=(str(error),)), items
+            return None, before + TeacherUsage(asked=1, skipped=1, reasons=(str(error),)), items
 
 
 def find_json(text: str) -> Any:
-    """The longest JSON object or array in `text`; prose and code fences around it are ignored.
+    """Finds the longest JSON object or array in `text`; prose and code fences are ignored.
 
     Raises:
       ValueError: there is none.
@@ -177,7 +177,7 @@ def find_json(text: str) -> Any:
 
 
 def field(item: Any, name: str, *, limit: int, required: bool = True) -> str:
-    """A text field of a decoded object, blanks and control characters collapsed.
+    """Returns a text field of a decoded object, blanks and control characters collapsed.
 
     Raises:
       ValueError: not an object, missing, not text, or longer than `limit` characters.

@@ -70,4 +70,4 @@ class Embedder(Protocol):
     model_id: str
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [n, d], rows of length 1 (or 0 for a text without content)."""
+        """Returns float32 [n, d], rows of length 1 (or 0 for a text without content)."""

@@ -22,7 +22,7 @@ class AnswerCache:
         self._folder = Path(folder) if folder else None
 
     def get(self, request: Mapping[str, Any]) -> Any | None:
-        """The stored answer, or None.
+        """Returns the stored answer, or None.
 
         Raises:
           SkillRLError: the file is there but cannot be read.

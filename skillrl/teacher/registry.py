@@ -9,7 +9,7 @@ from typing import Any
 from skillrl.errors import SkillRLError
 from skillrl.net.openai_client import OpenAIClient
 from skillrl.teacher.base import Embedder, Teacher
-from skillrl.teacher.offline import HashingEmbedder
+from skillrl.teacher.hashing_embedder import HashingEmbedder
 from skillrl.teacher.openai import OpenAIEmbedder, OpenAITeacher
 from skillrl.teacher.simulated import SimulatedTeacher
 
@@ -30,7 +30,7 @@ def register_embedder(name: str) -> Callable[[Callable[[Any, Folder], Embedder]]
 
 
 def make_teacher(config: Any, cache_dir: Folder = None) -> Teacher:
-    """The teacher that ``config.teacher`` names; answers are kept in `cache_dir`.
+    """Returns the teacher that ``config.teacher`` names; answers are kept in `cache_dir`.
 
     Raises:
       SkillRLError: no such teacher; the message lists those there are.
@@ -39,7 +39,7 @@ def make_teacher(config: Any, cache_dir: Folder = None) -> Teacher:
 
 
 def make_embedder(config: Any, cache_dir: Folder = None) -> Embedder:
-    """The embedder that ``config.embedder`` names; vectors are kept in `cache_dir`.
+    """Returns the embedder that ``config.embedder`` names; vectors are kept in `cache_dir`.
 
     Raises:
       SkillRLError: no such embedder; the message lists those there are.

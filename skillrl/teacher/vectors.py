@@ -18,12 +18,12 @@ _BATCH = re.compile(
 
 
 def names_batch(status: int | None, text: str) -> bool:
-    """Whether a refusal with this status and text is about too many texts at once."""
+    """Returns whether a refusal with this status and text is about too many texts at once."""
     return status in (400, 422) and bool(_BATCH.search(text))
 
 
 def read_vectors(answer: Any, texts: Sequence[str]) -> list[list[float]]:
-    """The vectors in the body of ``/embeddings``, in the order of `texts`.
+    """Returns the vectors in the body of ``/embeddings``, in the order of `texts`.
 
     Rows are put in order by their ``index``; where no row has one, they are in order. Numbers
     may come as base64 of little-endian float32, as OpenAI's own client reads them.
@@ -54,13 +54,13 @@ def read_vectors(answer: Any, texts: Sequence[str]) -> list[list[float]]:
 
 
 def stored_vector(value: Any) -> list[float] | None:
-    """A vector that was kept on disk; None where it is something else."""
+    """Returns a vector that was kept on disk; None where it is something else."""
     good = isinstance(value, list) and value and all(map(is_real, value)) and any(value)
     return value if good else None
 
 
 def unit_rows(vectors: Sequence[Sequence[float]]) -> np.ndarray:
-    """float32 [n, d] with rows of length 1; a zero vector stays zero."""
+    """Returns float32 [n, d] with rows of length 1; a zero vector stays zero."""
     rows = np.asarray(vectors, np.float64)
     largest = np.abs(rows).max(axis=1, keepdims=True)
     huge = largest > 1e100  # whose squares would overflow

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from skillrl.agent.agent import SkillAgent
-from skillrl.agent.prompt import Past
+from skillrl.agent.prompt import HistoryStep
 from skillrl.training.batch import Sample
 from skillrl.types import Observation, Skill, Trajectory
 
@@ -59,7 +59,7 @@ def examples(
       agent: builds the prompts.
     """
     prefix, system, user = agent.prefix(trajectory.task, skills)
-    past: list[Past] = []
+    past: list[HistoryStep] = []
     found = []
     for i, (step, thought) in enumerate(zip(trajectory.steps, thoughts, strict=True)):
         observation = Observation(step.observation, step.admissible)
@@ -77,7 +77,7 @@ def examples(
                     response_ids=response,
                 )
             )
-        past.append(Past(step.observation, step.action, bool(step.invalid)))
+        past.append(HistoryStep(step.observation, step.action, bool(step.invalid)))
     return found
 
 

@@ -13,8 +13,8 @@ from skillrl.models import chat
 from skillrl.training.demonstrations import examples, sample_of
 from skillrl.types import Observation, Skill, StepResult, Task
 
-TASK = Task("train/0000", "train", "pick", "put a mug in the safe")
-SKILLS = (Skill("gen_001", "Read", "Read the task"),)
+TASK = Task(id="train/0000", split="train", category="pick", goal="put a mug in the safe")
+SKILLS = (Skill(id="gen_001", title="Read", principle="Read the task"),)
 ROOMS = [Observation(f"You are in room {i}.", ("look", f"go to room {i + 1}")) for i in range(5)]
 
 
@@ -41,7 +41,9 @@ def play(agent, replies, *, skills=SKILLS, **options):
         else:
             room += 1
             last = room == 3
-            reply = StepResult(ROOMS[room], last, last, 0.25 * room, float(last))
+            reply = StepResult(
+                observation=ROOMS[room], done=last, won=last, reward=0.25 * room, score=float(last)
+            )
         try:
             asked.append(episode.send(reply))
         except StopIteration as stop:
@@ -197,7 +199,7 @@ def test_engines_that_take_text_need_no_tokenizer():
 
 def test_skills_that_leave_no_room_are_refused_with_the_remedy(tiny_tokenizer):
     agent = make_agent(tiny_tokenizer, max_prompt_length=40)
-    many = [Skill(f"gen_{i}", "Read", "Read the task " * 5) for i in range(5)]
+    many = [Skill(id=f"gen_{i}", title="Read", principle="Read the task " * 5) for i in range(5)]
     with pytest.raises(SkillRLError) as caught:
         agent.prefix(TASK, many)
     for part in ("train/0000", "5 skills", "rl.max_prompt_length is 40", "skill_retrieval.top_k"):
@@ -230,7 +232,7 @@ def test_a_megabyte_in_the_prefix_is_an_error_that_says_where(tiny_tokenizer, lo
     agent = make_agent(tiny_tokenizer, max_prompt_length=600)
     words = "put a mug in the safe " * 45_000
     task = dataclasses.replace(TASK, goal=words) if long == "goal" else TASK
-    skills = [Skill("gen_001", "Read", words)] if long == "skill" else SKILLS
+    skills = [Skill(id="gen_001", title="Read", principle=words)] if long == "skill" else SKILLS
     with pytest.raises(SkillRLError, match=r"needs more than \d+ prompt tokens") as caught:
         agent.prefix(task, skills)
     part = "goal alone has 990000" if long == "goal" else "longest skill 990000"

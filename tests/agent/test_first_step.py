@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from skillrl.agent.agent import SkillAgent
-from skillrl.agent.prompt import Past, PromptConfig
+from skillrl.agent.prompt import HistoryStep, PromptConfig
 from skillrl.config.settings import Config
 from skillrl.errors import SkillRLError
 from skillrl.inference.base import Generate
@@ -42,7 +42,7 @@ def test_only_the_first_prompt_is_without_skills(tiny_tokenizer):
 
 def test_the_prompt_is_otherwise_the_same(tiny_tokenizer):
     late, early = make(tiny_tokenizer), make(tiny_tokenizer, first_step=True)
-    now, past = Observation("You see a safe.", ("look",)), [Past("A room.", "go on")]
+    now, past = Observation("You see a safe.", ("look",)), [HistoryStep("A room.", "go on")]
     suffix, text = late.suffix(now, past, prefix_length=10, skills=SKILLS)
     other, same = early.suffix(now, past, prefix_length=10, skills=SKILLS)
     assert text == LINES + same
@@ -63,7 +63,7 @@ def test_demonstrations_show_them_where_rollouts_do(tiny_tokenizer):
 
 def test_skills_count_towards_the_length_of_a_step(tiny_tokenizer):
     block = len(tiny_tokenizer.encode(LINES))
-    past, long = [Past("x", "y")], Observation("word " * 300, ("look",))
+    past, long = [HistoryStep("x", "y")], Observation("word " * 300, ("look",))
     agent = make(tiny_tokenizer, max_prompt_length=block + 120)
     ids, _ = agent.suffix(long, past, prefix_length=20, skills=SKILLS)
     assert block < len(ids) <= block + 100
@@ -74,6 +74,8 @@ def test_skills_count_towards_the_length_of_a_step(tiny_tokenizer):
 
 def test_without_a_tokenizer_the_text_has_them(tiny_tokenizer):
     agent = make(None)
-    _, text = agent.suffix(Observation("x"), [Past("x", "y")], prefix_length=0, skills=SKILLS)
+    _, text = agent.suffix(
+        Observation("x"), [HistoryStep("x", "y")], prefix_length=0, skills=SKILLS
+    )
     assert text.startswith(LINES)
     assert Config().skill_retrieval.first_step  # the default is the paper's: always

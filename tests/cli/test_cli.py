@@ -58,7 +58,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list:
 
 def bank_file(path: Path = Path("b.json")) -> Path:
     """A skill bank on disk."""
-    save_bank(SkillBank(skills=(Skill("gen_001", "Look around", "Look first."),)), path)
+    save_bank(
+        SkillBank(skills=(Skill(id="gen_001", title="Look around", principle="Look first."),)), path
+    )
     return path
 
 
@@ -150,6 +152,10 @@ def test_phase_flags_that_are_not_given_are_none(here, calls):
         (["train", "--set=model.policy_path=nope"], ["nope", "no such directory"]),
         (["train", "--set=model.teacher=o4"], ["teacher='o4'", "simulated"]),
         (["sft", "--set=model.embedder=bert"], ["embedder='bert'", "hashing"]),
+        (
+            ["collect", "--set=skill_retrieval.order=random"],
+            ["skill_retrieval.order", "'random'", "similar, stored"],
+        ),
         (["rl", "--set=rl.advantage=gripo"], ["gripo", "grpo"]),
         (["rl", "--set=rl.kl_estimator=k9"], ["k9", "k3"]),
         (["rl", "--set=model.policy=openai"], ["model.policy=openai", "model.policy=local"]),
@@ -431,12 +437,16 @@ def test_the_home_of_nobody_is_a_missing_path(here, calls, flag):
 
 
 def test_inspect_shows_a_file_or_the_newest_bank_of_a_run(tmp_path, capsys):
-    first = SkillBank(skills=(Skill("gen_001", "Look around", "Look before you go."),))
+    first = SkillBank(
+        skills=(Skill(id="gen_001", title="Look around", principle="Look before you go."),)
+    )
     save_bank(first, tmp_path / "distill" / "bank.json")
     assert main.main(["inspect", str(tmp_path)]) == 0
     assert "Look around" in capsys.readouterr().out
     for version, title in ((2, "Older"), (10, "Newest")):
-        bank = SkillBank(skills=(Skill("gen_001", title, "Look before you go."),))
+        bank = SkillBank(
+            skills=(Skill(id="gen_001", title=title, principle="Look before you go."),)
+        )
         save_bank(bank, tmp_path / "banks" / f"{version}.json")
     assert main.main(["inspect", str(tmp_path)]) == 0
     assert "Newest" in capsys.readouterr().out
@@ -513,7 +523,9 @@ def test_a_terminal_that_is_not_utf_8_is_given_escapes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     bank = tmp_path / "b.json"
-    save_bank(SkillBank(skills=(Skill("gen_001", "Look … around", "Look 漢."),)), bank)
+    save_bank(
+        SkillBank(skills=(Skill(id="gen_001", title="Look … around", principle="Look 漢."),)), bank
+    )
     written = io.BytesIO()
     monkeypatch.setattr(sys, name, io.TextIOWrapper(written, encoding="ascii", write_through=True))
     path = bank if name == "stdout" else tmp_path / "none…"

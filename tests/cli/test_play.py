@@ -12,10 +12,10 @@ import pytest
 
 import skillrl.envs.alfworld  # noqa: F401  (registered before registries are copied)
 from skillrl.agent.agent import make_agent
-from skillrl.agent.prompt import Past
+from skillrl.agent.prompt import HistoryStep
 from skillrl.cli import main
 from skillrl.config.presets import resolve, resolve_path
-from skillrl.envs import base, make_suite
+from skillrl.envs import make_suite, registered
 from skillrl.envs.replay import actions_of
 from skillrl.models.tokenizer import Tokenizer
 from skillrl.skills.bank import SkillBank
@@ -29,7 +29,6 @@ STEPS = Path(__file__).resolve().parents[1] / "envs" / "check" / "steps.py"
 def sit(monkeypatch, tmp_path, capsys):
     """Plays with piped lines; gives status and what was printed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(base, "_SUITES", dict(base._SUITES))
 
     def play(lines: str, *flags: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
@@ -38,7 +37,8 @@ def sit(monkeypatch, tmp_path, capsys):
         captured = capsys.readouterr()
         return status, captured.out + captured.err
 
-    return play
+    with registered():
+        yield play
 
 
 def test_a_whole_episode_by_number_and_by_word(sit):
@@ -88,7 +88,7 @@ def test_what_an_environment_says_reaches_no_terminal_raw(sit, tmp_path):
 
 
 ANSWERS = {
-    "return StepResult(Observation(text, self.offers())": "return (text",
+    "return StepResult(": "return dict(",
     "text = f": "text = 5 or f",
     "score = 1.0 if won else 0.0": "score = float('nan')",
     "self.steps += 1": "raise KeyError('lost\x1b[2J')",
@@ -146,7 +146,7 @@ def test_the_prompt_is_the_agents(sit, piped):
     environment, past = suite.make(), []
     now = environment.reset(task)
     for action in piped:
-        past.append(Past(now.text, action, action not in now.admissible))
+        past.append(HistoryStep(now.text, action, action not in now.admissible))
         now = environment.step(action).observation
     prefix, _, _ = agent.prefix(task, ())
     suffix, _ = agent.suffix(now, past, prefix_length=len(prefix))
@@ -161,8 +161,14 @@ def test_the_prompt_without_a_tokenizer_says_so(sit):
 
 
 def test_skills_are_those_that_are_retrieved(sit, tmp_path):
-    low = Skill("low_001", "Count", "Count the stairs.", "you climb", category="low")
-    high = Skill("hig_001", "Rest", "Rest.", category="high")
+    low = Skill(
+        id="low_001",
+        title="Count",
+        principle="Count the stairs.",
+        when_to_apply="you climb",
+        category="low",
+    )
+    high = Skill(id="hig_001", title="Rest", principle="Rest.", category="high")
     save_bank(SkillBank(skills=(low, high)), tmp_path / "bank.json")
     flags = ["--skill_bank=bank.json", "--set=skill_retrieval.similarity_threshold=-1"]
     _, out = sit(":skills\n:prompt\n", *flags, "--task=train/1")
@@ -231,11 +237,11 @@ def test_a_lost_environment_is_one_paragraph_and_what_was_played_is_kept(sit, tm
 
 def test_check_ends_with_a_table_and_a_status(sit, capsys, tmp_path):
     common = ["check", "--env=steps", "--episodes=1"]
-    assert main.main([*common, f"--set=env.module={STEPS}"]) == 0
+    with registered():
+        assert main.main([*common, f"--set=env.module={STEPS}"]) == 0
     out = capsys.readouterr().out
     assert "  manifests       ok        train 3, valid_seen 3, valid_unseen 3\n" in out
     assert out.endswith("steps keeps the contract.\n")
-    base._SUITES.pop("steps")
     broken = STEPS.read_text().replace("score = 1.0 if won", "score = 2.0 if True")
     (tmp_path / "broken.py").write_text(broken)
     assert main.main([*common, "--set=env.module=broken.py"]) == 1

@@ -11,7 +11,7 @@ from skillrl.envs.base import Move
 from skillrl.errors import EnvironmentLost, SkillRLError
 from skillrl.types import Observation, StepResult, Task
 
-TASK = Task("train/0000", "train", "one", "do it")
+TASK = Task(id="train/0000", split="train", category="one", goal="do it")
 SEEN = Observation("A room.", ("go", "stay"))
 HALF = "\ud83d"  # the first half of an emoji
 
@@ -43,7 +43,7 @@ class Said:
 
 
 def test_valid_answers_pass_as_the_objects_that_they_are():
-    result = StepResult(SEEN, done=True, won=False, reward=-3, score=0.5)
+    result = StepResult(observation=SEEN, done=True, won=False, reward=-3, score=0.5)
     suite = Said(step=result)
     handle = open_handle(suite)
     assert handle.reset(TASK) is SEEN
@@ -54,22 +54,38 @@ def test_valid_answers_pass_as_the_objects_that_they_are():
 
 def test_a_list_of_actions_and_numbers_of_numpy_become_plain():
     result = StepResult(
-        Observation("x", ["a"]), np.bool_(True), np.bool_(False), np.float32(0.5), np.int64(1)
+        observation=Observation("x", ["a"]),
+        done=np.bool_(True),
+        won=np.bool_(False),
+        reward=np.float32(0.5),
+        score=np.int64(1),
     )
     handle = open_handle(Said(reset=Observation("x", ["a", "b"]), step=result))
     assert handle.reset(TASK) == Observation("x", ("a", "b"))
     made = handle.step("a")
-    assert made == StepResult(Observation("x", ("a",)), True, False, 0.5, 1)
+    assert made == StepResult(
+        observation=Observation("x", ("a",)), done=True, won=False, reward=0.5, score=1
+    )
     kinds = [type(getattr(made, name)) for name in ("done", "won", "reward", "score")]
     assert kinds == [bool, bool, float, int]
 
 
 def test_half_an_emoji_is_replaced_and_nothing_else():
-    result = StepResult(Observation(f"a{HALF}b", ("go", HALF)), True, True, 1.0, 1.0)
+    result = StepResult(
+        observation=Observation(f"a{HALF}b", ("go", HALF)),
+        done=True,
+        won=True,
+        reward=1.0,
+        score=1.0,
+    )
     handle = open_handle(Said(reset=Observation(HALF), step=result))
     assert handle.reset(TASK) == Observation("\ufffd")
     assert handle.step("go") == StepResult(
-        Observation("a\ufffdb", ("go", "\ufffd")), True, True, 1.0, 1.0
+        observation=Observation("a\ufffdb", ("go", "\ufffd")),
+        done=True,
+        won=True,
+        reward=1.0,
+        score=1.0,
     )
 
 
@@ -105,7 +121,7 @@ def test_what_is_no_observation_is_refused_with_its_value(value, words):
     assert words in message
     assert len(message) < 500
     if isinstance(value, Observation):  # likewise within the answer to an action
-        handle = open_handle(Said(step=StepResult(value, False, False)))
+        handle = open_handle(Said(step=StepResult(observation=value, done=False, won=False)))
         with pytest.raises(BadAnswer, match=r"odd: step 1 \('go'\): its "):
             handle.step("go")
 
@@ -115,16 +131,34 @@ def test_what_is_no_observation_is_refused_with_its_value(value, words):
     [
         (None, "returned None, which is no skillrl.StepResult"),
         (SEEN, "no skillrl.StepResult"),
-        (StepResult(None, False, False), "its observation is None"),
-        (StepResult(SEEN, 1, False), "done is 1, a int and neither True nor False"),
-        (StepResult(SEEN, False, None), "won is None"),
-        (StepResult(SEEN, False, False, "1"), "reward is '1', a str and no finite number"),
-        (StepResult(SEEN, False, False, float("nan")), "reward is nan"),
-        (StepResult(SEEN, False, False, float("inf")), "reward is inf"),
-        (StepResult(SEEN, False, False, 0.0, float("nan")), "score is nan"),
-        (StepResult(SEEN, False, False, 0.0, True), "score is True, a bool"),
-        (StepResult(SEEN, False, False, 0.0, 1.5), "score is 1.5, which does not lie between"),
-        (StepResult(SEEN, False, False, 0.0, -0.1), "score is -0.1"),
+        (StepResult(observation=None, done=False, won=False), "its observation is None"),
+        (
+            StepResult(observation=SEEN, done=1, won=False),
+            "done is 1, a int and neither True nor False",
+        ),
+        (StepResult(observation=SEEN, done=False, won=None), "won is None"),
+        (
+            StepResult(observation=SEEN, done=False, won=False, reward="1"),
+            "reward is '1', a str and no finite number",
+        ),
+        (StepResult(observation=SEEN, done=False, won=False, reward=float("nan")), "reward is nan"),
+        (StepResult(observation=SEEN, done=False, won=False, reward=float("inf")), "reward is inf"),
+        (
+            StepResult(observation=SEEN, done=False, won=False, reward=0.0, score=float("nan")),
+            "score is nan",
+        ),
+        (
+            StepResult(observation=SEEN, done=False, won=False, reward=0.0, score=True),
+            "score is True, a bool",
+        ),
+        (
+            StepResult(observation=SEEN, done=False, won=False, reward=0.0, score=1.5),
+            "score is 1.5, which does not lie between",
+        ),
+        (
+            StepResult(observation=SEEN, done=False, won=False, reward=0.0, score=-0.1),
+            "score is -0.1",
+        ),
     ],
 )
 def test_what_is_no_answer_to_an_action_is_refused_with_its_value(result, words):

@@ -5,9 +5,15 @@ import sys
 
 import pytest
 
-import skillrl.envs.alfworld  # noqa: F401  (registered before registries are copied)
 from skillrl.config.settings import EnvConfig
-from skillrl.envs import AnswerForm, answer_form, base, is_admissible, make_suite, names
+from skillrl.envs import (
+    AnswerForm,
+    answer_form,
+    is_admissible,
+    make_suite,
+    names,
+    registered,
+)
 from skillrl.errors import SkillRLError
 
 
@@ -28,9 +34,9 @@ def installed(tmp_path, monkeypatch):
         "[skillrl.environments]\ncorridor = corridor:Suite\nbroken = no_such_module:Suite\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(base, "_SUITES", dict(base._SUITES))
     importlib.invalidate_caches()
-    yield
+    with registered():
+        yield
     sys.modules.pop("corridor", None)
 
 
@@ -53,10 +59,10 @@ def test_an_unknown_environment_is_answered_with_those_there_are():
 
 
 @pytest.fixture
-def registry(monkeypatch):
-    """A copy of the registry, which the test may fill."""
-    monkeypatch.setattr(base, "_SUITES", dict(base._SUITES))
-    return base._SUITES
+def registry():
+    """What a test registers is forgotten after it."""
+    with registered():
+        yield
 
 
 MINE = """
@@ -79,20 +85,41 @@ class Suite:
 """
 
 
-def test_a_file_registers_an_environment(registry, tmp_path, monkeypatch):
+def test_a_file_registers_an_environment(tmp_path, monkeypatch):
     (tmp_path / "random.py").write_text(MINE)  # hides no module of the library
     monkeypatch.chdir(tmp_path)
-    for _ in range(2):
-        suite = make_suite("mine", EnvConfig(module="random.py", max_steps=7))
-        assert suite.max_steps == 7
-    assert "mine" in names()
-    import random
+    with registered():
+        for _ in range(2):
+            suite = make_suite("mine", EnvConfig(module="random.py", max_steps=7))
+            assert suite.max_steps == 7
+        assert "mine" in names()
+        import random
 
-    assert random.Random(1)
-    with pytest.raises(SkillRLError, match=r"random.py was imported and registers no 'other'"):
-        make_suite("other", EnvConfig(module="random.py"))
-    monkeypatch.setattr(base, "_SUITES", {})  # as another part of the same process
-    assert make_suite("mine", EnvConfig(module=str(tmp_path / "random.py"))).name == "mine"
+        assert random.Random(1)
+        with pytest.raises(SkillRLError, match=r"random.py was imported and registers no 'other'"):
+            make_suite("other", EnvConfig(module="random.py"))
+    assert "mine" not in names()
+    with registered():  # as another part of the same process
+        assert make_suite("mine", EnvConfig(module=str(tmp_path / "random.py"))).name == "mine"
+
+
+def test_what_is_registered_for_a_block_is_gone_after_it():
+    def suite(config):
+        return config
+
+    with registered(mine=suite):
+        assert make_suite("mine", EnvConfig(max_steps=3)).max_steps == 3
+        with (
+            pytest.raises(SkillRLError, match="'mine' is registered twice"),
+            registered(mine=suite),
+        ):
+            pass
+        assert "mine" in names()
+        make_suite("alfworld", EnvConfig())
+    assert "mine" not in names()
+    assert make_suite("alfworld", EnvConfig()).name == "alfworld"  # its module is imported once
+    with pytest.raises(SkillRLError, match="one that ships"), registered(alfworld=suite):
+        pass
 
 
 def test_a_dotted_module_registers_an_environment(registry, tmp_path, monkeypatch):
@@ -116,13 +143,13 @@ def test_a_dotted_module_registers_an_environment(registry, tmp_path, monkeypatc
     ],
 )
 def test_a_file_that_cannot_be_imported_is_named_with_its_line(registry, tmp_path, source, words):
-    before = dict(registry)
+    before = names()
     path = tmp_path / "mine.py"
     path.write_text(source)
     for _ in range(2):  # the second time says the same
         with pytest.raises(SkillRLError, match=words):
             make_suite("mine", EnvConfig(module=str(path)))
-    assert registry == before
+    assert names() == before
 
 
 def test_a_relative_file_or_module_that_lacks_something_of_a_like_name(
@@ -138,7 +165,6 @@ def test_a_relative_file_or_module_that_lacks_something_of_a_like_name(
 
 @pytest.mark.parametrize("name", ["webshop", "agentgym_alfworld"])
 def test_names_that_ship_are_taken(registry, tmp_path, name):
-    registry.pop(name, None)  # as before its module is imported
     path = tmp_path / "own.py"
     path.write_text(MINE.replace('register("mine")', f'register("{name}")'))
     with pytest.raises(SkillRLError, match=f"'{name}' of .* has the name of one that ships"):

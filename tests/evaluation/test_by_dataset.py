@@ -12,8 +12,14 @@ CATEGORIES = {"direct": "Direct"}
 
 
 def trajectory(dataset, *, won, error=""):
-    task = Task("t", "valid_seen", "direct", "q?", {"dataset": dataset} if dataset else {})
-    return Trajectory(task, (), (), won=won, score=float(won), error=error)
+    task = Task(
+        id="t",
+        split="valid_seen",
+        category="direct",
+        goal="q?",
+        payload={"dataset": dataset} if dataset else {},
+    )
+    return Trajectory(task=task, prefix_ids=(), steps=(), won=won, score=float(won), error=error)
 
 
 def played():

@@ -10,7 +10,15 @@ from skillrl.evaluation.shapes import check_event, check_result
 from skillrl.types import Task, Trajectory
 
 PATH = Path("evaluation/sft-valid_unseen.json")
-EPISODES = [Trajectory(Task(str(n), "valid_unseen", "pick", "go"), (), (), n < 2) for n in range(4)]
+EPISODES = [
+    Trajectory(
+        task=Task(id=str(n), split="valid_unseen", category="pick", goal="go"),
+        prefix_ids=(),
+        steps=(),
+        won=n < 2,
+    )
+    for n in range(4)
+]
 CATEGORIES = {"pick": "Pick", "heat": "Heat"}
 RESULT = summarise(EPISODES, CATEGORIES) | {"temperature": 0.0, "skills": 3}
 RATE = RESULT["by_category"]["pick"]
@@ -18,7 +26,14 @@ RATE = RESULT["by_category"]["pick"]
 
 def test_what_was_written_is_what_is_read():
     assert check_result(RESULT, PATH, CATEGORIES) is RESULT
-    named = [Trajectory(Task("a", "v", "pick", "go", {"dataset": "nq"}), (), (), True)]
+    named = [
+        Trajectory(
+            task=Task(id="a", split="v", category="pick", goal="go", payload={"dataset": "nq"}),
+            prefix_ids=(),
+            steps=(),
+            won=True,
+        )
+    ]
     assert (
         check_result(summarise(named, CATEGORIES), PATH, CATEGORIES)["by_dataset"]["nq"]["n"] == 1
     )

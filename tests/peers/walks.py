@@ -12,14 +12,14 @@ import sys
 
 from skillrl.config.settings import EnvConfig
 from skillrl.envs import make_suite
-from skillrl.envs.serve.catalogue import Catalogue
+from skillrl.envs.serve.catalogue import TaskCatalogue
 
 GAMES = 12  # two of each kind
 
 
 def main() -> None:
     suite = make_suite("alfworld", EnvConfig())
-    start, _ = Catalogue(suite).splits["valid_unseen"]
+    start, _ = TaskCatalogue(suite).splits["valid_unseen"]
     walks = []
     for at, task in enumerate(suite.tasks("valid_unseen")[:GAMES]):
         environment, expert = suite.make(), suite.expert(task)

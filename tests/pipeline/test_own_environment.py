@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import skillrl.envs.alfworld  # noqa: F401  (registered before registries are copied)
-from skillrl.envs import base
+from skillrl.envs import registered
 from skillrl.io.files import read_json
 from skillrl.rollout import store
 from tests.docs import write_automat
 from tests.pipeline import tiny
 
 
-def test_all_phases_run_on_the_automat(compiled, flags, tmp_path, monkeypatch):
-    monkeypatch.setattr(base, "_SUITES", dict(base._SUITES))
+def test_all_phases_run_on_the_automat(compiled, flags, tmp_path):
     write_automat(tmp_path)
     module = {"name": "automat", "module": str(tmp_path / "automat.py")}
     arguments = flags(
@@ -22,7 +20,8 @@ def test_all_phases_run_on_the_automat(compiled, flags, tmp_path, monkeypatch):
         rl={"training_epochs": 1, "warmup_iterations": 0},
         evaluation={"max_tasks": 2, "final_splits": ["valid_unseen"]},
     )
-    status, out, err = tiny.run("train", *arguments)
+    with registered():
+        status, out, err = tiny.run("train", *arguments)
     assert status == 0, err
     assert "environment (automat, a toy automat)" in out
     assert "With fork" in out

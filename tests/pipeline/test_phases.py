@@ -20,7 +20,7 @@ from skillrl.phases.sft import make_examples
 from skillrl.rollout import store
 from skillrl.rollout.player import make_job, play
 from skillrl.skills.store import load_bank, save_bank
-from skillrl.teacher import registry
+from skillrl.teacher import register_teacher
 from skillrl.teacher.base import TeacherError
 from skillrl.teacher.simulated import SimulatedTeacher
 from skillrl.types import GENERAL
@@ -60,13 +60,8 @@ class Unreliable(SimulatedTeacher):
         return json.dumps({"add": [new], "refine": []})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def teachers():
-    """Both teachers, by name."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, kind in (("recording", Recording), ("unreliable", Unreliable)):
-            patch.setitem(registry._TEACHERS, name, lambda config, cache, kind=kind: kind())
-        yield
+register_teacher("recording")(lambda config, cache: Recording())
+register_teacher("unreliable")(lambda config, cache: Unreliable())
 
 
 @pytest.fixture(scope="module")

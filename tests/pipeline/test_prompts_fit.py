@@ -30,7 +30,14 @@ def released_size(categories) -> SkillBank:
     rows += [(name, name, "skill", 6) for name in categories]
     return SkillBank(
         tuple(
-            Skill(f"{prefix}_{i:03d}", f"Rule {prefix} {i}", WORDS, WORDS[:72], category, kind)
+            Skill(
+                id=f"{prefix}_{i:03d}",
+                title=f"Rule {prefix} {i}",
+                principle=WORDS,
+                when_to_apply=WORDS[:72],
+                category=category,
+                kind=kind,
+            )
             for prefix, category, kind, count in rows
             for i in range(count)
         )

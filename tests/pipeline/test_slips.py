@@ -52,7 +52,7 @@ def test_a_lost_demonstration_is_recorded_and_what_a_person_can_repair_is_raised
             pass
 
     suite = SimpleNamespace(make=Broken, expert=lambda task: object())
-    task = Task("train/0001", "train", "pick", "win")
+    task = Task(id="train/0001", split="train", category="pick", goal="win")
     if isinstance(error, SkillRLError):
         with pytest.raises(SkillRLError, match="more disk"):
             expert_episode(suite, task, slips=0.0, seed=0)

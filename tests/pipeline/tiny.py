@@ -70,7 +70,9 @@ def corpus() -> Iterator[str]:
     for task in suite.tasks("train")[:12]:
         role, user = render_prefix(suite.role, task.goal, ())
         now: Observation = environment.reset(task)
-        yield f"{role}\n{user}" + render_suffix(1, now.text, now.admissible, (), PromptConfig())
+        yield f"{role}\n{user}" + render_suffix(
+            1, now.text, admissible=now.admissible, past=(), config=PromptConfig()
+        )
         yield from (render_response("I go on", action) for action in now.admissible)
     yield from vocabulary()
 

@@ -11,7 +11,8 @@ import pytest
 
 from skillrl.cli import main
 from skillrl.config import presets
-from skillrl.envs import base
+from skillrl.config.settings import EnvConfig
+from skillrl.envs import make_suite
 from skillrl.errors import SkillRLError
 from skillrl.preflight import probes
 from skillrl.skills.bank import SkillBank
@@ -244,14 +245,18 @@ def test_an_adapter_that_is_none(here, capsys):
 
 @pytest.mark.parametrize("more", [[], ["--dry_run"]])
 def test_demonstrations_without_an_expert(here, capsys, monkeypatch, more):
-    monkeypatch.setattr(base._SUITES["toy"], "expert", lambda self, task: None)
+    toy = type(make_suite("toy", EnvConfig()))
+    monkeypatch.setattr(toy, "expert", lambda self, task: None)
     (problem,) = refused(capsys, *here[1:], *more)
     assert "has no expert for collect.expert_episodes=36: set it to 0" in problem
     assert main.main(["train", *here, "--set=collect.expert_episodes=0"]) == 0
 
 
 def test_a_bank_that_does_not_fit_is_refused_with_settings_that_fit(here, capsys):
-    skills = [Skill(f"gen_{i:03d}", f"Rule {i}", "look at every shelf " * 150) for i in range(3)]
+    skills = [
+        Skill(id=f"gen_{i:03d}", title=f"Rule {i}", principle="look at every shelf " * 150)
+        for i in range(3)
+    ]
     save_bank(SkillBank(tuple(skills)), Path("bank.json"))
     flags = [*here, "--skill_bank=bank.json"]
     assert main.main(["rl", *flags]) == 2

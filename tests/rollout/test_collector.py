@@ -42,7 +42,13 @@ class Environment:
             return said.value
         self.log.append(action)
         done = self.step_number == self.task.payload["steps"]
-        return StepResult(self._see(action), done, done and action == "left", 0.0, 0.5)
+        return StepResult(
+            observation=self._see(action),
+            done=done,
+            won=done and action == "left",
+            reward=0.0,
+            score=0.5,
+        )
 
     def _see(self, what):
         return Observation(f"{self.task.id} after {what}", ("left", "right"))
@@ -101,7 +107,13 @@ class Engine:
 
 def jobs(count, *, members=1):
     for number in range(count):
-        task = Task(f"t{number}", "train", "pick", "win", {"steps": 1 + number % 4})
+        task = Task(
+            id=f"t{number}",
+            split="train",
+            category="pick",
+            goal="win",
+            payload={"steps": 1 + number % 4},
+        )
         for member in range(members):
 
             def start(task=task, number=number, member=member):
@@ -109,7 +121,7 @@ def jobs(count, *, members=1):
                     task, (), rng_address=lambda s: (3, 0, number, member, 0, s), member=member
                 )
 
-            yield Job(task, start, member)
+            yield Job(task=task, start=start, member=member)
 
 
 def play(count=7, *, at=None, slots=4, members=1, **options):
@@ -168,7 +180,7 @@ def test_jobs_start_lazily_and_at_most_width_are_alive():
                 most = max(most, len(started) - len(ended))
                 return job.start()
 
-            yield Job(job.task, start)
+            yield Job(task=job.task, start=start)
 
     collect(
         counted(), suite=Suite(), engine=Engine(), sampling=SAMPLING, width=3, on_done=ended.append
@@ -209,8 +221,8 @@ def test_the_record_of_a_failed_episode_says_what_played_it():
     def start():
         return AGENT.episode(task, (), rng_address=lambda s: (s,), bank_version=7)
 
-    task = Task("t0", "train", "pick", "win", {"steps": 1})
-    job = Job(task, start, member=1, repeat=2, skills=("gen_001",), bank_version=7)
+    task = Task(id="t0", split="train", category="pick", goal="win", payload={"steps": 1})
+    job = Job(task=task, start=start, member=1, repeat=2, skills=("gen_001",), bank_version=7)
     engine = Engine()
     engine.version = 12
     suite = Suite({("t0", 1): fails})
@@ -220,7 +232,12 @@ def test_the_record_of_a_failed_episode_says_what_played_it():
     assert "raised ConnectionError: the server is gone (" in found.error
 
 
-ODD = [None, Observation(5), Observation("x", {"go"}), StepResult(None, False, False)]
+ODD = [
+    None,
+    Observation(5),
+    Observation("x", {"go"}),
+    StepResult(observation=None, done=False, won=False),
+]
 
 
 @pytest.mark.parametrize("workers", [0, 4])
@@ -244,9 +261,13 @@ BAD = {
     "actions are numbers": lambda seen: Observation("x", (1, 2)),
     "actions are one text": lambda seen: Observation("x", "look"),
     "not a result": lambda seen: seen,
-    "done is text": lambda seen: StepResult(seen, "yes", False),
-    "reward is NaN": lambda seen: StepResult(seen, False, False, float("nan")),
-    "score is text": lambda seen: StepResult(seen, False, False, 0.0, "1"),
+    "done is text": lambda seen: StepResult(observation=seen, done="yes", won=False),
+    "reward is NaN": lambda seen: StepResult(
+        observation=seen, done=False, won=False, reward=float("nan")
+    ),
+    "score is text": lambda seen: StepResult(
+        observation=seen, done=False, won=False, reward=0.0, score="1"
+    ),
 }
 
 
@@ -266,7 +287,7 @@ def test_one_malformed_answer_ends_its_episode_alone(kind, workers, caplog):
                 return (
                     made
                     if kind == "not a result" or isinstance(made, StepResult)
-                    else (StepResult(made, False, False))
+                    else (StepResult(observation=made, done=False, won=False))
                 )
 
             handle.step = step
@@ -331,7 +352,7 @@ def test_one_prompt_that_cannot_be_built_is_no_matter_of_the_others():
         raise SkillRLError("task t9 needs a longer prompt")
         yield
 
-    bad = Job(Task("t9", "train", "pick", "win"), start)
+    bad = Job(task=Task(id="t9", split="train", category="pick", goal="win"), start=start)
     found = collect([*jobs(3), bad], suite=Suite(), engine=Engine(), sampling=SAMPLING)
     assert [t.error for t in found[:3]] == [""] * 3
     assert "longer prompt" in found[3].error
@@ -419,10 +440,10 @@ def test_a_prompt_that_cannot_be_built_ends_the_run():
         raise SkillRLError("task t0 needs a longer prompt")
         yield
 
-    task = Task("t0", "train", "pick", "win")
+    task = Task(id="t0", split="train", category="pick", goal="win")
     suite = Suite()
     with pytest.raises(SkillRLError, match="longer prompt"):
-        collect([Job(task, start)], suite=suite, engine=Engine(), sampling=SAMPLING)
+        collect([Job(task=task, start=start)], suite=suite, engine=Engine(), sampling=SAMPLING)
     assert all(handle.closed for handle in suite.made)
 
 
@@ -495,7 +516,7 @@ def test_skills_that_do_not_fit_end_the_run_and_a_task_that_does_not_its_episode
 
     def play_with(error):
         mixed = list(jobs(4))
-        mixed[2] = Job(mixed[2].task, starting(error))
+        mixed[2] = Job(task=mixed[2].task, start=starting(error))
         return collect(mixed, suite=Suite(), engine=Engine(), sampling=SAMPLING)
 
     found = play_with(SkillRLError("the goal is too long"))

@@ -9,22 +9,40 @@ from skillrl.errors import SkillRLError
 from skillrl.rollout import store
 from skillrl.types import Step, Task, Trajectory
 
-TASK = Task("train/0001", "train", "pick", "put a mug in the safe", {"seed": 3, "sizes": [1, 2]})
+TASK = Task(
+    id="train/0001",
+    split="train",
+    category="pick",
+    goal="put a mug in the safe",
+    payload={"seed": 3, "sizes": [1, 2]},
+)
 STEP = Step(
-    'You see a "mug" 1.\nAnd é, 漢.',
-    ("look", "go"),
-    (1, 2),
-    (3, 4),
-    (-0.1, -2.5),
-    "r",
-    "go",
-    "",
-    0.5,
+    observation='You see a "mug" 1.\nAnd é, 漢.',
+    admissible=("look", "go"),
+    suffix_ids=(1, 2),
+    response_ids=(3, 4),
+    logprobs=(-0.1, -2.5),
+    response="r",
+    action="go",
+    invalid="",
+    reward=0.5,
 )
 TRAJECTORY = Trajectory(
-    TASK, (7, 8), (STEP, STEP), True, 1.0, "The end.", 2, 1, ("gen_001",), 40, 3, "expert", ""
+    task=TASK,
+    prefix_ids=(7, 8),
+    steps=(STEP, STEP),
+    won=True,
+    score=1.0,
+    final="The end.",
+    member=2,
+    repeat=1,
+    skills=("gen_001",),
+    policy_version=40,
+    bank_version=3,
+    source="expert",
+    error="",
 )
-EMPTY = Trajectory(TASK, (), (), False, error="ConnectionError: gone")
+EMPTY = Trajectory(task=TASK, prefix_ids=(), steps=(), won=False, error="ConnectionError: gone")
 
 
 def test_a_trajectory_comes_back_equal(tmp_path):

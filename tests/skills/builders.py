@@ -1,6 +1,9 @@
 """Trajectories for tests of skills and teacher, written as scripts of (action, result)."""
 
-from skillrl.types import Step, Task, Trajectory
+import numpy as np
+
+from skillrl.skills.bank import SkillBank
+from skillrl.types import Skill, Step, Task, Trajectory
 
 OPENING = "You are in the middle of a room. Looking quickly around you, you see a cabinet 1."
 NOTHING = "Nothing happens."
@@ -75,10 +78,30 @@ def played(script, *, category=CLEAN, won=False, task="0001", split="train", mem
         observation = result
     goal = fields.pop("goal", GOALS[category])
     return Trajectory(
-        task=Task(f"{split}/{task}", split, category, goal),
+        task=Task(id=f"{split}/{task}", split=split, category=category, goal=goal),
         prefix_ids=(),
         steps=tuple(steps),
         won=won,
         member=member,
         **fields,
+    )
+
+
+class TableEmbedder:
+    """Similarity to the query as written in the text: "title. 0.7"."""
+
+    model_id = "table"
+
+    def __init__(self):
+        self.asked = []
+
+    def embed(self, texts):
+        self.asked += texts
+        cosine = [1.0 if "task:" in t else float(t.split(". ")[1]) for t in texts]
+        return np.array([[c, np.sqrt(1 - c * c)] for c in cosine], np.float32)
+
+
+def bank_of(*rows):
+    return SkillBank().add(
+        [Skill(id=i, title=i, principle=str(s), category=c, kind=k) for i, s, c, k in rows]
     )

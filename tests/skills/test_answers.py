@@ -100,7 +100,10 @@ def test_any_json_makes_a_bank_or_a_refusal(tmp_path_factory, answer):
 @given(ANSWERS)
 def test_any_json_lets_a_bank_grow_or_leaves_it(tmp_path_factory, answer):
     bank = SkillBank().add(
-        [Skill("", "Old", "Old it."), Skill("", "Odd", "Odd it.", category=CLEAN)]
+        [
+            Skill(title="Old", principle="Old it."),
+            Skill(title="Odd", principle="Odd it.", category=CLEAN),
+        ]
     )
     new, event = evolve(bank, ROLLOUTS, teacher=Says(json.dumps(answer)), step=5)
     assert event.failing == (CLEAN,)

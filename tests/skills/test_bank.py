@@ -5,14 +5,19 @@ import pytest
 from skillrl.errors import SkillRLError
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.describe import describe_bank
+from skillrl.skills.proposals import Addition, Refinement, Retirement
 from skillrl.skills.store import bank_from_json, bank_to_json
-from skillrl.teacher.offline import HashingEmbedder
+from skillrl.teacher.hashing_embedder import HashingEmbedder
 from skillrl.types import GENERAL, Skill
 from tests.skills.builders import CLEAN, HEAT, played
 
 
 def skill(title, principle="Do it well.", *, category=GENERAL, **fields):
-    return Skill("", title, principle, category=category, **fields)
+    return Skill(title=title, principle=principle, category=category, **fields)
+
+
+def evolved(title, **fields):
+    return Addition(skill=skill(title, **fields), evolved=True)
 
 
 def test_ids_are_given_by_tier_and_kind():
@@ -25,10 +30,10 @@ def test_ids_are_given_by_tier_and_kind():
 
 
 def test_evolved_ids_never_collide_even_after_reload_and_loss():
-    bank = SkillBank().add([skill("A"), skill("B")], evolved=True)
+    bank = SkillBank().apply([evolved("A"), evolved("B")])
     bank = bank_from_json(bank_to_json(bank))
     lost = dataclasses.replace(bank, skills=bank.skills[:1])  # dyn_002 lives in the history only
-    grown = lost.add([skill("C")], evolved=True, step=5)
+    grown = lost.apply([evolved("C")], step=5)
     assert [item.id for item in grown.skills] == ["dyn_001", "dyn_003"]
 
 
@@ -67,21 +72,61 @@ def test_updates_leave_the_old_bank_alone():
     bank = SkillBank().add([skill("A")])
     before = bank_to_json(bank)
     bank.add([skill("B")])
-    bank.refine("gen_001", step=1, principle="New.")
+    bank.apply([Refinement(target="gen_001", principle="New."), Retirement(target="gen_001")])
     bank.record_use([played([], won=True, skills=("gen_001",))])
     assert bank_to_json(bank) == before
 
 
 def test_refine_keeps_the_id_records_the_old_words_and_restarts_statistics():
     bank = SkillBank().add([skill("A", "Old.")]).record_use([played([], skills=("gen_001",))])
-    new = bank.refine("gen_001", step=9, principle="New.", sources=["t"], reason="no help")
+    change = Refinement(target="gen_001", principle="New.", sources=("t",), reason="no help")
+    new = bank.apply([change], step=9)
     assert (new.version, new.get("gen_001").principle) == (2, "New.")
     assert new.history[-1].before == "A. Old."
     assert new.get("gen_001").use.episodes == 0
     assert new.get("gen_001").provenance.sources == ("t",)
-    same = new.refine("gen_001", step=10, principle="New.")
+    same = new.apply([Refinement(target="gen_001", principle="New.")], step=10)
     assert same.version == 2
     assert same.history[-1].action == "refused"
+
+
+def test_a_retired_skill_is_gone_and_its_id_is_never_given_again():
+    bank = SkillBank().add([skill("A", "Old."), skill("B")])
+    new = bank.apply([Retirement(target="gen_002", reason="of no use")], step=3)
+    assert [item.id for item in new.skills] == ["gen_001"]
+    assert (new.version, new.history[-1].action, new.history[-1].reason) == (
+        2,
+        "retired",
+        "of no use",
+    )
+    assert new.history[-1].before == "B. Do it well."
+    assert bank_from_json(bank_to_json(new)) == new
+    assert new.add([skill("C")]).skills[-1].id == "gen_003"
+    with pytest.raises(SkillRLError, match="gen_002"):
+        new.apply([Retirement(target="gen_002")])
+
+
+def test_proposals_of_one_call_are_one_version_and_a_line_of_history_each():
+    bank = SkillBank().add([skill("A"), skill("B")])
+    proposals = [
+        evolved("a"),
+        Refinement(target="gen_001", principle="New."),
+        evolved("C"),
+        Refinement(target="gen_002", title="b"),
+        evolved("D"),
+    ]
+    new = bank.apply(proposals, step=5, limit=2)
+    told = [(e.version, e.action, e.skill, e.title) for e in new.history[2:]]
+    assert told == [
+        (1, "refused", "gen_001", "a"),  # as yet nothing had changed
+        (2, "refined", "gen_001", "A"),
+        (2, "added", "dyn_001", "C"),
+        (2, "refused", "gen_002", "b"),
+        (2, "refused", "", "D"),
+    ]
+    assert new.version == 2
+    assert "max_new_skills=2" in new.history[-1].reason
+    assert bank.apply([]) is bank
 
 
 def test_record_use_counts_wins_and_leaves_out_broken_episodes():
@@ -107,7 +152,7 @@ def test_malformed_skills_are_refused():
 
 def test_summary_and_table():
     bank = SkillBank().add([skill("A"), skill("B", category=HEAT)])
-    bank = bank.add([skill("C", kind="mistake", category=HEAT)], evolved=True, step=5)
+    bank = bank.apply([evolved("C", kind="mistake", category=HEAT)], step=5)
     assert bank.summary() == {
         "version": 2,
         "total": 3,

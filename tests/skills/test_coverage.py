@@ -9,14 +9,13 @@ from skillrl.config.settings import SkillRetrievalConfig
 from skillrl.skills.coverage import coverage
 from skillrl.skills.retrieval import for_prompt
 from skillrl.types import GENERAL, Task
-from tests.skills.builders import CLEAN, HEAT, LOOK
-from tests.skills.test_retrieval import TableEmbedder, bank_of
+from tests.skills.builders import CLEAN, HEAT, LOOK, TableEmbedder, bank_of
 
 TASKS = [
-    Task("train/1", "train", HEAT, "heat an egg"),
-    Task("train/2", "train", HEAT, "heat a mug"),
-    Task("train/3", "train", CLEAN, "clean a mug"),
-    Task("train/4", "train", LOOK, "look at a bowl"),
+    Task(id="train/1", split="train", category=HEAT, goal="heat an egg"),
+    Task(id="train/2", split="train", category=HEAT, goal="heat a mug"),
+    Task(id="train/3", split="train", category=CLEAN, goal="clean a mug"),
+    Task(id="train/4", split="train", category=LOOK, goal="look at a bowl"),
 ]
 BANK = bank_of(
     ("h1", 0.237, HEAT, "skill"),
@@ -114,6 +113,6 @@ def test_stored_order_takes_the_first_and_asks_no_embedder(budgets, wanted):
 
 def test_stored_order_gives_a_general_task_no_category_of_its_own():
     settings = SkillRetrievalConfig(order="stored")
-    task = Task("train/9", "train", GENERAL, "do something")
+    task = Task(id="train/9", split="train", category=GENERAL, goal="do something")
     ids = [s.id for s in for_prompt(STORED, task, embedder=TableEmbedder(), settings=settings)]
     assert ids == ["dyn_001", "gen_001", "gen_002", "m1"]

@@ -6,7 +6,7 @@ from skillrl.errors import SkillRLError
 from skillrl.skills.demonstrations import rewrite_thoughts
 from skillrl.skills.distill import distill
 from skillrl.teacher.base import TeacherError
-from skillrl.teacher.offline import HashingEmbedder
+from skillrl.teacher.hashing_embedder import HashingEmbedder
 from skillrl.teacher.simulated import SimulatedTeacher
 from skillrl.types import GENERAL
 from tests.skills.builders import (

@@ -6,7 +6,7 @@ from skillrl.errors import SkillRLError
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.evolve import evolve, select_failures
 from skillrl.teacher.base import TeacherError
-from skillrl.teacher.offline import HashingEmbedder
+from skillrl.teacher.hashing_embedder import HashingEmbedder
 from skillrl.teacher.simulated import SimulatedTeacher
 from skillrl.types import GENERAL, Skill
 from tests.skills.builders import (
@@ -104,7 +104,7 @@ def proposal(title, **fields):
 
 
 def test_at_most_max_new_skills_and_duplicates_do_not_count():
-    bank = SkillBank().add([Skill("", "Old", "Old it.", category=CLEAN)])
+    bank = SkillBank().add([Skill(title="Old", principle="Old it.", category=CLEAN)])
     answer = json.dumps({"add": [proposal(t) for t in ("old", "A", "B", "C")]})
     new, event = evolve(
         bank, group(CLEAN, 0, 4), teacher=Recorder(evolve=answer), step=5, max_new_skills=2
@@ -128,7 +128,7 @@ def test_at_most_max_new_skills_and_duplicates_do_not_count():
     ],
 )
 def test_malformed_proposals_leave_the_bank_and_are_counted(answer):
-    bank = SkillBank().add([Skill("", "Old", "Old it.")])
+    bank = SkillBank().add([Skill(title="Old", principle="Old it.")])
     new, event = evolve(bank, group(CLEAN, 0, 4), teacher=Recorder(evolve=answer), step=5)
     assert new == bank
     assert (event.teacher_failures, event.requests, event.added) == (1, 3, ())
@@ -160,7 +160,7 @@ class NoEmbedder:
 
 
 def test_an_embedder_that_fails_costs_the_event_and_not_the_run():
-    bank = SkillBank().add([Skill("", "Old", "Old it.", category=CLEAN)])
+    bank = SkillBank().add([Skill(title="Old", principle="Old it.", category=CLEAN)])
     answer = json.dumps({"add": [proposal("New")]})
     same, event = evolve(
         bank, group(CLEAN, 0, 4), teacher=Recorder(evolve=answer), embedder=NoEmbedder(), step=5

@@ -1,30 +1,21 @@
-import numpy as np
+import pytest
 
+from skillrl.config.settings import SkillRetrievalConfig
+from skillrl.errors import SkillRLError
 from skillrl.skills.bank import SkillBank
-from skillrl.skills.retrieval import query_text, retrieve
-from skillrl.types import GENERAL, Skill, Task
-from tests.skills.builders import CLEAN, HEAT
+from skillrl.skills.proposals import Refinement
+from skillrl.skills.retrieval import (
+    Retrieved,
+    for_prompt,
+    get_retrieval,
+    query_text,
+    register_retrieval,
+    retrieve,
+)
+from skillrl.types import GENERAL, Task
+from tests.skills.builders import CLEAN, HEAT, TableEmbedder, bank_of
 
-
-class TableEmbedder:
-    """Similarity to the query as written in the text: "title. 0.7"."""
-
-    model_id = "table"
-
-    def __init__(self):
-        self.asked = []
-
-    def embed(self, texts):
-        self.asked += texts
-        cosine = [1.0 if "task:" in t else float(t.split(". ")[1]) for t in texts]
-        return np.array([[c, np.sqrt(1 - c * c)] for c in cosine], np.float32)
-
-
-def bank_of(*rows):
-    return SkillBank().add([Skill(i, i, str(s), category=c, kind=k) for i, s, c, k in rows])
-
-
-TASK = Task("train/1", "train", HEAT, "put a hot egg in fridge")
+TASK = Task(id="train/1", split="train", category=HEAT, goal="put a hot egg in fridge")
 
 
 def test_equation_4_category_threshold_and_top_k():
@@ -40,7 +31,7 @@ def test_equation_4_category_threshold_and_top_k():
     assert [s.id for s in found.task_specific] == ["d", "e"]
     found = retrieve(bank, TASK, embedder=TableEmbedder(), top_k=9, similarity_threshold=0.45)
     assert [s.id for s in found.task_specific] == ["d", "e", "b"]
-    assert found.all_ids == ("d", "e", "b")
+    assert [s.id for s in found.skills] == ["d", "e", "b"]
     none = retrieve(bank, TASK, embedder=TableEmbedder(), top_k=0, similarity_threshold=0.0)
     assert none.task_specific == ()
 
@@ -62,7 +53,7 @@ def test_budgets_of_general_skills_and_mistakes():
     assert [s.id for s in found.general] == ["g2", "g3"]  # a tie keeps bank order
     assert [s.id for s in found.mistakes] == ["m3"]
     found = retrieve(bank, TASK, general_top_k=0, mistakes_top_k=0, **options)
-    assert found.all_ids == ()
+    assert found.skills == ()
 
 
 def test_embeddings_are_kept_by_text():
@@ -71,16 +62,44 @@ def test_embeddings_are_kept_by_text():
     for _ in range(3):
         retrieve(bank, TASK, embedder=embedder)
     assert len(embedder.asked) == 3
-    changed = bank.refine("a", step=1, principle="0.7")
+    changed = bank.apply([Refinement(target="a", principle="0.7")], step=1)
     retrieve(changed, TASK, embedder=embedder)
     assert embedder.asked[3:] == ["a. 0.7"]
 
 
 def test_an_empty_bank_needs_no_embedder():
     embedder = TableEmbedder()
-    assert retrieve(SkillBank(), TASK, embedder=embedder).all_ids == ()
+    assert retrieve(SkillBank(), TASK, embedder=embedder).skills == ()
     assert embedder.asked == []  # a base policy is evaluated without a key for embeddings
 
 
 def test_the_query_has_the_category_in_words():
     assert query_text(TASK).startswith("pick heat then place in recep task: ")
+
+
+@register_retrieval("newest", uses_embedder=False)
+def newest(bank, task, *, embedder, top_k, **budgets):
+    return Retrieved(task_specific=bank.select(category=task.category)[::-1][:top_k])
+
+
+def test_a_rule_of_ones_own_is_called_by_its_name():
+    bank = bank_of(*((name, 0.5, HEAT, "skill") for name in "abc"))
+    settings = SkillRetrievalConfig(order="newest", top_k=2)
+    shown = for_prompt(bank, TASK, embedder=TableEmbedder(), settings=settings)
+    assert [skill.id for skill in shown] == ["c", "b"]
+    assert not get_retrieval("newest").uses_embedder
+    with pytest.raises(SkillRLError, match="'newest' is registered twice"):
+        register_retrieval("newest")(lambda bank, task, **budgets: Retrieved())
+
+
+def test_an_unknown_rule_is_an_error_that_names_the_known_ones():
+    with pytest.raises(SkillRLError, match=r"order is 'random'.*: newest, similar, stored\."):
+        retrieve(SkillBank(), TASK, embedder=TableEmbedder(), order="random")
+
+
+def test_only_similar_asks_the_embedder():
+    assert get_retrieval("similar").uses_embedder
+    embedder = TableEmbedder()
+    bank = bank_of(("a", 0.1, HEAT, "skill"), ("b", 0.9, HEAT, "skill"))
+    found = retrieve(bank, TASK, embedder=embedder, top_k=1, order="stored")
+    assert (found.skills, embedder.asked) == (bank.skills[:1], [])

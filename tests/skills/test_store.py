@@ -4,6 +4,7 @@ import pytest
 
 from skillrl.errors import Corrupt, SkillRLError
 from skillrl.skills.bank import SkillBank
+from skillrl.skills.proposals import Addition
 from skillrl.skills.store import load_bank, save_bank, save_released
 from skillrl.types import GENERAL, Provenance, Skill
 from tests.skills.builders import CLEAN, LOOK, PICK, played
@@ -40,10 +41,16 @@ def write(path, data):
 
 
 def test_own_format_round_trip(tmp_path):
-    made = Skill("", "A", "P.", "w", CLEAN, provenance=Provenance("o3", 5, ("t1", "t2")))
+    made = Skill(
+        title="A",
+        principle="P.",
+        when_to_apply="w",
+        category=CLEAN,
+        provenance=Provenance("o3", 5, ("t1", "t2")),
+    )
     bank = (
         SkillBank()
-        .add([made], evolved=True, step=5)
+        .apply([Addition(skill=made, evolved=True)], step=5)
         .record_use([played([], won=True, skills=("dyn_001",))])
     )
     save_bank(bank, tmp_path / "deep" / "bank.json")
@@ -73,7 +80,7 @@ def test_query_type_skills_are_task_specific_skills(tmp_path):
 
 def test_released_round_trip_keeps_the_words(tmp_path):
     bank = load_bank(write(tmp_path / "b.json", RELEASED))
-    bank = bank.add([Skill("", "Again", "Do not.", category=CLEAN, kind="mistake")])
+    bank = bank.add([Skill(title="Again", principle="Do not.", category=CLEAN, kind="mistake")])
     save_released(bank, tmp_path / "c.json", metadata={"note": 1})
     again = load_bank(tmp_path / "c.json")
     assert {s.id: s for s in again.skills} == {s.id: s for s in bank.skills}
@@ -110,6 +117,10 @@ def test_released_round_trip_keeps_the_words(tmp_path):
             ["skills[0]", "'principle'", "missing"],
         ),
         (
+            lambda d: {"format": 1, "version": 0, "skills": [{"title": "b", "principle": "c"}]},
+            ["skills[0]", "'id'", "missing"],
+        ),
+        (
             lambda d: {"format": 1, "version": 0, "skills": [{"ID": "a"}]},
             ["skills[0]", "unknown field 'ID'"],
         ),
@@ -134,7 +145,7 @@ def test_released_round_trip_keeps_the_words(tmp_path):
         ),
         (
             lambda d: {"format": 1, "version": 0, "history": [EVENT | {"action": "forgot"}]},
-            ["history[0]", "'forgot'", "added, refined, refused"],
+            ["history[0]", "'forgot'", "added, refined, retired, refused"],
         ),
         (
             lambda d: d | {"general_skills": [d["general_skills"][0] | {"when_to_apply": False}]},
@@ -166,13 +177,14 @@ def test_half_an_emoji_and_a_byte_order_mark(tmp_path):
 
 def test_a_changed_bank_is_corrupt(tmp_path):
     path = tmp_path / "b.json"
-    save_bank(SkillBank().add([Skill("", "A", "P.")]), path)
+    save_bank(SkillBank().add([Skill(title="A", principle="P.")]), path)
     path.write_text(path.read_text().replace('"P."', '"Q."'))
     with pytest.raises(Corrupt, match=r"b\.json: is corrupt"):
         load_bank(path)
 
 
 def test_a_number_of_thousands_of_digits_is_no_number_of_an_id(tmp_path):
-    strange = Skill("dyn_" + "9" * 5000, "A", "P.")
-    bank = SkillBank((strange,)).add([Skill("", "B", "Q.")], evolved=True)
+    strange = Skill(id="dyn_" + "9" * 5000, title="A", principle="P.")
+    addition = Addition(skill=Skill(title="B", principle="Q."), evolved=True)
+    bank = SkillBank((strange,)).apply([addition])
     assert bank.skills[1].id == "dyn_001"

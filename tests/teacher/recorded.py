@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from skillrl.skills import prompts
 from skillrl.skills.render import render_trajectory
 from skillrl.teacher.simulated import SimulatedTeacher
-from skillrl.teacher.simulated.family import domain_of
+from skillrl.teacher.simulated.domains import domain_of
 from skillrl.teacher.simulated.recordings import Recording, read_recordings
 from skillrl.types import Skill, Step, Task, Trajectory
 
@@ -27,11 +27,26 @@ def episode(
     observation, steps = opening, []
     for action, result in script:
         why = "not admissible" if action in invalid else ""
-        steps.append(Step(observation, (), (), (), (), f"Well, {action}", action, why))
+        steps.append(
+            Step(
+                observation=observation,
+                admissible=(),
+                suffix_ids=(),
+                response_ids=(),
+                logprobs=(),
+                response=f"Well, {action}",
+                action=action,
+                invalid=why,
+            )
+        )
         observation = result
     final = observation if steps else ""
     return Trajectory(
-        Task(f"train/{task}", "train", category, goal), (), tuple(steps), won, final=final
+        task=Task(id=f"train/{task}", split="train", category=category, goal=goal),
+        prefix_ids=(),
+        steps=tuple(steps),
+        won=won,
+        final=final,
     )
 
 

@@ -120,11 +120,16 @@ def test_a_known_skill_is_refined_and_then_left_alone():
         return json.loads(SimulatedTeacher().complete(chat, purpose="evolve"))
 
     first = ask()["add"][0]
-    known = Skill("dyn_001", first["title"], first["principle"], category=CLEAN)
+    known = Skill(id="dyn_001", title=first["title"], principle=first["principle"], category=CLEAN)
     answer = ask(known)
     assert answer["add"] == []
     assert answer["refine"][0]["id"] == "dyn_001"
-    better = Skill("dyn_001", first["title"], answer["refine"][0]["principle"], category=CLEAN)
+    better = Skill(
+        id="dyn_001",
+        title=first["title"],
+        principle=answer["refine"][0]["principle"],
+        category=CLEAN,
+    )
     assert ask(better) == {"add": [], "refine": []}
 
 

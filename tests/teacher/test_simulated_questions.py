@@ -82,10 +82,15 @@ def test_two_failures_with_different_causes_give_skills_that_name_each():
 def test_a_known_skill_is_refined_and_then_left_alone():
     failures = [asked([search("Silver Gate", BOOK), answer("Mara Holt")], HOPS)]
     first = evolve(failures)["add"][0]
-    known = Skill("dyn_001", first["title"], first["principle"], category=HOPS)
+    known = Skill(id="dyn_001", title=first["title"], principle=first["principle"], category=HOPS)
     answer_ = evolve(failures, [known])
     assert (answer_["add"], answer_["refine"][0]["id"]) == ([], "dyn_001")
-    better = Skill("dyn_001", first["title"], answer_["refine"][0]["principle"], category=HOPS)
+    better = Skill(
+        id="dyn_001",
+        title=first["title"],
+        principle=answer_["refine"][0]["principle"],
+        category=HOPS,
+    )
     assert evolve(failures, [better]) == {"add": [], "refine": []}
 
 

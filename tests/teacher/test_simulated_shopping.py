@@ -117,10 +117,17 @@ def test_the_options_named_are_those_of_the_category():
 def test_a_known_skill_is_refined_and_then_left_alone():
     failures = [shopped([SEARCH, OPEN, *READ, BUY])]
     first = evolve(failures)["add"][0]
-    known = Skill("dyn_001", first["title"], first["principle"], category="footwear")
+    known = Skill(
+        id="dyn_001", title=first["title"], principle=first["principle"], category="footwear"
+    )
     answer = evolve(failures, [known])
     assert (answer["add"], answer["refine"][0]["id"]) == ([], "dyn_001")
-    better = Skill("dyn_001", first["title"], answer["refine"][0]["principle"], category="footwear")
+    better = Skill(
+        id="dyn_001",
+        title=first["title"],
+        principle=answer["refine"][0]["principle"],
+        category="footwear",
+    )
     assert evolve(failures, [better]) == {"add": [], "refine": []}
 
 

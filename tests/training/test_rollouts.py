@@ -7,18 +7,31 @@ from skillrl.config.settings import RLConfig
 from skillrl.training.rollouts import choose_tasks, episode_return, to_samples
 from skillrl.types import Step, Task, Trajectory
 
-TASKS = [Task(f"train/{i:04d}", "train", "pick", f"goal {i}") for i in range(10)]
+TASKS = [
+    Task(id=f"train/{i:04d}", split="train", category="pick", goal=f"goal {i}") for i in range(10)
+]
 PAIRS = RLConfig(group_size=2)
 
 
 def episode(won, invalid, *, member=0, error="", score=None, task=TASKS[0]):
     """An episode with a step per entry of `invalid`; tokens say member and step."""
     steps = tuple(
-        Step(f"see {i}", (), (member, i), (50 + member, i), (-0.5, -0.25), "", "look", why)
+        Step(
+            observation=f"see {i}",
+            admissible=(),
+            suffix_ids=(member, i),
+            response_ids=(50 + member, i),
+            logprobs=(-0.5, -0.25),
+            response="",
+            action="look",
+            invalid=why,
+        )
         for i, why in enumerate(invalid)
     )
     score = float(won) if score is None else score
-    return Trajectory(task, (1, 2), steps, won, score, member=member, error=error)
+    return Trajectory(
+        task=task, prefix_ids=(1, 2), steps=steps, won=won, score=score, member=member, error=error
+    )
 
 
 def advantages(groups):

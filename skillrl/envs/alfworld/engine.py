@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from skillrl.envs.alfworld.world import MARKS, World, load_game
+from skillrl.envs.alfworld.world import MARKS, GameWorld, load_game
 
-__all__ = ["Engine", "Reply", "World", "load_game"]
+__all__ = ["GameEngine", "GameReply", "GameWorld", "load_game"]
 
 NOTHING_HAPPENS = "Nothing happens."
 _WELCOME = "-= Welcome to TextWorld, ALFRED! =-"
 _MIDDLE = "You are in the middle of a room. Looking quickly around you, you see "
 
 
-class Reply(NamedTuple):
+class GameReply(NamedTuple):
     """What the game answers.
 
     Attributes:
@@ -36,7 +36,7 @@ class Reply(NamedTuple):
     won: bool
 
 
-class Engine:
+class GameEngine:
     """The mutable state of one episode of `world`. Starts out reset; has no step limit."""
 
     __slots__ = (
@@ -54,11 +54,11 @@ class Engine:
         "world",
     )
 
-    def __init__(self, world: World):
+    def __init__(self, world: GameWorld):
         self.world = world
         self.reset()
 
-    def reset(self) -> Reply:
+    def reset(self) -> GameReply:
         """Starts afresh and prints the room and the task."""
         world, start = self.world, self.world.start
         self._here = start.here
@@ -79,9 +79,11 @@ class Engine:
             ]
             scene = f"{_MIDDLE}{_listed(present)}."
         text = f"{_WELCOME}\n\n{scene}\n\n{world.task_line}"
-        return Reply(text, self._admissible, 0, False, self._won)
+        return GameReply(
+            observation=text, admissible=self._admissible, reward=0, done=False, won=self._won
+        )
 
-    def step(self, command: str) -> Reply:
+    def step(self, command: str) -> GameReply:
         """Plays one command. Anything not admissible prints "Nothing happens."."""
         verb, _, rest = command.strip().partition(" ")
         action = _ACTIONS.get(verb)
@@ -93,10 +95,12 @@ class Engine:
         won = self._won
         if text is None:
             text = NOTHING_HAPPENS
-        return Reply(text, self._admissible, 1 if won else 0, won, won)
+        return GameReply(
+            observation=text, admissible=self._admissible, reward=1 if won else 0, done=won, won=won
+        )
 
     def facts(self) -> frozenset[tuple[str, ...]]:
-        """All changeable facts that hold now, by printed names, e.g. ``("isclean", "egg 1")``.
+        """Returns the changeable facts that hold, by printed names: ``("isclean", "egg 1")``.
 
         Locations have no printed names and appear as ``location 3``.
         """
@@ -137,7 +141,7 @@ class Engine:
         return r if r is not None and self.world.site[r] == self._here else None
 
     def _reachable(self, name: str) -> int | None:
-        """The receptacle, if it is here and not closed."""
+        """Returns the receptacle, if it is here and not closed."""
         r = self._receptacle_here(name)
         return None if r is None or self._is_closed(r) else r
 
@@ -374,26 +378,26 @@ class Engine:
 _TREATMENTS = {"clean": ("isclean", ""), "heat": ("ishot", "iscool"), "cool": ("iscool", "ishot")}
 """Verb -> what becomes true of the object, and what ceases to be."""
 
-_ACTIONS: dict[str, Callable[[Engine, str], str | None]] = {
-    "go": Engine._go,
-    "open": Engine._open,
-    "close": Engine._close,
-    "take": Engine._take,
-    "move": Engine._move,
-    "put": Engine._put,
-    "clean": Engine._clean,
-    "heat": Engine._heat,
-    "cool": Engine._cool,
-    "use": Engine._use,
-    "slice": Engine._slice,
-    "look": Engine._look,
-    "inventory": Engine._inventory,
-    "examine": Engine._examine,
-    "help": Engine._help,
+_ACTIONS: dict[str, Callable[[GameEngine, str], str | None]] = {
+    "go": GameEngine._go,
+    "open": GameEngine._open,
+    "close": GameEngine._close,
+    "take": GameEngine._take,
+    "move": GameEngine._move,
+    "put": GameEngine._put,
+    "clean": GameEngine._clean,
+    "heat": GameEngine._heat,
+    "cool": GameEngine._cool,
+    "use": GameEngine._use,
+    "slice": GameEngine._slice,
+    "look": GameEngine._look,
+    "inventory": GameEngine._inventory,
+    "examine": GameEngine._examine,
+    "help": GameEngine._help,
 }
 
 
-def _put_command(world: World, what: str, where: str) -> str:
+def _put_command(world: GameWorld, what: str, where: str) -> str:
     return f"move {what} to {where}" if world.moves else f"put {what} in/on {where}"
 
 

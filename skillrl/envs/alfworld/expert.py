@@ -60,7 +60,7 @@ _TREATED = re.compile(r"You (clean|heat|cool) the (\w+ \d+) using the")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Goal:
+class HouseholdGoal:
     """A template sentence, understood.
 
     Attributes:
@@ -74,7 +74,7 @@ class Goal:
     place: str
 
 
-def parse_goal(sentence: str) -> Goal:
+def parse_goal(sentence: str) -> HouseholdGoal:
     """Reads a template goal sentence of any of the six task types.
 
     Raises:
@@ -83,7 +83,7 @@ def parse_goal(sentence: str) -> Goal:
     text = sentence.strip().lower().rstrip(".")
     for category, form in _FORMS:
         if match := re.fullmatch(form, text):
-            return Goal(category, match[1], match[2])
+            return HouseholdGoal(category, match[1], match[2])
     raise SkillRLError(
         f"goal {sentence!r}: not one of ALFWorld's template sentences (like 'put a clean mug in "
         "shelf'), so the text-only expert cannot plan for it. Play this task with a policy."
@@ -91,7 +91,7 @@ def parse_goal(sentence: str) -> Goal:
 
 
 def kind_of(name: str) -> str:
-    """The class of a numbered name: ``mug 2`` -> ``mug``."""
+    """Returns the class of a numbered name: ``mug 2`` -> ``mug``."""
     return name.rsplit(" ", 1)[0]
 
 
@@ -115,7 +115,7 @@ class TemplateExpert:
         self.refused: set[str] = set()  # destinations that did not accept the object
 
     def act(self, observation: Observation) -> Move:
-        """The next move, always an admissible one, given the newest observation."""
+        """Returns the next move, always an admissible one, given the newest observation."""
         self._read(observation)
         actions = observation.admissible
         if self.held and kind_of(self.held) != self.goal.thing:
@@ -211,7 +211,7 @@ class TemplateExpert:
         return self._approach(self._next_place(actions), thought, actions)
 
     def _target(self) -> str:
-        """The destination: where the first of two was put, else number 1; or ""."""
+        """Returns the destination: where the first of two was put, else number 1; or ""."""
         wanted = [p for p in self.places if kind_of(p) == self.goal.place]
         wanted = [p for p in wanted if p not in self.refused] or wanted
         wanted.sort(key=lambda p: not p.endswith(" 1"))
@@ -226,7 +226,7 @@ class TemplateExpert:
         return self._approach(place, f"{thought} {place}.", actions)
 
     def _next_place(self, actions: Sequence[str]) -> str:
-        """What is closed here; else the first place never visited, else the longest ago; or ""."""
+        """Chooses what is closed here, else the place never visited or longest ago; or ""."""
         opened = [a[5:] for a in actions if a.startswith("open ")]
         listed = [a[6:] for a in actions if a.startswith("go to ")]
         ages = {place: age for age, place in enumerate(self.visited, start=1)}

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from skillrl.envs.alfworld import rooms
-
-if TYPE_CHECKING:
-    from skillrl.envs.alfworld.generate import Problem
+from skillrl.envs.alfworld.layout import Problem
 
 # The domain names these types as constants, so every problem must declare them.
 _CONSTANT_OBJECTS = ("Knife", "ButterKnife")
@@ -16,7 +13,7 @@ _CONSTANT_PLACES = ("SinkBasin", "Microwave", "Fridge")
 
 
 def problem_text(problem: Problem, name: str, goal: str) -> str:
-    """The text of ``initial_state.pddl``.
+    """Returns the text of ``initial_state.pddl``.
 
     Args:
       problem: what is to be written.

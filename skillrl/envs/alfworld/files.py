@@ -35,7 +35,7 @@ _GAMES_ARCHIVE = "json_2.1.3_tw-pddl.zip"
 _NO_GAME = f"no {GAME}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GameFile:
     """One game on disk.
 
@@ -70,7 +70,7 @@ class GameIndex(dict[str, list[GameFile]]):
 
 
 def data_directory(setting: str) -> str:
-    """The directory that ``env.data_dir`` means: ``env`` asks the variable ALFWORLD_DATA.
+    """Returns the directory that ``env.data_dir`` means: ``env`` asks the variable ALFWORLD_DATA.
 
     Nothing else reads the variable: with an empty setting the games are generated, whatever
     the variable says.
@@ -91,7 +91,7 @@ def data_directory(setting: str) -> str:
 
 
 def index_games(directory: str | pathlib.Path, *, cache: bool = True) -> GameIndex:
-    """All playable games below `directory`.
+    """Returns all playable games below `directory`.
 
     Left out and counted in ``skipped``, as the official loader does (alfworld 0.4.2,
     AlfredTWEnv.collect_game_files): games whose ``solvable`` is false or missing, paths (below
@@ -150,14 +150,14 @@ class _Reader:
       skipped: reason -> number of games left out for it.
     """
 
-    def __init__(self, root: pathlib.Path, known: Mapping[str, index_cache.Entry]):
+    def __init__(self, root: pathlib.Path, known: Mapping[str, index_cache.IndexEntry]):
         self.known = known
-        self.fresh: dict[str, index_cache.Entry] = {}
+        self.fresh: dict[str, index_cache.IndexEntry] = {}
         self.skipped: collections.Counter[str] = collections.Counter()
         self._root = root
 
     def games(self, folder: pathlib.Path) -> list[GameFile]:
-        """The playable ones below `folder`, sorted by path."""
+        """Returns the playable ones below `folder`, sorted by path."""
         top = folder.relative_to(self._root).as_posix()
         places = dict(_places(str(folder), "" if top == "." else top))
         games = []
@@ -179,7 +179,7 @@ class _Reader:
         stamp = tuple(_stamp(files[name]) for name in (GAME, TRAJ) if name in files)
         entry = self.known.get(place)
         if entry is None or entry.stamp != stamp:
-            entry = index_cache.Entry(stamp, read_record(self._root / place))
+            entry = index_cache.IndexEntry(stamp, read_record(self._root / place))
         self.fresh[place] = entry
         return entry.record
 
@@ -220,7 +220,7 @@ def _places(folder: str, place: str) -> Iterator[tuple[str, dict[str, os.DirEntr
 
 
 def _stamp(entry: os.DirEntry) -> index_cache.Stamp:
-    """What changes when a file does."""
+    """Returns what changes when a file does."""
     try:
         found = entry.stat()
     except OSError as error:

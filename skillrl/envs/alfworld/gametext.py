@@ -37,7 +37,7 @@ class Grammar:
 
 
 def read_json(path: str | pathlib.Path) -> dict[str, Any]:
-    """The JSON object in a file.
+    """Returns the JSON object in a file.
 
     Raises:
       SkillRLError: no such file, no JSON, or not an object.
@@ -54,7 +54,7 @@ def read_json(path: str | pathlib.Path) -> dict[str, Any]:
 
 
 def required_text(game: Mapping[str, Any], key: str, *, name: str) -> str:
-    """The text under `key` of a game; a `SkillRLError` says that it is missing or no text."""
+    """Returns the text under `key` of a game; raises SkillRLError where there is none."""
     if key not in game:
         raise SkillRLError(f"{name}: the key {key!r} is missing. {REMEDY}")
     if not isinstance(game[key], str):
@@ -85,7 +85,7 @@ def read_grammar(grammar: str, *, name: str) -> Grammar:
 
 
 def read_task(grammar: str, *, name: str) -> str:
-    """The task sentence alone, without the period: the one part that an index needs.
+    """Returns the task sentence alone, without the period: the one part that an index needs.
 
     Raises:
       SkillRLError: there is none; the message names `name`.
@@ -94,7 +94,7 @@ def read_task(grammar: str, *, name: str) -> str:
 
 
 def _task(grammar: str, name: str) -> tuple[str, str]:
-    """The task sentence and the period that is printed after it, if any."""
+    """Returns the task sentence and the period that is printed after it, if any."""
     sentence = _TASK.search(grammar)
     if sentence is None:
         raise SkillRLError(f"{name}: no 'Your task is to: ' sentence in the grammar. {REMEDY}")

@@ -11,7 +11,6 @@ released data:
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import random
@@ -23,6 +22,7 @@ from typing import Any
 from skillrl.envs.alfworld import rooms
 from skillrl.envs.alfworld.expert import CLEAN, COOL, HEAT, LOOK, PICK, TWO
 from skillrl.envs.alfworld.export import problem_text
+from skillrl.envs.alfworld.layout import Problem, Receptacle, Room, Spec
 from skillrl.envs.alfworld.play import solve
 from skillrl.errors import SkillRLError
 
@@ -58,69 +58,8 @@ _USUAL_WEIGHTS = (3, 4, 4, 4, 4)  # by rank in rooms.LIKELY
 _PARTS = (("-", "_minus_"), ("|", "_bar_"), ("+", "_plus_"), (".", "_dot_"), (",", "_comma_"))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Spec:
-    """All that a generated game depends on.
-
-    Attributes:
-      scene: floor plan number; decides the kind of room (1 kitchen, 201 living room, ...).
-      room_seed: seed of furniture and places.
-      category: ALFRED's task type.
-      task_seed: seed of objects, goal and wording.
-    """
-
-    scene: int
-    room_seed: int
-    category: str
-    task_seed: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Receptacle:
-    """A piece of furniture: class, id and location in PDDL spelling."""
-
-    kind: str
-    id: str
-    location: str
-    openable: bool
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Room:
-    """A furnished room. `start` is the location in its middle, where nothing stands."""
-
-    kind: str
-    receptacles: tuple[Receptacle, ...]
-    start: str
-
-    @property
-    def layout(self) -> tuple[tuple[str, int], ...]:
-        """How many of each class there are: all that the overview of a room shows."""
-        kinds = [r.kind for r in self.receptacles]
-        return tuple((kind, kinds.count(kind)) for kind in sorted(set(kinds)))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Problem:
-    """A task in a room, before it is written as PDDL.
-
-    Attributes:
-      room: where.
-      target: object class of the goal.
-      place: class of the destination, or of the lamp.
-      goal: the task sentence.
-      things: (object class, id, receptacle) of everything that lies in the room.
-    """
-
-    room: Room
-    target: str
-    place: str
-    goal: str
-    things: tuple[tuple[str, str, Receptacle], ...]
-
-
 def room_kind(scene: int) -> str:
-    """Kind of room of a floor plan number; raises SkillRLError for none of ALFRED's."""
+    """Returns the kind of room of a floor plan number; raises SkillRLError for none of ALFRED's."""
     for kind, first in rooms.FIRST_SCENE.items():
         if first <= scene < first + 30:
             return kind
@@ -171,11 +110,11 @@ def make_problem(spec: Spec) -> Problem:
     bag = rng.sample(others * 2, min(len(others) * 2, rng.randint(10, 18) - len(things)))
     things += [_put(other, room, set(), rng) for other in bag]
     goal = goal_sentence(spec.category, target, place, rng)
-    return Problem(room, target, place, goal, tuple(things))
+    return Problem(room=room, target=target, place=place, goal=goal, things=tuple(things))
 
 
 def make_game(spec: Spec) -> dict[str, Any]:
-    """A game in the official format with ``walkthrough`` None: what playing it needs.
+    """Returns a game in the official format with ``walkthrough`` None: what playing it needs.
 
     Raises:
       SkillRLError: the spec names no such scene, category, or task for that room.
@@ -191,7 +130,7 @@ def make_game(spec: Spec) -> dict[str, Any]:
 
 
 def generate_game(spec: Spec) -> dict[str, Any]:
-    """A complete game in the official format; ``walkthrough`` is the expert's solution."""
+    """Returns a complete game in the official format; ``walkthrough`` is the expert's solution."""
     game = make_game(spec)
     return {**game, "walkthrough": solve(game)}
 
@@ -226,14 +165,14 @@ def write_game(game: Mapping[str, Any], spec: Spec, directory: str | Path) -> Pa
 
 
 def goal_sentence(category: str, thing: str, place: str, rng: random.Random) -> str:
-    """One of ALFRED's template sentences for an object and its destination (or lamp)."""
+    """Returns one of ALFRED's template sentences for an object and its destination (or lamp)."""
     return rng.choice(_goals()[category]["templates"]).format(
         obj=thing.lower(), recep=place.lower(), toggle=place.lower()
     )
 
 
 def choices(category: str, kind: str, here: set[str]) -> Sequence[tuple[str, str]]:
-    """All (object class, destination or lamp) of `category` that make sense in a room."""
+    """Returns all (object class, destination or lamp) of `category` that make sense in a room."""
     if category not in CATEGORIES:
         raise SkillRLError(f"category {category!r}: use one of {', '.join(CATEGORIES)}")
     objects = rooms.THINGS[kind]
@@ -279,7 +218,7 @@ def _put(
 
 
 def _new_id(kind: str, rng: random.Random) -> str:
-    """``Mug|+01.20|+00.80|-02.05`` in PDDL spelling; basins belong to a sink or a bathtub."""
+    """Makes ``Mug|+01.20|+00.80|-02.05``, in PDDL spelling; a basin is part of its sink or tub."""
     base = kind.removesuffix("Basin")
     x, y, z = rng.uniform(-3.5, 3.5), rng.uniform(0.1, 2.4), rng.uniform(-3.5, 3.5)
     text = f"{base}|{x:+06.2f}|{y:+06.2f}|{z:+06.2f}" + (f"|{kind}" if base != kind else "")

@@ -31,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
+class IndexEntry:
     """One game: the files as they were when it was read, and what was in them."""
 
     stamp: tuple[Stamp, ...]
@@ -39,7 +39,7 @@ class Entry:
 
 
 def cache_file(root: pathlib.Path) -> pathlib.Path | None:
-    """Where the index of `root` is kept; None for a user without a home."""
+    """Returns where the index of `root` is kept; None for a user without a home."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # the specification has relative ones ignored
         base = os.path.join(os.path.expanduser("~"), ".cache")
@@ -49,8 +49,8 @@ def cache_file(root: pathlib.Path) -> pathlib.Path | None:
     return pathlib.Path(base) / "skillrl" / "alfworld" / f"{digest}.json"
 
 
-def load(root: pathlib.Path) -> dict[str, Entry]:
-    """Place of a game below `root` -> its entry; empty where nothing usable is kept."""
+def load(root: pathlib.Path) -> dict[str, IndexEntry]:
+    """Reads place of a game below `root` -> its entry; empty where nothing usable is kept."""
     path = cache_file(root)
     if path is None:
         return {}
@@ -74,7 +74,7 @@ def load(root: pathlib.Path) -> dict[str, Entry]:
         return {}
 
 
-def save(root: pathlib.Path, games: Mapping[str, Entry]) -> None:
+def save(root: pathlib.Path, games: Mapping[str, IndexEntry]) -> None:
     """Keeps `games` as all there is below `root`. A cache that cannot be written is a warning."""
     path = cache_file(root)
     if path is None:
@@ -91,8 +91,8 @@ def _fields(record: Record) -> list[Any]:
     return [getattr(record, field.name) for field in dataclasses.fields(record)]
 
 
-def _entry(row: Any) -> Entry:
-    """The entry of a row; ValueError or TypeError where it is none."""
+def _entry(row: Any) -> IndexEntry:
+    """Returns the entry of a row; ValueError or TypeError where it is none."""
     stamps, *fields = row
     skip, category, goal, human, annotation = fields
     if not all(isinstance(text, str) for text in (skip, category, goal, human)):
@@ -100,4 +100,5 @@ def _entry(row: Any) -> Entry:
     if not isinstance(annotation, int) or not (skip or category in CATEGORIES):
         raise ValueError("a game is of no task type")
     stamp = tuple((str(name), int(size), int(m), int(c)) for name, size, m, c in stamps)
-    return Entry(stamp, Record(*fields))
+    record = Record(skip=skip, category=category, goal=goal, human=human, annotation=annotation)
+    return IndexEntry(stamp, record)

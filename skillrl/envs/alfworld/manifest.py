@@ -20,11 +20,11 @@ from skillrl.envs.alfworld import rooms
 from skillrl.envs.alfworld.generate import (
     CATEGORIES,
     ROOMS_FOR,
-    Spec,
     make_game,
     make_problem,
     make_room,
 )
+from skillrl.envs.alfworld.layout import Spec
 from skillrl.envs.alfworld.play import solve
 from skillrl.envs.base import SPLITS
 from skillrl.errors import SkillRLError
@@ -40,20 +40,20 @@ Entry = dict[str, Any]
 
 @functools.lru_cache(maxsize=1)
 def load_manifest() -> dict[str, tuple[Entry, ...]]:
-    """The shipped manifest: split -> entries in fixed order."""
+    """Returns the shipped manifest: split -> entries in fixed order."""
     file = resources.files("skillrl") / "assets" / "alfworld" / "manifest.json"
     data = json.loads(file.read_text("utf-8"))
     return {split: tuple(data[split]) for split in SPLITS}
 
 
 def spec_of(entry: Entry) -> Spec:
-    """The spec that generates an entry's game."""
+    """Returns the spec that generates an entry's game."""
     return Spec(entry["scene"], entry["room_seed"], entry["category"], entry["task_seed"])
 
 
 @functools.lru_cache(maxsize=1)
 def room_seeds() -> dict[int, int]:
-    """Scene -> the smallest room seed that furnishes it unlike every scene before.
+    """Returns scene -> the smallest room seed that furnishes it unlike every scene before.
 
     The last six scenes of each kind, with these seeds, are the rooms of ``valid_unseen``.
     """
@@ -71,13 +71,13 @@ def room_seeds() -> dict[int, int]:
 
 @functools.lru_cache(maxsize=1)
 def _held_out() -> frozenset[tuple[tuple[str, int], ...]]:
-    """What the rooms of ``valid_unseen`` are furnished with."""
+    """Returns what the rooms of ``valid_unseen`` are furnished with."""
     scenes = [first + i for first in rooms.FIRST_SCENE.values() for i in range(_SEEN_ROOMS, 30)]
     return frozenset(make_room(scene, room_seeds()[scene]).layout for scene in scenes)
 
 
 def _train_room(scene: int, index: int) -> int:
-    """Room seed of entry `index` of ``train``: one of its own that is not held out."""
+    """Returns the room seed of entry `index` of ``train``: one that is not held out."""
     seed = index * _TRIES
     while make_room(scene, seed).layout in _held_out():
         seed += 1
@@ -85,7 +85,7 @@ def _train_room(scene: int, index: int) -> int:
 
 
 def build_entry(split: str, index: int) -> Entry:
-    """Entry `index` of `split`, from nothing but its address: the first seed that is playable.
+    """Builds entry `index` of `split` from its address alone: the first playable seed.
 
     Raises:
       SkillRLError: none of the seeds tried gives a game that the expert wins in time.
@@ -119,7 +119,7 @@ def build_entry(split: str, index: int) -> Entry:
 
 
 def build_manifest() -> dict[str, list[Entry]]:
-    """All entries, built anew; takes some seconds."""
+    """Builds all entries anew, which takes some seconds."""
     return {split: [build_entry(split, i) for i in range(SIZES[split])] for split in SPLITS}
 
 

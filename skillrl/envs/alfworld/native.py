@@ -6,9 +6,10 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from skillrl.envs.alfworld.engine import Engine, Reply
-from skillrl.envs.alfworld.generate import Spec, make_game
-from skillrl.envs.alfworld.world import World, load_game
+from skillrl.envs.alfworld.engine import GameEngine, GameReply
+from skillrl.envs.alfworld.generate import make_game
+from skillrl.envs.alfworld.layout import Spec
+from skillrl.envs.alfworld.world import GameWorld, load_game
 from skillrl.errors import SkillRLError
 from skillrl.types import Task
 
@@ -18,10 +19,10 @@ _CACHED_GAMES = 1024
 class Backend(Protocol):
     """One of the two engines, playing one game at a time."""
 
-    def reset(self, task: Task) -> Reply:
+    def reset(self, task: Task) -> GameReply:
         """Starts the game of `task`."""
 
-    def step(self, command: str) -> Reply:
+    def step(self, command: str) -> GameReply:
         """Plays one command of the running game."""
 
     def close(self) -> None:
@@ -32,15 +33,15 @@ class NativeBackend:
     """The engine of this package. It has no step limit and goes on after a win."""
 
     def __init__(self) -> None:
-        self._engine: Engine | None = None
+        self._engine: GameEngine | None = None
 
-    def reset(self, task: Task) -> Reply:
+    def reset(self, task: Task) -> GameReply:
         """Starts the game; raises SkillRLError where it cannot be loaded or made."""
         game = game_of(task)
-        self._engine = Engine(_loaded(game) if isinstance(game, str) else _generated(game))
+        self._engine = GameEngine(_loaded(game) if isinstance(game, str) else _generated(game))
         return self._engine.reset()
 
-    def step(self, command: str) -> Reply:
+    def step(self, command: str) -> GameReply:
         """Plays one command; `reset` comes first."""
         assert self._engine is not None
         return self._engine.step(command)
@@ -51,7 +52,7 @@ class NativeBackend:
 
 
 def game_of(task: Task) -> str | Spec:
-    """The game file of a task, or what its game is generated from.
+    """Returns the game file of a task, or what its game is generated from.
 
     Raises:
       SkillRLError: the task is of another environment.
@@ -71,10 +72,10 @@ def game_of(task: Task) -> str | Spec:
 
 
 @functools.lru_cache(maxsize=_CACHED_GAMES)
-def _loaded(path: str) -> World:
+def _loaded(path: str) -> GameWorld:
     return load_game(path)
 
 
 @functools.lru_cache(maxsize=_CACHED_GAMES)
-def _generated(spec: Spec) -> World:
-    return World.from_game(make_game(spec))
+def _generated(spec: Spec) -> GameWorld:
+    return GameWorld.from_game(make_game(spec))

@@ -26,7 +26,7 @@ _TOKEN = re.compile(r"[()]|[^\s()]+")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Problem:
+class PddlProblem:
     """One PDDL problem.
 
     Attributes:
@@ -40,7 +40,7 @@ class Problem:
     goal: Node
 
     def all(self, predicate: str) -> tuple[Atom, ...]:
-        """Argument tuples for which `predicate` holds at the start."""
+        """Returns the argument tuples for which `predicate` holds at the start."""
         return self.facts.get(predicate, ())
 
 
@@ -52,7 +52,7 @@ class Clause:
     negative: frozenset[Atom] = frozenset()
 
 
-def parse_problem(text: str, *, name: str = "the problem") -> Problem:
+def parse_problem(text: str, *, name: str = "the problem") -> PddlProblem:
     """Reads the text of a problem.
 
     Raises:
@@ -82,16 +82,18 @@ def parse_problem(text: str, *, name: str = "the problem") -> Problem:
                     f"which :objects does not declare. {REMEDY}"
                 )
         facts.setdefault(node[0], {})[node[1:]] = None
-    return Problem(types, {key: tuple(value) for key, value in facts.items()}, sections[":goal"][0])
+    return PddlProblem(
+        types, {key: tuple(value) for key, value in facts.items()}, sections[":goal"][0]
+    )
 
 
 def ground_goal(
-    problem: Problem,
+    problem: PddlProblem,
     *,
     dynamic: Callable[[Atom], bool | None],
     name: str = "the problem",
 ) -> tuple[tuple[Clause, ...], ...]:
-    """The goal as a conjunction of disjunctions of clauses over facts that can change.
+    """Returns the goal as a conjunction of disjunctions of clauses over facts that can change.
 
     Args:
       problem: gives the goal, the constants of each type and the facts that never change.
@@ -122,7 +124,7 @@ def ground_goal(
 
 
 def words(node: Node) -> set[str]:
-    """All words in a formula."""
+    """Returns all words in a formula."""
     if isinstance(node, str):
         return {node}
     return set().union(*(words(child) for child in node))
@@ -131,7 +133,7 @@ def words(node: Node) -> set[str]:
 class _Grounder:
     """Expands quantifiers one variable at a time, dropping branches as soon as they fail."""
 
-    def __init__(self, problem: Problem, dynamic: Callable[[Atom], bool | None], name: str):
+    def __init__(self, problem: PddlProblem, dynamic: Callable[[Atom], bool | None], name: str):
         self._dynamic = dynamic
         self._name = name
         self._facts = {(p, *args) for p, rows in problem.facts.items() for args in rows}
@@ -226,7 +228,7 @@ def _conjuncts(node: Node) -> list[Node]:
 
 
 def _typed(words: Iterable[Node], name: str) -> Iterator[tuple[str, str]]:
-    """Pairs of ``a b - type`` lists."""
+    """Yields pairs of ``a b - type`` lists."""
     pending: list[str] = []
     stream = iter(words)
     for word in stream:
@@ -244,7 +246,7 @@ def _typed(words: Iterable[Node], name: str) -> Iterator[tuple[str, str]]:
 
 
 def _tree(text: str, name: str) -> tuple[Node, ...]:
-    """The one parenthesised expression of `text` as nested tuples."""
+    """Returns the one parenthesised expression of `text` as nested tuples."""
     stack: list[list[Node]] = [[]]
     plain = re.sub(r";[^\n]*", "", text).lower()
     for token in _TOKEN.findall(plain):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from skillrl.envs.alfworld.engine import Engine
+from skillrl.envs.alfworld.engine import GameEngine
 from skillrl.envs.alfworld.expert import TemplateExpert
-from skillrl.envs.alfworld.world import World
+from skillrl.envs.alfworld.world import GameWorld
 from skillrl.errors import SkillRLError
 from skillrl.types import Observation
 
@@ -16,7 +16,7 @@ MAX_STEPS = 25
 
 
 def agent_observation(text: str, admissible: tuple[str, ...]) -> Observation:
-    """What an agent sees: no welcome, no task line (the prompt states it), no ``help``."""
+    """Returns what an agent sees: no welcome, no task line (the prompt states it), no ``help``."""
     # The task line is the last; everything after its beginning goes, blank lines and all.
     scene = text.partition("\n\nYour task is to:")[0]
     parts = [part for part in scene.split("\n\n") if not part.startswith("-= Welcome")]
@@ -24,14 +24,14 @@ def agent_observation(text: str, admissible: tuple[str, ...]) -> Observation:
 
 
 def solve(game: Mapping[str, Any], max_steps: int = MAX_STEPS) -> list[str]:
-    """The expert's winning commands.
+    """Returns the expert's winning commands.
 
     Raises:
       SkillRLError: the game is won before it starts, or the expert does not win it within
         `max_steps` admissible commands; such a game is not worth giving to an agent.
     """
-    world = World.from_game(game)
-    engine, goal = Engine(world), world.task
+    world = GameWorld.from_game(game)
+    engine, goal = GameEngine(world), world.task
     reply = engine.reset()
     if reply.won:
         raise SkillRLError(f"{goal!r} is won before the first step; choose another task seed")

@@ -40,7 +40,7 @@ _DECODER = json.JSONDecoder()
 _MOVABLE = "pick_and_place_with_movable_recep"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """A game, or why it is left out.
 
@@ -68,19 +68,19 @@ def read_record(folder: pathlib.Path) -> Record:
     path = folder / GAME
     game = read_json(path)
     if game.get("solvable") is not True:
-        return Record("'solvable' is missing" if "solvable" not in game else "not solvable")
+        return Record(skip="'solvable' is missing" if "solvable" not in game else "not solvable")
     goal = read_task(required_text(game, "grammar", name=str(path)), name=str(path))
     required_text(game, "pddl_problem", name=str(path))
     traj = _read_traj(folder / TRAJ) if (folder / TRAJ).is_file() else {}
     category = _category(path, game, traj)
     if category == _MOVABLE:
-        return Record(f"task type {_MOVABLE!r}")
+        return Record(skip=f"task type {_MOVABLE!r}")
     annotation, human = _annotation(traj)
-    return Record("", category, goal, human, annotation)
+    return Record(skip="", category=category, goal=goal, human=human, annotation=annotation)
 
 
 def _read_traj(path: pathlib.Path) -> Mapping[str, Any]:
-    """Task type and annotations of a ``traj_data.json``, by the shortest way.
+    """Reads task type and annotations of a ``traj_data.json``, by the shortest way.
 
     Nearly all of such a file is about images, and parsing that is most of the time of a first
     start. A quoted key that occurs once, unescaped, is the one that is wanted.
@@ -93,7 +93,7 @@ def _read_traj(path: pathlib.Path) -> Mapping[str, Any]:
 
 
 def _value(text: str, key: str) -> Any:
-    """The value of a key in JSON text; ValueError where this is no way to find it."""
+    """Returns the value of a key in JSON text; ValueError where this is no way to find it."""
     before, *after = text.split(f'"{key}"')
     if len(after) != 1 or before.endswith("\\"):
         raise ValueError(f"{key!r} does not occur exactly once")
@@ -104,7 +104,7 @@ def _value(text: str, key: str) -> Any:
 
 
 def _category(path: pathlib.Path, game: Mapping[str, Any], traj: Mapping[str, Any]) -> str:
-    """Task type: from ``traj_data.json``, else the folder's name, else the goal formula."""
+    """Finds the task type: in ``traj_data.json``, the folder's name or the goal formula."""
     kind = traj.get("task_type")
     if isinstance(kind, str) and kind in (*CATEGORIES, _MOVABLE):
         return kind
@@ -131,7 +131,7 @@ def _category(path: pathlib.Path, game: Mapping[str, Any], traj: Mapping[str, An
 
 
 def _annotation(traj: Mapping[str, Any]) -> tuple[int, str]:
-    """Position and sentence of the first annotation that says anything, or (-1, "")."""
+    """Returns position and sentence of the first annotation with words, or (-1, "")."""
     turk = traj.get("turk_annotations")
     found = turk.get("anns") if isinstance(turk, Mapping) else None
     for number, one in enumerate(found if isinstance(found, list) else ()):

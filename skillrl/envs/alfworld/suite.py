@@ -63,7 +63,7 @@ class AlfworldSuite:
         self._tasks = _file_tasks(data_dir, human=self._human) if data_dir else None
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The fixed list of a split; raises SkillRLError for a split that does not exist."""
+        """Returns the fixed list of a split; raises SkillRLError for an unknown split."""
         if split not in SPLITS:
             raise SkillRLError(f"split {split!r}: use one of {', '.join(SPLITS)}")
         if self._tasks is None:
@@ -71,11 +71,11 @@ class AlfworldSuite:
         return self._tasks.get(split, ())
 
     def make(self) -> AlfworldEnvironment:
-        """A new, independent handle."""
+        """Returns a new, independent handle."""
         return AlfworldEnvironment(self.max_steps, self._backend())
 
     def expert(self, task: Task) -> TemplateExpert | None:
-        """A text-only expert, or None where the goal is a free sentence it cannot read."""
+        """Returns a text-only expert, or None where the goal is a free sentence it cannot read."""
         if self._human:
             return None  # a sentence that looks like a template need not mean what that means
         try:

@@ -19,9 +19,9 @@ import tempfile
 import threading
 from typing import Any
 
-import skillrl
-from skillrl.envs.alfworld.engine import Reply
-from skillrl.envs.alfworld.generate import Spec, make_game
+from skillrl.envs.alfworld.engine import GameReply
+from skillrl.envs.alfworld.generate import make_game
+from skillrl.envs.alfworld.layout import Spec
 from skillrl.envs.alfworld.native import game_of
 from skillrl.errors import EnvironmentLost, SkillRLError
 from skillrl.types import Task
@@ -70,7 +70,7 @@ class TextworldBackend:
         self._process: subprocess.Popen[bytes] | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
-    def reset(self, task: Task) -> Reply:
+    def reset(self, task: Task) -> GameReply:
         """Starts the game of `task`, in a new process where the last one was lost.
 
         Raises:
@@ -83,7 +83,7 @@ class TextworldBackend:
         path = game if isinstance(game, str) else self._written(game)
         return self._ask({"reset": path}, f"task {task.id}")
 
-    def step(self, command: str) -> Reply:
+    def step(self, command: str) -> GameReply:
         """Plays one command.
 
         Raises:
@@ -109,7 +109,7 @@ class TextworldBackend:
 
     def _start(self) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="skillrl-textworld-")
-        package = str(pathlib.Path(skillrl.__file__).resolve().parents[1])
+        package = str(pathlib.Path(__file__).resolve().parents[3])
         # Importing alfworld makes the directory that this variable names.
         environment = {**os.environ, "ALFWORLD_DATA": self._scratch.name}
         with open(self._errors, "wb") as errors:
@@ -135,7 +135,7 @@ class TextworldBackend:
         return pathlib.Path(self._scratch.name, "printed.txt")
 
     def _written(self, spec: Spec) -> str:
-        """The file of a generated game, written when it is played first."""
+        """Returns the file of a generated game, written when it is played first."""
         assert self._scratch is not None
         name = f"{spec.scene}-{spec.room_seed}-{spec.category}-{spec.task_seed}.tw-pddl"
         path = pathlib.Path(self._scratch.name, name)
@@ -143,17 +143,17 @@ class TextworldBackend:
             path.write_text(json.dumps(make_game(spec)), encoding="utf-8")
         return str(path)
 
-    def _ask(self, request: dict[str, str], what: str) -> Reply:
+    def _ask(self, request: dict[str, str], what: str) -> GameReply:
         answer = self._exchange(request, what)
         if "error" in answer:
             self.close()  # after an error the engine may answer wrongly in later games
             raise WorkerError(f"the real engine failed at {what}: {answer['error']}")
-        return Reply(
-            answer["observation"],
-            tuple(answer["admissible"]),
-            answer["reward"],
-            answer["done"],
-            answer["won"],
+        return GameReply(
+            observation=answer["observation"],
+            admissible=tuple(answer["admissible"]),
+            reward=answer["reward"],
+            done=answer["done"],
+            won=answer["won"],
         )
 
     def _exchange(self, request: dict[str, str] | None, what: str) -> dict[str, Any]:

@@ -53,8 +53,8 @@ _KNIVES = {"knifetype", "butterknifetype"}
 _UNTRACKED = {"checked", "ison"}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Start:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class InitialState:
     """The state at the start, in numbers.
 
     Attributes:
@@ -76,8 +76,8 @@ class Start:
     goal: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class World:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GameWorld:
     """The static tables of one game. Never changes, so threads may share it.
 
     Attributes:
@@ -126,10 +126,10 @@ class World:
     help_text: str | None
     goal_bits: Mapping[Fact, int]
     goal: tuple[tuple[tuple[int, int], ...], ...]
-    start: Start
+    start: InitialState
 
     @classmethod
-    def from_game(cls, game: Mapping[str, Any], *, name: str = "the game") -> World:
+    def from_game(cls, game: Mapping[str, Any], *, name: str = "the game") -> GameWorld:
         """Builds the tables from the JSON object of a ``game.tw-pddl``.
 
         Args:
@@ -145,17 +145,17 @@ class World:
         return _build(problem, grammar, game, name)
 
 
-def load_game(path: str | pathlib.Path) -> World:
+def load_game(path: str | pathlib.Path) -> GameWorld:
     """Reads an official-format ``game.tw-pddl``.
 
     Raises:
       SkillRLError: the file is unreadable or broken; the message names it.
     """
-    return World.from_game(read_json(path), name=str(path))
+    return GameWorld.from_game(read_json(path), name=str(path))
 
 
 def names_of(ids: Sequence[str]) -> dict[str, str]:
-    """Printed names of `ids`, which are sorted; numbers fall from n to 1 within a class."""
+    """Returns printed names of the sorted `ids`; numbers fall from n to 1 within a class."""
     kinds = [i.split("_bar_", 1)[0] + ("basin" if "basin" in i else "") for i in ids]
     left = collections.Counter(kinds)
     names = {}
@@ -165,7 +165,9 @@ def names_of(ids: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _build(problem: pddl.Problem, grammar: Grammar, game: Mapping[str, Any], name: str) -> World:
+def _build(
+    problem: pddl.PddlProblem, grammar: Grammar, game: Mapping[str, Any], name: str
+) -> GameWorld:
     # Ids that occur in no fact do not exist, not even for the numbers in names.
     used = {a for rows in problem.facts.values() for args in rows for a in args}
     ids = sorted(i for i in used if problem.types[i] in ("object", "receptacle"))
@@ -217,7 +219,9 @@ def _build(problem: pddl.Problem, grammar: Grammar, game: Mapping[str, Any], nam
     contents = _groups((outer, inner) for inner, outer in problem.all("inreceptacleobject"))
     inside = _groups((r, o) for o, r in problem.all("inreceptacle"))
 
-    goal, goal_bits = _number_goal(problem, number, traits, fits, set(at_site), name)
+    goal, goal_bits = _number_goal(
+        problem, number, traits=traits, fits=fits, reachable=set(at_site), name=name
+    )
     holding = [("holdsany",)] if held else []
     true_at_start = holding + [
         (key, *(number[a] for a in args if a != agent))
@@ -225,7 +229,7 @@ def _build(problem: pddl.Problem, grammar: Grammar, game: Mapping[str, Any], nam
         for args in rows
         if key in _CHANGEABLE
     ]
-    start = Start(
+    start = InitialState(
         here=number[here],
         held=held[0] if held else None,
         inside=tuple(_numbers(inside.get(r, ()), number) for r in receptacle_ids),
@@ -234,7 +238,7 @@ def _build(problem: pddl.Problem, grammar: Grammar, game: Mapping[str, Any], nam
         marks={mark: those(mark) for mark in MARKS},
         goal=sum(goal_bits.get(fact, 0) for fact in dict.fromkeys(true_at_start)),
     )
-    return World(
+    return GameWorld(
         task=grammar.task,
         task_line=grammar.task_line,
         solvable=game.get("solvable") is True,
@@ -265,15 +269,15 @@ def _build(problem: pddl.Problem, grammar: Grammar, game: Mapping[str, Any], nam
 
 
 def _walkthrough(game: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """The actions that solve a game; a file need not have them."""
+    """Returns the actions that solve a game; a file need not have them."""
     actions = game.get("walkthrough") or []
     if not isinstance(actions, list) or not all(isinstance(action, str) for action in actions):
         raise SkillRLError(f"{name}: 'walkthrough' should be a list of actions. {REMEDY}")
     return tuple(actions)
 
 
-def _well_typed(problem: pddl.Problem, name: str) -> pddl.Problem:
-    """`problem` without the facts that no rule can match, their arguments being of other types.
+def _well_typed(problem: pddl.PddlProblem, name: str) -> pddl.PddlProblem:
+    """Drops the facts that no rule can match, their arguments being of other types.
 
     PDDL permits such facts, for instance ``openable`` of something that is an object.
     """
@@ -294,14 +298,15 @@ def _well_typed(problem: pddl.Problem, name: str) -> pddl.Problem:
 
 
 def _number_goal(
-    problem: pddl.Problem,
+    problem: pddl.PddlProblem,
     number: Mapping[str, int],
+    *,
     traits: Mapping[str, frozenset[int]],
     fits: Sequence[frozenset[int]],
     reachable: set[int],
     name: str,
 ) -> tuple[tuple[tuple[tuple[int, int], ...], ...], dict[Fact, int]]:
-    """The goal over bits, and the bit of each of its facts."""
+    """Returns the goal over bits, and the bit of each of its facts."""
     initial = {(key, *args) for key in _CHANGEABLE for args in problem.all(key)}
 
     def dynamic(atom: pddl.Atom) -> bool | None:

@@ -1,7 +1,7 @@
 """Plays an environment and says what breaks the contract of `skillrl.envs.base`."""
 
 from skillrl.envs.check.findings import Check, Finding, describe, line_of
-from skillrl.envs.check.report import Report
+from skillrl.envs.check.report import ProgressReport
 from skillrl.envs.check.run import examine
 from skillrl.envs.check.watch import Overdue, limits, watched
 
@@ -9,7 +9,7 @@ __all__ = [
     "Check",
     "Finding",
     "Overdue",
-    "Report",
+    "ProgressReport",
     "describe",
     "examine",
     "limits",

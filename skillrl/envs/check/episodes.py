@@ -28,7 +28,7 @@ _THREADS = 4
 
 
 def check_repeats(suite: Suite, episodes: Sequence[Played]) -> list[Finding]:
-    """The same actions get the same answers: on a new handle, and on a used one."""
+    """Checks that the same actions get the same answers, on a new handle and on a used one."""
     found = []
     for played, other in zip(episodes, [*episodes[1:], *episodes[:1]], strict=True):
         with handle(suite) as environment:
@@ -60,7 +60,7 @@ def check_repeats(suite: Suite, episodes: Sequence[Played]) -> list[Finding]:
 
 
 def check_apart(suite: Suite, episodes: Sequence[Played]) -> list[Finding]:
-    """Two episodes in turn, and many on threads, are answered as each was alone."""
+    """Checks that two episodes in turn, and many on threads, are answered as each was alone."""
     found = []
     for one, other in zip(episodes[::2], episodes[1::2], strict=False):
         for alone, mixed in zip((one, other), _in_turn(suite, one, other), strict=True):
@@ -89,7 +89,7 @@ def check_apart(suite: Suite, episodes: Sequence[Played]) -> list[Finding]:
 
 
 def check_any_text(suite: Suite, episodes: Sequence[Played], form: AnswerForm) -> list[Finding]:
-    """Whatever a model says gets an answer: actions reach the environment unread."""
+    """Checks that whatever a model says gets an answer: actions arrive unread."""
     texts = ("", _ASIDE, wrapped(_ASIDE, form, random.Random(0)), "<action>\n⟦ '\"\\ 𝄞")
     found = []
     for played in episodes:
@@ -118,7 +118,7 @@ def check_any_text(suite: Suite, episodes: Sequence[Played], form: AnswerForm) -
 
 
 def check_offered(suite: Suite, episodes: Sequence[Played], form: AnswerForm) -> list[Finding]:
-    """What is offered is understood: an admissible action is not answered as nonsense is.
+    """Checks that no admissible action is answered as nonsense is.
 
     Looked at in the first state of every episode and in a later one. Where the answer to
     nonsense is the text of before once more, there is nothing to compare with.
@@ -128,16 +128,16 @@ def check_offered(suite: Suite, episodes: Sequence[Played], form: AnswerForm) ->
         rng = random.Random(played.task.id)
         later = rng.randrange(min(_DEEP, len(played.actions)) or 1)
         for depth in dict.fromkeys((0, later)):
-            if finding := _refused(suite, played, depth, form, rng):
+            if finding := _refused(suite, played, depth=depth, form=form, rng=rng):
                 found.append(finding)
                 break
     return found
 
 
 def _refused(
-    suite: Suite, played: Played, depth: int, form: AnswerForm, rng: random.Random
+    suite: Suite, played: Played, *, depth: int, form: AnswerForm, rng: random.Random
 ) -> Finding | None:
-    """The first offer after `depth` actions that is answered as nonsense is."""
+    """Returns the first offer after `depth` actions that is answered as nonsense is."""
     before, state = played.actions[:depth], played.answers[depth].observation
     if not state.admissible:
         return None
@@ -159,7 +159,7 @@ def _refused(
 
 
 def check_end(suite: Suite, episodes: Sequence[Played]) -> list[Finding]:
-    """The end is the end, and the handle can be used again afterwards."""
+    """Checks that the end is the end, and the handle can be used again afterwards."""
     found = []
     for played in episodes:
         if not played.ended:
@@ -194,7 +194,7 @@ def check_end(suite: Suite, episodes: Sequence[Played]) -> list[Finding]:
 
 
 def _in_turn(suite: Suite, one: Played, other: Played) -> tuple[Played, Played]:
-    """Both episodes, a step of each in turn, on two handles."""
+    """Plays both episodes, a step of each in turn, on two handles."""
     with handle(suite) as first, handle(suite) as second:
         pairs = [(first, start(first, one.task), one), (second, start(second, other.task), other)]
         for number in range(max(len(one.actions), len(other.actions))):

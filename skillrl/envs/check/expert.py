@@ -14,7 +14,7 @@ from skillrl.types import Observation, Task
 def check_expert(
     suite: Suite, tasks: Sequence[Task], form: AnswerForm
 ) -> tuple[list[Finding], list[str], list[Played]]:
-    """What it does is on offer, always the same, and it wins; also notes, and its episodes."""
+    """Checks that the expert's moves are on offer and always the same, and that it wins."""
     found: list[Finding] = []
     shown: list[Played] = []
     for task in tasks:
@@ -58,7 +58,7 @@ def check_expert(
 def expert_episode(
     suite: Suite, task: Task, form: AnswerForm, wrong: list[Finding]
 ) -> Played | None:
-    """An episode of the expert, None where there is none; adds to `wrong` what it did wrong.
+    """Plays an episode of the expert (None without one); adds its faults to `wrong`.
 
     Raises:
       Broken: it raised, or its move is no `Move`.
@@ -102,7 +102,7 @@ def _move(expert: Expert, seen: Observation, task: Task) -> Move:
 
 
 def _problem(action: str, seen: Observation, form: AnswerForm) -> str:
-    """Why no agent could have said this, or ""."""
+    """Says why no agent could have said this, or ""."""
     if seen.admissible and not is_admissible(action, seen.admissible):
         return f"is not among the {len(seen.admissible)} admissible ones"
     if not action.strip() or action != action.strip():

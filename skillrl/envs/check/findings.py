@@ -102,7 +102,7 @@ def blamed(call: str, task: str = "") -> Iterator[None]:
 
 
 def hung(call: str, task: str, overdue: Overdue) -> Hung:
-    """A call that is overdue, as a finding."""
+    """Returns a call that is overdue, as a finding."""
     where = f" in {overdue.place}" if overdue.place else ""
     if overdue.whole:
         return Hung(
@@ -125,19 +125,19 @@ def hung(call: str, task: str, overdue: Overdue) -> Hung:
 
 
 def collected(*parts: Sequence[Finding]) -> tuple[Finding, ...]:
-    """All findings once each, in order."""
+    """Returns all findings once each, in order."""
     return tuple(dict.fromkeys(finding for part in parts for finding in part))
 
 
 def line_of(check: Check) -> str:
-    """One line of the table."""
+    """Returns one line of the table."""
     verdict = f"{len(check.findings)} FOUND" if check.findings else "ok"
     lines = [f"  {check.name:<16}{verdict:<10}{check.looked_at}"]
     return "\n".join([*lines, *(f"{'':<28}note: {note}" for note in check.notes)])
 
 
 def describe(checks: Sequence[Check]) -> str:
-    """The findings in full, numbered: one of each kind, with how often there is another."""
+    """Returns the findings in full, numbered: one of each kind, with how often there is another."""
     blocks: list[str] = []
     number = 0
     for check in checks:
@@ -167,7 +167,7 @@ def _block(number: int, name: str, found: Sequence[Finding]) -> str:
 
 
 def quoted(text: object, limit: int = 160) -> str:
-    """A value as Python writes it, its middle left out where it is long."""
+    """Returns a value as Python writes it, its middle left out where it is long."""
     return shown(text, limit)
 
 

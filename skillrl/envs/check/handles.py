@@ -17,7 +17,7 @@ _PATIENCE = 2.0  # seconds that threads and processes get to end after close
 
 
 def check_closing(suite: Suite, episodes: Sequence[Played]) -> list[Finding]:
-    """`close` may be called twice, in the middle and before anything, and releases all."""
+    """Checks that `close` may be called twice, amid an episode and first, and releases all."""
     found = []
     for actions, when in (
         (None, "of a handle that was never reset"),
@@ -35,7 +35,7 @@ def check_closing(suite: Suite, episodes: Sequence[Played]) -> list[Finding]:
 
 
 def _check_released(suite: Suite, episodes: Sequence[Played]) -> list[Finding]:
-    """Threads, processes and open files are as many after some handles as before them.
+    """Checks that some handles leave no threads, processes and open files behind.
 
     A first handle is not counted: what a suite opens once and shares is its own. All are
     kept until the end, so that it is `close` that releases and not the garbage collector.
@@ -60,7 +60,7 @@ def _check_released(suite: Suite, episodes: Sequence[Played]) -> list[Finding]:
 
 
 def held() -> dict[str, int]:
-    """How many threads, child processes and open files this process has."""
+    """Returns how many threads, child processes and open files this process has."""
     return {
         "threads": threading.active_count(),
         "processes": len(_children()),
@@ -69,7 +69,7 @@ def held() -> dict[str, int]:
 
 
 def _grown(before: dict[str, int], after: dict[str, int]) -> list[str]:
-    """What grew with every handle; one more of something may be a lazy start."""
+    """Returns what grew with every handle; one more of something may be a lazy start."""
     return [what for what in before if after[what] - before[what] >= _CYCLES]
 
 
@@ -91,7 +91,7 @@ def _closed(suite: Suite, played: Played) -> Environment:
 
 
 def _children() -> list[str]:
-    """Ids of child processes, where the system tells (Linux), zombies included."""
+    """Returns ids of child processes, where the system tells (Linux), zombies included."""
     found: list[str] = []
     for path in Path("/proc/self/task").glob("*/children"):
         try:

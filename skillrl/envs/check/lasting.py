@@ -19,7 +19,7 @@ _NONSENSE = ("wait for nothing in particular", "")
 
 
 def check_lasting(episodes: Sequence[Played], max_steps: int) -> list[Finding]:
-    """The last action that is allowed ends the episode."""
+    """Checks that the last action that is allowed ends the episode."""
     return [
         Finding(
             f"the {max_steps}th action ends the episode (max_steps={max_steps})",
@@ -33,7 +33,7 @@ def check_lasting(episodes: Sequence[Played], max_steps: int) -> list[Finding]:
 
 
 def note_lasting(episodes: Sequence[Played], max_steps: int) -> list[str]:
-    """What is allowed and worth knowing."""
+    """Returns what is allowed and worth knowing."""
     if not episodes or any(len(played.actions) >= max_steps for played in episodes):
         return []
     longest = max(len(played.actions) for played in episodes)
@@ -43,7 +43,7 @@ def note_lasting(episodes: Sequence[Played], max_steps: int) -> list[str]:
 
 
 def outlast(suite: Suite, task: Task, form: AnswerForm, *, idle: bool) -> Played:
-    """The longest episode that was found, of at most ``max_steps`` actions.
+    """Plays the longest episode that was found, of at most ``max_steps`` actions.
 
     Args:
       suite: what is played.
@@ -60,7 +60,14 @@ def outlast(suite: Suite, task: Task, form: AnswerForm, *, idle: bool) -> Played
             played = follow(environment, task, actions)
             while not played.ended and len(played.actions) < suite.max_steps:
                 seen = played.answers[-1].observation
-                action = _other(seen, barred.get(len(played.actions), ()), task, form, rng, idle)
+                action = _other(
+                    seen,
+                    barred.get(len(played.actions), ()),
+                    task=task,
+                    form=form,
+                    rng=rng,
+                    idle=idle,
+                )
                 if action is None:  # all that was tried here ends it
                     return played
                 advance(environment, played, action)
@@ -75,12 +82,13 @@ def outlast(suite: Suite, task: Task, form: AnswerForm, *, idle: bool) -> Played
 def _other(
     seen: Observation,
     barred: Sequence[str] | set[str],
+    *,
     task: Task,
     form: AnswerForm,
     rng: random.Random,
     idle: bool,
 ) -> str | None:
-    """An action that has not ended the episode here; None where all have."""
+    """Returns an action that has not ended the episode here; None where all have."""
     nonsense = [wrapped(text, form, rng) for text in _NONSENSE]
     offers = [filled(offer, task, rng) for offer in seen.admissible]
     rng.shuffle(offers)

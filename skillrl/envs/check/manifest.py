@@ -22,7 +22,7 @@ _COMPARED = 40  # pairs of tasks whose first texts are compared
 
 
 def check_suite(suite: Suite, name: str) -> list[Finding]:
-    """The attributes and methods of the protocol `skillrl.envs.Suite`."""
+    """Checks the attributes and methods of the protocol `skillrl.envs.Suite`."""
     found = []
     for method, use in (
         ("tasks", "def tasks(self, split): return the list of a split"),
@@ -54,7 +54,7 @@ def check_suite(suite: Suite, name: str) -> list[Finding]:
 
 
 def check_handle(suite: Suite) -> list[Finding]:
-    """The methods of a handle, and that `make` gives a new one each time."""
+    """Checks the methods of a handle, and that `make` gives a new one each time."""
     with blamed("make()"):
         one, other = suite.make(), suite.make()
     found = [
@@ -82,7 +82,7 @@ def check_handle(suite: Suite) -> list[Finding]:
 
 
 def read_manifests(suite: Suite) -> tuple[Manifests, list[Finding]]:
-    """The tasks of every split, and what about the lists makes everything else impossible."""
+    """Returns the tasks of every split, and the faults that leave nothing to check."""
     manifests: Manifests = {}
     found = []
     for split in SPLITS:
@@ -105,7 +105,7 @@ def read_manifests(suite: Suite) -> tuple[Manifests, list[Finding]]:
                 Finding(
                     f"tasks({split!r}) is a list or tuple of skillrl.types.Task",
                     f"it is {quoted(tasks)}",
-                    "return a tuple of Task(id, split, category, goal, payload)",
+                    "return a tuple of skillrl.types.Task",
                 )
             )
             continue
@@ -122,7 +122,7 @@ def read_manifests(suite: Suite) -> tuple[Manifests, list[Finding]]:
 
 
 def tasks_of(suite: Suite, split: str) -> Sequence[Task]:
-    """The list of a split; none where the suite says that it does not know it.
+    """Returns the list of a split; none where the suite says that it does not know it.
 
     Raises:
       Broken: something else went wrong.
@@ -135,7 +135,7 @@ def tasks_of(suite: Suite, split: str) -> Sequence[Task]:
 
 
 def check_tasks(suite: Suite, manifests: Manifests) -> list[Finding]:
-    """Each task on its own: id, split, category, goal, payload."""
+    """Checks each task on its own: id, split, category, goal, payload."""
     found = []
     for split, tasks in manifests.items():
         for task in tasks:
@@ -175,7 +175,7 @@ def check_tasks(suite: Suite, manifests: Manifests) -> list[Finding]:
 
 
 def check_distinct(manifests: Manifests) -> list[Finding]:
-    """No id twice, in a split or in two."""
+    """Checks that no id occurs twice, in a split or in two."""
     found = []
     seen: dict[str, str] = {}
     for split, tasks in manifests.items():
@@ -195,7 +195,7 @@ def check_distinct(manifests: Manifests) -> list[Finding]:
 
 
 def check_leaks(suite: Suite, manifests: Manifests) -> list[Finding]:
-    """No task of a held-out split is one of another split under a new id.
+    """Checks that no held-out task is one of another split under a new id.
 
     Two tasks are the same where goal, payload and the first text are: a payload may be a
     setting that all tasks share.
@@ -227,7 +227,7 @@ def check_leaks(suite: Suite, manifests: Manifests) -> list[Finding]:
 
 
 def check_unchanged(before: Manifests, now: Manifests, when: str) -> list[Finding]:
-    """Two readings of the manifests are the same, in the same order."""
+    """Checks that two readings of the manifests are the same, in the same order."""
     found = []
     for split in before:
         old, new = before[split], now.get(split, [])
@@ -256,12 +256,12 @@ def check_unchanged(before: Manifests, now: Manifests, when: str) -> list[Findin
 
 
 def snapshot(manifests: Manifests) -> dict[str, list[str]]:
-    """The manifests as texts, which later changes of a payload do not reach."""
+    """Returns the manifests as texts, which later changes of a payload do not reach."""
     return {split: [canonical_task(task) for task in tasks] for split, tasks in manifests.items()}
 
 
 def check_kept(before: Mapping[str, Sequence[str]], manifests: Manifests) -> list[Finding]:
-    """Playing changed no task."""
+    """Checks that playing changed no task."""
     return [
         Finding(
             "playing changes no task",
@@ -276,7 +276,7 @@ def check_kept(before: Mapping[str, Sequence[str]], manifests: Manifests) -> lis
 
 
 def notes(suite: Suite, manifests: Manifests) -> list[str]:
-    """What is allowed and worth knowing."""
+    """Returns what is allowed and worth knowing."""
     said = [f"the split {split} has no tasks" for split in SPLITS if not manifests.get(split)]
     counts = Counter(task.category for tasks in manifests.values() for task in tasks)
     unused = [category for category in suite.categories if category not in counts]

@@ -42,7 +42,7 @@ class Played:
 
 @contextmanager
 def handle(suite: Suite) -> Iterator[Environment]:
-    """A new handle, closed at the end.
+    """Yields a new handle, closed at the end.
 
     Raises:
       Broken: `make` or `close` raised.
@@ -72,7 +72,7 @@ def start(environment: Environment, task: Task) -> Played:
         observation = environment.reset(task)
     _require(observation, Observation, "reset(task)", task)
     played = Played(task)
-    played.answers.append(StepResult(_sound(observation, task), done=False, won=False))
+    played.answers.append(StepResult(observation=_sound(observation, task), done=False, won=False))
     return played
 
 
@@ -94,7 +94,7 @@ def advance(environment: Environment, played: Played, action: str) -> StepResult
 
 
 def play(environment: Environment, task: Task, choose: Choose, *, limit: int) -> Played:
-    """An episode to its end, or to `limit` actions."""
+    """Plays an episode to its end, or to `limit` actions."""
     played = start(environment, task)
     while not played.ended and len(played.actions) < limit:
         advance(environment, played, choose(played.answers[-1].observation))
@@ -102,7 +102,7 @@ def play(environment: Environment, task: Task, choose: Choose, *, limit: int) ->
 
 
 def follow(environment: Environment, task: Task, actions: Sequence[str]) -> Played:
-    """The same actions once more; stops where the environment says that it is over."""
+    """Plays the same actions once more; stops where the environment says that it is over."""
     played = start(environment, task)
     for action in actions:
         if played.ended:
@@ -112,7 +112,7 @@ def follow(environment: Environment, task: Task, actions: Sequence[str]) -> Play
 
 
 def random_moves(task: Task, form: AnswerForm, draw: str = "") -> Choose:
-    """Random actions that `task` and `draw` fix: of those on offer, else words of the goal."""
+    """Draws actions that `task` and `draw` fix: of those on offer, else words of the goal."""
     rng = random.Random(f"{task.id}/{draw}")  # seeded by the text, not by its hash
 
     def choose(observation: Observation) -> str:
@@ -124,12 +124,12 @@ def random_moves(task: Task, form: AnswerForm, draw: str = "") -> Choose:
 
 
 def filled(action: str, task: Task, rng: random.Random) -> str:
-    """``search[<your query>]`` with words of the goal in place of what the brackets hold."""
+    """Puts words of the goal in place of what ``search[<your query>]`` has in brackets."""
     return _PLACEHOLDER.sub(lambda _: f"[{_words(task, rng)}]", action)
 
 
 def wrapped(text: str, form: AnswerForm, rng: random.Random) -> str:
-    """`text` as an action of this form: inside one of its tags, if it has several."""
+    """Makes `text` an action of this form: inside one of its tags, if it has several."""
     if len(form.tags) == 1:
         return text
     tag = rng.choice(form.tags)
@@ -137,7 +137,7 @@ def wrapped(text: str, form: AnswerForm, rng: random.Random) -> str:
 
 
 def first_difference(one: Played, other: Played) -> str:
-    """Where two episodes of the same actions part, in words; "" if they do not."""
+    """Says where two episodes of the same actions part; "" if they do not."""
     for number, (a, b) in enumerate(zip(one.answers, other.answers, strict=False)):
         if canonical(a) == canonical(b):
             continue
@@ -151,25 +151,25 @@ def first_difference(one: Played, other: Played) -> str:
 
 
 def canonical(answer: StepResult) -> str:
-    """An answer as text that is equal where, and only where, answers are."""
+    """Returns an answer as text that is equal where, and only where, answers are."""
     seen = answer.observation
     parts = [seen.text, list(seen.admissible), answer.done, answer.won, answer.reward, answer.score]
     return json.dumps(parts, default=repr)
 
 
 def canonical_task(task: Task) -> str:
-    """Likewise a task."""
+    """Writes a task as text that is equal where, and only where, tasks are."""
     parts = [task.id, task.split, task.category, task.goal, task.payload]
     return json.dumps(parts, sort_keys=True, default=repr)
 
 
 def digest(text: str) -> str:
-    """Sixteen hexadecimal digits that stand for a text."""
+    """Returns sixteen hexadecimal digits that stand for a text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def sample(tasks: Sequence[Task], count: int) -> list[Task]:
-    """`count` tasks, from all categories in turn, each evenly through its part of the list."""
+    """Picks `count` tasks, from all categories in turn, evenly through the list."""
     groups: dict[str, list[Task]] = {}
     for task in tasks:
         groups.setdefault(task.category, []).append(task)

@@ -51,7 +51,7 @@ def check_process(
 
 
 def digests(suite: Suite, asked: Sequence[tuple[str, Sequence[str]]]) -> dict[str, Any]:
-    """Of all tasks by split, and of the answers to `asked`: (task id, actions)."""
+    """Returns digests of all tasks by split and of the answers to `asked` (task id, actions)."""
     tasks = {split: tasks_of(suite, split) for split in SPLITS}
     by_id = {task.id: task for group in tasks.values() for task in group}
     answers: list[list[str] | None] = []
@@ -137,7 +137,7 @@ def _compare_episodes(
 
 
 def main() -> None:
-    """The other process."""
+    """Runs the other process."""
     question = json.load(sys.stdin)
     config = Config.from_dict({"env": question["env"]}).env
     timed = limits(*question["limits"]) if question["limits"] else contextlib.nullcontext()

@@ -22,7 +22,7 @@ _BEAT = 30.0  # seconds between two lines where there is no bar
 _GRACE = 5.0  # seconds after which a call that could not be interrupted ends the process
 
 
-class Report:
+class ProgressReport:
     """Prints checks as they end; between them a bar, or now and then a line, on `err`.
 
     A call that no signal ends (one that never leaves compiled code) is told of as well: its
@@ -40,7 +40,7 @@ class Report:
             self._bar = tqdm(total=CHECKS, desc="check", unit="check", file=err, leave=False)
         self._thread = threading.Thread(target=self._look_on, daemon=True)
 
-    def __enter__(self) -> Report:
+    def __enter__(self) -> ProgressReport:
         self._thread.start()
         return self
 
@@ -85,7 +85,7 @@ class Report:
                 spent = duration(now - self._start)
                 print(printable(f"check: {doing}, {spent} spent"), file=self._err, flush=True)
 
-    def _give_up(self, current: watch.Watch, call: watch.Call) -> None:
+    def _give_up(self, current: watch.Watchdog, call: watch.Call) -> None:
         main = threading.main_thread().ident or 0
         place = watch.place_of(sys._current_frames().get(main))
         finding = hung(call.name, call.task, current.late(call, place)).finding

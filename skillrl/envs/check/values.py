@@ -12,7 +12,7 @@ from skillrl.types import Observation, StepResult, Task
 
 
 def check_answers(episodes: Sequence[Played]) -> list[Finding]:
-    """Truth values and numbers that agree, and actions that an agent can really write."""
+    """Checks that truth values and numbers agree, and that an agent can write each action."""
     found = []
     for played in episodes:
         task = played.task
@@ -23,7 +23,7 @@ def check_answers(episodes: Sequence[Played]) -> list[Finding]:
 
 
 def notes(episodes: Sequence[Played]) -> list[str]:
-    """What is allowed and worth knowing."""
+    """Returns what is allowed and worth knowing."""
     short = episodes and all(one.ended and len(one.actions) == 1 for one in episodes)
     if not short or any(one.answers[-1].won for one in episodes):
         return []
@@ -82,7 +82,7 @@ def _check_numbers(answer: StepResult, number: int, task: Task) -> list[Finding]
 
 
 def _check_offers(seen: Observation, done: bool, number: int, task: Task) -> list[Finding]:
-    """The prompt lists one action per line, and an answer's white space is stripped."""
+    """Checks what a prompt (one action per line) and a stripped answer can carry."""
     place = f"after {number} actions"
     found = []
     for action in seen.admissible:
@@ -109,7 +109,7 @@ def _check_offers(seen: Observation, done: bool, number: int, task: Task) -> lis
 
 
 def _first_per_kind(found: Sequence[Finding]) -> list[Finding]:
-    """One finding of each kind per task, the earliest."""
+    """Returns one finding of each kind per task, the earliest."""
     kinds: dict[tuple[str, str], Finding] = {}
     for finding in found:
         kinds.setdefault((finding.expected, finding.task), finding)

@@ -60,7 +60,7 @@ class Call:
     whole: bool
 
 
-class Watch:
+class Watchdog:
     """What a check is doing, and until when it may.
 
     Attributes:
@@ -76,26 +76,26 @@ class Watch:
         self.end = time.monotonic() + overall
 
     def late(self, call: Call, place: str) -> Overdue:
-        """What is raised for a call that is overdue."""
+        """Returns what is raised for a call that is overdue."""
         return Overdue(self.overall if call.whole else self.per_call, place, whole=call.whole)
 
 
-_current: Watch | None = None
+_current: Watchdog | None = None
 
 
 @contextmanager
-def limits(per_call: float, overall: float) -> Iterator[Watch]:
-    """Within it, `watched` calls may take so many seconds each, and so many together."""
+def limits(per_call: float, overall: float) -> Iterator[Watchdog]:
+    """Limits the seconds that each `watched` call in the block, and all together, may take."""
     global _current
-    before, _current = _current, Watch(per_call, overall)
+    before, _current = _current, Watchdog(per_call, overall)
     try:
         yield _current
     finally:
         _current = before
 
 
-def current() -> Watch | None:
-    """What is being checked now, if anything is."""
+def current() -> Watchdog | None:
+    """Returns what is being checked now, if anything is."""
     return _current
 
 
@@ -113,7 +113,7 @@ def enter(stage: str) -> None:
 
 
 def can_interrupt() -> bool:
-    """Whether calls of this thread can be ended in the middle."""
+    """Returns whether calls of this thread can be ended in the middle."""
     return hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
 
 
@@ -151,7 +151,7 @@ def watched(name: str, task: str = "") -> Iterator[None]:
 
 
 def on_threads(function: Callable[[T], R], items: Sequence[T], count: int) -> list[R]:
-    """`function` of every item, on `count` threads at once, in the order of the items.
+    """Returns `function` of every item in order, computed on `count` threads at once.
 
     Raises:
       Left: one of the calls on them takes too long; its thread is left behind.
@@ -204,7 +204,7 @@ def _look_at(threads: Sequence[threading.Thread]) -> None:
 
 
 def place_of(frame: FrameType | None) -> str:
-    """Where in the environment a thread is, rather than where in Python's library or here."""
+    """Finds where in the environment a thread is, not in Python's library or here."""
     innermost, at = frame, frame
     while at is not None and not at.f_code.co_filename.startswith(_HERE):
         if not at.f_code.co_filename.startswith((_LIBRARY, "<")):

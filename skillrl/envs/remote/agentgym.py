@@ -49,7 +49,7 @@ class KeyedWire:
         self._generation = self.connection.claim(key, self)
 
     def key(self) -> int:
-        """The key of the session, if it is still ours."""
+        """Returns the key of the session, if it is still ours."""
         if self._key is None:
             raise SessionLost("the session is closed")
         if self._generation != self.connection.generation:
@@ -57,7 +57,7 @@ class KeyedWire:
         return self._key
 
     def play(self, path: str, payload: dict[str, Any]) -> Any:
-        """The answer about this session.
+        """Returns the answer about this session.
 
         Raises:
           SessionLost: none, or possibly that of another session by the same key.
@@ -67,7 +67,7 @@ class KeyedWire:
         return answer
 
     def malformed(self, path: str, answer: Any) -> SessionLost:
-        """What to raise where an answer does not have the promised shape."""
+        """Returns what to raise where an answer does not have the promised shape."""
         return SessionLost(
             f"{self.connection.url}{path} answers with something else than AgentGym's servers: "
             f"{shorten(repr(answer))}",
@@ -76,12 +76,12 @@ class KeyedWire:
 
 
 def is_texts(value: Any) -> TypeGuard[list[str]]:
-    """A JSON list of strings."""
+    """Returns a JSON list of strings."""
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def look(connection: Connection, what: str) -> tuple[int, str, Any]:
-    """What the server answers to GET /; raises SkillRLError where nobody does."""
+    """Returns what the server answers to GET /; raises SkillRLError where nobody does."""
     try:
         return connection.look("/")
     except SkillRLError as error:
@@ -89,7 +89,7 @@ def look(connection: Connection, what: str) -> tuple[int, str, Any]:
 
 
 def not_the_server(connection: Connection, what: str, text: str, value: Any) -> SkillRLError:
-    """What to raise where something else answers."""
+    """Returns what to raise where something else answers."""
     found = f"GET {connection.url}/ answers {shorten(text or '(nothing)')!r}"
     if value == "ok":
         found += ", as AgentGym's WebShop server does (--env=agentgym_webshop)"

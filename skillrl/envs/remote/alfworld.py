@@ -10,7 +10,7 @@ from skillrl.envs.alfworld.generate import CATEGORIES
 from skillrl.envs.base import register
 from skillrl.envs.remote.agentgym import KeyedWire, is_texts, look, not_the_server
 from skillrl.envs.remote.connection import Connection
-from skillrl.envs.remote.environment import Start
+from skillrl.envs.remote.environment import EpisodeStart
 from skillrl.envs.remote.suite import RemoteSuite
 from skillrl.errors import SkillRLError
 from skillrl.io.json_text import is_real
@@ -46,18 +46,18 @@ class AgentGymAlfworldSuite(RemoteSuite):
         raise not_the_server(self.connection, "alfworld", text, value)
 
     def wire(self) -> AlfworldWire:
-        """A session."""
+        """Returns a new session on the server."""
         return AlfworldWire(self.connection)
 
     def numbers(self, split: str) -> Sequence[int]:
-        """See the class."""
+        """Returns the server's numbers of the tasks of a split; the class says which."""
         seen = range(_SEEN_EVERY - 1, _TRAIN_GAMES, _SEEN_EVERY)
         if split == "train":
             return [n for n in range(_TRAIN_GAMES) if n not in seen]
         return seen if split == "valid_seen" else range(_TRAIN_GAMES, _TRAIN_GAMES + _TEST_GAMES)
 
     def categorise(self, goal: str, category: str) -> str:
-        """The kind of game that the server names; raises SkillRLError for an unknown one."""
+        """Returns the kind of game the server names; raises SkillRLError for an unknown one."""
         if category in self.categories:
             return category
         raise SkillRLError(
@@ -72,7 +72,7 @@ class AlfworldWire(KeyedWire):
     def __init__(self, connection: Connection):
         super().__init__(connection, "id")
 
-    def start(self, number: int) -> Start:
+    def start(self, number: int) -> EpisodeStart:
         """Starts game `number`."""
         if not self.is_open:
             answer = self.connection.post("/create", {})
@@ -85,7 +85,7 @@ class AlfworldWire(KeyedWire):
         kind = answer.get("task_type")
         category = kind.split("/")[0].split("-")[0] if isinstance(kind, str) else ""
         goal = match[1].strip().rstrip(".")
-        return Start(
+        return EpisodeStart(
             Observation(seen.text[: match.start()].strip(), seen.admissible), goal, category
         )
 
@@ -97,7 +97,9 @@ class AlfworldWire(KeyedWire):
         if not is_real(reward) or not isinstance(done, bool):
             raise self.malformed("/step", answer)
         won = reward >= 1
-        return StepResult(seen, done or won, won, float(reward), float(won))
+        return StepResult(
+            observation=seen, done=done or won, won=won, reward=float(reward), score=float(won)
+        )
 
     def _observation(self, path: str, answer: Any) -> Observation:
         answer = answer if isinstance(answer, dict) else {}

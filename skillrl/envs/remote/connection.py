@@ -45,7 +45,7 @@ class Connection:
         self._client = open_client(self.url, connections=None)
 
     def post(self, path: str, payload: Any) -> Any:
-        """The answer to one attempt.
+        """Returns the answer to one attempt.
 
         Raises:
           SessionLost: none came, it is not JSON, or it says {"error": ...}.
@@ -63,7 +63,7 @@ class Connection:
         return self._usable("POST", path, answer)
 
     def get(self, path: str) -> Any:
-        """Likewise, for what does not change the session."""
+        """Asks for something that does not change the session."""
         try:
             answer = get_json(
                 self.url + path, timeout=self.settings.timeout, retries=0, client=self._client
@@ -73,7 +73,7 @@ class Connection:
         return self._usable("GET", path, answer)
 
     def read(self, path: str) -> Any:
-        """The answer to a GET that a run cannot do without: tried again for some time.
+        """Returns the answer to a GET that a run cannot do without: tried again for some time.
 
         Raises:
           HTTPFailure: none; the message says how to go on.
@@ -98,7 +98,7 @@ class Connection:
             ) from error
 
     def look(self, path: str) -> tuple[int, str, Any]:
-        """(status, text, JSON value or None) of a GET, whatever it is.
+        """Returns (status, text, JSON value or None) of a GET, whatever it is.
 
         Raises:
           HTTPFailure: no answer at all.
@@ -139,7 +139,7 @@ class Connection:
             return self.generation
 
     def release(self, key: int, owner: object) -> None:
-        """The owner does not hold `key` any more."""
+        """Marks `key` as held by its owner no longer."""
         with self._lock:
             if self._owners.get(key) is owner:
                 del self._owners[key]
@@ -172,6 +172,6 @@ class Connection:
 
 
 def shorten(text: str, length: int = 120) -> str:
-    """`text` on one line, for messages; control characters are escaped."""
+    """Puts `text` on one line, for messages; control characters are escaped."""
     line = printable(" ".join(text[: 20 * length].split()))
     return truncate(line, length)

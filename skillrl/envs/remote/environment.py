@@ -41,7 +41,7 @@ class Rejected(SessionLost):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Start:
+class EpisodeStart:
     """What a server shows when an episode starts.
 
     Attributes:
@@ -58,7 +58,7 @@ class Start:
 class Wire(Protocol):
     """One session of one server, in one dialect. Every failure is a `SessionLost`."""
 
-    def start(self, number: int) -> Start:
+    def start(self, number: int) -> EpisodeStart:
         """Starts the task with this number, opening a session if there is none."""
 
     def act(self, action: str) -> StepResult:
@@ -85,7 +85,7 @@ class RemoteEnvironment:
         backoff: float,
         sleep: Callable[[float], None] = time.sleep,
     ):
-        """At most `retries` fresh sessions per episode after the first."""
+        """Plays on `dialect`, with at most `retries` fresh sessions per episode after the first."""
         self._wire = wire
         self._max_steps, self._retries, self._backoff = max_steps, retries, backoff
         self._sleep = sleep

@@ -12,7 +12,7 @@ from skillrl.io.text import short_repr
 from skillrl.types import Task
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Header:
     """What one of our servers says about itself at /manifest."""
 
@@ -27,7 +27,7 @@ class Header:
 
 
 def read_header(value: Any, *, where: str = "the server") -> Header | None:
-    """The header in the answer of /manifest; None where it is something else.
+    """Returns the header in the answer of /manifest; None where it is something else.
 
     Raises:
       SkillRLError: it has all the fields of a header, and one of them is malformed.
@@ -61,7 +61,7 @@ def read_header(value: Any, *, where: str = "the server") -> Header | None:
 
 
 def read_split(value: Any, split: str, *, where: str) -> tuple[Task, ...]:
-    """The tasks in the answer of /manifest?split=...
+    """Returns the tasks in the answer of /manifest?split=...
 
     Raises:
       SkillRLError: it is not of that form.
@@ -72,7 +72,7 @@ def read_split(value: Any, split: str, *, where: str) -> tuple[Task, ...]:
         bad = next((row for row in rows if not _is_row(row)), None)
         if bad is None:
             return tuple(
-                Task(name, split, category, goal, {"number": number})
+                Task(id=name, split=split, category=category, goal=goal, payload={"number": number})
                 for number, name, category, goal in rows
             )
         problem = f"a task is a number and three texts, not {short_repr(bad, 120)}"
@@ -95,7 +95,7 @@ def _is_texts(value: Any) -> bool:
 
 
 def numbered_id(split: str, number: int) -> str:
-    """The id of the task with this number, where the server has no ids of its own."""
+    """Returns the id of the task with this number, where the server has no ids of its own."""
     return f"{split}/{number:05d}"
 
 
@@ -106,7 +106,7 @@ class NumberedTasks(Sequence[Task]):
     """
 
     def __init__(self, split: str, numbers: Sequence[int], read: Callable[[int], Task]):
-        """`read` starts the task with a number on the server and returns it."""
+        """Lists tasks by number; `read` starts one on the server and returns it."""
         self._split, self._numbers, self._read = split, numbers, read
         self._known: dict[int, Task] = {}
         self._lock = threading.Lock()
@@ -126,7 +126,7 @@ class NumberedTasks(Sequence[Task]):
         return self._task(self._numbers[at])
 
     def ids(self) -> list[str]:
-        """The ids of all tasks, for which the server is not asked."""
+        """Returns the ids of all tasks, for which the server is not asked."""
         return [numbered_id(self._split, number) for number in self._numbers]
 
     def _task(self, number: int) -> Task:

@@ -14,7 +14,7 @@ from typing import Any
 
 from skillrl.envs.base import register
 from skillrl.envs.remote.connection import Connection, shorten
-from skillrl.envs.remote.environment import Rejected, SessionLost, Start
+from skillrl.envs.remote.environment import EpisodeStart, Rejected, SessionLost
 from skillrl.envs.remote.suite import RemoteSuite
 from skillrl.errors import SkillRLError
 from skillrl.io.json_text import decode_json, is_real
@@ -65,17 +65,17 @@ class OpenEnvSuite(RemoteSuite):
         self._action_field = self.settings.action_field or _action_field(action, url)
 
     def wire(self) -> OpenEnvWire:
-        """A session."""
+        """Returns a new session on the server."""
         return OpenEnvWire(self.connection, self._action_field)
 
     def numbers(self, split: str) -> Sequence[int]:
-        """See the class."""
+        """Returns the server's numbers of the tasks of a split; the class says which."""
         first = {"valid_unseen": 0, "valid_seen": _HELD_OUT, "train": 2 * _HELD_OUT}[split]
         many = (self.settings.num_tasks or _TRAIN_SEEDS) if split == "train" else _HELD_OUT
         return range(first, first + many)
 
     def categorise(self, goal: str, category: str) -> str:
-        """All tasks are of one category, since the server's own are not known beforehand."""
+        """Returns the one category: the server's own are not known beforehand."""
         return "task"
 
 
@@ -88,14 +88,14 @@ class OpenEnvWire:
         self._socket: Any = None
         self._opened = contextlib.ExitStack()
 
-    def start(self, number: int) -> Start:
+    def start(self, number: int) -> EpisodeStart:
         """Resets with the seed `number`."""
         if self._socket is None:
             self._socket = self._connect()
         data = self._ask({"type": "reset", "data": {"seed": number}})
         fields = data["observation"]
         goal, category = _first(fields, _GOAL, str), _first(fields, ("category", "task_type"), str)
-        return Start(self._observation(fields), goal or "", category or "")
+        return EpisodeStart(self._observation(fields), goal or "", category or "")
 
     def act(self, action: str) -> StepResult:
         """Plays one action."""
@@ -111,7 +111,13 @@ class OpenEnvWire:
             won = done and reward >= 1
         if not is_real(score) or not 0 <= score <= 1:  # a game's own points are no share
             score = float(won) or min(1.0, max(0.0, float(reward))) * done
-        return StepResult(self._observation(fields), done, won, float(reward), float(score))
+        return StepResult(
+            observation=self._observation(fields),
+            done=done,
+            won=won,
+            reward=float(reward),
+            score=float(score),
+        )
 
     def drop(self) -> None:
         """Closes the connection, and the session with it."""
@@ -156,7 +162,7 @@ class OpenEnvWire:
             raise SessionLost(f"{url}: {type(error).__name__}: {error}") from error
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """The data of the observation that answers a message."""
+        """Returns the data of the observation that answers a message."""
         from websockets.exceptions import WebSocketException
 
         where = f"{self._server.url}/ws"
@@ -205,12 +211,12 @@ class OpenEnvWire:
 
 
 def _first(fields: Mapping[str, Any], names: Sequence[str], kind: Any) -> Any:
-    """The first of these fields that is there and of this kind, else None."""
+    """Returns the first of these fields that is there and of this kind, else None."""
     return next((fields[name] for name in names if isinstance(fields.get(name), kind)), None)
 
 
 def _action_field(schema: Mapping[str, Any], url: str) -> str:
-    """The one text field of an action.
+    """Returns the one text field of an action.
 
     Raises:
       SkillRLError: there is none, or more than one.

@@ -45,7 +45,7 @@ class RemoteSuite:
     sleep = staticmethod(time.sleep)
 
     def __init__(self, config: Any):
-        """Connects; raises SkillRLError where the server is not there or another one."""
+        """Connects to the server; raises SkillRLError where it is not there or another one."""
         self.settings = config.server
         self.max_steps: int = config.max_steps
         self.connection = Connection(config.server, self.default_url)
@@ -64,19 +64,19 @@ class RemoteSuite:
         raise NotImplementedError
 
     def wire(self) -> Wire:
-        """A new session's worth of the dialect."""
+        """Returns a new session's worth of the dialect."""
         raise NotImplementedError
 
     def numbers(self, split: str) -> Sequence[int]:
-        """Task numbers of a split of a server without a manifest of ours."""
+        """Returns the task numbers of a split of a server without a manifest of ours."""
         raise NotImplementedError
 
     def categorise(self, goal: str, category: str) -> str:
-        """A key of `categories` for a task, from its goal and what the server calls it."""
+        """Returns a key of `categories` for a task, from its goal and what the server calls it."""
         raise NotImplementedError
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The fixed list of a split; raises SkillRLError for a split that does not exist."""
+        """Returns the fixed list of a split; raises SkillRLError for an unknown split."""
         if split not in SPLITS:
             raise SkillRLError(f"split {split!r}: use one of {', '.join(SPLITS)}")
         if split not in self._manifests:
@@ -84,7 +84,7 @@ class RemoteSuite:
         return self._manifests[split]
 
     def make(self) -> RemoteEnvironment:
-        """A new handle; its session is opened by its first reset."""
+        """Returns a new handle; its session is opened by its first reset."""
         return RemoteEnvironment(
             self.wire(),
             max_steps=self.max_steps,
@@ -94,7 +94,7 @@ class RemoteSuite:
         )
 
     def expert(self, task: Task) -> Expert | None:
-        """That of the served environment, if it reads goals and texts alone; else none."""
+        """Returns the expert of the served environment if it reads texts alone; else None."""
         name = self.header.environment if self.header else self.name
         played = name.removeprefix("agentgym_")
         if played not in _EXPERTS:
@@ -136,7 +136,7 @@ class RemoteSuite:
         return tasks[:limit] if limit else tasks
 
     def _read(self, number: int) -> Task:
-        """The task with this number, as its reset tells it.
+        """Returns the task with this number, as its reset tells it.
 
         One that the server cannot start, or shows as something else than a start, has no goal,
         and its episodes end as errored: a single broken game stops no run.
@@ -155,7 +155,13 @@ class RemoteSuite:
                     _LOG.warning("task %d cannot be played: %s", number, error)
                     payload = {"number": number, "unreadable": str(error)}
                     kind = next(iter(self.categories))
-                    return Task(numbered_id(split, number), split, kind, "(unknown)", payload)
+                    return Task(
+                        id=numbered_id(split, number),
+                        split=split,
+                        category=kind,
+                        goal="(unknown)",
+                        payload=payload,
+                    )
                 if attempt > self.settings.retries:
                     raise SkillRLError(
                         f"{self.connection.url}: cannot start task {number} to read its goal: "
@@ -166,4 +172,10 @@ class RemoteSuite:
                 pause(attempt, self.settings.backoff, self.sleep)
         category = self.categorise(start.goal, start.category)
         goal = start.goal or start.observation.text
-        return Task(numbered_id(split, number), split, category, goal, {"number": number})
+        return Task(
+            id=numbered_id(split, number),
+            split=split,
+            category=category,
+            goal=goal,
+            payload={"number": number},
+        )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from skillrl.envs.base import register
 from skillrl.envs.remote.agentgym import KeyedWire, is_texts, look, not_the_server
 from skillrl.envs.remote.connection import Connection
-from skillrl.envs.remote.environment import Start
+from skillrl.envs.remote.environment import EpisodeStart
 from skillrl.envs.remote.suite import RemoteSuite
 from skillrl.io.json_text import is_real
 from skillrl.types import Observation, StepResult
@@ -74,11 +74,11 @@ class AgentGymWebshopSuite(RemoteSuite):
         raise not_the_server(self.connection, "webshop", text, value)
 
     def wire(self) -> WebshopWire:
-        """A session."""
+        """Returns a new session on the server."""
         return WebshopWire(self.connection)
 
     def numbers(self, split: str) -> Sequence[int]:
-        """See the class."""
+        """Returns the server's numbers of the tasks of a split; the class says which."""
         return {
             "train": range(_DEV, _SESSIONS),
             "valid_seen": range(_TEST, _DEV),
@@ -86,7 +86,7 @@ class AgentGymWebshopSuite(RemoteSuite):
         }[split]
 
     def categorise(self, goal: str, category: str) -> str:
-        """By the words of the goal: the server does not say."""
+        """Finds the category by the words of the goal, since the server does not say it."""
         words = goal.lower()
         return next((key for key, marks in _MARKS.items() if marks.search(words)), "other")
 
@@ -97,7 +97,7 @@ class WebshopWire(KeyedWire):
     def __init__(self, connection: Connection):
         super().__init__(connection, "env_idx")
 
-    def start(self, number: int) -> Start:
+    def start(self, number: int) -> EpisodeStart:
         """Starts session `number`, which plays goal `number`."""
         if not self.is_open:
             self.open(self.connection.post("/create", {}))
@@ -107,7 +107,7 @@ class WebshopWire(KeyedWire):
         match = _INSTRUCTION.match(answer[0])
         if match is None:
             raise self.malformed("/reset", answer)
-        return Start(Observation(_after_goal(answer[0]), self._offers()), match[1].strip())
+        return EpisodeStart(Observation(_after_goal(answer[0]), self._offers()), match[1].strip())
 
     def act(self, action: str) -> StepResult:
         """Plays one action; the reward comes at the end, and 1 is a full success."""
@@ -119,7 +119,13 @@ class WebshopWire(KeyedWire):
         offers = () if done else self._offers()
         score = float(reward) if done else 0.0
         won = done and score >= 1
-        return StepResult(Observation(_after_goal(page), offers), done, won, float(reward), score)
+        return StepResult(
+            observation=Observation(_after_goal(page), offers),
+            done=done,
+            won=won,
+            reward=float(reward),
+            score=score,
+        )
 
     def _offers(self) -> tuple[str, ...]:
         path = f"/available_actions?env_idx={self.key()}"
@@ -134,6 +140,6 @@ class WebshopWire(KeyedWire):
 
 
 def _after_goal(page: str) -> str:
-    """A page without its instruction, which the prompt states already."""
+    """Returns a page without its instruction, which the prompt states already."""
     match = _INSTRUCTION.match(page)
     return page[match.end() :] if match else page

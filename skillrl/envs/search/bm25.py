@@ -47,12 +47,12 @@ class BM25Retriever:
 
     @classmethod
     def over(cls, documents: Sequence[Document]) -> BM25Retriever:
-        """Over documents in memory."""
+        """Searches documents in memory."""
         return cls(documents, build_index(documents))
 
     @classmethod
     def open(cls, path: str | Path, *, cached_from: int = CACHED_FROM) -> BM25Retriever:
-        """Over a JSONL corpus (or its ``.gz``), with its index beside it where it is large.
+        """Searches a JSONL corpus (or its ``.gz``), with its index beside it where it is large.
 
         The index is in a folder named after the corpus, its size and its time; delete it
         freely. Documents and index are then read from the disk as they are needed.
@@ -81,18 +81,18 @@ class BM25Retriever:
         return cls(*_load(path, kept))
 
     def search(self, query: str, top_k: int) -> list[Hit]:
-        """The best documents that share a word with `query`."""
+        """Returns the best documents that share a word with `query`."""
         found = self._index.search(query, top_k)
         return [Hit(self._documents[number], score) for number, score in found]
 
 
 def build_index(documents: Sequence[Document] | Corpus) -> Index:
-    """The index of `documents`."""
+    """Returns the index of `documents`."""
     return Index.of(document.contents for document in documents)
 
 
 def index_directory(path: Path) -> Path:
-    """Where the index of the corpus `path` is kept; raises SkillRLError if there is no corpus."""
+    """Returns where the index of `path` is kept; raises SkillRLError without a corpus."""
     try:
         stat = path.stat()
     except OSError as error:

@@ -40,7 +40,7 @@ _COMPARES = re.compile(
 
 
 def category_of(dataset: str, question: str, metadata: Mapping[str, Any]) -> str:
-    """The category of a question.
+    """Returns the category of a question.
 
     Args:
       dataset: its name, e.g. ``hotpotqa``.

@@ -41,7 +41,7 @@ class Corpus:
         return self.offsets.shape[1]
 
     def __getitem__(self, index: int) -> Document:
-        """A document; raises SkillRLError where its line holds none."""
+        """Returns a document; raises SkillRLError where its line holds none."""
         start, end = (int(offset) for offset in self.offsets[:, index])
         try:
             return parse_line(os.pread(self._file, end - start, start))
@@ -49,7 +49,7 @@ class Corpus:
             raise _no_document(self.path, self._line_number(start), error) from None
 
     def _line_number(self, start: int) -> int:
-        """From 1 on, of the line that begins at byte `start`, blank lines counted."""
+        """Returns the number, from 1, of the line at byte `start`, blank lines counted."""
         chunks = (
             os.pread(self._file, min(_CHUNK, start - at), at) for at in range(0, start, _CHUNK)
         )
@@ -64,7 +64,7 @@ class Corpus:
 
 
 def packed_documents(path: Path) -> Iterator[Document]:
-    """The documents of a corpus that may be packed by gzip, from front to back.
+    """Yields the documents of a corpus that may be packed by gzip, from front to back.
 
     Raises:
       SkillRLError: it cannot be read, or a line holds no document.
@@ -93,7 +93,7 @@ def _no_document(path: Path, number: int, error: Exception) -> SkillRLError:
 
 
 def open_corpus(path: Path) -> int:
-    """A file descriptor to read `path`; raises SkillRLError where that cannot be."""
+    """Returns a file descriptor to read `path`; raises SkillRLError where that cannot be."""
     try:
         return os.open(path, os.O_RDONLY)
     except OSError as error:
@@ -104,7 +104,7 @@ def open_corpus(path: Path) -> int:
 
 
 def line_offsets(path: Path) -> np.ndarray:
-    """int64 [2, lines]: where each line that is not blank begins and ends."""
+    """Returns int64 [2, lines]: where each line that is not blank begins and ends."""
     starts, stops = array.array("q"), array.array("q")
     end = 0
     with os.fdopen(open_corpus(path), "rb") as file:
@@ -117,7 +117,7 @@ def line_offsets(path: Path) -> np.ndarray:
 
 
 def parse_line(line: bytes) -> Document:
-    """The document of a line.
+    """Returns the document of a line.
 
     Some corpora have ``title`` and ``text`` in place of ``contents``; they are joined as
     ``contents`` are made: ``"title"``, a line break, the text.

@@ -50,7 +50,7 @@ _PREFIX = "searchR1_"  # verl, examples/data_preprocess/preprocess_search_r1_dat
 _SHOWN = 20  # values of data_source in a message
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """What is used of a row of a file, as it stands there.
 
@@ -70,7 +70,7 @@ class Row:
 
 
 def check_folder(directory: str | Path, datasets: Sequence[str] = ()) -> None:
-    """Whether `load_split` may find something; no file is read.
+    """Returns whether `load_split` may find something; no file is read.
 
     Raises:
       SkillRLError: no such folder or set, or no file that could hold questions.
@@ -88,7 +88,7 @@ def check_folder(directory: str | Path, datasets: Sequence[str] = ()) -> None:
 
 
 def load_split(directory: str | Path, split: str, datasets: Sequence[str] = ()) -> list[Task]:
-    """The tasks of a split, the sets taken in turn, so that every prefix is balanced.
+    """Returns the tasks of a split, the sets taken in turn, so that every prefix is balanced.
 
     A task's payload holds ``answers`` and ``dataset``; its id is split, set and number of the
     row (in JSONL: of the line) in its file.
@@ -133,13 +133,13 @@ def _layout() -> str:
 
 
 def _in_turn(lists: Iterable[Sequence[Task]]) -> list[Task]:
-    """One of each as long as they last: the first so many tasks are of all sets."""
+    """Takes one of each in turn as long as they last, so that every prefix has all sets."""
     turns = itertools.zip_longest(*lists)
     return [task for turn in turns for task in turn if task is not None]
 
 
 def _files(root: Path, dataset: str, part: str) -> list[Path]:
-    """Where a part of a set may be, those that are there; the last are shared with other sets."""
+    """Finds the files of a part of a set; the last may be shared with other sets."""
     stems = (f"{dataset}/{part}", f"{dataset}_{part}", part)
     paths = [root / f"{stem}{suffix}" for stem in stems for suffix in _SUFFIXES]
     return [path for path in paths if path.is_file()]
@@ -163,7 +163,7 @@ class _Rows:
         return itertools.chain(sets.get(dataset, ()), sets.get(_PREFIX + dataset, ()))
 
     def seen(self) -> str:
-        """A sentence with the values of ``data_source``, or nothing where no file has them."""
+        """Words the values of ``data_source`` that there are, or "" where no file has them."""
         values = sorted({value for sets in self._shared.values() for value in sets})
         if not values:
             return ""
@@ -172,7 +172,7 @@ class _Rows:
 
 
 def _tasks(rows: _Rows, root: Path, dataset: str, split: str) -> list[Task]:
-    """The tasks of the first of the parts (``test``, ``dev``) that has any."""
+    """Returns the tasks of the first of the parts (``test``, ``dev``) that has any."""
     for part in _parts(split):
         for path in _files(root, dataset, part):
             shared = path.parent == root and path.name.partition(".")[0] == part
@@ -199,7 +199,7 @@ def _place(path: Path, number: int) -> str:
 
 
 def _question(question: Any, place: str) -> str:
-    """With a question mark; raises SkillRLError where there is none."""
+    """Returns a row's question with its mark; raises SkillRLError where it has none."""
     if not isinstance(question, str) or not question.strip():
         raise SkillRLError(f"{place}: question is {show(question)}; it is a text")
     question = question.strip()
@@ -231,7 +231,7 @@ def _are_texts(values: Sequence[Any]) -> bool:
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a JSONL or parquet file; of the latter no more than a batch is held.
+    """Yields the rows of a JSONL or parquet file; of the latter no more than a batch is held.
 
     Raises:
       SkillRLError: the file cannot be read, a line is not JSON, a row is no object, or pyarrow,
@@ -251,11 +251,11 @@ def read_rows(path: Path) -> Iterator[Row]:
         if question is None:
             question = _inside(row, "extra_info", "question")  # verl's place for it
         kind, source = _inside(row, "metadata", "type"), row.get("data_source")
-        yield Row(number, question, answers, kind, source)
+        yield Row(number=number, question=question, answers=answers, kind=kind, source=source)
 
 
 def _inside(value: Any, *keys: str) -> Any:
-    """What nested objects, or the JSON texts of such, have under `keys`, or None."""
+    """Returns what nested objects, or the JSON texts of such, have under `keys`, or None."""
     for key in keys:
         value = _said(value) if isinstance(value, str) else value
         value = value.get(key) if isinstance(value, Mapping) else None
@@ -263,7 +263,7 @@ def _inside(value: Any, *keys: str) -> Any:
 
 
 def _said(text: str) -> Any:
-    """The list or object of a cell that holds its JSON, or its Python, as text; else the text.
+    """Reads the list or object that a cell holds as JSON or Python text; else the text.
 
     Tables that went through CSV or pandas hold these.
     """
@@ -277,7 +277,7 @@ def _said(text: str) -> Any:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """Unlike of a run's log, of a data set the last line counts without a newline, too."""
+    """Yields the rows of a JSONL file; the last line counts without a newline, too."""
     try:
         with packed.opened(path) as file:
             for number, line in enumerate(file, start=1):

@@ -29,7 +29,7 @@ class Retriever(Protocol):
     """Finds documents. One handle may be used from several threads."""
 
     def search(self, query: str, top_k: int) -> list[Hit]:
-        """At most `top_k` documents, the best first.
+        """Returns at most `top_k` documents, the best first.
 
         Raises:
           RetrievalError: this search failed (others may not).
@@ -42,7 +42,7 @@ class RetrievalError(Exception):
 
 
 def render_hits(hits: Sequence[Hit]) -> str:
-    """What stands in the information block: ``Doc 1(Title: "T") text``, a line each.
+    """Returns what stands in the information block: ``Doc 1(Title: "T") text``, a line each.
 
     Source: Search-R1, ``search_r1/llm_agent/generation.py``, ``_passages2string``: the first
     line of the contents is the title.
@@ -55,5 +55,5 @@ def render_hits(hits: Sequence[Hit]) -> str:
 
 
 def information(hits: Sequence[Hit]) -> str:
-    """The observation that answers a search."""
+    """Returns the observation that answers a search."""
     return f"<information>{render_hits(hits)}</information>"

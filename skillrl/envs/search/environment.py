@@ -70,9 +70,9 @@ class SearchEnvironment:
         if self._steps >= self._max_steps:
             return self._end(NO_STEPS_LEFT, won=False)
         if (query := next(blocks(action, "search"), None)) is None:
-            return StepResult(Observation(INVALID), done=False, won=False)
+            return StepResult(observation=Observation(INVALID), done=False, won=False)
         hits = self._retriever.search(query.strip(), self._top_k)
-        return StepResult(Observation(information(hits)), done=False, won=False)
+        return StepResult(observation=Observation(information(hits)), done=False, won=False)
 
     def close(self) -> None:
         """Drops the running episode, if any."""
@@ -80,11 +80,13 @@ class SearchEnvironment:
 
     def _end(self, text: str, *, won: bool) -> StepResult:
         self._golden = None
-        return StepResult(Observation(text), True, won, float(won), float(won))
+        return StepResult(
+            observation=Observation(text), done=True, won=won, reward=float(won), score=float(won)
+        )
 
 
 def blocks(text: str, tag: str) -> Iterator[str]:
-    """What stands in ``<tag>...</tag>``, in order: the matches of ``<tag>(.*?)</tag>``.
+    """Yields what stands in ``<tag>...</tag>``, in order: the matches of ``<tag>(.*?)</tag>``.
 
     In linear time: the regular expression would look for the end anew from every opening tag of a
     text that never closes one.

@@ -26,7 +26,7 @@ _VALUE = r"([A-Z][a-z]+ [A-Z][a-z]+|[a-z]+|\d)"
 
 
 def read_documents(text: str) -> list[tuple[str, str]]:
-    """(title, text) of the documents of an observation."""
+    """Returns (title, text) of the documents of an observation."""
     return _DOCUMENT.findall(text)
 
 
@@ -46,7 +46,7 @@ class QuestionExpert:
         self._last_query = ""
 
     def act(self, observation: Observation) -> Move:
-        """The next search, or the answer."""
+        """Returns the next search, or the answer."""
         self._window = [*self._window, observation.text][-WINDOW:]
         if isinstance(self.goal, Comparison):
             return self._compare(self.goal)
@@ -81,7 +81,7 @@ class QuestionExpert:
         return self._search(goal.a, goal.relation, f"Find {goal.a}.")
 
     def _fact(self, name: str, relation: str) -> str:
-        """What passages about `name` say, or ""."""
+        """Returns what passages about `name` say, or ""."""
         before, _, after = RELATIONS[relation].says.partition("{y}")
         pattern = re.escape(before.format(x=name)) + _VALUE + re.escape(after.format(x=name))
         for text in reversed(self._window):

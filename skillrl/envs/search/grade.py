@@ -15,12 +15,12 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalise(answer: str) -> str:
-    """Lower case, without punctuation, without articles, single blanks; in this order."""
+    """Applies, in this order: lower case, no punctuation, no articles, single blanks."""
     text = answer.lower().translate(_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", text).split())
 
 
 def exact_match(prediction: str, golden: Iterable[str]) -> bool:
-    """Whether `prediction` equals any golden answer after `normalise`."""
+    """Returns whether `prediction` equals any golden answer after `normalise`."""
     found = normalise(prediction)
     return any(found == normalise(answer) for answer in golden)

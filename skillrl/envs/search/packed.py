@@ -22,7 +22,7 @@ _MAGIC = b"\x1f\x8b"
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """The content of a file, unpacked if it is gzip's, whatever its name.
+    """Yields the content of a file, unpacked if it is gzip's, whatever its name.
 
     Raises:
       SkillRLError: gzip's content is damaged or cut short. OSErrors stay what they are.
@@ -43,13 +43,13 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file is gzip's; OSErrors stay what they are."""
+    """Returns whether a file is gzip's; OSErrors stay what they are."""
     with open(path, "rb") as file:
         return file.read(2) == _MAGIC
 
 
 def unpack(path: Path) -> Path:
-    """The unpacked content of a gzip file, kept beside it; made where it is not there yet.
+    """Returns the unpacked content of a gzip file, kept beside it; made where it is not there yet.
 
     Lines of a packed file cannot be read one by one, which a large corpus needs. The kept file
     belongs to the packed one's size and time, and may be deleted at any time.

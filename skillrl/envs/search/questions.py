@@ -151,7 +151,7 @@ def _comparisons(part: Mapping[str, Thing], rng: random.Random) -> list[Question
 
 
 def build_manifest(world: World, seed: int = 0) -> dict[str, list[dict[str, Any]]]:
-    """All entries: id, category, question, answer."""
+    """Returns all entries: id, category, question, answer."""
     rng = random.Random(f"search questions {seed}")
     pools = [_pool(part, rng) for part in world.parts]
     lists: dict[str, list[dict[str, Any]]] = {}
@@ -177,7 +177,7 @@ def build_manifest(world: World, seed: int = 0) -> dict[str, list[dict[str, Any]
 
 
 def _pool(part: Mapping[str, Thing], rng: random.Random) -> dict[str, list[Question]]:
-    """The questions of each category in random order, every relation equally often at first."""
+    """Draws each category's questions in random order, relations equally often at first."""
     asked = dict.fromkeys([*_one_hop(part), *_two_hops(part), *_comparisons(part, rng)])
     pool = {}
     for category in CATEGORIES:
@@ -203,7 +203,7 @@ def _shape(question: str) -> object:
 
 @functools.lru_cache(maxsize=1)
 def load_corpus() -> tuple[Document, ...]:
-    """The shipped corpus."""
+    """Returns the shipped corpus."""
     text = (resources.files("skillrl") / "assets" / "search" / "corpus.jsonl").read_text("utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     return tuple(Document(row["id"], row["contents"]) for row in rows)
@@ -211,13 +211,13 @@ def load_corpus() -> tuple[Document, ...]:
 
 @functools.lru_cache(maxsize=1)
 def load_tasks() -> dict[str, tuple[Task, ...]]:
-    """The shipped questions: split -> tasks in fixed order."""
+    """Returns the shipped questions: split -> tasks in fixed order."""
     text = (resources.files("skillrl") / "assets" / "search" / "questions.json").read_text("utf-8")
     return tasks_of(json.loads(text))
 
 
 def tasks_of(manifest: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, tuple[Task, ...]]:
-    """Tasks of the entries of `build_manifest`."""
+    """Returns tasks of the entries of `build_manifest`."""
     return {
         split: tuple(
             Task(

@@ -40,7 +40,7 @@ VALUES = {
 """Kind of value -> its words."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Relation:
     """Something that may be known about a thing; ``{x}`` is the thing, ``{y}`` the value.
 
@@ -64,57 +64,57 @@ class Relation:
     compares: str = ""
 
     def sentence(self, thing: str, value: str) -> str:
-        """What a passage says: ``Ada Holt lives in Old Ford.``"""
+        """Returns what a passage says: ``Ada Holt lives in Old Ford.``"""
         return self.says.format(x=thing, y=value)
 
 
 RELATIONS = {
     relation.key: relation
     for relation in (
-        Relation("born", PERSON, TOWN, "{x} was born in {y}.",
-                 "Where was {x} born?", "the town where {x} was born"),
-        Relation("home", PERSON, TOWN, "{x} lives in {y}.",
-                 "Where does {x} live?", "the town where {x} lives"),
-        Relation("employer", PERSON, COMPANY, "{x} works for {y}.",
-                 "Which company does {x} work for?", "the company that {x} works for"),
-        Relation("job", PERSON, "job", "{x} is a {y}.",
-                 "What is the job of {x}?", compares="Which of the two is a {y}, {a} or {b}?"),
-        Relation("sisters", PERSON, NUMBER, "{x} has {y} sisters.",
-                 "How many sisters does {x} have?",
+        Relation(key="born", subject=PERSON, value=TOWN, says="{x} was born in {y}.",
+                 asks="Where was {x} born?", phrase="the town where {x} was born"),
+        Relation(key="home", subject=PERSON, value=TOWN, says="{x} lives in {y}.",
+                 asks="Where does {x} live?", phrase="the town where {x} lives"),
+        Relation(key="employer", subject=PERSON, value=COMPANY, says="{x} works for {y}.",
+                 asks="Which company does {x} work for?", phrase="the company that {x} works for"),
+        Relation(key="job", subject=PERSON, value="job", says="{x} is a {y}.",
+                 asks="What is the job of {x}?", compares="Which of the two is a {y}, {a} or {b}?"),
+        Relation(key="sisters", subject=PERSON, value=NUMBER, says="{x} has {y} sisters.",
+                 asks="How many sisters does {x} have?",
                  compares="Who has {more} sisters, {a} or {b}?"),
-        Relation("mayor", TOWN, PERSON, "{x} has the mayor {y}.",
-                 "Who is the mayor of {x}?", "the mayor of {x}"),
-        Relation("doctor", TOWN, PERSON, "{x} has the doctor {y}.",
-                 "Who is the doctor of {x}?", "the doctor of {x}"),
-        Relation("food", TOWN, "food", "{x} is known for {y}.",
-                 "What is {x} known for?",
+        Relation(key="mayor", subject=TOWN, value=PERSON, says="{x} has the mayor {y}.",
+                 asks="Who is the mayor of {x}?", phrase="the mayor of {x}"),
+        Relation(key="doctor", subject=TOWN, value=PERSON, says="{x} has the doctor {y}.",
+                 asks="Who is the doctor of {x}?", phrase="the doctor of {x}"),
+        Relation(key="food", subject=TOWN, value="food", says="{x} is known for {y}.",
+                 asks="What is {x} known for?",
                  compares="Which town is known for {y}, {a} or {b}?"),
-        Relation("bridges", TOWN, NUMBER, "{x} has {y} bridges.",
-                 "How many bridges does {x} have?",
+        Relation(key="bridges", subject=TOWN, value=NUMBER, says="{x} has {y} bridges.",
+                 asks="How many bridges does {x} have?",
                  compares="Which town has {more} bridges, {a} or {b}?"),
-        Relation("author", BOOK, PERSON, "{x} was written by {y}.",
-                 "Who wrote {x}?", "the author of {x}"),
-        Relation("artist", BOOK, PERSON, "{x} was illustrated by {y}.",
-                 "Who illustrated {x}?", "the artist of {x}"),
-        Relation("printer", BOOK, COMPANY, "{x} was printed by {y}.",
-                 "Which company printed {x}?", "the company that printed {x}"),
-        Relation("animal", BOOK, "animal", "{x} is about a {y}.",
-                 "What animal is {x} about?",
+        Relation(key="author", subject=BOOK, value=PERSON, says="{x} was written by {y}.",
+                 asks="Who wrote {x}?", phrase="the author of {x}"),
+        Relation(key="artist", subject=BOOK, value=PERSON, says="{x} was illustrated by {y}.",
+                 asks="Who illustrated {x}?", phrase="the artist of {x}"),
+        Relation(key="printer", subject=BOOK, value=COMPANY, says="{x} was printed by {y}.",
+                 asks="Which company printed {x}?", phrase="the company that printed {x}"),
+        Relation(key="animal", subject=BOOK, value="animal", says="{x} is about a {y}.",
+                 asks="What animal is {x} about?",
                  compares="Which book is about a {y}, {a} or {b}?"),
-        Relation("chapters", BOOK, NUMBER, "{x} has {y} chapters.",
-                 "How many chapters does {x} have?",
+        Relation(key="chapters", subject=BOOK, value=NUMBER, says="{x} has {y} chapters.",
+                 asks="How many chapters does {x} have?",
                  compares="Which book has {more} chapters, {a} or {b}?"),
-        Relation("founder", COMPANY, PERSON, "{x} was founded by {y}.",
-                 "Who founded {x}?", "the founder of {x}"),
-        Relation("leader", COMPANY, PERSON, "{x} is led by {y}.",
-                 "Who leads {x}?", "the leader of {x}"),
-        Relation("place", COMPANY, TOWN, "{x} stands in {y}.",
-                 "In which town does {x} stand?", "the town where {x} stands"),
-        Relation("goods", COMPANY, "goods", "{x} makes {y}.",
-                 "What does {x} make?",
+        Relation(key="founder", subject=COMPANY, value=PERSON, says="{x} was founded by {y}.",
+                 asks="Who founded {x}?", phrase="the founder of {x}"),
+        Relation(key="leader", subject=COMPANY, value=PERSON, says="{x} is led by {y}.",
+                 asks="Who leads {x}?", phrase="the leader of {x}"),
+        Relation(key="place", subject=COMPANY, value=TOWN, says="{x} stands in {y}.",
+                 asks="In which town does {x} stand?", phrase="the town where {x} stands"),
+        Relation(key="goods", subject=COMPANY, value="goods", says="{x} makes {y}.",
+                 asks="What does {x} make?",
                  compares="Which company makes {y}, {a} or {b}?"),
-        Relation("ships", COMPANY, NUMBER, "{x} owns {y} ships.",
-                 "How many ships does {x} own?",
+        Relation(key="ships", subject=COMPANY, value=NUMBER, says="{x} owns {y} ships.",
+                 asks="How many ships does {x} own?",
                  compares="Which company owns {more} ships, {a} or {b}?"),
     )
 }  # fmt: skip

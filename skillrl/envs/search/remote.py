@@ -53,7 +53,7 @@ class RemoteRetriever:
         self._answered = False
 
     def search(self, query: str, top_k: int) -> list[Hit]:
-        """The server's hits, at most `top_k`; none for an empty query, which is not sent.
+        """Returns the server's hits, at most `top_k`; none for an empty query, which is not sent.
 
         Raises:
           RetrievalError: the server failed, or answered something else.
@@ -94,6 +94,6 @@ class RoundRobin:
         self._lock = threading.Lock()
 
     def take(self) -> RemoteRetriever:
-        """The next one."""
+        """Returns the next one."""
         with self._lock:
             return next(self._turn)

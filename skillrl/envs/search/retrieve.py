@@ -23,13 +23,13 @@ MAX_QUERIES = 1024
 
 
 def request(query: str, top_k: int, *, dialect: str) -> dict[str, Any]:
-    """The body that asks one query, with scores."""
+    """Returns the body that asks one query, with scores."""
     asked = {"queries": [query]} if dialect == "batched" else {"query": query}
     return {**asked, "topk": top_k, "return_scores": True}
 
 
 def read_reply(reply: Any) -> list[Hit]:
-    """The hits of a reply to one query; bare documents have the score 0.
+    """Returns the hits of a reply to one query; bare documents have the score 0.
 
     Raises:
       RetrievalError: it is not of the form above.
@@ -45,7 +45,7 @@ def read_reply(reply: Any) -> list[Hit]:
 
 
 def answer(payload: Any, retriever: Retriever) -> dict[str, Any]:
-    """What a server answers to the JSON body `payload`, in whichever dialect it is.
+    """Returns what a server answers to the JSON body `payload`, in whichever dialect it is.
 
     Raises:
       SkillRLError: the body is in neither; the message says what is wrong with it.

@@ -59,7 +59,7 @@ class SearchSuite:
             check_folder(config.data_dir, config.search.datasets)
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The fixed list of a split; files are read when their split is first asked for.
+        """Returns the fixed list of a split; files are read when their split is first asked for.
 
         Raises:
           SkillRLError: a split that does not exist, or a broken file.
@@ -73,20 +73,20 @@ class SearchSuite:
         return self._tasks[split]
 
     def make(self) -> SearchEnvironment:
-        """A new handle. Handles share the local index, and take the servers in turn."""
+        """Returns a new handle. Handles share the local index, and take the servers in turn."""
         return SearchEnvironment(
             self.retriever(), max_steps=self.max_steps, top_k=self._search.top_k
         )
 
     def expert(self, task: Task) -> QuestionExpert | None:
-        """A text-only expert, or None where the question is not a generated one."""
+        """Returns a text-only expert, or None where the question is not a generated one."""
         try:
             return QuestionExpert(task.goal)
         except SkillRLError:
             return None  # the protocol's answer for "no demonstrator"
 
     def retriever(self) -> Retriever:
-        """What the next handle searches with; raises SkillRLError where it cannot be opened."""
+        """Returns what the next handle searches with; raises SkillRLError if it cannot open."""
         if self._search.retriever == "http":
             return self._servers.take()
         return open_retriever(self._search.corpus)
@@ -106,13 +106,13 @@ class SearchSuite:
 
 @functools.lru_cache(maxsize=4)
 def open_retriever(corpus: str = "") -> BM25Retriever:
-    """BM25 over the JSONL file `corpus`, or over the generated passages; opened once."""
+    """Opens BM25 over the JSONL file `corpus`, or over the generated passages, once."""
     return BM25Retriever.open(corpus) if corpus else BM25Retriever.over(load_corpus())
 
 
 @functools.lru_cache(maxsize=8)
 def generated_world(seed: int) -> tuple[BM25Retriever, Mapping[str, Sequence[Task]]]:
-    """Another world to practise in: its passages, and its tasks by split.
+    """Makes another world to practise in: its passages, and its tasks by split.
 
     It has the words and the forms of the world that ships (seed 0), and facts of its own, so
     that who learns to read there has not learned what is asked here.

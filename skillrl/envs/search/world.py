@@ -63,7 +63,7 @@ class World:
 
 
 def make_world(seed: int = 0) -> World:
-    """The world of a seed; the same in every process."""
+    """Returns the world of a seed; the same in every process."""
     rng = random.Random(f"search world {seed}")
     names = {kind: _names(kind, rng) for kind in KINDS}
     parts, texts = [], []
@@ -83,7 +83,7 @@ def make_world(seed: int = 0) -> World:
 
 
 def things_of(relation: Relation, part: Mapping[str, Thing]) -> list[Thing]:
-    """The things of which `relation` says something, in order."""
+    """Returns the things of which `relation` says something, in order."""
     return [thing for thing in part.values() if thing.kind == relation.subject]
 
 

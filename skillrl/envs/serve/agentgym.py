@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from skillrl.envs.serve.catalogue import MANIFEST, Catalogue
+from skillrl.envs.serve.catalogue import MANIFEST, TaskCatalogue
 from skillrl.envs.serve.http import (
     BadRequest,
     Handler,
@@ -27,15 +27,15 @@ from skillrl.envs.serve.http import (
     read_object,
     reply,
 )
-from skillrl.envs.serve.sessions import EpisodeOver, Session, Sessions, UnknownSession
+from skillrl.envs.serve.sessions import ClientSession, EpisodeOver, Sessions, UnknownSession
 
 WORLDS = ("Text", "Embody", "Hybrid")
 TASK_LINE = "Your task is to: "
 SEPARATOR = " [SEP] "
 
 
-def alfworld_routes(sessions: Sessions, catalogue: Catalogue) -> list[Route]:
-    """The routes of agentenv-alfworld: every failure is an HTTP 200 with {"error": ...}."""
+def alfworld_routes(sessions: Sessions, catalogue: TaskCatalogue) -> list[Route]:
+    """Returns the routes of agentenv-alfworld: every failure is an HTTP 200 with {"error": ...}."""
 
     def guarded(handler: Handler) -> Handler:
         async def call(request: Request) -> Response:
@@ -122,8 +122,8 @@ def alfworld_routes(sessions: Sessions, catalogue: Catalogue) -> list[Route]:
     ]
 
 
-def webshop_routes(sessions: Sessions, catalogue: Catalogue) -> list[Route]:
-    """The routes of agentenv-webshop: failures are HTTP errors, full is 503.
+def webshop_routes(sessions: Sessions, catalogue: TaskCatalogue) -> list[Route]:
+    """Returns the routes of agentenv-webshop: failures are HTTP errors, full is 503.
 
     A step without a running episode is a 200 with {"error": ...}; resets without a task number
     go through the tasks.
@@ -200,15 +200,15 @@ def webshop_routes(sessions: Sessions, catalogue: Catalogue) -> list[Route]:
     ]
 
 
-def _text(session: Session) -> str:
-    """The newest observation; right after a reset the task stands below it."""
+def _text(session: ClientSession) -> str:
+    """Returns the newest observation; right after a reset the task stands below it."""
     if session.task is not None and session.result is None:
         return f"{session.observation.text}\n{TASK_LINE}{session.task.goal}"
     return session.observation.text
 
 
-def _page(session: Session) -> str:
-    """The page with its instruction, which every page of WebShop but the last one shows."""
+def _page(session: ClientSession) -> str:
+    """Returns the page with its instruction, which every page of WebShop but the last one shows."""
     text = session.observation.text
     if session.task is None or session.done or f"Instruction:{SEPARATOR}" in text:
         return text
@@ -216,8 +216,8 @@ def _page(session: Session) -> str:
     return SEPARATOR.join([*head, "Instruction:", session.task.goal, text])
 
 
-def _clickables(session: Session) -> dict[str, Any]:
-    """Admissible actions as a search bar and clickables."""
+def _clickables(session: ClientSession) -> dict[str, Any]:
+    """Tells admissible actions as a search bar and clickables."""
     offers = session.observation.admissible
     searches = [offer for offer in offers if offer.startswith("search[")]
     rest = [offer for offer in offers if not offer.startswith("search[")]
@@ -226,6 +226,6 @@ def _clickables(session: Session) -> dict[str, Any]:
 
 
 def _wanted(action: str, offers: tuple[str, ...]) -> str:
-    """The action x of ``click[x]`` where x itself is on offer, as it is outside of WebShop."""
+    """Returns x for ``click[x]`` where x itself is on offer, as it is outside of WebShop."""
     inner = action[6:-1] if action.startswith("click[") and action.endswith("]") else action
     return inner if action not in offers and inner in offers else action

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 
 from skillrl.envs.base import Suite
 from skillrl.envs.serve import agentgym, openenv
-from skillrl.envs.serve.catalogue import Catalogue
+from skillrl.envs.serve.catalogue import TaskCatalogue
 from skillrl.envs.serve.http import (
     BadRequest,
     LimitRequests,
@@ -28,10 +28,11 @@ from skillrl.envs.serve.http import (
 )
 from skillrl.envs.serve.retrieve import Answer, retrieve_routes, retriever_answer
 from skillrl.envs.serve.sessions import Sessions, SessionsFull
+from skillrl.version import VERSION
 
 
 def spoken(dialect: str, suite: Suite) -> str:
-    """``agentgym`` as the one of its two shapes that fits the environment; else as it is."""
+    """Resolves ``agentgym`` to the one of its two shapes that fits the environment."""
     if dialect != "agentgym":
         return dialect
     return "agentgym-webshop" if suite.name == "webshop" else "agentgym-alfworld"
@@ -48,7 +49,7 @@ def make_app(
     loopback: bool = True,
     host: str = "",
 ) -> Starlette:
-    """An application that serves `suite`.
+    """Makes an application that serves `suite`.
 
     Args:
       suite: what is served.
@@ -63,21 +64,19 @@ def make_app(
     Raises:
       SkillRLError: nothing of the kind to serve in this suite.
     """
-    from skillrl import __version__
-
     sessions = Sessions(suite, limit=max_sessions, ttl=session_ttl, workers=workers)
     routes: list[BaseRoute]
     if dialect == "retrieve":
         routes = [*retrieve_routes(sessions, answer or retriever_answer(suite))]
     elif dialect == "openenv":
-        routes = openenv.routes(sessions, Catalogue(suite), version=__version__)
+        routes = openenv.routes(sessions, TaskCatalogue(suite), version=VERSION)
     else:
         shape = spoken(dialect, suite)
         make = {
             "agentgym-alfworld": agentgym.alfworld_routes,
             "agentgym-webshop": agentgym.webshop_routes,
         }[shape]
-        routes = [*make(sessions, Catalogue(suite))]
+        routes = [*make(sessions, TaskCatalogue(suite))]
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

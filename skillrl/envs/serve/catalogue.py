@@ -15,7 +15,7 @@ MANIFEST = "/manifest"
 """Route on which our servers describe their tasks; no other server has it."""
 
 
-class Catalogue:
+class TaskCatalogue:
     """The tasks of a suite, numbered: train first, then valid_seen, then valid_unseen.
 
     Attributes:
@@ -39,7 +39,7 @@ class Catalogue:
         return self._size
 
     def task(self, number: int) -> Task:
-        """The task with this number.
+        """Returns the task with this number.
 
         Raises:
           LookupError: there is none.
@@ -50,7 +50,7 @@ class Catalogue:
         return list(self._tasks.values())[at][number - self._starts[at]]
 
     def header(self) -> dict[str, Any]:
-        """What a client needs to know before it asks for a split."""
+        """Returns what a client needs to know before it asks for a split."""
         suite, form = self.suite, answer_form(self.suite)
         return {
             "environment": suite.name,
@@ -64,7 +64,7 @@ class Catalogue:
         }
 
     def entries(self, split: str) -> dict[str, Any]:
-        """The manifest of a split: [number, id, category, goal] of every task, in order.
+        """Returns the manifest of a split: [number, id, category, goal] of every task, in order.
 
         Raises:
           LookupError: the split does not exist or is empty.

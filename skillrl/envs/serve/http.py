@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from skillrl.envs.serve.catalogue import Catalogue
+from skillrl.envs.serve.catalogue import TaskCatalogue
 
 _JSON = "application/json"
 
@@ -71,12 +71,12 @@ async def too_large(_: Any, __: Any) -> Response:
 
 
 def reply(value: Any, status: int = 200) -> JSONResponse:
-    """`value` as JSON."""
+    """Answers with `value` as JSON."""
     return JSONResponse(value, status_code=status)
 
 
 async def read_object(request: Request, *, optional: bool = False) -> dict[str, Any]:
-    """The JSON object in the body; with `optional` an empty body is an empty object.
+    """Returns the JSON object in the body; with `optional` an empty body is an empty object.
 
     Raises:
       BadRequest: something else.
@@ -98,7 +98,7 @@ async def read_object(request: Request, *, optional: bool = False) -> dict[str, 
 
 
 def check(values: Any, /, where: str = "body", **kinds: type | tuple[type, ...]) -> list[Any]:
-    """The named fields of a mapping, each of its kind; a tuple with NoneType may be absent.
+    """Returns the named fields of a mapping, each of its kind; a tuple with NoneType may be absent.
 
     Raises:
       BadRequest: names every field that is missing or of another kind.
@@ -123,7 +123,7 @@ def check(values: Any, /, where: str = "body", **kinds: type | tuple[type, ...])
 
 
 def query_int(request: Request, name: str) -> int:
-    """An integer of the query string; raises BadRequest."""
+    """Returns an integer of the query string; raises BadRequest."""
     text = request.query_params.get(name)
     if text is None:
         raise BadRequest([_error(("query", name), "Field required", "missing")])
@@ -133,8 +133,8 @@ def query_int(request: Request, name: str) -> int:
         raise BadRequest([_error(("query", name), "must be an integer", "int_parsing")]) from None
 
 
-def manifest_handler(catalogue: Catalogue) -> Handler:
-    """GET /manifest: what is served, and with ?split=NAME the tasks of a split."""
+def manifest_handler(catalogue: TaskCatalogue) -> Handler:
+    """Answers GET /manifest: what is served, and with ?split=NAME the tasks of a split."""
     one_at_a_time = asyncio.Lock()  # a world may be made for it
 
     async def manifest(request: Request) -> Response:
@@ -186,7 +186,7 @@ class RefuseForeignOrigins:
     """
 
     def __init__(self, app: ASGIApp, host: str = ""):
-        """`host` is a name that this server was told to listen on."""
+        """Wraps `app`; `host` is a name that this server was told to listen on."""
         self._app, self._host = app, host.lower()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

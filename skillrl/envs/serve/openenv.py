@@ -20,9 +20,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from skillrl.envs.serve.catalogue import MANIFEST, Catalogue
+from skillrl.envs.serve.catalogue import MANIFEST, TaskCatalogue
 from skillrl.envs.serve.http import BadRequest, check, manifest_handler, read_object, reply
-from skillrl.envs.serve.sessions import Session, Sessions, SessionsFull
+from skillrl.envs.serve.sessions import ClientSession, Sessions, SessionsFull
 from skillrl.types import Task
 
 _LOG = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ _MESSAGES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def routes(sessions: Sessions, catalogue: Catalogue, *, version: str) -> list[BaseRoute]:
-    """All routes of an OpenEnv server, and ours for the manifest."""
+def routes(sessions: Sessions, catalogue: TaskCatalogue, *, version: str) -> list[BaseRoute]:
+    """Returns all routes of an OpenEnv server, and ours for the manifest."""
     suite = catalogue.suite
 
     async def health(_: Request) -> Response:
@@ -90,7 +90,7 @@ def routes(sessions: Sessions, catalogue: Catalogue, *, version: str) -> list[Ba
 class _Connection:
     """One WebSocket, which is one session."""
 
-    def __init__(self, websocket: WebSocket, sessions: Sessions, catalogue: Catalogue):
+    def __init__(self, websocket: WebSocket, sessions: Sessions, catalogue: TaskCatalogue):
         self._websocket, self._sessions, self._catalogue = websocket, sessions, catalogue
         self._episode: str | None = None
         self._resets = 0
@@ -109,8 +109,8 @@ class _Connection:
         except (WebSocketDisconnect, RuntimeError):
             pass  # the client has left; RuntimeError: while it was being answered
 
-    async def _open(self) -> Session | None:
-        """The session of this connection; None, and the client is told, where there is none."""
+    async def _open(self) -> ClientSession | None:
+        """Returns the session of this connection; None, once the client was told, without one."""
         try:
             return await self._sessions.open(pinned=True)
         except SessionsFull as error:
@@ -123,7 +123,7 @@ class _Connection:
             await self._fail("FACTORY_ERROR", _words(error), factory_name=name)
         return None
 
-    async def _converse(self, session: Session) -> None:
+    async def _converse(self, session: ClientSession) -> None:
         """Answers messages until the client closes or stays idle for too long."""
         while True:
             try:
@@ -160,9 +160,9 @@ class _Connection:
             await self._websocket.send_text(json.dumps(answer))
 
     async def _answer(
-        self, session: Session, kind: str, message: dict[str, Any]
+        self, session: ClientSession, kind: str, message: dict[str, Any]
     ) -> dict[str, Any] | None:
-        """The answer to a message of a known type; None to close."""
+        """Returns the answer to a message of a known type; None to close."""
         _refuse_extra(message, _MESSAGES[kind])
         if kind == "close":
             return None
@@ -195,7 +195,7 @@ class _Connection:
 
 
 async def _alone(sessions: Sessions, task: Task, action: str | None) -> dict[str, Any]:
-    """A reset, or a reset and one step, on an environment that lives for this call alone."""
+    """Resets, and perhaps steps, an environment that lives for this call alone."""
     session = await sessions.open(pinned=True)
     try:
         await sessions.reset(session, task)
@@ -206,8 +206,8 @@ async def _alone(sessions: Sessions, task: Task, action: str | None) -> dict[str
         await sessions.close(session.key)
 
 
-def _observation(session: Session) -> dict[str, Any]:
-    """Where the session stands, as reset and step answer it."""
+def _observation(session: ClientSession) -> dict[str, Any]:
+    """Returns where the session stands, as reset and step answer it."""
     result, task = session.result, session.task
     return {
         "observation": {
@@ -232,8 +232,8 @@ def _seed(data: Mapping[str, Any]) -> int | None:
     return seed
 
 
-def _task(catalogue: Catalogue, seed: int | None) -> Task:
-    """Task number `seed`; larger seeds go round, since trainers draw them at random."""
+def _task(catalogue: TaskCatalogue, seed: int | None) -> Task:
+    """Picks task number `seed`; larger seeds go round, since trainers draw them at random."""
     return catalogue.task((seed or 0) % len(catalogue))
 
 

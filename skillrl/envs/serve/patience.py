@@ -18,7 +18,7 @@ _TOO_SLOW = (
 
 
 def protocol(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's HTTP protocol, which waits `seconds` for a request and not for ever.
+    """Makes a uvicorn HTTP protocol that waits `seconds` for a request and not for ever.
 
     The time counts from the opening of the connection or from the first byte of a later
     request, however slowly the rest drips in. Between two requests uvicorn's own limit holds.

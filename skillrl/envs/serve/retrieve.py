@@ -21,7 +21,7 @@ Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 def retrieve_routes(sessions: Sessions, answer: Answer) -> list[Route]:
-    """The route, answered on the threads of `sessions`."""
+    """Returns the route, answered on the threads of `sessions`."""
 
     async def retrieve(request: Request) -> Response:
         payload = await read_object(request)

@@ -16,7 +16,7 @@ _BACKLOG = 1024
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 picks a free one.
+    """Returns a bound socket; port 0 picks a free one.
 
     Raises:
       SkillRLError: the address is taken, not allowed or not of this machine.
@@ -41,7 +41,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def url_of(opened: socket.socket) -> str:
-    """Where a bound socket is reached from this machine."""
+    """Returns where a bound socket is reached from this machine."""
     host, port = opened.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -37,8 +37,8 @@ class EpisodeOver(Exception):
     """There is no running episode on this session."""
 
 
-@dataclasses.dataclass(eq=False)
-class Session:
+@dataclasses.dataclass(eq=False, kw_only=True)
+class ClientSession:
     """One client's environment, and where its episode stands.
 
     Attributes:
@@ -82,11 +82,11 @@ class Sessions:
         workers: int = 8,
         clock: Callable[[], float] = time.monotonic,
     ):
-        """`limit` sessions at once; one unused for `ttl` seconds is closed; `workers` threads."""
+        """Holds up to `limit` sessions; one that is unused for `ttl` seconds is closed."""
         self.suite, self.limit, self.ttl = suite, limit, ttl
         self.expired = 0
         self._clock = clock
-        self._open: dict[int, Session] = {}
+        self._open: dict[int, ClientSession] = {}
         self._opening = 0
         self._pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="episode")
 
@@ -94,11 +94,11 @@ class Sessions:
         return len(self._open) + self._opening
 
     def keys(self) -> list[int]:
-        """Of all open sessions, oldest first."""
+        """Lists the keys of all open sessions, oldest first."""
         return list(self._open)
 
-    async def open(self, *, pinned: bool = False) -> Session:
-        """A new session.
+    async def open(self, *, pinned: bool = False) -> ClientSession:
+        """Returns a new session.
 
         Raises:
           SessionsFull: no room.
@@ -113,19 +113,21 @@ class Sessions:
         self._opening += 1
         try:
             environment = await self._run(open_handle, self.suite)
-            session = Session(self.new_key(), environment, self._clock(), pinned)
+            session = ClientSession(
+                key=self.new_key(), environment=environment, used=self._clock(), pinned=pinned
+            )
             self._open[session.key] = session
         finally:
             self._opening -= 1
         return session
 
     def new_key(self) -> int:
-        """A key that no open session has."""
+        """Returns a key that no open session has."""
         key = secrets.randbelow(_KEY_RANGE)
         return key if key not in self._open else self.new_key()
 
-    def get(self, key: int) -> Session:
-        """The session, counted as used now.
+    def get(self, key: int) -> ClientSession:
+        """Returns the session, counted as used now.
 
         Raises:
           UnknownSession: there is none.
@@ -139,7 +141,7 @@ class Sessions:
         session.used = self._clock()
         return session
 
-    async def reset(self, session: Session, task: Task) -> Observation:
+    async def reset(self, session: ClientSession, task: Task) -> Observation:
         """Starts an episode of `task`; what the environment raises is raised here."""
         async with session.lock:
             self._check_open(session)
@@ -150,7 +152,7 @@ class Sessions:
             session.used = self._clock()
             return session.observation
 
-    async def step(self, session: Session, action: str) -> StepResult:
+    async def step(self, session: ClientSession, action: str) -> StepResult:
         """Plays one action.
 
         Raises:
@@ -207,13 +209,13 @@ class Sessions:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Any other blocking call, on the same threads."""
+        """Runs any other blocking call on the same threads."""
         return await self._run(function, *arguments)
 
     async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, function, *arguments)
 
-    def _check_open(self, session: Session) -> None:
+    def _check_open(self, session: ClientSession) -> None:
         if self._open.get(session.key) is not session:
             raise UnknownSession(f"the session {session.key} was closed meanwhile")

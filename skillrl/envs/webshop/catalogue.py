@@ -43,7 +43,7 @@ class Catalogue:
         return len(self.tables.start)
 
     def _product(self, number: int) -> Product:
-        """The product of that number."""
+        """Returns the product of that number."""
         tables, source = self.tables, self.source
         raw = source.product(int(tables.start[number]), int(tables.size[number]))
         extra = None
@@ -55,14 +55,14 @@ class Catalogue:
         return tuple(number for number, _ in self.tables.search.search(query, LIMIT))
 
     def number(self, asin: str) -> int | None:
-        """The product with that asin."""
+        """Returns the product with that asin."""
         asins = self.tables.asins
         place = int(np.searchsorted(asins, asin)) if len(asins) else 0
         found = place < len(asins) and asins[place] == asin
         return int(self.tables.rows[place]) if found else None
 
     def find(self, keywords: Sequence[str], *, seed: str) -> Sequence[int] | None:
-        """Products that a search lists, best first.
+        """Returns products that a search lists, best first.
 
         Besides ranked search (at most 50) there are ``<q> words`` and ``<c> category``, which
         list what has exactly that query or category, and ``<r>``, which draws 50 products.
@@ -93,7 +93,7 @@ class Catalogue:
 
 
 def draw_prices(tables: Tables, rng: random.Random) -> np.ndarray:
-    """[N] dollars: what each product costs, drawn for those with a price range.
+    """Returns [N] dollars: what each product costs, drawn for those with a price range.
 
     One ``uniform(low, high)`` each, in catalogue order, as the original does when it starts.
     """

@@ -60,7 +60,7 @@ _TOKEN = re.compile(r"[a-z]+(?:-[a-z]+)*")
 
 
 def category_of(product: Product) -> str:
-    """The key in `CATEGORIES` of a product."""
+    """Returns the key in `CATEGORIES` of a product."""
     first, *rest = product.product_category.lower().split("›")
     department = next(
         (key for start, key in _DEPARTMENTS.items() if first.strip().startswith(start)), None

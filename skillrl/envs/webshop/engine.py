@@ -42,8 +42,8 @@ class Place(enum.Enum):
     DONE = enum.auto()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Session:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ShopSession:
     """Everything about one visit to the shop.
 
     Attributes:
@@ -83,15 +83,15 @@ class Target(NamedTuple):
 _BUTTON = Target()
 
 
-class Reply(NamedTuple):
+class ShopReply(NamedTuple):
     """The answer to an action. An action that nothing answers to leaves the session as it was."""
 
-    session: Session
+    session: ShopSession
     reward: float = 0.0
     done: bool = False
 
 
-class Engine:
+class ShopEngine:
     """The rules of the shop, for any number of sessions.
 
     Args:
@@ -111,41 +111,41 @@ class Engine:
         self._catalogue, self._prices, self._nouns = catalogue, prices, nouns
         self._find = find or (lambda keywords, seed: catalogue.find(keywords, seed=seed))
 
-    def step(self, session: Session, goal: Goal, action: str) -> Reply:
-        """What `action` leads to: ``search[words]`` or ``click[text]``, in any case but these."""
+    def step(self, session: ShopSession, goal: Goal, action: str) -> ShopReply:
+        """Plays ``search[words]`` or ``click[text]``; any other action changes nothing."""
         parts = parse_action(action)
         if parts is None:
-            return Reply(session)
+            return ShopReply(session)
         verb, argument = parts[0], parts[1].lower()
         if verb == "search":
-            return Reply(self._results(session, tuple(argument.split(" ")), 1))
+            return ShopReply(self._results(session, tuple(argument.split(" ")), 1))
         if verb == "click" and argument != _SEARCH:
             target = self.clickables(session).get(argument)
             if target is not None:
-                return self._click(session, goal, argument, target)
-        return Reply(session)
+                return self._click(session, goal, text=argument, target=target)
+        return ShopReply(session)
 
-    def _click(self, session: Session, goal: Goal, text: str, target: Target) -> Reply:
-        """The text decides first: an option that is named like a button acts as the button."""
+    def _click(self, session: ShopSession, goal: Goal, *, text: str, target: Target) -> ShopReply:
+        """Clicks; the text decides first: an option named like a button acts as the button."""
         if target.product is not None:
-            return Reply(_look_at(session, text, target))
+            return ShopReply(_look_at(session, text, target))
         before = self._page_name(session)
         if text == _BUY:
             return self._buy(session, goal)
         if text == _BACK:
-            return Reply(Session(session.number, searches=session.searches))
+            return ShopReply(ShopSession(number=session.number, searches=session.searches))
         if text == _NEXT and before == "search_results":
-            return Reply(self._results(session, session.keywords, session.page + 1))
+            return ShopReply(self._results(session, session.keywords, session.page + 1))
         if text == _PREVIOUS and before == "search_results":
-            return Reply(self._results(session, session.keywords, session.page - 1))
+            return ShopReply(self._results(session, session.keywords, session.page - 1))
         if text == _PREVIOUS and before == "item_page":
-            return Reply(self._results(session, session.keywords, session.page))
+            return ShopReply(self._results(session, session.keywords, session.page))
         if text in _TABS:
-            return Reply(dataclasses.replace(session, place=Place.SUB, tab=_TABS[text]))
-        return Reply(_look_at(session, text, target))
+            return ShopReply(dataclasses.replace(session, place=Place.SUB, tab=_TABS[text]))
+        return ShopReply(_look_at(session, text, target))
 
-    def _results(self, session: Session, keywords: tuple[str, ...], page: int) -> Session:
-        """The session after a search, which forgets the chosen options."""
+    def _results(self, session: ShopSession, keywords: tuple[str, ...], page: int) -> ShopSession:
+        """Returns the session after a search, which forgets the chosen options."""
         hits = self._find(keywords, f"{session.number}/{session.searches}")
         if hits is None:
             return session
@@ -160,7 +160,7 @@ class Engine:
             searches=session.searches + 1,
         )
 
-    def _buy(self, session: Session, goal: Goal) -> Reply:
+    def _buy(self, session: ShopSession, goal: Goal) -> ShopReply:
         reward = purchase_reward(
             self._catalogue.product(session.product),
             goal,
@@ -169,10 +169,10 @@ class Engine:
             nouns=self._nouns,
         )
         bought = dataclasses.replace(session, place=Place.DONE, reward=reward)
-        return Reply(bought, reward.total, True)
+        return ShopReply(bought, reward.total, True)
 
-    def page(self, session: Session, goal: Goal) -> list[Piece]:
-        """What the session's page says."""
+    def page(self, session: ShopSession, goal: Goal) -> list[Piece]:
+        """Returns what the session's page says."""
         product = self._catalogue.product
         if session.place is Place.START:
             return pages.start_page(goal.text)
@@ -193,8 +193,8 @@ class Engine:
         assert session.reward is not None
         return pages.done_page(looked_at.asin, session.options, session.reward.total)
 
-    def clickables(self, session: Session) -> dict[str, Target]:
-        """Clickable text -> what it stands for: buttons, then products, then options.
+    def clickables(self, session: ShopSession) -> dict[str, Target]:
+        """Returns clickable text -> what it stands for: buttons, then products, then options.
 
         Of equal texts the first has the place and the last the meaning.
         """
@@ -215,8 +215,8 @@ class Engine:
                 found |= dict.fromkeys(values, Target(option=name))
         return found
 
-    def url(self, session: Session) -> str:
-        """The address of the session's page, on which some oddities rest."""
+    def url(self, session: ShopSession) -> str:
+        """Returns the address of the session's page, on which some oddities rest."""
         number, words, page = session.number, "+".join(session.keywords), session.page
         if session.place is Place.START:
             return f"{_BASE}/{number}"
@@ -229,14 +229,14 @@ class Engine:
             return f"{_BASE}/item_sub_page/{number}/{asin}/{words}/{page}/{session.tab}/{options}"
         return f"{_BASE}/done/{number}/{asin}/{options}"
 
-    def _page_name(self, session: Session) -> str:
-        """The page as the original tells it: the first name that occurs anywhere in the address."""
+    def _page_name(self, session: ShopSession) -> str:
+        """Returns the page as the original tells it: the first name anywhere in the address."""
         url = self.url(session)
         return next((name for name in _PAGE_NAMES if name in url), "")
 
 
 def parse_action(action: str) -> tuple[str, str] | None:
-    """(verb, argument) of ``verb[argument]``, or None: what ``(.+)\\[(.+)\\]`` matches.
+    """Returns (verb, argument) of ``verb[argument]``, or None: what ``(.+)\\[(.+)\\]`` matches.
 
     That is the original's expression; it needs quadratic time for many brackets, this linear.
     Only the first line counts, up to its last ``]``; neither part is empty.
@@ -247,14 +247,14 @@ def parse_action(action: str) -> tuple[str, str] | None:
     return None if start < 0 else (line[:start], line[start + 1 : end])
 
 
-def _shown(session: Session) -> Sequence[int]:
-    """Products on the page of results; page 0 has none."""
+def _shown(session: ShopSession) -> Sequence[int]:
+    """Returns products on the page of results; page 0 has none."""
     last = session.page * pages.PER_PAGE
     return session.hits[max(0, last - pages.PER_PAGE) : last]
 
 
-def _look_at(session: Session, text: str, target: Target) -> Session:
-    """The item page, with the clicked product or option."""
+def _look_at(session: ShopSession, text: str, target: Target) -> ShopSession:
+    """Returns the item page, with the clicked product or option."""
     if target.product is not None:
         visited = session.visited | {target.product}
         session = dataclasses.replace(session, product=target.product, visited=visited)

@@ -97,7 +97,7 @@ class Result:
 
 
 def read_results(observation: Observation) -> list[Result]:
-    """The products on a page of results, in its order; none on any other page."""
+    """Returns the products on a page of results, in its order; none on any other page."""
     parts = page_parts(observation.text)
     places = {part.lower(): place for place, part in reversed(list(enumerate(parts)))}
     if not _RESULTS.search(observation.text):
@@ -112,7 +112,7 @@ def read_results(observation: Observation) -> list[Result]:
 
 
 def page_parts(text: str) -> list[str]:
-    """The visible strings of a page in `text` or `text_rich` mode, without quotes and markup."""
+    """Returns the visible strings of a page in `text` or `text_rich` mode, without markup."""
     parts = re.split(r"\[SEP\]|\n", _MARKUP.sub(" ", text))
     return [part.strip().strip("'\"").strip() for part in parts]
 
@@ -143,7 +143,7 @@ class ShopExpert:
         self._last = action
 
     def act(self, observation: Observation) -> Move:
-        """The next move, always an admissible one, given the newest observation."""
+        """Returns the next move, always an admissible one, given the newest observation."""
         if self._last:
             self._done = [action for action in self._done if action != self._last] + [self._last]
         move = self._move(observation)
@@ -184,7 +184,7 @@ class ShopExpert:
         return Move("Nothing fits here.", START)
 
     def _looked_through(self, shown: Sequence[Result], chosen: Result, verdict: str) -> str:
-        """Result after result down to the chosen one, and what is wrong with those before."""
+        """Goes result by result down to the chosen one, with what is wrong with those before."""
         before = shown[: shown.index(chosen)]
         below = "" if self.goal.below is None else f"Below {self.goal.below:.0f}: "
         if len(before) > _PASSED:
@@ -229,7 +229,7 @@ class ShopExpert:
         return Move("I search for it.", f"search[{self.goal.phrase}]")
 
     def _affordable(self, price: str) -> bool:
-        """Whether a price, or the dearer end of a range of prices, is within the limit."""
+        """Returns whether a price, or the dearer end of a range of prices, is within the limit."""
         numbers = [float(number) for number in _NUMBER.findall(price)]
         return self.goal.below is None or not numbers or max(numbers) <= self.goal.below
 
@@ -237,7 +237,7 @@ class ShopExpert:
         return len(self.goal.words & _words(result.title))
 
     def _compared(self, said: frozenset[str]) -> str:
-        """Word after word of the goal down to one that is missing: ``soft edges silk no.``"""
+        """Goes word by word of the goal down to one that is missing: ``soft edges silk no.``"""
         words = self.goal.phrase.lower().split()
         there = list(itertools.takewhile(lambda word: word in said, words))
         missing = words[len(there) : len(there) + 1]
@@ -246,17 +246,17 @@ class ShopExpert:
         return f"{' '.join((*there, *missing))} {'no' if missing else 'yes'}."
 
     def _since_opened(self, parts: Sequence[str]) -> list[str]:
-        """What was done on the product of this page: everything after it was opened."""
+        """Returns what was done on the product of this page: everything after it was opened."""
         opened = [n for n, action in enumerate(self._done) if _opens(action, parts)]
         return self._done[opened[-1] + 1 :] if opened else self._done
 
     def _features_read(self, parts: Sequence[str]) -> bool:
-        """Whether features were read and left by < Prev, as only fitting ones are."""
+        """Returns whether features were read and left by < Prev, as only fitting ones are."""
         done = self._since_opened(parts)
         return FEATURES in done and PREVIOUS in done[done.index(FEATURES) :]
 
     def _settles(self) -> bool:
-        """Whether a whole search has found nothing that fits: then the most similar will do.
+        """Tells whether a whole search found nothing that fits: the most similar will do.
 
         So it was if the way back to the search led from results, not from features.
         """
@@ -266,7 +266,7 @@ class ShopExpert:
         return not before or before[-1] == NEXT or before[-1].startswith("search[")
 
     def _chosen(self, parts: Sequence[str]) -> set[str]:
-        """Values that are chosen now: the last clicked one of each option."""
+        """Returns values that are chosen now: the last clicked one of each option."""
         if shown := {match[1] for part in parts if (match := _CHOSEN.fullmatch(part))}:
             return shown
         chosen: dict[str, str] = {}
@@ -279,7 +279,7 @@ class ShopExpert:
 
 
 def _looked_up(name: str, value: str, parts: Sequence[str], values_here: Collection[str]) -> str:
-    """The search for a value under an option of a product's page: ``size: six seven yes.``
+    """Words the search for a value under an option of a product's page: ``size: six seven yes.``
 
     Its pupil thinks before it clicks what it wants: it reads what there is until it finds it.
     """
@@ -294,25 +294,25 @@ def _looked_up(name: str, value: str, parts: Sequence[str], values_here: Collect
 
 
 def _clicked(action: str) -> str:
-    """What an action clicks."""
+    """Returns what an action clicks."""
     match = _CLICK.fullmatch(action)
     return match[1] if match else action
 
 
 def _option_of(value: str, parts: Sequence[str], names: set[str]) -> str:
-    """Which of the options `names` a value on a product's page stands under."""
+    """Returns which of the options `names` a value on a product's page stands under."""
     before = reversed(parts[: parts.index(value)])
     return next((part for part in before if part in names), "")
 
 
 def _title_place(parts: Sequence[str]) -> int:
-    """Where the title of a product's page stands: just before the price."""
+    """Returns where the title of a product's page stands: just before the price."""
     prices = [place for place, part in enumerate(parts) if part.startswith("Price:")]
     return max(prices[0] - 1, 0) if prices else 0
 
 
 def _opens(action: str, parts: Sequence[str]) -> bool:
-    """Whether an action opens a product: a click on an asin, not on something on its page."""
+    """Tells whether an action opens a product: a click on an asin, not on its page."""
     match = _CLICK.fullmatch(action)
     return bool(match and _ASIN.fullmatch(match[1]) and match[1] not in parts)
 

@@ -46,10 +46,12 @@ _TITLES = {  # by the number of attributes that the title names
     2: ("{style} {0} {1} {kind}", "{style} {kind} {1} {0}", "{0} {kind} {style} {1}"),
 }
 
-Catalogue = tuple[list[dict[str, Any]], dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]
+RawCatalogue = tuple[
+    list[dict[str, Any]], dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]
+]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
     """A product before it has words: `wanted` attributes make its instruction, if any."""
 
@@ -63,8 +65,8 @@ class _Plan:
     wanted: tuple[str, ...] = ()
 
 
-def catalogue(number: int = 0) -> Catalogue:
-    """Products, attributes and instructions, people's instructions, in the official schema.
+def catalogue(number: int = 0) -> RawCatalogue:
+    """Returns products, attributes and instructions, people's instructions, in the official schema.
 
     Args:
       number: of the shop, from 0. Shop 0 has all 420 products of 28 kinds; shop n > 0 the 60
@@ -90,7 +92,7 @@ def write(directory: str | Path) -> tuple[Path, ...]:
 
 
 def category_of(product: Mapping[str, Any]) -> str:
-    """The key in `CATEGORIES` of a product, by the department in its ``product_category``.
+    """Returns the key in `CATEGORIES` of a product, by the department in its ``product_category``.
 
     Raises:
       SkillRLError: the product is not of this shop.
@@ -105,7 +107,7 @@ def category_of(product: Mapping[str, Any]) -> str:
 
 
 def asin_parts() -> tuple[str, ...]:
-    """The strings of five digits of which each asin has two.
+    """Returns the strings of five digits of which each asin has two.
 
     A tokeniser that has them as tokens writes an asin in two, and an asin never seen as a
     choice consists of parts that were.
@@ -126,7 +128,7 @@ def _shop_0() -> str:
     return json.dumps(_stock(0))
 
 
-def _stock(number: int) -> Catalogue:
+def _stock(number: int) -> RawCatalogue:
     rng = random.Random(_SEED + 1 + number)
     shelves = SHELVES if number == 0 else (SHELVES[(number - 1) % len(SHELVES)],)
     plans = [
@@ -151,7 +153,7 @@ def _stock(number: int) -> Catalogue:
 
 
 def _families(shelf: Shelf, aisle: str, kind: str, rng: random.Random) -> Iterator[_Plan]:
-    """The fifteen products of one kind.
+    """Yields the fifteen products of one kind.
 
     - Two attributes in the title; one half of the first option's values here, the other there;
       both once more over the price limit.
@@ -170,7 +172,16 @@ def _families(shelf: Shelf, aisle: str, kind: str, rng: random.Random) -> Iterat
 
     def plan(titled, options, price, *, featured=(), asked=True):
         wanted = (*featured, *titled) if asked else ()
-        return _Plan(shelf, aisle, kind, titled, (*titled, *featured), options, price, wanted)
+        return _Plan(
+            shelf=shelf,
+            aisle=aisle,
+            kind=kind,
+            titled=titled,
+            featured=(*titled, *featured),
+            options=options,
+            price=price,
+            wanted=wanted,
+        )
 
     def twins(titled, option_sets, copies):
         price = rng.choice(CHEAP[:3])
@@ -236,7 +247,7 @@ def _human(
     attributes: Mapping[str, dict],
     rng: random.Random,
 ) -> dict[str, list[dict[str, Any]]]:
-    """People's instructions for a few products of every shelf."""
+    """Returns people's instructions for a few products of every shelf."""
     found: dict[str, list[dict[str, Any]]] = {}
     for shelf in shelves:
         mine = [p for p in products if category_of(p) == shelf.key]

@@ -82,7 +82,7 @@ class Goals(Sequence[Goal]):
     @overload
     def __getitem__(self, index: slice) -> list[Goal]: ...
     def __getitem__(self, index: int | slice) -> Goal | list[Goal]:
-        """The goal of that session."""
+        """Returns the goal of that session."""
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
         product = self._catalogue.product(int(self.rows[index]))
@@ -91,7 +91,7 @@ class Goals(Sequence[Goal]):
         return make(product, variant, limit)
 
     def _human_draws(self) -> Iterator[tuple[int, Sequence[int]]]:
-        """Products in catalogue order, and one instruction each time."""
+        """Yields products in catalogue order, and one instruction each time."""
         number = self._catalogue.number
         found = sorted((row, asin) for asin in self._human if (row := number(asin)) is not None)
         for row, asin in found:
@@ -100,7 +100,7 @@ class Goals(Sequence[Goal]):
                     yield row, (place,)
 
     def _synthetic_draws(self) -> Iterator[tuple[int, Sequence[int]]]:
-        """Products in catalogue order, and all combinations of their options."""
+        """Yields products in catalogue order, and all combinations of their options."""
         variants = self._catalogue.tables.variants
         for row in map(int, np.flatnonzero(variants != NO_GOAL)):
             if variants[row] == NO_ATTRIBUTES:
@@ -112,7 +112,7 @@ class Goals(Sequence[Goal]):
             yield row, range(variants[row])
 
     def _wishes(self, order: Sequence[int]) -> np.ndarray:
-        """[goals] uint64, equal where two goals have the same text but for the price limit."""
+        """Returns [goals] uint64, equal where two goals differ in the price limit alone."""
         if self._kind == "synthetic":
             return self._catalogue.tables.sentences[order]
         product = self._catalogue.product
@@ -132,7 +132,7 @@ class Goals(Sequence[Goal]):
 
 
 def _synthetic_goal(product: Product, variant: int, limit: float) -> Goal:
-    """The goal for one combination of options."""
+    """Returns the goal for one combination of options."""
     options = next(itertools.islice(product.choices(), variant, None))
     return _goal(
         product,
@@ -161,18 +161,18 @@ def _goal(
 
 
 def _draw_limit(price: float, rng: random.Random) -> float:
-    """The larger of two of the first four multiples of 10 dollars above the price."""
+    """Returns the larger of two of the first four multiples of 10 dollars above the price."""
     choices = [limit for limit in _LIMITS if limit > price][:_CHOICES]
     return max(rng.sample(choices, 2)) if len(choices) > 1 else NO_LIMIT
 
 
 def _limit_key(limits: np.ndarray) -> np.ndarray:
-    """[n] uint64, another one for each limit: the odd factor only spreads its bits."""
+    """Returns [n] uint64, another one for each limit: the odd factor only spreads its bits."""
     return limits.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
 
 
 def _checked(instructions: Any, asin: str) -> Sequence[Mapping[str, Any]]:
-    """Instructions of a product, if they are what they should be."""
+    """Returns instructions of a product, if they are what they should be."""
     if isinstance(instructions, list) and all(
         isinstance(entry, dict)
         and isinstance(entry.get("instruction"), str)

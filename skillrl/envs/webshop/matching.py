@@ -36,7 +36,7 @@ _LATIN1_DROPPED = dict.fromkeys(range(128, 256))
 
 @functools.lru_cache(maxsize=65536)
 def token_set_ratio(left: Option, right: Option) -> int:
-    """Similarity of two texts as sets of words, 0 to 100; a tuple is compared as its ``str()``.
+    """Compares two texts as sets of words, 0 to 100; a tuple is compared as its ``str()``.
 
     Letters between U+0080 and U+00FF are dropped, others than letters and digits become blanks,
     case is ignored; a text without words scores 0 with everything.
@@ -45,12 +45,12 @@ def token_set_ratio(left: Option, right: Option) -> int:
 
 
 def matches(left: Option, right: Option) -> bool:
-    """Whether the two are close enough to count as the same."""
+    """Returns whether the two are close enough to count as the same."""
     return token_set_ratio(left, right) > THRESHOLD
 
 
 def normalize_color(text: Option) -> Option:
-    """The first colour that `text` contains, in place of `text`; else `text` itself.
+    """Returns the first colour that `text` contains, in place of `text`; else `text` itself.
 
     "titanium" becomes "tan". A tuple contains only what equals one of its elements, so
     ("color", "dark red") stays as it is.

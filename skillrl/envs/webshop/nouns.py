@@ -31,7 +31,7 @@ _MODEL = "en_core_web_sm"
 
 @functools.lru_cache(maxsize=16384)
 def letters(title: str) -> tuple[str, ...]:
-    """Nouns by the rule ``letters-v1``: words of two or more letters that are not excluded.
+    """Finds nouns by ``letters-v1``: words of two or more letters that are not excluded.
 
     Only ASCII letters make words; they may be joined by a hyphen or an apostrophe.
     """
@@ -42,7 +42,7 @@ def letters(title: str) -> tuple[str, ...]:
 
 
 def tagger(name: str) -> Nouns:
-    """The noun finder called `name`: ``letters``, or ``spacy`` as the original code has it.
+    """Returns the noun finder called `name`: ``letters``, or ``spacy`` as the original code has it.
 
     Raises:
       SkillRLError: no such name, or spaCy or its model is not installed.

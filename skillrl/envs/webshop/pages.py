@@ -47,14 +47,14 @@ def _button(text: str) -> Piece:
 
 
 def start_page(goal: str) -> list[Piece]:
-    """The page with the search bar."""
+    """Returns the page with the search bar."""
     return [Piece("WebShop"), Piece("Instruction: "), Piece(goal), _button(SEARCH)]
 
 
 def results_page(
     goal: str, products: Sequence[Product], clicked: Sequence[bool], *, number: int, total: int
 ) -> list[Piece]:
-    """Page `number` of `total` results; `clicked` says which of its products were visited."""
+    """Returns page `number` of `total` results; `clicked` names the products visited."""
     pieces = [*_head(goal), Piece(f"Page {number} (Total results: {total})")]
     if number > 1:
         pieces.append(_button(PREVIOUS))
@@ -66,7 +66,7 @@ def results_page(
 
 
 def item_page(goal: str, product: Product, url: str) -> list[Piece]:
-    """A product with its options.
+    """Returns the page of a product with its options.
 
     A value counts as chosen if it stands between double quotes anywhere in `url`, as in the
     original: the choice is part of it as JSON, but so are the keywords of the search.
@@ -81,7 +81,7 @@ def item_page(goal: str, product: Product, url: str) -> list[Piece]:
 
 
 def sub_page(goal: str, product: Product, tab: str) -> list[Piece]:
-    """One of `TABS`. There are no reviews."""
+    """Returns the sub page of a tab, one of `TABS`. There are no reviews."""
     pieces = [*_head(goal), _button(PREVIOUS)]
     if tab == "Description":
         pieces.append(Piece(product.description))
@@ -94,7 +94,7 @@ def sub_page(goal: str, product: Product, tab: str) -> list[Piece]:
 
 
 def done_page(asin: str, options: Mapping[str, str], reward: float) -> list[Piece]:
-    """The page after the purchase, its hidden parts included."""
+    """Returns the page after the purchase, its hidden parts included."""
     nothing = "None"
     texts = ["Thank you for shopping with us!", "Your code: ", nothing]
     texts += [" (Paste it in your MTurk interface.)", "Purchased"]
@@ -108,17 +108,17 @@ def done_page(asin: str, options: Mapping[str, str], reward: float) -> list[Piec
 
 
 def as_text(pieces: Iterable[Piece]) -> str:
-    """The pieces in WebShop's mode ``text``: on one line, separated by ``[SEP]``."""
+    """Writes the pieces in WebShop's mode ``text``: on one line, separated by ``[SEP]``."""
     return _SEPARATOR.join(text.strip() for text, _ in _seen(pieces))
 
 
 def as_quoted_text(pieces: Iterable[Piece]) -> str:
-    """The pieces as verl-agent shows them: as in ``text``, each between single quotes."""
+    """Writes the pieces as verl-agent shows them: as in ``text``, each in single quotes."""
     return _SEPARATOR.join(f"'{text.strip()}'" for text, _ in _seen(pieces))
 
 
 def as_rich_text(pieces: Iterable[Piece]) -> str:
-    """The pieces in WebShop's mode ``text_rich``: a line each, buttons and choices marked."""
+    """Writes the pieces in WebShop's mode ``text_rich``: a line each, with marks."""
     chosen: list[str] = []
     lines = []
     for text, piece in _seen(pieces):
@@ -137,7 +137,7 @@ def as_rich_text(pieces: Iterable[Piece]) -> str:
 
 
 def after_goal(pieces: Sequence[Piece]) -> Sequence[Piece]:
-    """The pieces without what precedes and states the goal; all of a page without a goal."""
+    """Drops the pieces up to the goal; keeps all of a page without one."""
     heads = ("Instruction:", "Instruction: ")
     start = next((i + 2 for i, piece in enumerate(pieces[:2]) if piece.text in heads), 0)
     return pieces[start:]
@@ -154,7 +154,7 @@ def _seen(pieces: Iterable[Piece]) -> Iterable[tuple[str, Piece]]:
 
 
 def _visible(text: str) -> str:
-    """What the HTML parser makes of a text: blank ones become one blank, or nothing.
+    """Returns what the HTML parser makes of a text: blank ones become one blank, or nothing.
 
     Only those blanks count that HTML calls so. One that holds a line break is taken for
     layout and vanishes.

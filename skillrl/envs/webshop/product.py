@@ -23,7 +23,7 @@ _MOST_WAYS = 1_000_000  # a thousand times what the released files have
 _NOT_NUMERIC = re.compile(r"[^\d.]")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
     """What pages show and rewards read.
 
@@ -63,13 +63,13 @@ class Product:
         return math.prod(len(values) for values in self.options.values())
 
     def choices(self) -> Iterator[tuple[tuple[str, str], ...]]:
-        """These ways, as (name, value) by sorted name; the last name changes fastest."""
+        """Yields these ways as (name, value) by sorted name; the last name changes fastest."""
         names = sorted(self.options)
         for values in itertools.product(*(self.options[name] for name in names)):
             yield tuple(zip(names, values, strict=True))
 
     def wish(self, choice: tuple[tuple[str, str], ...]) -> str:
-        """The sentence of the synthetic goal with these options, without its price limit."""
+        """Words the synthetic goal with these options, without its price limit."""
         options = ", and ".join(f"{name}: {value}" for name, value in choice)
         return f"{self.instruction}{' with ' + options if options else ''}"
 
@@ -79,13 +79,13 @@ class _Unusable(Exception):
 
 
 def kept(raw: Any) -> bool:
-    """Whether the shop lists a product: neither asin "nan" nor one of more than 10 characters."""
+    """Tells whether the shop lists a product: no asin "nan" or of more than 10 characters."""
     asin = raw.get("asin") if isinstance(raw, dict) else None
     return not isinstance(asin, str) or (asin != "nan" and len(asin) <= _LONGEST_ASIN)
 
 
 def read_product(raw: Any, extra: Any, *, where: str) -> Product:
-    """A product of items_shuffle*.json with its entry of items_ins_v2*.json.
+    """Reads a product of items_shuffle*.json with its entry of items_ins_v2*.json.
 
     Absent and null texts are empty.
 
@@ -144,7 +144,7 @@ def _product(raw: dict[str, Any], extra: Any) -> Product:
 
 
 def _pricing(raw: dict[str, Any]) -> tuple[tuple[float, ...], str]:
-    """Dollars, and the text that shows them: all but the first two of several are ignored."""
+    """Reads dollars and the text that shows them; of several the first two count."""
     text = _text(raw, "pricing")
     if not text:
         return (NO_PRICE,), f"${NO_PRICE}"
@@ -159,7 +159,7 @@ def _pricing(raw: dict[str, Any]) -> tuple[tuple[float, ...], str]:
 
 
 def _options(raw: Any) -> dict[str, tuple[str, ...]]:
-    """Names in lower case (of equal ones the last wins), values in lower case without slashes."""
+    """Reads names (of equal ones the last wins) and values, in lower case without slashes."""
     if not raw:
         return {}
     if not isinstance(raw, dict):

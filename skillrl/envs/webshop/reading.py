@@ -19,7 +19,7 @@ _LARGEST_ENTRY = 1 << 26
 _BLANKS = " \t\n\r"
 
 
-class Entry(NamedTuple):
+class JsonElement(NamedTuple):
     """An element of a top-level list or object, and its bytes in the file."""
 
     key: str
@@ -28,8 +28,8 @@ class Entry(NamedTuple):
     size: int
 
 
-def entries(path: Path, *, opening: str) -> Iterator[Entry]:
-    """The elements of the list (`opening` = "[") or object ("{") that a file holds, in order.
+def entries(path: Path, *, opening: str) -> Iterator[JsonElement]:
+    """Yields the elements of the list (`opening` = "[") or object ("{") that a file holds.
 
     The key of a list's element is "".
 
@@ -52,7 +52,7 @@ class Slices:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def read(self, start: int, size: int) -> Any:
-        """The entry whose bytes begin at `start`."""
+        """Returns the entry whose bytes begin at `start`."""
         try:
             return loads(self._map[start : start + size])
         except (ValueError, RecursionError) as error:
@@ -72,7 +72,7 @@ class _Scanner:
         self._ended = False
         self._count = 0
 
-    def entries(self, opening: str) -> Iterator[Entry]:
+    def entries(self, opening: str) -> Iterator[JsonElement]:
         closing = {"[": "]", "{": "}"}[opening]
         self._more()
         if self._text.startswith("\ufeff"):  # a byte order mark, of editors on Windows
@@ -91,7 +91,7 @@ class _Scanner:
             self._peek()
             start = self._byte
             value = self._value(key)
-            yield Entry(key, value, start, self._byte - start)
+            yield JsonElement(key, value, start, self._byte - start)
             self._count += 1
         self._take(closing)
         if self._peek():
@@ -104,7 +104,7 @@ class _Scanner:
         self._move(self._at + 1)
 
     def _peek(self) -> str:
-        """The next character that is not blank, "" at the end; the window moves there."""
+        """Returns the next character that is not blank, "" at the end; the window moves there."""
         while True:
             at = self._at
             while at < len(self._text) and self._text[at] in _BLANKS:

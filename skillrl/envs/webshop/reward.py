@@ -20,7 +20,7 @@ NO_NOUNS = 0.2
 """Title score where the goal's title has no noun."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
     """What is to be bought.
 
@@ -44,7 +44,7 @@ class Goal:
     price_upper: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Reward:
     """A reward in [0, 1] and how it came about: counts, and the parts of the type score."""
 
@@ -61,7 +61,7 @@ class Reward:
 def purchase_reward(
     product: Product, goal: Goal, *, price: float, options: Mapping[str, str], nouns: Nouns
 ) -> Reward:
-    """The reward for buying `product` at `price` dollars with `options` (name -> value)."""
+    """Returns the reward for buying `product` at `price` dollars with `options` (name -> value)."""
     query_match = product.query == goal.query
     category_match = len(_parts(product.product_category) & _parts(goal.product_category)) >= 2
     title_score = _title_score(nouns(product.title), nouns(goal.name))
@@ -89,12 +89,12 @@ def _parts(product_category: str) -> set[str]:
 
 
 def _title_score(bought: tuple[str, ...], wanted: tuple[str, ...]) -> float:
-    """Distinct nouns in common, per noun of the goal's title (repetitions counted)."""
+    """Returns distinct nouns in common, per noun of the goal's title (repetitions counted)."""
     return len(set(bought) & set(wanted)) / len(wanted) if wanted else NO_NOUNS
 
 
 def _type_score(match: bool, title_score: float) -> float:
-    """1 for the right type, 0.5 for another one; titles with little in common override it."""
+    """Returns 1 for the right type, 0.5 for another; titles with little in common override."""
     if title_score == 0:
         return 0.0
     if title_score < 0.1:
@@ -103,7 +103,7 @@ def _type_score(match: bool, title_score: float) -> float:
 
 
 def _has(product: Product, attribute: str) -> bool:
-    """Whether the product lists something like `attribute`, or its texts contain it."""
+    """Returns whether the product lists something like `attribute`, or its texts contain it."""
     return any(matches(listed, attribute) for listed in product.attributes) or any(
         attribute in text.lower()
         for text in (product.title, " ".join(product.bullets), product.description)

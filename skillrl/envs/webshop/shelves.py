@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Shelf:
     """One category of products.
 
@@ -39,16 +39,16 @@ _PACK = ("pack", ("single", "double", "triple", "bulk"))
 
 SHELVES = (
     Shelf(
-        "apparel",
-        "Clothing",
-        "fashion",
-        (
+        key="apparel",
+        department="Clothing",
+        official="fashion",
+        kinds=(
             ("Dresses", "summer dress"),
             ("Coats", "winter coat"),
             ("Coats", "rain jacket"),
             ("Knitwear", "knit sweater"),
         ),
-        (
+        shown=(
             "long sleeve",
             "slim fit",
             "machine washable",
@@ -56,21 +56,21 @@ SHELVES = (
             "button closure",
             "elastic waist",
         ),
-        ("cotton lining", "side pockets"),
-        _COLOR,
-        ("size", ("small", "medium", "large", "petite")),
+        hidden=("cotton lining", "side pockets"),
+        first=_COLOR,
+        second=("size", ("small", "medium", "large", "petite")),
     ),
     Shelf(
-        "footwear",
-        "Footwear",
-        "fashion",
-        (
+        key="footwear",
+        department="Footwear",
+        official="fashion",
+        kinds=(
             ("Shoes", "running shoes"),
             ("Shoes", "walking shoes"),
             ("Boots", "ankle boots"),
             ("Sandals", "beach sandals"),
         ),
-        (
+        shown=(
             "rubber sole",
             "arch support",
             "memory foam",
@@ -78,21 +78,21 @@ SHELVES = (
             "steel toe",
             "cushioned insole",
         ),
-        ("leather upper", "padded heel"),
-        _COLOR,
-        ("size", ("six", "seven", "eight", "nine")),
+        hidden=("leather upper", "padded heel"),
+        first=_COLOR,
+        second=("size", ("six", "seven", "eight", "nine")),
     ),
     Shelf(
-        "home_decor",
-        "Home & Kitchen",
-        "garden",
-        (
+        key="home_decor",
+        department="Home & Kitchen",
+        official="garden",
+        kinds=(
             ("Lighting", "table lamp"),
             ("Walls", "wall clock"),
             ("Textiles", "throw pillow"),
             ("Textiles", "window curtain"),
         ),
-        (
+        shown=(
             "easy assembly",
             "solid wood",
             "living room",
@@ -100,21 +100,21 @@ SHELVES = (
             "energy saving",
             "stain resistant",
         ),
-        ("metal frame", "dust cover"),
-        _COLOR,
-        ("shape", ("round", "square", "oval", "long")),
+        hidden=("metal frame", "dust cover"),
+        first=_COLOR,
+        second=("shape", ("round", "square", "oval", "long")),
     ),
     Shelf(
-        "electronics",
-        "Electronics",
-        "electronics",
-        (
+        key="electronics",
+        department="Electronics",
+        official="electronics",
+        kinds=(
             ("Power", "phone charger"),
             ("Power", "usb cable"),
             ("Audio", "bluetooth speaker"),
             ("Computers", "laptop stand"),
         ),
-        (
+        shown=(
             "fast charging",
             "noise cancelling",
             "carrying case",
@@ -122,21 +122,21 @@ SHELVES = (
             "water resistant",
             "aluminum alloy",
         ),
-        ("travel adapter", "voice control"),
-        _COLOR,
-        _PACK,
+        hidden=("travel adapter", "voice control"),
+        first=_COLOR,
+        second=_PACK,
     ),
     Shelf(
-        "accessories",
-        "Accessories",
-        "fashion",
-        (
+        key="accessories",
+        department="Accessories",
+        official="fashion",
+        kinds=(
             ("Belts", "leather belt"),
             ("Scarves", "silk scarf"),
             ("Bags", "travel backpack"),
             ("Hats", "sun hat"),
         ),
-        (
+        shown=(
             "adjustable strap",
             "folding design",
             "waterproof fabric",
@@ -144,21 +144,21 @@ SHELVES = (
             "vintage look",
             "zipper pocket",
         ),
-        ("gift wrapped", "scratch proof"),
-        _COLOR,
-        ("pattern", ("plain", "striped", "floral", "dotted")),
+        hidden=("gift wrapped", "scratch proof"),
+        first=_COLOR,
+        second=("pattern", ("plain", "striped", "floral", "dotted")),
     ),
     Shelf(
-        "beauty_health",
-        "Beauty",
-        "beauty",
-        (
+        key="beauty_health",
+        department="Beauty",
+        official="beauty",
+        kinds=(
             ("Skin", "face cream"),
             ("Skin", "body lotion"),
             ("Hair", "hair shampoo"),
             ("Lips", "lip balm"),
         ),
-        (
+        shown=(
             "cruelty free",
             "sensitive skin",
             "natural oils",
@@ -166,21 +166,21 @@ SHELVES = (
             "deep cleansing",
             "daily moisture",
         ),
-        ("vitamin rich", "paraben safe"),
-        ("scent", ("rose", "lemon", "vanilla", "mint", "coconut", "honey")),
-        _PACK,
+        hidden=("vitamin rich", "paraben safe"),
+        first=("scent", ("rose", "lemon", "vanilla", "mint", "coconut", "honey")),
+        second=_PACK,
     ),
     Shelf(
-        "other",
-        "Sports",
-        "garden",
-        (
+        key="other",
+        department="Sports",
+        official="garden",
+        kinds=(
             ("Pets", "dog bed"),
             ("Fitness", "yoga mat"),
             ("Outdoors", "water bottle"),
             ("Toys", "puzzle toy"),
         ),
-        (
+        shown=(
             "easy clean",
             "heavy duty",
             "anti slip",
@@ -188,9 +188,9 @@ SHELVES = (
             "light weight",
             "extra thick",
         ),
-        ("recycled material", "carry handle"),
-        _COLOR,
-        ("size", ("small", "medium", "large", "giant")),
+        hidden=("recycled material", "carry handle"),
+        first=_COLOR,
+        second=("size", ("small", "medium", "large", "giant")),
     ),
 )
 """In the order in which tables show the categories."""
@@ -205,7 +205,7 @@ CHEAP = (15, 25, 35, 45)
 
 
 def dear(price: int) -> tuple[int, ...]:
-    """Prices that exceed every bound of a product that costs `price` dollars."""
+    """Returns prices that exceed every bound of a product that costs `price` dollars."""
     return tuple(other for other in range(55, 100, 10) if other > price + 35)
 
 

@@ -23,7 +23,7 @@ from typing import Any, Protocol, overload
 from skillrl.envs.webshop import generate, nouns
 from skillrl.envs.webshop.catalogue import Catalogue
 from skillrl.envs.webshop.categories import category_of
-from skillrl.envs.webshop.engine import Engine
+from skillrl.envs.webshop.engine import ShopEngine
 from skillrl.envs.webshop.goals import Goals
 from skillrl.envs.webshop.product import Product
 from skillrl.envs.webshop.reward import Goal
@@ -51,17 +51,17 @@ class Shop:
     def __init__(self, catalogue: Catalogue, settings: Any):
         self.catalogue = catalogue
         self.goals = Goals(catalogue, kind=settings.goals, seed=settings.goal_seed)
-        self.engine = Engine(catalogue, self.goals.prices, nouns.tagger(settings.nouns))
+        self.engine = ShopEngine(catalogue, self.goals.prices, nouns.tagger(settings.nouns))
 
 
 class Shops(Protocol):
     """Tasks, and the shop of each."""
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The fixed list of a split, made when asked for: there may be millions."""
+        """Returns the fixed list of a split, made when asked for: there may be millions."""
 
     def find(self, task: Task) -> tuple[Shop, int]:
-        """The shop of a task and the number of its goal; raises SkillRLError if not of here."""
+        """Returns a task's shop and goal number; raises SkillRLError if not of here."""
 
 
 class OneShop:
@@ -81,12 +81,12 @@ class OneShop:
         self._splits = divide(goals.rows, settings.split, sentences=goals.sentences)
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The goals of a split, in session order."""
+        """Returns the goals of a split, in session order."""
         numbers = self._splits[split]
         return _Tasks(len(numbers), lambda index: self._task(split, int(numbers[index])))
 
     def find(self, task: Task) -> tuple[Shop, int]:
-        """The shop and the number of the goal."""
+        """Returns the shop and the number of the goal."""
         return self._shop, _goal_number(task, self._shop)
 
     def _task(self, split: str, number: int) -> Task:
@@ -128,14 +128,14 @@ class ManyShops:
         return frozenset(map(_wish, self._main.goals))
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """See the module."""
+        """Returns the tasks of a split; the module says which."""
         if split in self._splits:
             return self._splits[split]
         numbers = self._unseen
         return _Tasks(len(numbers), lambda index: _task_in(self._main, 0, split, numbers[index]))
 
     def find(self, task: Task) -> tuple[Shop, int]:
-        """The shop that the payload names, and the number of the goal in it."""
+        """Returns the shop that the payload names, and the number of the goal in it."""
         number = task.payload.get("shop")
         if not isinstance(number, int) or not 0 <= number <= max(SIZES.values()):
             raise SkillRLError(
@@ -157,19 +157,19 @@ class ManyShops:
 
 
 def generated(settings: Any) -> Shops:
-    """The generated shops; for goals or splits that only one shop can have, shop 0 alone."""
+    """Returns the generated shops; shop 0 alone for goals or splits that one shop has."""
     if settings.goals == "synthetic" and settings.split == "products":
         return ManyShops(settings)
     return OneShop(_generated_catalogue(0), settings, generated_category)
 
 
 def generated_shop(number: int, settings: Any) -> Shop:
-    """The shop that `generate.catalogue(number)` describes."""
+    """Returns the shop that `generate.catalogue(number)` describes."""
     return Shop(_generated_catalogue(number), settings)
 
 
 def generated_category(product: Product) -> str:
-    """The category of a product of a generated shop."""
+    """Returns the category of a product of a generated shop."""
     return generate.category_of({"product_category": product.product_category})
 
 
@@ -189,7 +189,7 @@ def _task_in(shop: Shop, number: int, split: str, goal: int) -> Task:
 
 
 def _wish(goal: Goal) -> str:
-    """What a goal asks for but for the price; the order of attributes does not matter."""
+    """Returns what a goal asks for but for the price; the order of attributes does not matter."""
     return json.dumps([goal.query, sorted(goal.attributes), list(goal.options)])
 
 
@@ -198,7 +198,7 @@ def _held_out(wish: str) -> bool:
 
 
 def _goal_number(task: Task, shop: Shop) -> int:
-    """The payload's goal, checked against the task's sentence."""
+    """Returns the payload's goal, checked against the task's sentence."""
     number = task.payload.get("goal")
     if not isinstance(number, int) or not 0 <= number < len(shop.goals):
         raise SkillRLError(

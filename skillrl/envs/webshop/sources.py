@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from skillrl.envs.webshop.reading import Entry, Slices, entries
+from skillrl.envs.webshop.reading import JsonElement, Slices, entries
 from skillrl.errors import SkillRLError
 from skillrl.io import paths
 from skillrl.io.files import read_json
@@ -26,20 +26,20 @@ class Source(Protocol):
     name: str
     paths: tuple[Path, ...]
 
-    def products(self) -> Iterator[Entry]:
-        """All products."""
+    def products(self) -> Iterator[JsonElement]:
+        """Yields all products."""
 
-    def extras(self) -> Iterator[Entry]:
-        """All extras, keyed by asin."""
+    def extras(self) -> Iterator[JsonElement]:
+        """Yields all extras, keyed by asin."""
 
     def product(self, start: int, size: int) -> Any:
-        """The product at a place that `products` told."""
+        """Returns the product at a place that `products` told."""
 
     def extra(self, start: int, size: int) -> Any:
-        """The extra at a place that `extras` told."""
+        """Returns the extra at a place that `extras` told."""
 
     def human(self) -> Mapping[str, Any]:
-        """Instructions written by people: asin -> list."""
+        """Returns instructions written by people: asin -> list."""
 
 
 class Lists:
@@ -59,25 +59,25 @@ class Lists:
         self._products, self._human = products, human
         self._keys, self._extras = list(extras), list(extras.values())
 
-    def products(self) -> Iterator[Entry]:
-        """All products; their place is their index."""
-        return (Entry("", value, place, 0) for place, value in enumerate(self._products))
+    def products(self) -> Iterator[JsonElement]:
+        """Yields all products; their place is their index."""
+        return (JsonElement("", value, place, 0) for place, value in enumerate(self._products))
 
-    def extras(self) -> Iterator[Entry]:
-        """All extras; their place is their index."""
+    def extras(self) -> Iterator[JsonElement]:
+        """Yields all extras; their place is their index."""
         pairs = zip(self._keys, self._extras, strict=True)
-        return (Entry(key, value, place, 0) for place, (key, value) in enumerate(pairs))
+        return (JsonElement(key, value, place, 0) for place, (key, value) in enumerate(pairs))
 
     def product(self, start: int, size: int) -> Any:
-        """The product of index `start`."""
+        """Returns the product of index `start`."""
         return self._products[start]
 
     def extra(self, start: int, size: int) -> Any:
-        """The extra of index `start`."""
+        """Returns the extra of index `start`."""
         return self._extras[start]
 
     def human(self) -> Mapping[str, Any]:
-        """Instructions by asin."""
+        """Returns instructions by asin."""
         return self._human
 
 
@@ -99,24 +99,24 @@ class Files:
         self._human_path = human
         self._products, self._extras = _slices(products), _slices(extras)
 
-    def products(self) -> Iterator[Entry]:
-        """All products, read once from front to back."""
+    def products(self) -> Iterator[JsonElement]:
+        """Yields all products, read once from front to back."""
         return entries(self.paths[0], opening="[")
 
-    def extras(self) -> Iterator[Entry]:
-        """All extras, read once from front to back."""
+    def extras(self) -> Iterator[JsonElement]:
+        """Yields all extras, read once from front to back."""
         return entries(self.paths[1], opening="{")
 
     def product(self, start: int, size: int) -> Any:
-        """The product whose bytes begin at `start`."""
+        """Returns the product whose bytes begin at `start`."""
         return self._products.read(start, size)
 
     def extra(self, start: int, size: int) -> Any:
-        """The extra whose bytes begin at `start`."""
+        """Returns the extra whose bytes begin at `start`."""
         return self._extras.read(start, size)
 
     def human(self) -> Mapping[str, Any]:
-        """Instructions by asin; raises SkillRLError where the file is missing or broken."""
+        """Returns instructions by asin; raises SkillRLError where the file is missing or broken."""
         human = read_json(self._human_path)
         if not isinstance(human, dict):
             raise SkillRLError(f"{self._human_path}: should hold an object, asin -> instructions.")
@@ -124,7 +124,7 @@ class Files:
 
 
 def find(data_dir: str | Path, products: str = "") -> Files:
-    """The official files in a directory.
+    """Returns the official files in a directory.
 
     Args:
       data_dir: the directory.

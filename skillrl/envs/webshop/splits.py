@@ -31,7 +31,7 @@ _BOUNDS = {"skillrl": (500, 500), "original": (1500, 500)}
 
 
 def divide(rows: np.ndarray, layout: str, *, sentences: np.ndarray) -> Mapping[str, Sequence[int]]:
-    """Split -> its goals, in session order.
+    """Returns split -> its goals, in session order.
 
     Args:
       rows: [goals], the product that each goal asks for.
@@ -61,13 +61,13 @@ def divide(rows: np.ndarray, layout: str, *, sentences: np.ndarray) -> Mapping[s
 
 
 def _without(goals: range, held_out: range, sentences: np.ndarray) -> Sequence[int]:
-    """Those of `goals` whose sentence none of `held_out` has."""
+    """Returns those of `goals` whose sentence none of `held_out` has."""
     taken = np.isin(sentences[goals.start : goals.stop], sentences[held_out.start : held_out.stop])
     return (np.flatnonzero(~taken) + goals.start).tolist() if taken.any() else goals
 
 
 def _by_product(rows: np.ndarray, sentences: np.ndarray) -> Mapping[str, Sequence[int]]:
-    """Whole products are held out in the order of their first goals, until there are enough.
+    """Holds out whole products in the order of their first goals, until there are enough.
 
     Products that share a sentence are held out together. Of the other goals, the first are
     ``valid_seen``, each with all that share its sentence, but something of every product is left
@@ -97,7 +97,7 @@ def _by_product(rows: np.ndarray, sentences: np.ndarray) -> Mapping[str, Sequenc
 
 
 def _held_out(rows: np.ndarray, sentences: np.ndarray, wanted: int) -> set[int]:
-    """Products of ``valid_unseen``, with `wanted` goals or somewhat more.
+    """Returns products of ``valid_unseen``, with `wanted` goals or somewhat more.
 
     Several products that share sentences and have more goals than that stay in training, or they
     could use up the catalogue.
@@ -118,7 +118,7 @@ def _held_out(rows: np.ndarray, sentences: np.ndarray, wanted: int) -> set[int]:
 
 
 def _repeated(rows: np.ndarray, sentences: np.ndarray) -> dict[int, Counter[int]]:
-    """Sentence of several goals -> how many of them each product has."""
+    """Returns sentence of several goals -> how many of them each product has."""
     found: dict[int, Counter[int]] = {}
     for goal in np.flatnonzero(np.isin(sentences, _several(sentences))).tolist():
         found.setdefault(int(sentences[goal]), Counter())[int(rows[goal])] += 1
@@ -126,13 +126,13 @@ def _repeated(rows: np.ndarray, sentences: np.ndarray) -> dict[int, Counter[int]
 
 
 def _several(sentences: np.ndarray) -> np.ndarray:
-    """The sentences that more than one goal has."""
+    """Returns the sentences that more than one goal has."""
     values, counts = np.unique(sentences, return_counts=True)
     return values[counts > 1]
 
 
 def _groups(rows: np.ndarray, sentences: np.ndarray) -> dict[int, list[int]]:
-    """Product -> all that it shares a sentence with, directly or by way of others.
+    """Returns product -> all that it shares a sentence with, directly or by way of others.
 
     Products that share none are left out.
     """

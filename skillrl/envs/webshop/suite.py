@@ -10,7 +10,7 @@ from skillrl.envs.base import SPLITS, Expert, register
 from skillrl.envs.webshop import pages
 from skillrl.envs.webshop.catalogue import Catalogue
 from skillrl.envs.webshop.categories import CATEGORIES
-from skillrl.envs.webshop.engine import Engine, Place, Session
+from skillrl.envs.webshop.engine import Place, ShopEngine, ShopSession
 from skillrl.envs.webshop.reward import Goal
 from skillrl.envs.webshop.shops import OneShop, Shops, generated
 from skillrl.envs.webshop.sources import find
@@ -59,17 +59,17 @@ class WebshopSuite:
         )
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The fixed list of a split; raises SkillRLError for a split that does not exist."""
+        """Returns the fixed list of a split; raises SkillRLError for an unknown split."""
         if split not in SPLITS:
             raise SkillRLError(f"split {split!r}: use one of {', '.join(SPLITS)}")
         return self._shops.tasks(split)
 
     def make(self) -> WebshopEnvironment:
-        """A new, independent handle."""
+        """Returns a new, independent handle."""
         return WebshopEnvironment(self._shops, self._observation, self.max_steps)
 
     def expert(self, task: Task) -> Expert | None:
-        """A shopper that reads only pages, or None where it cannot read the goal sentence."""
+        """Returns a shopper that reads only pages, or None for a goal that it cannot read."""
         from skillrl.envs.webshop.expert import ShopExpert
 
         try:
@@ -83,8 +83,8 @@ class WebshopEnvironment:
 
     def __init__(self, shops: Shops, mode: str, max_steps: int):
         self._shops, self._mode, self._max_steps = shops, mode, max_steps
-        self._session: Session | None = None
-        self._engine: Engine
+        self._session: ShopSession | None = None
+        self._engine: ShopEngine
         self._goal: Goal
         self._steps = 0
 
@@ -92,7 +92,7 @@ class WebshopEnvironment:
         """Starts `task`; raises SkillRLError where its payload names no goal of these shops."""
         shop, number = self._shops.find(task)
         self._engine, self._goal = shop.engine, shop.goals[number]
-        self._session, self._steps = Session(number), 0
+        self._session, self._steps = ShopSession(number=number), 0
         return self._observe(self._session)
 
     def step(self, action: str) -> StepResult:
@@ -119,8 +119,8 @@ class WebshopEnvironment:
         """Drops the running episode, if any."""
         self._session = None
 
-    def _observe(self, session: Session) -> Observation:
-        """The page after the goal, and what may be done there.
+    def _observe(self, session: ShopSession) -> Observation:
+        """Returns the page after the goal, and what may be done there.
 
         What does nothing is not offered: ``click[search]``, an empty value, and a value that is
         chosen already (its page does not show that, so who clicks it again learns nothing).

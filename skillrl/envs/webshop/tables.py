@@ -58,7 +58,7 @@ _COLUMNS = {
 """Fields of `Tables` that grow by one number per product, and their types."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Tables:
     """A catalogue of N products, in catalogue order.
 
@@ -93,7 +93,7 @@ class Tables:
 
 
 def build(source: Source, *, words: Words = lucene_words) -> Tables:
-    """The tables of a catalogue, in one pass over its extras and one over its products.
+    """Returns the tables of a catalogue, in one pass over its extras and one over its products.
 
     Raises:
       SkillRLError: an entry cannot be used; names file, product and remedy.
@@ -136,7 +136,7 @@ def build(source: Source, *, words: Words = lucene_words) -> Tables:
 
 
 def document(product: Product) -> str:
-    """What the search finds a product by."""
+    """Returns what the search finds a product by."""
     options = (f"{name}: {', '.join(values)}" for name, values in product.options.items())
     first = product.bullets[0] if product.bullets else ""
     texts = (product.title, product.description, first, ", and ".join(options))
@@ -144,14 +144,14 @@ def document(product: Product) -> str:
 
 
 def text_key(text: str) -> int:
-    """64 bits that tell texts apart, the same in every process."""
+    """Returns 64 bits that tell texts apart, the same in every process."""
     # A text of a file may hold half a surrogate pair, which UTF-8 alone would refuse.
     content = text.encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def cached(source: Source, *, minimum: int = CACHE_FROM) -> Tables:
-    """`build(source)`, kept on disk where the source is files of `minimum` bytes or more.
+    """Returns `build(source)`, kept on disk where the files have `minimum` bytes or more.
 
     What is kept belongs to the files' paths, sizes and times of change, and to `VERSION`. It
     lies in ``skillrl/webshop`` of the user's cache directory and may be deleted at any time.
@@ -172,7 +172,7 @@ def cached(source: Source, *, minimum: int = CACHE_FROM) -> Tables:
 
 
 def cache_directory() -> Path:
-    """Where indexes are kept: ``$XDG_CACHE_HOME/skillrl/webshop``, by default in ~/.cache."""
+    """Returns where indexes are kept: ``$XDG_CACHE_HOME/skillrl/webshop`` (or ~/.cache)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skillrl" / "webshop"
 
 
@@ -226,7 +226,7 @@ def _rename(beside: Path, folder: Path) -> None:
 
 
 def _discard(folder: Path) -> None:
-    """Out of the way in one step, so that no process sees less of it than there was."""
+    """Moves a folder away in one step, so that no process sees less of it than there was."""
     aside = folder.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
     with contextlib.suppress(FileNotFoundError):  # another process did it
         folder.rename(aside)
@@ -237,7 +237,7 @@ _ARRAYS = [f.name for f in dataclasses.fields(Tables) if f.name not in ("names",
 
 
 def _whole(folder: Path) -> bool:
-    """Whether all files of an index are there."""
+    """Returns whether all files of an index are there."""
     files = (*(f"{name}.npy" for name in _ARRAYS), _NAMES)
     return all((folder / file).is_file() for file in files) and Index.is_whole(folder / _SEARCH)
 

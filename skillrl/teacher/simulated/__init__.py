@@ -8,7 +8,7 @@ What it knows of one kind of tasks is a `Domain`; which one a request is about, 
 show. Of tasks that no domain understands it can say what holds everywhere.
 """
 
-from skillrl.teacher.simulated.family import vocabulary
+from skillrl.teacher.simulated.domains import vocabulary
 from skillrl.teacher.simulated.teacher import SimulatedTeacher
 
 __all__ = ["SimulatedTeacher", "vocabulary"]

@@ -14,7 +14,7 @@ Entry = dict[str, Any]
 """A skill in the form that `skills.prompts` asks for."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
     """Words against one cause of failure. They may hold ``{slots}`` that `Domain.fill` fills.
 
@@ -39,7 +39,7 @@ def _nothing(wins: Sequence[Recording], causes: Sequence[str]) -> list[Entry]:
     return []
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Domain:
     """A kind of tasks, as far as its texts show it.
 
@@ -76,7 +76,7 @@ class Domain:
 
 
 def entry(title: str, principle: str, when: str, sources: Sequence[str] = ()) -> Entry:
-    """A skill with the ids of the recordings that show it."""
+    """Returns a skill with the ids of the recordings that show it."""
     return {
         "title": title,
         "principle": principle,
@@ -86,21 +86,21 @@ def entry(title: str, principle: str, when: str, sources: Sequence[str] = ()) ->
 
 
 def cited(sources: Sequence[str]) -> list[str]:
-    """The first few of `sources`, each once."""
+    """Returns the first few of `sources`, each once."""
     return list(dict.fromkeys(sources))[:_MAX_SOURCES]
 
 
 def advised(
     advice: Advice, fill: Callable[[str], str], sources: Sequence[str], *, stronger: bool = False
 ) -> Entry:
-    """The skill that `advice` gives, its slots filled."""
+    """Returns the skill that `advice` gives, its slots filled."""
     when = fill(advice.when)
     principle = advice.stronger if stronger else advice.principle
     return entry(fill(advice.title), fill(principle), when[:1].lower() + when[1:], sources)
 
 
 def advice_texts(advice: Mapping[str, Advice], habits: Sequence[Entry] = ()) -> list[str]:
-    """All that skills take from `advice` and `habits` (lessons say more, for people)."""
+    """Returns all texts that skills take from `advice` and `habits`."""
     texts = [
         text
         for a in advice.values()
@@ -111,12 +111,12 @@ def advice_texts(advice: Mapping[str, Advice], habits: Sequence[Entry] = ()) -> 
 
 
 def capital(text: str) -> str:
-    """`text` with its first letter in upper case."""
+    """Puts the first letter of `text` in upper case."""
     return text[:1].upper() + text[1:]
 
 
 def short(text: str, most: int) -> str:
-    """At most `most` words of `text`; a text that is cut ends with a period."""
+    """Keeps at most `most` words of `text`; a text that is cut ends with a period."""
     words = text.split()
     if len(words) > most:
         words = [*words[: most - 1], words[most - 1].rstrip(",.") + "."]

@@ -7,7 +7,7 @@ import re
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Move:
+class RecordedMove:
     """One step: what was done, why it was invalid ("" if it was not), what came of it."""
 
     action: str
@@ -15,7 +15,7 @@ class Move:
     result: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
     """A trajectory as the prompt tells it."""
 
@@ -24,11 +24,11 @@ class Recording:
     category: str
     won: bool
     opening: str
-    moves: tuple[Move, ...]
+    moves: tuple[RecordedMove, ...]
 
 
 def read_recordings(text: str) -> list[Recording]:
-    """All recordings of a prompt, in order."""
+    """Reads all recordings of a prompt, in order."""
     found = []
     for block in re.split(r"^=== Trajectory ", text, flags=re.M)[1:]:
         lines = block.split("\n=== End")[0].split("\n")
@@ -50,7 +50,7 @@ def read_recordings(text: str) -> list[Recording]:
                 won=head["Outcome"].startswith("success"),
                 opening=head["Observation"],
                 moves=tuple(
-                    Move(
+                    RecordedMove(
                         action=move.get("Action", ""),
                         invalid=move.get("Valid", "").partition("no, ")[2],
                         result=move.get("Result", ""),
@@ -63,7 +63,7 @@ def read_recordings(text: str) -> list[Recording]:
 
 
 def read_skills(text: str) -> list[tuple[str, str, str, str]]:
-    """(id, category, title, principle) of the skills that a prompt lists."""
+    """Reads (id, category, title, principle) of the skills that a prompt lists."""
     return re.findall(
         r"^\[(\w+)\] \(([^)]*)\) (.*?): (.*?)(?: \(won \d+ of \d+\))?$", text, flags=re.M
     )

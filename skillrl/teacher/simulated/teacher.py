@@ -9,7 +9,7 @@ from typing import Any
 
 from skillrl.teacher.base import Message, TeacherError
 from skillrl.teacher.simulated.domain import Domain, Entry, advised, cited
-from skillrl.teacher.simulated.family import domain_of
+from skillrl.teacher.simulated.domains import domain_of
 from skillrl.teacher.simulated.recordings import Recording, read_recordings, read_skills
 
 
@@ -58,14 +58,14 @@ def _advice(
 def _mistake(
     domain: Domain, cause: str, shown: Sequence[Recording], *, general: bool = False
 ) -> Entry:
-    """The mistake behind a cause; a general one is of no task in particular."""
+    """Returns the mistake behind a cause; a general one is of no task in particular."""
     advice, words = domain.advice[cause], () if general else shown
     item = advised(advice, lambda text: domain.fill(text, words), _ids(shown), stronger=True)
     return item | {"title": domain.fill(advice.mistake, words)}
 
 
 def _by_cause(domain: Domain, failures: Sequence[Recording]) -> list[tuple[str, list[Recording]]]:
-    """(cause, who had it): decisive causes by frequency, then the others."""
+    """Returns (cause, who had it): decisive causes by frequency, then the others."""
     ranks: dict[str, list[int]] = {}
     shown: dict[str, list[Recording]] = {}
     for recording in failures:
@@ -127,7 +127,7 @@ def _mistakes(text: str, recordings: Sequence[Recording], domain: Domain) -> lis
 def _evolution(
     text: str, recordings: Sequence[Recording], domain: Domain
 ) -> dict[str, list[Entry]]:
-    """One entry per cause that no skill covers; new words for skills that did not help."""
+    """Returns one entry per cause that no skill covers; new words for skills that did not help."""
     known = {(category, title): (name, rule) for name, category, title, rule in read_skills(text)}
     wins = [recording for recording in recordings if recording.won]
     by_category: dict[str, list[Recording]] = {}
@@ -137,7 +137,7 @@ def _evolution(
     queues = []
     for category, failures in by_category.items():
         mine = [recording for recording in wins if recording.category == category]
-        queues.append(_proposals(domain, category, failures, mine, known))
+        queues.append(_proposals(domain, category, failures=failures, wins=mine, known=known))
     add: list[Entry] = []
     refine: list[Entry] = []
     refined: set[str] = set()
@@ -158,6 +158,7 @@ def _evolution(
 def _proposals(
     domain: Domain,
     category: str,
+    *,
     failures: Sequence[Recording],
     wins: Sequence[Recording],
     known: Mapping[tuple[str, str], tuple[str, str]],

@@ -3,8 +3,8 @@
 import json
 import re
 
-from skillrl.envs.alfworld.engine import NOTHING_HAPPENS, Engine
-from skillrl.envs.alfworld.world import World
+from skillrl.envs.alfworld.engine import NOTHING_HAPPENS, GameEngine
+from skillrl.envs.alfworld.world import GameWorld
 
 HELP = json.dumps("\nAvailable commands:\n  look: look around\n")
 
@@ -173,11 +173,11 @@ sliceable Knife|+00.50|+00.00|+00.00
 IN_FRIDGE = goal_in("Apple", "Fridge", "(isHot ?o)")
 
 
-def kitchen(more: str = "", *, goal: str = IN_FRIDGE, **options) -> Engine:
-    return Engine(World.from_game(game(KITCHEN + more, goal=goal, **options)))
+def kitchen(more: str = "", *, goal: str = IN_FRIDGE, **options) -> GameEngine:
+    return GameEngine(GameWorld.from_game(game(KITCHEN + more, goal=goal, **options)))
 
 
-def play(engine: Engine, *commands: str) -> str:
+def play(engine: GameEngine, *commands: str) -> str:
     """The last answer; everything before it must have been understood."""
     *first, last = commands
     for command in first:

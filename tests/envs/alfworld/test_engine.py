@@ -9,9 +9,9 @@ import hypothesis.strategies as st
 import pytest
 from authored_game import IN_FRIDGE, KITCHEN, game, goal_in, kitchen, play
 
-from skillrl.envs.alfworld.engine import NOTHING_HAPPENS, Engine
+from skillrl.envs.alfworld.engine import NOTHING_HAPPENS, GameEngine
 from skillrl.envs.alfworld.replay import replay
-from skillrl.envs.alfworld.world import World, load_game
+from skillrl.envs.alfworld.world import GameWorld, load_game
 from skillrl.errors import SkillRLError
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "alfworld"
@@ -53,7 +53,7 @@ def test_the_fixtures_are_there_and_their_walkthroughs_win():
 
 def test_ids_sort_minus_before_plus_and_a_plain_zero_before_both():
     # Apples by id: |00.00 ("_bar_00"), then "_bar__minus_", then "_bar__plus_"; numbers fall.
-    assert Engine(kitchen().world).world.objects[:3] == ("apple 3", "apple 2", "apple 1")
+    assert GameEngine(kitchen().world).world.objects[:3] == ("apple 3", "apple 2", "apple 1")
     engine = kitchen()
     assert play(engine, "go to countertop 1").startswith("You arrive at countertop 1.")
     assert "apple 1" in play(engine, "examine countertop 1")  # the + countertop, the + apple
@@ -71,9 +71,9 @@ def test_receptacles_and_objects_of_a_class_share_their_numbers():
 def test_ids_without_facts_do_not_exist():
     made = game(KITCHEN, goal=IN_FRIDGE)
     text = made["pddl_problem"]
-    assert "apple 4" not in World.from_game(made).objects
+    assert "apple 4" not in GameWorld.from_game(made).objects
     made["pddl_problem"] = text.replace("(:objects", "(:objects\nApple_bar_9 - object Faucet_bar_1")
-    assert World.from_game(made).objects == kitchen().world.objects
+    assert GameWorld.from_game(made).objects == kitchen().world.objects
 
 
 def test_room_overview_and_looking_in_the_middle():
@@ -392,8 +392,8 @@ def test_a_goal_that_nothing_can_meet_is_refused(goal):
 def test_task_sentences(sentence, printed):
     made = game(KITCHEN, goal=IN_FRIDGE, task="MARK")
     made["grammar"] = made["grammar"].replace("MARK", sentence)
-    world = World.from_game(made)
-    assert Engine(world).reset().observation.endswith(f"\n\nYour task is to: {printed}")
+    world = GameWorld.from_game(made)
+    assert GameEngine(world).reset().observation.endswith(f"\n\nYour task is to: {printed}")
     assert printed in (world.task, world.task + ".")
 
 
@@ -434,7 +434,7 @@ def test_inventory():
 
 
 @functools.cache
-def _world(number: int) -> World:
+def _world(number: int) -> GameWorld:
     return load_game(GAMES[number]) if number < len(GAMES) else kitchen().world
 
 
@@ -444,7 +444,7 @@ worlds = st.integers(0, len(GAMES)).map(_world)
 @hypothesis.settings(max_examples=60, deadline=None)
 @hypothesis.given(worlds, st.randoms(use_true_random=False), st.integers(1, 40))
 def test_admissible_commands_are_understood_and_others_change_nothing(world, rng, steps):
-    engine = Engine(world)
+    engine = GameEngine(world)
     reply = engine.reset()
     heard = {"help", "look", "use fridge 1"}
     for _ in range(steps):
@@ -461,8 +461,8 @@ def test_admissible_commands_are_understood_and_others_change_nothing(world, rng
         assert reply.observation != NOTHING_HAPPENS
         assert reply.done == reply.won == bool(reply.reward)
     fresh = engine.reset()
-    assert fresh == Engine(world).reset()
-    assert engine.facts() == Engine(world).facts()
+    assert fresh == GameEngine(world).reset()
+    assert engine.facts() == GameEngine(world).facts()
 
 
 VERBS = "go open close take move put clean heat cool use slice look inventory examine help"
@@ -473,7 +473,7 @@ WORDS = st.sampled_from([*VERBS.split(), *THINGS.split(), "", "\t"])
 @hypothesis.settings(max_examples=100, deadline=None)
 @hypothesis.given(worlds, st.lists(st.text(max_size=30) | st.lists(WORDS).map(" ".join)))
 def test_no_text_raises_and_only_listed_ones_are_understood(world, commands):
-    engine = Engine(world)
+    engine = GameEngine(world)
     listed = engine.reset().admissible
     for command in commands:
         reply = engine.step(command)

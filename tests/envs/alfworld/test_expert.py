@@ -6,8 +6,8 @@ import types
 
 import pytest
 
-from skillrl.envs.alfworld.controls import play_task
-from skillrl.envs.alfworld.expert import Goal, TemplateExpert, parse_goal
+from benchmarks.controls.alfworld import play_task
+from skillrl.envs.alfworld.expert import HouseholdGoal, TemplateExpert, parse_goal
 from skillrl.envs.alfworld.suite import AlfworldSuite
 from skillrl.errors import SkillRLError
 from skillrl.types import Observation
@@ -35,7 +35,7 @@ def _suite(max_steps=25):
 
 @pytest.mark.parametrize(("sentence", "category", "thing", "place"), GOALS)
 def test_parse_goal(sentence, category, thing, place):
-    assert parse_goal(sentence) == Goal(category, thing, place)
+    assert parse_goal(sentence) == HouseholdGoal(category, thing, place)
 
 
 @pytest.mark.parametrize("sentence", ["Wash the pan, then cook.", "", "put the mug on the shelf"])

@@ -6,9 +6,9 @@ import pathlib
 import pytest
 from authored_game import game, goal_in
 
-from skillrl.envs.alfworld.engine import Engine
+from skillrl.envs.alfworld.engine import GameEngine
 from skillrl.envs.alfworld.files import CATEGORIES, index_games
-from skillrl.envs.alfworld.world import World, load_game
+from skillrl.envs.alfworld.world import GameWorld, load_game
 from skillrl.envs.base import SPLITS
 from skillrl.errors import SkillRLError
 
@@ -167,7 +167,7 @@ def test_unplayable_problems_are_named_by_the_loader(tmp_path, content, complain
 
 def test_costs_in_the_facts_and_comments_are_skipped():
     costs = "(:init ; a comment (\n(= (total-cost) 0) (= (distance a b) 3)"
-    assert World.from_game(problem("(:init", costs)).objects == ("book 1",)
+    assert GameWorld.from_game(problem("(:init", costs)).objects == ("book 1",)
 
 
 def test_facts_about_things_of_another_type_have_no_effect():
@@ -175,23 +175,23 @@ def test_facts_about_things_of_another_type_have_no_effect():
     odd["pddl_problem"] = odd["pddl_problem"].replace(
         "(:objects", "(:objects Shelf_bar_1 - receptacle"
     )
-    world = World.from_game(odd)
+    world = GameWorld.from_game(odd)
     assert world.objects == ("book 1",)
     assert world.receptacles == ("shelf 2", "shelf 1")  # it counts, though it is nowhere
     assert not world.traits["openable"]
-    listed = Engine(world).reset().admissible
+    listed = GameEngine(world).reset().admissible
     assert listed == ("go to shelf 1", "help", "inventory", "look")
 
 
 def test_solvable_is_what_the_file_says():
-    assert World.from_game(SIMPLE).solvable
-    assert not World.from_game({**SIMPLE, "solvable": False}).solvable
+    assert GameWorld.from_game(SIMPLE).solvable
+    assert not GameWorld.from_game({**SIMPLE, "solvable": False}).solvable
 
 
 @pytest.mark.parametrize("walkthrough", [5, "look", [5]])
 def test_a_walkthrough_that_is_no_list_of_actions_is_refused(walkthrough):
     with pytest.raises(SkillRLError, match="'walkthrough' should be a list of actions"):
-        World.from_game({**SIMPLE, "walkthrough": walkthrough})
+        GameWorld.from_game({**SIMPLE, "walkthrough": walkthrough})
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -11,21 +11,21 @@ import types
 
 import pytest
 
+from benchmarks.controls.alfworld import CONTROLS, play_task
 from skillrl.envs.alfworld import manifest, rooms
-from skillrl.envs.alfworld.controls import CONTROLS, play_task
-from skillrl.envs.alfworld.engine import Engine
+from skillrl.envs.alfworld.engine import GameEngine
 from skillrl.envs.alfworld.files import index_games
 from skillrl.envs.alfworld.generate import (
     CATEGORIES,
-    Spec,
     generate_game,
     make_game,
     make_problem,
     make_room,
     write_game,
 )
+from skillrl.envs.alfworld.layout import Spec
 from skillrl.envs.alfworld.suite import AlfworldSuite
-from skillrl.envs.alfworld.world import World, load_game
+from skillrl.envs.alfworld.world import GameWorld, load_game
 from skillrl.envs.base import SPLITS
 from skillrl.errors import SkillRLError
 
@@ -169,7 +169,7 @@ def test_can_contain_agrees_with_alfred_where_the_fixtures_show_it():
 
 def test_start_shows_no_object_and_is_not_won(entries):
     for row in entries["valid_unseen"]:
-        reply = Engine(World.from_game(_game(row))).reset()
+        reply = GameEngine(GameWorld.from_game(_game(row))).reset()
         assert not reply.won
         assert reply.observation.splitlines()[2].startswith("You are in the middle of a room.")
         assert not any(a.startswith(("take ", "open ")) for a in reply.admissible)
@@ -188,7 +188,7 @@ def test_written_game_plays_the_same(entries, tmp_path, index):
     assert (path.parent / "initial_state.pddl").read_text() == game["pddl_problem"]
     found = index_games(tmp_path)["train"]
     assert [(g.category, g.goal) for g in found] == [(row["category"], row["goal"])]
-    ours, theirs = Engine(World.from_game(game)), Engine(load_game(path))
+    ours, theirs = GameEngine(GameWorld.from_game(game)), GameEngine(load_game(path))
     assert ours.reset() == theirs.reset()
     for command in game["walkthrough"]:
         reply = ours.step(command)

@@ -10,9 +10,9 @@ import types
 
 import pytest
 
+from benchmarks.controls.alfworld import play_task
 from skillrl.config.settings import AlfworldConfig, Config, diff
 from skillrl.envs.alfworld import files, index_cache
-from skillrl.envs.alfworld.controls import play_task
 from skillrl.envs.alfworld.files import GAME, index_games
 from skillrl.envs.alfworld.generate import make_game, write_game
 from skillrl.envs.alfworld.manifest import load_manifest, spec_of

@@ -13,7 +13,7 @@ import types
 import pytest
 
 from skillrl.config.settings import AlfworldConfig
-from skillrl.envs.alfworld.engine import Engine
+from skillrl.envs.alfworld.engine import GameEngine
 from skillrl.envs.alfworld.generate import CATEGORIES, generate_game
 from skillrl.envs.alfworld.manifest import load_manifest, spec_of
 from skillrl.envs.alfworld.native import NativeBackend
@@ -45,7 +45,13 @@ def real():
 
 
 def game_task(path: pathlib.Path) -> Task:
-    return Task(path.parts[-3], "train", path.parts[-3].split("-")[0], "", {"game": str(path)})
+    return Task(
+        id=path.parts[-3],
+        split="train",
+        category=path.parts[-3].split("-")[0],
+        goal="",
+        payload={"game": str(path)},
+    )
 
 
 @functools.cache
@@ -97,7 +103,7 @@ def test_fixture_games(real, path):
     assert compare(real, task, random_walk(0)) == RANDOM_STEPS
     solution = json.loads(path.read_text())["walkthrough"]
     assert compare(real, task, script(solution)) == len(solution) > 0
-    engine = Engine(load_game(path))
+    engine = GameEngine(load_game(path))
     assert [engine.step(command).won for command in solution][-1]
 
 

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from skillrl.envs.alfworld.controls import play_task
+from benchmarks.controls.alfworld import play_task
 from skillrl.envs.base import SPLITS, Environment, Suite, make_suite
 from skillrl.errors import SkillRLError
 from skillrl.types import Task
@@ -88,7 +88,13 @@ def test_handles_are_independent_and_tasks_repeat_exactly():
 
 
 def test_a_task_of_another_environment_is_refused():
-    task = Task("x/1", "train", "pick_and_place_simple", "put a mug in shelf", {"page": 3})
+    task = Task(
+        id="x/1",
+        split="train",
+        category="pick_and_place_simple",
+        goal="put a mug in shelf",
+        payload={"page": 3},
+    )
     with pytest.raises(SkillRLError, match="x/1"):
         _suite().make().reset(task)
 

@@ -110,7 +110,13 @@ def backend(engine):
 def task(tmp_path):
     path = tmp_path / "game.tw-pddl"
     path.write_text("{}")
-    return Task("1", "train", "pick_and_place_simple", "put a mug in shelf", {"game": str(path)})
+    return Task(
+        id="1",
+        split="train",
+        category="pick_and_place_simple",
+        goal="put a mug in shelf",
+        payload={"game": str(path)},
+    )
 
 
 def process_of(backend) -> int:
@@ -212,7 +218,7 @@ import os, signal
 from skillrl.envs.alfworld.textworld import TextworldBackend
 from skillrl.types import Task
 backend = TextworldBackend()
-backend.reset(Task("1", "train", "", "", {dict(task.payload)!r}))
+backend.reset(Task(id="1", split="train", category="", goal="", payload={dict(task.payload)!r}))
 print(backend._process.pid, backend._scratch.name, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

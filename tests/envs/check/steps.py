@@ -32,7 +32,13 @@ class Stairs:
         self.done = won or self.steps >= self.max_steps
         text = f"You stand on stair {self.at}." if known else "What?"
         score = 1.0 if won else 0.0
-        return StepResult(Observation(text, self.offers()), self.done, won, score, score)
+        return StepResult(
+            observation=Observation(text, self.offers()),
+            done=self.done,
+            won=won,
+            reward=score,
+            score=score,
+        )
 
     def close(self):
         pass

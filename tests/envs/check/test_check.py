@@ -10,7 +10,7 @@ import pytest
 
 from skillrl.cli import main
 from skillrl.config.settings import EnvConfig
-from skillrl.envs import base, make_suite
+from skillrl.envs import make_suite, registered
 from skillrl.envs.check import Check, describe, examine, handles, line_of, report
 
 GOOD = (Path(__file__).parent / "steps.py").read_text(encoding="utf-8")
@@ -19,7 +19,6 @@ GOOD = (Path(__file__).parent / "steps.py").read_text(encoding="utf-8")
 @pytest.fixture
 def written(tmp_path, monkeypatch):
     """Writes the good environment with some texts replaced, and gives its config."""
-    monkeypatch.setattr(base, "_SUITES", dict(base._SUITES))
     monkeypatch.setattr(handles, "_PATIENCE", 0.2)
 
     def write(*changes: tuple[str, str]) -> EnvConfig:
@@ -31,7 +30,8 @@ def written(tmp_path, monkeypatch):
         path.write_text(source, encoding="utf-8")
         return EnvConfig(name="steps", module=str(path), max_steps=12)
 
-    return write
+    with registered():
+        yield write
 
 
 def checked(config: EnvConfig, until: str = "") -> Check:
@@ -115,12 +115,12 @@ ANSWERS = [
     ("score = 1.0 if won else 0.0", "score = 7.0", "score=7.0"),
     ("score = 1.0 if won else 0.0", "score = float('nan')", "score=nan"),
     ("score = 1.0 if won else 0.0", "won = True; score = 0.5", "score=0.5"),
-    ("self.done, won, score, score", "self.done, won, 'x', score", "reward is a finite"),
+    ("reward=score", "reward='x'", "reward is a finite"),
     ("won = known and action", "won = self.steps or action", "won is True or False"),
     ('("go up", "ring")', '(" go up", "ring")', "' go up'"),
     ('("go up", "ring")', '("go up", "go up", "ring")', "offered twice"),
     ('("go up", "ring")', '["go up", "ring"]', "tuple of strings"),
-    ("return StepResult(Observation(text, self.offers()),", "return (text,", "StepResult"),
+    ("return StepResult(", "return dict(", "StepResult"),
     ("self.at += known", "self.at += 1 / (self.steps < 3) * known", "ZeroDivisionError"),
 ]
 
@@ -189,7 +189,11 @@ EXPERT = [
     ('Move("up", "go up")', '("up", "go up")', "it is ('up', 'go up')"),
     ("self.left >= 0", "self.left >= -1", "it won none of 9"),
     ("self.left -= 1", "self.left -= 1; 1 / self.left", "ZeroDivisionError"),
-    ("self.left -= 1", "self.left -= random.random() + 1e-9", "the same in every episode"),
+    (
+        "self.left = task",  # every second expert goes one stair too far
+        "Guide.made = not getattr(Guide, 'made', False)\n        self.left = Guide.made + task",
+        "the same in every episode",
+    ),
 ]
 
 CLOSING = [
@@ -322,7 +326,7 @@ def test_a_call_that_no_signal_ends_ends_the_process(written, monkeypatch):
     ended = []
     monkeypatch.setattr(report.os, "_exit", ended.append)
     out, err = io.StringIO(), io.StringIO()
-    with report.Report(out, err):
+    with report.ProgressReport(out, err):
         *_, last = examine(make_suite("steps", config), config, episodes=1, timeout=0.1)
     assert set(ended) == {1}
     assert "  answers         1 FOUND   ended here: nothing interrupts this call" in out.getvalue()
@@ -406,7 +410,13 @@ class Library:
         won = action == MOVE
         text = f"Nothing about {action}." if known else "What?"
         done = won or self.steps >= 5
-        return StepResult(Observation(text, OFFERS), done, won, won * 1.0, won * 1.0)
+        return StepResult(
+            observation=Observation(text, OFFERS),
+            done=done,
+            won=won,
+            reward=won * 1.0,
+            score=won * 1.0,
+        )
 
     def close(self):
         pass
@@ -430,7 +440,15 @@ class Suite:
     def tasks(self, split):
         if split == "valid_seen":
             return ()
-        return (Task(f"{split}/0", split, "one", f"find {split} books", {"split": split}),)
+        return (
+            Task(
+                id=f"{split}/0",
+                split=split,
+                category="one",
+                goal=f"find {split} books",
+                payload={"split": split},
+            ),
+        )
 
     def make(self):
         return Library()
@@ -452,12 +470,13 @@ class Suite:
         (("search[<your query>]", "buy[<thing>]"), ("action",), "search[a]", "answered as"),
     ],
 )
-def test_free_answers_placeholders_and_tags(tmp_path, monkeypatch, offers, tags, move, words):
-    monkeypatch.setattr(base, "_SUITES", dict(base._SUITES))
+def test_free_answers_placeholders_and_tags(tmp_path, offers, tags, move, words):
     path = tmp_path / "searcher.py"
     path.write_text(f"OFFERS, TAGS, MOVE = {offers!r}, {tags!r}, {move!r}\n{SEARCHER}")
     config = EnvConfig(name="searcher", module=str(path))
-    checks = list(islice(examine(make_suite("searcher", config), config), 10))  # all but processes
+    with registered():
+        every = examine(make_suite("searcher", config), config)
+        checks = list(islice(every, 10))  # all but processes
     assert words in describe(checks)
     assert bool(words) == any(check.findings for check in checks), describe(checks)
     assert "the split valid_seen has no tasks" in checks[1].notes

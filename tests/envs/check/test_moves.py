@@ -16,17 +16,22 @@ from skillrl.envs.check.play import (
 from skillrl.io.numbers import is_number
 from skillrl.types import Observation, StepResult, Task
 
-TASK = Task("train/0", "train", "a", "find red shoes")
+TASK = Task(id="train/0", split="train", category="a", goal="find red shoes")
 
 
 def tasks(categories: str) -> list[Task]:
-    return [Task(str(i), "train", category, "x") for i, category in enumerate(categories)]
+    return [
+        Task(id=str(i), split="train", category=category, goal="x")
+        for i, category in enumerate(categories)
+    ]
 
 
 def played(*texts: str, reward: float = 0.0) -> Played:
     one = Played(TASK)
     one.actions = ["go"] * (len(texts) - 1)
-    one.answers = [StepResult(Observation(t), False, False, reward) for t in texts]
+    one.answers = [
+        StepResult(observation=Observation(t), done=False, won=False, reward=reward) for t in texts
+    ]
     return one
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from skillrl.config.settings import EnvConfig
 from skillrl.envs import make_suite
-from skillrl.envs.remote.environment import RemoteEnvironment, SessionLost, Start, pause
+from skillrl.envs.remote.environment import EpisodeStart, RemoteEnvironment, SessionLost, pause
 from skillrl.errors import EnvironmentLost, SkillRLError
 from skillrl.types import Observation, StepResult, Task
 from tests.envs.remote.stand_in import client, ours, stand_in
@@ -227,13 +227,15 @@ class Unsteady:
 
     def start(self, number):
         self.starts += 1
-        return Start(Observation(self.text), "win")
+        return EpisodeStart(Observation(self.text), "win")
 
     def act(self, action):
         if action in self.lose:
             self.lose.remove(action)
             raise SessionLost("gone")
-        return StepResult(Observation(f"{action} in session {self.starts}"), False, False)
+        return StepResult(
+            observation=Observation(f"{action} in session {self.starts}"), done=False, won=False
+        )
 
     def drop(self):
         pass
@@ -243,7 +245,9 @@ def test_a_replay_that_differs_is_an_error_and_not_retried():
     environment = RemoteEnvironment(
         Unsteady(lose=["b"]), max_steps=9, retries=3, backoff=0.0, sleep=lambda _: None
     )
-    environment.reset(Task("t7", "train", "pick", "win.", {"number": 7}))
+    environment.reset(
+        Task(id="t7", split="train", category="pick", goal="win.", payload={"number": 7})
+    )
     environment.step("a")
     with pytest.raises(EnvironmentLost, match=r"t7 was replayed.*action 1 is another one") as lost:
         environment.step("b")

@@ -107,7 +107,13 @@ def test_what_a_plain_agentgym_server_does_not_say_is_read_from_its_resets(nativ
         assert server.requests.count("/reset") == 0  # nothing is asked before it is needed
         task = suite.tasks("train")[20]
         there = native.tasks("train")[21]  # number 19 is in valid_seen
-        expected = Task("train/00021", "train", there.category, there.goal, {"number": 21})
+        expected = Task(
+            id="train/00021",
+            split="train",
+            category=there.category,
+            goal=there.goal,
+            payload={"number": 21},
+        )
         assert task == suite.tasks("train")[20] == expected
         assert server.requests.count("/reset") == 1
         assert [t.id for t in suite.tasks("valid_seen")[:2]] == [

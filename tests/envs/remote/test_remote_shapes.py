@@ -150,7 +150,7 @@ def test_a_manifest_says_what_is_wrong_with_it():
             read_header({**HEADER, name: bad}, where="there")
     rows = {"tasks": [[0, "train/0", "a", "win"]]}
     assert read_split(rows, "train", where="there") == (
-        Task("train/0", "train", "a", "win", {"number": 0}),
+        Task(id="train/0", split="train", category="a", goal="win", payload={"number": 0}),
     )
     for bad in ([0.5, "x", "a", "win"], [0, "x", "a", None], [0, "x"], 5, [True, "x", "a", "w"]):
         with pytest.raises(SkillRLError, match="a number and three texts"):

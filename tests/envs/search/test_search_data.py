@@ -178,7 +178,9 @@ def test_only_what_is_used_of_a_row_is_kept(tmp_path):
     context = {"type": "bridge", "context": ["a long text"]}
     write(tmp_path / "dev.jsonl", [row(metadata=context, data_source="nq", prompt="p")])
     (found,) = data.read_rows(tmp_path / "dev.jsonl")
-    assert found == data.Row(1, "who wrote Emma", ["Jane Austen"], "bridge", "nq")
+    assert found == data.Row(
+        number=1, question="who wrote Emma", answers=["Jane Austen"], kind="bridge", source="nq"
+    )
 
 
 def test_a_name_in_front_and_parquet_with_metadata(tmp_path):

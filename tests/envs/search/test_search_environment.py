@@ -19,7 +19,13 @@ from skillrl.envs.search.environment import (
 from skillrl.errors import SkillRLError
 from skillrl.types import Task
 
-TASK = Task("t", "train", "direct_retrieval", "Who wrote Emma?", {"answers": ["Jane Austen", "J"]})
+TASK = Task(
+    id="t",
+    split="train",
+    category="direct_retrieval",
+    goal="Who wrote Emma?",
+    payload={"answers": ["Jane Austen", "J"]},
+)
 HITS = [
     Hit(Document("1", '"Emma"\nEmma is a novel.\nBy Austen.'), 2.0),
     Hit(Document("2", "No title"), 1.0),
@@ -116,7 +122,9 @@ def test_a_handle_is_played_again_and_closed_twice(playing):
 @pytest.mark.parametrize("payload", [{}, {"answers": []}, {"answers": "J"}])
 def test_a_task_without_golden_answers_is_refused(payload):
     with pytest.raises(SkillRLError, match="golden answers"):
-        SearchEnvironment(Recorded()).reset(Task("x", "train", "c", "q?", payload))
+        SearchEnvironment(Recorded()).reset(
+            Task(id="x", split="train", category="c", goal="q?", payload=payload)
+        )
 
 
 @given(st.lists(st.text(alphabet="<>/searchanwe J", max_size=60), min_size=4, max_size=4))

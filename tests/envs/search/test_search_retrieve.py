@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.controls.search import play
 from skillrl.config.settings import EnvConfig, SearchConfig
 from skillrl.envs import make_suite
 from skillrl.envs.search.bm25 import BM25Retriever
-from skillrl.envs.search.controls import play
 from skillrl.envs.search.documents import Document, Hit, RetrievalError
 from skillrl.envs.search.remote import RemoteRetriever
 from skillrl.envs.search.retrieve import MAX_QUERIES, answer, read_reply

@@ -8,13 +8,13 @@ from collections import Counter
 
 import pytest
 
+from benchmarks.controls.search import CONTROLS, play
 from launchers.tiny_policies.careless_search import CarelessExpert
 from skillrl.agent.agent import render_response
 from skillrl.agent.parse import parse
 from skillrl.config.settings import EnvConfig, SearchConfig
 from skillrl.envs import SPLITS, Environment, Suite, answer_form, make_suite
 from skillrl.envs.search import questions
-from skillrl.envs.search.controls import CONTROLS, play
 from skillrl.envs.search.documents import Document, Hit, information
 from skillrl.envs.search.environment import INVALID, START, SearchEnvironment
 from skillrl.envs.search.expert import QuestionExpert, read_documents

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from skillrl.envs.serve.catalogue import Catalogue
+from skillrl.envs.serve.catalogue import TaskCatalogue
 from skillrl.errors import SkillRLError
 from tests.conftest import ToySuite
 
@@ -17,7 +17,7 @@ class Uneven(ToySuite):
 
 
 def test_splits_follow_each_other():
-    catalogue = Catalogue(Uneven(None))
+    catalogue = TaskCatalogue(Uneven(None))
     assert len(catalogue) == 6
     assert catalogue.splits == {"train": (0, 4), "valid_unseen": (4, 2)}
     expected = [f"train/000{i}" for i in range(4)] + ["valid_unseen/0000", "valid_unseen/0001"]
@@ -31,13 +31,13 @@ def test_splits_follow_each_other():
 @pytest.mark.parametrize("number", [-1, 6])
 def test_numbers_that_there_are_not(number):
     with pytest.raises(LookupError, match="from 0 to 5"):
-        Catalogue(Uneven(None)).task(number)
+        TaskCatalogue(Uneven(None)).task(number)
 
 
 def test_splits_that_there_are_not():
     for split in ("valid_seen", "test"):
         with pytest.raises(LookupError, match="train, valid_unseen"):
-            Catalogue(Uneven(None)).entries(split)
+            TaskCatalogue(Uneven(None)).entries(split)
 
 
 def test_a_suite_without_tasks():
@@ -46,4 +46,4 @@ def test_a_suite_without_tasks():
             raise SkillRLError(f"no split {split}")
 
     with pytest.raises(SkillRLError, match="no tasks in any split"):
-        Catalogue(Empty(None))
+        TaskCatalogue(Empty(None))

@@ -11,7 +11,7 @@ from skillrl.envs.answers import BadAnswer
 from skillrl.envs.serve.sessions import EpisodeOver, Sessions, SessionsFull, UnknownSession
 from skillrl.types import Observation, StepResult, Task
 
-TASK = Task("t", "train", "pick", "count")
+TASK = Task(id="t", split="train", category="pick", goal="count")
 
 
 class Counting:
@@ -34,7 +34,7 @@ class Counting:
             raise ValueError("broken")
         self.count += 1
         self.busy -= 1
-        return StepResult(Observation(str(self.count)), self.count == 3, False)
+        return StepResult(observation=Observation(str(self.count)), done=self.count == 3, won=False)
 
     def close(self):
         self.closed += 1

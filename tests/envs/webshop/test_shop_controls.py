@@ -5,11 +5,11 @@ import types
 
 import pytest
 
+from benchmarks.controls.webshop import CONTROLS, success_rate
 from launchers.tiny_policies.careless_webshop import careless_goal
 from skillrl.config.settings import EnvConfig, WebshopConfig
 from skillrl.envs import make_suite
 from skillrl.envs.base import SPLITS
-from skillrl.envs.webshop.controls import CONTROLS, success_rate
 from skillrl.envs.webshop.expert import BUY, ShopExpert
 from skillrl.envs.webshop.generate import write
 from skillrl.phases.collect import expert_episode

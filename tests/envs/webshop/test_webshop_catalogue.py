@@ -86,11 +86,13 @@ def test_a_damaged_cache_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_cache_that_lost_a_file_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    source = find(OFFICIAL)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    products, extras, human = _contents()
+    for name, content in (("shuffle", products[:3]), ("ins_v2", extras), ("human_ins", human)):
+        (tmp_path / f"items_{name}.json").write_text(json.dumps(content))
+    source = find(tmp_path)
     built = tables.cached(source, minimum=0)
-    monkeypatch.setattr(tables, "build", lambda _: built)  # only what happens on disk matters
-    (folder,) = (tmp_path / "skillrl" / "webshop").iterdir()
+    (folder,) = (tmp_path / "cache" / "skillrl" / "webshop").iterdir()
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))
     assert {"names.json", "low.npy", "sentences.npy", "search/data.csc.index.npy"} <= set(names)
     for name in names:

@@ -12,7 +12,7 @@ from webshop_recordings import FOLDER, catalogue, goals
 
 from skillrl.envs.webshop import pages
 from skillrl.envs.webshop.catalogue import Catalogue
-from skillrl.envs.webshop.engine import Engine, Place, Session, parse_action
+from skillrl.envs.webshop.engine import Place, ShopEngine, ShopSession, parse_action
 from skillrl.envs.webshop.goals import Goals
 from skillrl.envs.webshop.nouns import letters
 from skillrl.envs.webshop.sources import Lists, find
@@ -35,13 +35,13 @@ NOT_UNDERSTOOD = [
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(catalogue(), goals("human").prices, letters)
+def engine() -> ShopEngine:
+    return ShopEngine(catalogue(), goals("human").prices, letters)
 
 
 @pytest.mark.parametrize("action", NOT_UNDERSTOOD)
-def test_what_is_not_understood_changes_nothing(engine: Engine, action: str) -> None:
-    session = Session(3)
+def test_what_is_not_understood_changes_nothing(engine: ShopEngine, action: str) -> None:
+    session = ShopSession(number=3)
     assert engine.step(session, goals("human")[3], action) == (session, 0.0, False)
 
 
@@ -53,15 +53,20 @@ def test_actions_are_parsed_as_by_the_original_expression(action: str) -> None:
 
 
 @pytest.mark.parametrize("end", ["", "]", "x]"])
-def test_many_brackets_are_answered(engine: Engine, end: str) -> None:
-    session = Session(3)
+def test_many_brackets_are_answered(engine: ShopEngine, end: str) -> None:
+    session = ShopSession(number=3)
     action = "[" * 200_000 + end
     assert engine.step(session, goals("human")[3], action) == (session, 0.0, False)
 
 
-def _walk(engine: Engine, seed: int) -> list[str]:
+def _walk(engine: ShopEngine, seed: int) -> list[str]:
     """Pages of a random walk that clicks whatever can be clicked."""
-    rng, goal, session, seen = random.Random(seed), goals("synthetic")[seed % 50], Session(0), []
+    rng, goal, session, seen = (
+        random.Random(seed),
+        goals("synthetic")[seed % 50],
+        ShopSession(number=0),
+        [],
+    )
     for _ in range(25):
         offers = [f"click[{text}]" for text in engine.clickables(session)]
         words = rng.choice(["oddity", "search_results item_page", '"red" shoes', "<r>", "7.5"])
@@ -73,17 +78,17 @@ def _walk(engine: Engine, seed: int) -> list[str]:
 
 def test_walks_are_the_same_every_time() -> None:
     shop = Catalogue(find(FOLDER / "catalogue"))
-    engines = [Engine(shop, goals("human").prices, letters) for _ in range(2)]
+    engines = [ShopEngine(shop, goals("human").prices, letters) for _ in range(2)]
     for seed in range(60):
         assert _walk(engines[0], seed) == _walk(engines[1], seed)
 
 
 @given(st.text(), st.text())
 def test_any_text_is_answered(verb: str, argument: str) -> None:
-    engine = Engine(catalogue(), goals("human").prices, letters)
+    engine = ShopEngine(catalogue(), goals("human").prices, letters)
     goal = goals("human")[0]
     for action in (verb, f"search[{argument}]", f"click[{argument}]", f"{verb}[{argument}]"):
-        session, reward, done = engine.step(Session(0), goal, action)
+        session, reward, done = engine.step(ShopSession(number=0), goal, action)
         assert (reward, done) == (0.0, False)
         assert session.place in (Place.START, Place.RESULTS)
 
@@ -93,8 +98,8 @@ def test_a_product_called_like_a_button_is_opened() -> None:
     extras = {"features": {"instruction": "a lamp", "instruction_attributes": ["soft"]}}
     shop = Catalogue(Lists(products, extras, {}, name="odd"))
     made = Goals(shop, kind="synthetic", seed=0)
-    engine = Engine(shop, made.prices, letters)
+    engine = ShopEngine(shop, made.prices, letters)
     for asin in ("features", "buy now"):
-        session = engine.step(Session(0), made[0], "search[lamp]").session
+        session = engine.step(ShopSession(number=0), made[0], "search[lamp]").session
         session = engine.step(session, made[0], f"click[{asin}]").session
         assert session.place is Place.ITEM

@@ -9,7 +9,7 @@ import pytest
 from webshop_recordings import catalogue, goal_of, goals, recorded
 
 from skillrl.envs.webshop import pages
-from skillrl.envs.webshop.engine import Engine, Place, Session
+from skillrl.envs.webshop.engine import Place, ShopEngine, ShopSession
 from skillrl.envs.webshop.matching import normalize_color, token_set_ratio
 from skillrl.envs.webshop.nouns import letters
 from skillrl.envs.webshop.reward import Reward, purchase_reward
@@ -127,7 +127,9 @@ class _Recorded:
         return [number for number in numbers if number is not None]
 
 
-def _check_page(engine: Engine, session: Session, goal: Any, expected: dict[str, Any]) -> None:
+def _check_page(
+    engine: ShopEngine, session: ShopSession, goal: Any, expected: dict[str, Any]
+) -> None:
     pieces = engine.page(session, goal)
     assert pages.as_text(pieces) == expected["text"]
     assert pages.as_rich_text(pieces) == expected["text_rich"]
@@ -139,12 +141,12 @@ def _check_page(engine: Engine, session: Session, goal: Any, expected: dict[str,
 def test_all_pages_of_all_episodes() -> None:
     episodes = recorded("episodes")["episodes"]
     hits = _Recorded()
-    engine = Engine(catalogue(), goals("human").prices, letters, hits)
+    engine = ShopEngine(catalogue(), goals("human").prices, letters, hits)
     steps = 0
     for episode in episodes:
         goal = goals(episode["goals"])[episode["session"]]
         assert goal == goal_of(episode["goal"])
-        session = Session(episode["session"])
+        session = ShopSession(number=episode["session"])
         _check_page(engine, session, goal, episode["reset"])
         for step in episode["steps"]:
             hits.step = step

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from skillrl.envs.webshop.catalogue import Catalogue
-from skillrl.envs.webshop.engine import Engine, Session
+from skillrl.envs.webshop.engine import ShopEngine, ShopSession
 from skillrl.envs.webshop.goals import Goals
 from skillrl.envs.webshop.nouns import letters
 from skillrl.envs.webshop.sources import Lists
@@ -82,8 +82,8 @@ def test_scripted_episode(
     assert goal.text.startswith(
         "Find me machine wash, long sleeve shirts with color: navy, and size: small, and price"
     )
-    engine = Engine(shop, goals.prices, letters)
-    session = Session(0)
+    engine = ShopEngine(shop, goals.prices, letters)
+    session = ShopSession(number=0)
     for action in actions:
         before, (session, earned, done) = session, engine.step(session, goal, action)
         assert (earned, done) == (0.0, False)

@@ -215,11 +215,29 @@ def test_a_task_of_another_shop_is_refused(suite: Suite) -> None:
     task = suite.tasks("train")[0]
     environment = suite.make()
     with pytest.raises(SkillRLError, match="goal_seed"):
-        environment.reset(Task(task.id, task.split, task.category, "another goal", task.payload))
+        environment.reset(
+            Task(
+                id=task.id,
+                split=task.split,
+                category=task.category,
+                goal="another goal",
+                payload=task.payload,
+            )
+        )
     with pytest.raises(SkillRLError, match="names no goal"):
-        environment.reset(Task(task.id, task.split, task.category, task.goal, {"goal": 10**6}))
+        environment.reset(
+            Task(
+                id=task.id,
+                split=task.split,
+                category=task.category,
+                goal=task.goal,
+                payload={"goal": 10**6},
+            )
+        )
     with pytest.raises(SkillRLError, match="names no goal"):
-        environment.reset(Task(task.id, task.split, task.category, task.goal, {}))
+        environment.reset(
+            Task(id=task.id, split=task.split, category=task.category, goal=task.goal, payload={})
+        )
 
 
 @pytest.mark.parametrize("layout", ["skillrl", "original"])

@@ -30,7 +30,7 @@ def causes(recording: Recording) -> list[str]:
 
 
 def _searching(facts: Facts) -> list[str]:
-    """The goal's object was never in hand."""
+    """Tells whether the goal's object was never in hand."""
     found = []
     if facts.taken:
         found.append("wrong_object")
@@ -46,7 +46,7 @@ def _searching(facts: Facts) -> list[str]:
 
 
 def _after_taking(aim: Aim, facts: Facts) -> list[str]:
-    """The goal's object was in hand at some time."""
+    """Tells whether the goal's object was in hand at some time."""
     if aim.look:
         if not facts.lamps:
             return ["no_lamp"]

@@ -38,11 +38,13 @@ HABITS = (
 
 
 def patterns(wins: Sequence[Recording]) -> list[Entry]:
-    """The procedure of most of them, its decisive step, where the objects were, open doors."""
+    """Shows the procedure of most, its decisive step, where objects were, closed places."""
     kinds = collections.Counter(_kind(recording) for recording in wins)
     kind = min(kinds, key=lambda name: (-kinds[name], list(_FORMS).index(name)))
     shown = [recording.id for recording in wins if _kind(recording) == kind]
-    aim = Aim("", "", kind if kind in APPLIANCES else "", False, False)
+    aim = Aim(
+        thing="", place="", treatment=kind if kind in APPLIANCES else "", two=False, look=False
+    )
     name = {"two": "bring two", "look": "use lamp", "place": "pick and place"}.get(kind, kind)
     found = [entry(f"Steps to {name}", _FORMS[kind], _start(kind), shown)]
     sources = [recording.id for recording in wins] if kind == "place" else shown
@@ -55,7 +57,7 @@ def patterns(wins: Sequence[Recording]) -> list[Entry]:
 
 
 def findings(wins: Sequence[Recording], causes: Sequence[str]) -> list[Entry]:
-    """Where things were found, if failures of the category are due to the search."""
+    """Shows where things were found, if failures of the category are due to the search."""
     if not set(causes) & set(SEARCH_CAUSES):
         return []
     why = "The object was not found in time."
@@ -63,14 +65,14 @@ def findings(wins: Sequence[Recording], causes: Sequence[str]) -> list[Entry]:
 
 
 def pattern_texts() -> list[str]:
-    """Every fixed word of the above."""
+    """Returns every fixed word of the above."""
     habit = HABITS[0]
     texts = [_OFTEN, habit["title"], habit["principle"], habit["when_to_apply"], *_FORMS.values()]
     return [text.replace("{thing}", "").replace("{place}", "") for text in texts]
 
 
 def title_texts() -> list[str]:
-    """Every fixed word of its titles and of when they apply."""
+    """Returns every fixed word of its titles and of when they apply."""
     return ["Find it", "you search it", *map(_start, _FORMS)]
 
 
@@ -79,7 +81,7 @@ def _advice(cause: str, aim: Aim, sources: Sequence[str]) -> Entry:
 
 
 def _procedure(recording: Recording) -> str:
-    """The order of the verbs that had an effect, e.g. "take heat put"."""
+    """Returns the order of the verbs that had an effect, e.g. "take heat put"."""
     verbs = []
     for move in recording.moves:
         verb = move.action.split(" ")[0]
@@ -90,7 +92,7 @@ def _procedure(recording: Recording) -> str:
 
 
 def _kind(recording: Recording) -> str:
-    """Key of `_FORMS` that the recording's verbs show."""
+    """Returns the key of `_FORMS` that the recording's verbs show."""
     verbs, aim = _procedure(recording), read_aim(recording)
     if aim.treatment and re.search(rf"take.*{aim.treatment}.*put", verbs):
         return aim.treatment
@@ -100,7 +102,7 @@ def _kind(recording: Recording) -> str:
 
 
 def _where(wins: Sequence[Recording]) -> list[tuple[str, list[str], list[str]]]:
-    """(thing, places where it was taken, ids) of the goals' objects, most frequent first."""
+    """Returns (thing, places where it was taken, ids) of the goals' objects, by frequency."""
     places: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     sources: dict[str, list[str]] = collections.defaultdict(list)
     for recording in wins:

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from skillrl.teacher.simulated.recordings import Move, Recording
+from skillrl.teacher.simulated.recordings import RecordedMove, Recording
 
 APPLIANCES = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
 
@@ -31,7 +31,7 @@ _ACTION = re.compile(
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
     """What a goal sentence asks for; parts that it does not tell are ""."""
 
@@ -42,22 +42,22 @@ class Aim:
     look: bool
 
 
-NO_AIM = Aim("", "", "", False, False)
+NO_AIM = Aim(thing="", place="", treatment="", two=False, look=False)
 
 
 def evidence(recording: Recording) -> int:
-    """How many of the actions, and the goal too, are those of a household text game."""
+    """Returns how many of the actions, and the goal too, are those of a household text game."""
     goal = any(re.search(form, recording.goal.lower()) for form in _GOALS)
     return goal + sum(bool(_ACTION.fullmatch(move.action)) for move in recording.moves)
 
 
-def wasted(move: Move) -> bool:
-    """Nothing came of it."""
+def wasted(move: RecordedMove) -> bool:
+    """Tells whether nothing came of a move."""
     return bool(move.invalid) or move.result.startswith("Nothing happens")
 
 
 def read_aim(recording: Recording) -> Aim:
-    """What the goal asks for: its sentence, and the category's name where that is silent."""
+    """Reads what a goal asks for: its sentence, or the category's name where that is silent."""
     goal = recording.goal.lower().rstrip(".")
     both = f"{goal} {recording.category.replace('_', ' ').lower()}"
     thing = place = ""
@@ -68,10 +68,10 @@ def read_aim(recording: Recording) -> Aim:
     treatment = next((verb for verb, form in _TREATMENTS.items() if re.search(form, both)), "")
     look = bool(re.search(r"\blook at\b|\b(light|lamp|desklamp|floorlamp)\b", both))
     two = bool(re.search(r"\btwo\b", both))
-    return Aim(thing, place, "" if look else treatment, two, look)
+    return Aim(thing=thing, place=place, treatment="" if look else treatment, two=two, look=look)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What happened in a recording.
 
@@ -99,7 +99,7 @@ class Facts:
 
 
 def read_facts(recording: Recording, thing: str) -> Facts:
-    """The events of a recording, from its texts alone."""
+    """Reads the events of a recording from its texts alone."""
     visits: list[str] = []
     closed: dict[str, bool] = {}
     taken, put, treated, lamps = [], [], [], []
@@ -149,5 +149,5 @@ def kind_of(name: str) -> str:
 
 
 def most_visits(visits: Sequence[str]) -> int:
-    """How often the most visited place was visited."""
+    """Returns how often the most visited place was visited."""
     return max((visits.count(name) for name in set(visits)), default=0)

@@ -37,7 +37,7 @@ _TRAVEL = re.compile(r"(?:go to|open|close|examine) (.+)")
 
 
 def think(recording: Recording) -> list[str]:
-    """One thought of 4 to 9 words per move; its action follows from it."""
+    """Returns one thought of 4 to 9 words per move; its action follows from it."""
     aim = read_aim(recording)
     taken = [thing for thing, _ in read_facts(recording, aim.thing).taken]
     if taken and aim.thing not in taken:  # the goal's sentence has another word for it
@@ -46,7 +46,9 @@ def think(recording: Recording) -> list[str]:
     thoughts = []
     for at, move in enumerate(recording.moves):
         ahead = [m.action for m in recording.moves[at:] if not wasted(m)]
-        thoughts.append(short(_thought(move.action, ahead, aim, held, delivered), _LONGEST))
+        thoughts.append(
+            short(_thought(move.action, ahead, aim=aim, held=held, delivered=delivered), _LONGEST)
+        )
         if wasted(move):
             continue
         if match := re.fullmatch(r"take (.+) from .+", move.action):
@@ -56,8 +58,8 @@ def think(recording: Recording) -> list[str]:
     return thoughts
 
 
-def _thought(action: str, ahead: list[str], aim: Aim, held: str, delivered: int) -> str:
-    """The reason for `action`; on the way with something in hand, it is what comes next."""
+def _thought(action: str, ahead: list[str], *, aim: Aim, held: str, delivered: int) -> str:
+    """Returns the reason for `action`; on the way with something in hand, it is what comes next."""
     thing = aim.thing or "thing"
     article = "another" if delivered else "an" if thing[0] in "aeiou" else "a"
     if travel := _TRAVEL.fullmatch(action):

@@ -44,7 +44,7 @@ def causes(recording: Recording) -> list[str]:
 
 
 def _wrong(recording: Recording, turns: list[Turn], answer: str) -> list[str]:
-    """What is wrong with an answer after at least one search."""
+    """Returns what is wrong with an answer after at least one search."""
     found, compared = [], compares(recording)
     if compared:
         if len([n for n in names_in(recording.goal) if read_about(n, turns)]) < 2:
@@ -64,7 +64,7 @@ def _wrong(recording: Recording, turns: list[Turn], answer: str) -> list[str]:
 
 
 def read_about(name: str, turns: list[Turn]) -> bool:
-    """Whether a passage of that title was read, or the name was searched."""
+    """Returns whether a passage of that title was read, or the name was searched."""
     return any(
         holds(turn.query, name) or any(holds(title, name) for title, _ in turn.documents)
         for turn in turns
@@ -72,7 +72,7 @@ def read_about(name: str, turns: list[Turn]) -> bool:
 
 
 def _sought(title: str, turns: list[Turn]) -> bool:
-    """Whether a passage of this title (or without one) was what a search looked for."""
+    """Returns whether a passage of this title (or without one) was what a search looked for."""
     return not title or any(
         holds(turn.query, title) or holds(title, turn.query) for turn in turns if turn.query
     )

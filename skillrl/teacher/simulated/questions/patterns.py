@@ -41,7 +41,7 @@ _FORMS = {
 
 
 def patterns(wins: Sequence[Recording]) -> list[Entry]:
-    """The procedure of most of them, what it must not miss, and how they searched."""
+    """Shows the procedure of most of them, what it must not miss, and how they searched."""
     kinds = collections.Counter(map(_kind, wins))
     kind = min(kinds, key=lambda name: (-kinds[name], list(_FORMS).index(name)))
     shown = [recording.id for recording in wins if _kind(recording) == kind]
@@ -57,12 +57,12 @@ def patterns(wins: Sequence[Recording]) -> list[Entry]:
 
 
 def pattern_texts() -> list[str]:
-    """Every word of the above."""
+    """Returns every word of the above."""
     return [text for form in _FORMS.values() for text in form[:3]]
 
 
 def _kind(recording: Recording) -> str:
-    """Key of `_FORMS` that the recording shows."""
+    """Returns the key of `_FORMS` that the recording shows."""
     turns = read_turns(recording)
     if compares(recording):
         return "compare"
@@ -77,6 +77,6 @@ def _searches_names(recording: Recording) -> bool:
 
 
 def _adds_words(recording: Recording) -> bool:
-    """A search was made again with more words."""
+    """Tells whether a search was made again with more words."""
     queries = [set(normal(turn.query).split()) for turn in read_turns(recording) if turn.query]
     return any(before < after for before, after in itertools.pairwise(queries))

@@ -35,7 +35,7 @@ class Turn:
 
 
 def read_turns(recording: Recording) -> list[Turn]:
-    """The steps of a recording."""
+    """Returns the steps of a recording."""
     turns = []
     for move in recording.moves:
         answers = _ANSWER.findall(move.action)
@@ -51,7 +51,7 @@ def read_turns(recording: Recording) -> list[Turn]:
 
 
 def read_documents(text: str) -> list[tuple[str, str]]:
-    """(title, text) of the passages of an observation; one without title if it is another form."""
+    """Returns (title, text) of an observation's passages; one without title in another form."""
     found = []
     for block in _INFORMATION.findall(text):
         found += _DOCUMENT.findall(block.strip()) or [("", block.strip())]
@@ -59,7 +59,7 @@ def read_documents(text: str) -> list[tuple[str, str]]:
 
 
 def names_in(text: str) -> list[str]:
-    """Names, that is words with capitals in a row, without the words that begin a question."""
+    """Returns names: words with capitals in a row, without those that begin a question."""
     found = []
     for name in _NAME.findall(text):
         words = name.split()
@@ -71,42 +71,42 @@ def names_in(text: str) -> list[str]:
 
 
 def normal(text: str) -> str:
-    """Lower case, without punctuation, articles and superfluous blanks."""
+    """Puts a text in lower case, without punctuation, articles and superfluous blanks."""
     words = re.sub(r"[^\w\s]", "", text.lower()).split()
     return " ".join(word for word in words if word not in ("a", "an", "the"))
 
 
 def holds(text: str, part: str) -> bool:
-    """Whether `part` stands in `text` as whole words, both in normal form."""
+    """Returns whether `part` stands in `text` as whole words, both in normal form."""
     return f" {normal(part)} " in f" {normal(text)} "
 
 
 def compares(recording: Recording) -> bool:
-    """Whether two things are compared."""
+    """Returns whether two things are compared."""
     named = "compar" in recording.category.lower()
     return named or (bool(_COMPARES.search(recording.goal)) and len(names_in(recording.goal)) > 1)
 
 
 def two_steps(recording: Recording) -> bool:
-    """Whether what is asked must be found by way of something else."""
+    """Returns whether what is asked must be found by way of something else."""
     return bool(re.search(r"multi|hop|bridge", recording.category.lower()))
 
 
 def whole_question(query: str, question: str) -> bool:
-    """Whether a query is (nearly) the whole question."""
+    """Returns whether a query is (nearly) the whole question."""
     asked, words = normal(question).split(), set(normal(query).split())
     return len(asked) > 3 and sum(word in words for word in asked) >= 0.8 * len(asked)
 
 
 def follows_up(query: str, question: str, turns: list[Turn]) -> bool:
-    """Whether a query is about something that earlier passages say and the question does not."""
+    """Tells whether a query names what earlier passages say and the question does not."""
     texts = " ".join(text for turn in turns for _, text in turn.documents)
     new = [name for name in names_in(query) if not holds(question, name)]
     return any(holds(texts, name) for name in new)
 
 
 def evidence(recording: Recording) -> int:
-    """How many of the moves are searches, answers, or replies about them."""
+    """Returns how many of the moves are searches, answers, or replies about them."""
     return sum(
         bool(_SEARCH.search(m.action) or _ANSWER.search(m.action) or "</search>" in m.result)
         for m in recording.moves

@@ -30,7 +30,7 @@ Elsewhere that sentence is quoted, as the environment's expert does: one style t
 
 
 def think(recording: Recording) -> list[str]:
-    """One thought per move; its action follows from it."""
+    """Returns one thought per move; its action follows from it."""
     turns = read_turns(recording)
     first, thoughts = "", []
     for at, turn in enumerate(turns):
@@ -52,7 +52,7 @@ def _name(query: str) -> str:
 
 
 def _following(recording: Recording, turns: list[Turn], name: str) -> str:
-    """What was read that leads to the next search."""
+    """Returns what was read that leads to the next search."""
     names = names_in(recording.goal)
     if compares(recording) and name in names[-2:]:
         read = [_known(other, recording.goal, turns)[0] for other in names[-2:] if other != name]
@@ -61,7 +61,7 @@ def _following(recording: Recording, turns: list[Turn], name: str) -> str:
 
 
 def _answering(recording: Recording, turns: list[Turn], answer: str) -> str:
-    """Why this is the answer; of two things that are compared, what is known of them."""
+    """Says why this is the answer; of two things that are compared, what is known of them."""
     names = names_in(recording.goal)
     if not compares(recording) or len(names) < 2:
         return _saying(answer, turns) or "Found it."
@@ -76,7 +76,7 @@ def _answering(recording: Recording, turns: list[Turn], answer: str) -> str:
 
 
 def _saying(value: str, turns: list[Turn]) -> str:
-    """The newest sentence, of a passage that was looked for, that says `value`; or ""."""
+    """Returns the newest sentence, of a passage that was looked for, that says `value`; or ""."""
     for turn in reversed(turns):
         for title, text in turn.documents:
             if not holds(turn.query, title) or normal(title) == normal(value):
@@ -92,7 +92,7 @@ def _sentences(text: str) -> list[str]:
 
 
 def _known(name: str, question: str, turns: list[Turn]) -> tuple[str, str]:
-    """What passages about `name` say where the question has a choice: (sentence, value).
+    """Returns what passages about `name` say where the question has a choice: (sentence, value).
 
     The value is the word of a sentence about it that the question lacks, if there is only one;
     or if there is none, the last of the sentence: "X makes rope." for "Which company makes soap,

@@ -7,7 +7,7 @@ import collections
 from skillrl.teacher.simulated.recordings import Recording
 from skillrl.teacher.simulated.shopping.reading import (
     BUY,
-    Act,
+    PageMove,
     Visit,
     Wish,
     chosen_too,
@@ -34,19 +34,19 @@ def causes(recording: Recording) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def bought_in(acts: list[Act]) -> Visit | None:
-    """The product that was bought."""
+def bought_in(acts: list[PageMove]) -> Visit | None:
+    """Returns the product that was bought."""
     bought = [act.visit for act in acts if act.valid and act.page == "item" and act.text == BUY]
     return bought[-1] if bought else None
 
 
 def missing_options(wish: Wish, visit: Visit) -> list[tuple[str, str]]:
-    """(name, value) of the wanted options that were not chosen."""
+    """Returns (name, value) of the wanted options that were not chosen."""
     return [(name, value) for name, value in wish.options if not chosen_too(value, visit.chosen)]
 
 
 def _wrong(wish: Wish, bought: Visit) -> list[str]:
-    """What is wrong with what was bought."""
+    """Returns what is wrong with what was bought."""
     found = []
     title = words_of(bought.title)
     if wish.kind and bought.title and not wish.kind & title:
@@ -65,8 +65,8 @@ def _wrong(wish: Wish, bought: Visit) -> list[str]:
     return found or ["unfinished"]
 
 
-def _unbought(acts: list[Act]) -> list[str]:
-    """What kept the agent from buying."""
+def _unbought(acts: list[PageMove]) -> list[str]:
+    """Returns what kept the agent from buying."""
     found = []
     same = collections.Counter((act.verb, act.text, act.shown) for act in acts)
     if max(same.values(), default=0) >= _REPEATS:
@@ -78,8 +78,8 @@ def _unbought(acts: list[Act]) -> list[str]:
     return [*found, "unbought"]
 
 
-def _queries(wish: Wish, acts: list[Act]) -> list[str]:
-    """What is wrong with all the searches, if anything is."""
+def _queries(wish: Wish, acts: list[PageMove]) -> list[str]:
+    """Returns what is wrong with all the searches, if anything is."""
     queries = [words_of(act.text) for act in acts if act.verb == "search" and act.valid]
     if not queries:
         return []
@@ -94,7 +94,7 @@ def _queries(wish: Wish, acts: list[Act]) -> list[str]:
 
 
 def _few(query: frozenset[str], wish: Wish) -> bool:
-    """Whether a search has no or one word of the goal, or neither its kind nor half of them."""
+    """Tells whether a search has at most one word of the goal, or neither its kind nor half."""
     common = len(query & wish.words)
     if common < min(2, len(wish.words)):
         return True

@@ -29,7 +29,7 @@ def fill(text: str, shown: Sequence[Recording]) -> str:
 
 
 def patterns(wins: Sequence[Recording]) -> list[Entry]:
-    """The procedure of most of them, the options that matter, and what they read or avoid."""
+    """Shows the procedure of most, the options that matter, and what they read or avoid."""
     kinds = collections.Counter(map(_kind, wins))
     kind = min(kinds, key=lambda name: (-kinds[name], list(_FORMS).index(name)))
     same = [recording for recording in wins if _kind(recording) == kind]
@@ -49,7 +49,7 @@ def patterns(wins: Sequence[Recording]) -> list[Entry]:
 
 
 def findings(wins: Sequence[Recording], causes: Sequence[str]) -> list[Entry]:
-    """What only the features tell, if failures of the category are due to that."""
+    """Shows what only the features tell, if failures of the category are due to that."""
     if "attribute" not in causes:
         return []
     why = ADVICE["attribute"].wrong
@@ -57,7 +57,7 @@ def findings(wins: Sequence[Recording], causes: Sequence[str]) -> list[Entry]:
 
 
 def pattern_texts() -> list[str]:
-    """Every fixed word of the above."""
+    """Returns every fixed word of the above."""
     checks = [part.replace("{words}", "") for part in _CHECK]
     return [
         _STEPS,
@@ -89,7 +89,7 @@ def _options(shown: Sequence[Recording]) -> str:
 
 
 def _checked(recording: Recording) -> str:
-    """Words of the goal that the title of what was bought lacked and its features had; or ""."""
+    """Returns words of the goal that only the features of what was bought had; or ""."""
     wish, bought = read_wish(recording.goal), bought_in(read_acts(recording))
     if bought is None or not bought.read:
         return ""
@@ -112,7 +112,7 @@ def _checks(wins: Sequence[Recording]) -> list[Entry]:
 
 
 def _kind(recording: Recording) -> str:
-    """Key of `_FORMS` that the recording shows."""
+    """Returns the key of `_FORMS` that the recording shows."""
     if _checked(recording):
         return "features"
     bought = bought_in(read_acts(recording))

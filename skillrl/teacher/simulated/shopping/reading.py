@@ -50,7 +50,7 @@ class Wish:
 
 
 def read_wish(goal: str) -> Wish:
-    """What a goal sentence, synthetic or of a person, asks for."""
+    """Returns what a goal sentence, synthetic or of a person, asks for."""
     text, below = goal.strip().lower().rstrip("."), None
     if match := _PRICE.search(text):
         text, below = text[: match.start()], float(match[1])
@@ -70,7 +70,7 @@ def read_wish(goal: str) -> Wish:
 
 
 def words_of(text: str) -> frozenset[str]:
-    """Words that mean something, in lower case, without the s of a plural."""
+    """Returns words that mean something, in lower case, without the s of a plural."""
     words, filling = re.findall(r"[^\s,.;:()]+", text.lower()), _FILLING.split()
     return frozenset(_singular(word) for word in words if word not in filling)
 
@@ -80,7 +80,7 @@ def _singular(word: str) -> str:
 
 
 def page_parts(text: str) -> list[str]:
-    """The visible strings of a page, without quotes and the marks of buttons."""
+    """Returns the visible strings of a page, without quotes and the marks of buttons."""
     if _MARKUP.search(text):
         text = _MARKUP.sub("[SEP]", _SEAMS.sub("[SEP]", text))
     parts = text.split("[SEP]")
@@ -88,7 +88,7 @@ def page_parts(text: str) -> list[str]:
 
 
 def page_kind(text: str) -> str:
-    """``start``, ``results``, ``item`` or ``sub``."""
+    """Tells the kind of a page: ``start``, ``results``, ``item`` or ``sub``."""
     lower = [part.lower() for part in page_parts(text)]
     if _RESULTS.search(text):
         return "results"
@@ -98,7 +98,7 @@ def page_kind(text: str) -> str:
 
 
 def price_in(text: str) -> float | None:
-    """The (higher) price that a text names; None where it names none."""
+    """Returns the (higher) price that a text names; None where it names none."""
     return max(map(float, _NUMBER.findall(text)), default=None)
 
 
@@ -123,8 +123,8 @@ class Visit:
     chosen: list[str] = dataclasses.field(default_factory=list)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Act:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PageMove:
     """A move with the page on which it was made.
 
     Attributes:
@@ -146,8 +146,8 @@ class Act:
     idle: bool
 
 
-def read_acts(recording: Recording) -> list[Act]:
-    """The moves, each with where it was made; visits are complete."""
+def read_acts(recording: Recording) -> list[PageMove]:
+    """Returns the moves, each with where it was made; visits are complete."""
     page, visit, acts = recording.opening, None, []
     for move in recording.moves:
         match = _ACTION.fullmatch(move.action.strip())
@@ -158,7 +158,11 @@ def read_acts(recording: Recording) -> list[Act]:
             visit = visit or Visit("")
             _look(visit, page)
         idle = move.result == page
-        acts.append(Act(verb, text, kind, page, visit, valid, idle))
+        acts.append(
+            PageMove(
+                verb=verb, text=text, page=kind, shown=page, visit=visit, valid=valid, idle=idle
+            )
+        )
         if not valid:
             continue
         if visit and kind == "item" and text in [value.lower() for value in visit.offered]:
@@ -179,7 +183,7 @@ def read_acts(recording: Recording) -> list[Act]:
 
 
 def _look(visit: Visit, page: str) -> None:
-    """What a product's page says goes into `visit`."""
+    """Adds what a product's page says to `visit`."""
     parts = page_parts(page)
     prices = [at for at, part in enumerate(parts) if part.startswith("Price:")]
     if not prices or not prices[0]:
@@ -192,7 +196,7 @@ def _look(visit: Visit, page: str) -> None:
 
 
 def results_on(page: str) -> list[tuple[str, str, float | None]]:
-    """Name in lower case, title and price of the products on a page of results."""
+    """Returns the name in lower case, title and price of the products on a page of results."""
     parts = page_parts(page)
     return [
         (parts[at].lower(), parts[at + 1], price_in(parts[at + 2]))
@@ -202,12 +206,12 @@ def results_on(page: str) -> list[tuple[str, str, float | None]]:
 
 
 def evidence(recording: Recording) -> int:
-    """How many of the actions, and the goal too, are those of a shop."""
+    """Returns how many of the actions, and the goal too, are those of a shop."""
     goal = bool(_PRICE.search(recording.goal.lower()))
     return goal + sum(bool(_ACTION.fullmatch(move.action.strip())) for move in recording.moves)
 
 
 def chosen_too(value: str, chosen: Sequence[str]) -> bool:
-    """Whether one of the chosen values is the wanted one, or says it in more or fewer words."""
+    """Tells whether a chosen value is the wanted one, or says it in more or fewer words."""
     wanted = words_of(value)
     return any(wanted <= words_of(other) or words_of(other) <= wanted for other in chosen)

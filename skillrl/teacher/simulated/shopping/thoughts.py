@@ -14,7 +14,7 @@ from skillrl.teacher.simulated.shopping.reading import (
     NEXT,
     PREVIOUS,
     TABS,
-    Act,
+    PageMove,
     Visit,
     Wish,
     chosen_too,
@@ -60,7 +60,7 @@ THOUGHT_FORMS = (
 
 
 def think(recording: Recording) -> list[str]:
-    """One thought per move; its action follows from it."""
+    """Returns one thought per move; its action follows from it."""
     wish, acts = read_wish(recording.goal), read_acts(recording)
     opened: set[str] = set()
     read: set[int] = set()  # visits whose features were found to fit
@@ -80,7 +80,7 @@ def think(recording: Recording) -> list[str]:
     return thoughts
 
 
-def _thought(act: Act, wish: Wish) -> str:
+def _thought(act: PageMove, wish: Wish) -> str:
     if act.verb == "search":
         return "I search for it."
     if act.text == NEXT:
@@ -98,8 +98,8 @@ def _thought(act: Act, wish: Wish) -> str:
     return f"Next do this: {words or 'nothing'}."
 
 
-def _opening(act: Act, visit: Visit, wish: Wish, opened: Set[str], *, settles: bool) -> str:
-    """Product after product down to the opened one, and what is wrong with those before."""
+def _opening(act: PageMove, visit: Visit, wish: Wish, opened: Set[str], *, settles: bool) -> str:
+    """Goes product by product down to the opened one, with what is wrong with those before."""
     if act.text in opened:
         return "Nothing new fits, look again."
     verdict = "fits"
@@ -121,7 +121,7 @@ def _said_on(page: str) -> Set[str]:
 
 
 def _compared(said: Set[str], wish: Wish) -> str:
-    """Word after word of the goal down to one that is not said: ``soft edges silk no.``"""
+    """Goes word by word of the goal down to one that is not said: ``soft edges silk no.``"""
     words = wish.phrase.split()
     there = list(itertools.takewhile(lambda word: words_of(word) <= said, words))
     missing = words[len(there) : len(there) + 1]
@@ -130,8 +130,8 @@ def _compared(said: Set[str], wish: Wish) -> str:
     return f"{' '.join((*there, *missing))} {'no' if missing else 'yes'}."
 
 
-def _leaving(act: Act, wish: Wish) -> str:
-    """The reason to go back."""
+def _leaving(act: PageMove, wish: Wish) -> str:
+    """Returns the reason to go back."""
     visit = act.visit
     if act.page == "sub":
         if act.text == BACK or wish.words <= _said_on(act.shown):
@@ -148,7 +148,7 @@ def _leaving(act: Act, wish: Wish) -> str:
 
 
 def _looked_up(value: str, visit: Visit | None, wish: Wish) -> str:
-    """The search for a value under its option: ``size: six seven yes.``; "" if that is long."""
+    """Words the search for a value under its option, ``size: six seven yes.``; "" if long."""
     names = [name for name, wanted in wish.options if wanted == value]
     parts = [part.lower() for part in visit.offered] if visit else []
     if not names or names[0] not in parts:

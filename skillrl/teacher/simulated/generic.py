@@ -24,28 +24,28 @@ _LONGEST = 9  # words of a thought
 
 ADVICE = {
     "invalid": Advice(
-        "Choose valid actions",
-        "Use only actions that the task allows, in the right form.",
-        "Copy the form of a valid action, word for word.",
-        "at every step",
-        "Used invalid actions",
-        "Many actions were not valid.",
+        title="Choose valid actions",
+        principle="Use only actions that the task allows, in the right form.",
+        stronger="Copy the form of a valid action, word for word.",
+        when="at every step",
+        mistake="Used invalid actions",
+        wrong="Many actions were not valid.",
     ),
     "repeated": Advice(
-        "Try something new",
-        "Do not repeat an action that had no effect.",
-        "Once an action had no effect, choose a different one.",
-        "an action had no effect",
-        "Repeated an action",
-        "The same action was repeated to no effect.",
+        title="Try something new",
+        principle="Do not repeat an action that had no effect.",
+        stronger="Once an action had no effect, choose a different one.",
+        when="an action had no effect",
+        mistake="Repeated an action",
+        wrong="The same action was repeated to no effect.",
     ),
     "unfinished": Advice(
-        "Follow the task",
-        "Do the steps of the task in order, one after the other.",
-        "Read the task again and do the step that is missing.",
-        "at every step",
-        "Lost the goal",
-        "The steps of the task were not finished.",
+        title="Follow the task",
+        principle="Do the steps of the task in order, one after the other.",
+        stronger="Read the task again and do the step that is missing.",
+        when="at every step",
+        mistake="Lost the goal",
+        wrong="The steps of the task were not finished.",
     ),
 }
 _STEPS = ("Steps that worked", "Do these in order: {verbs}.", "start of a task")
@@ -67,14 +67,14 @@ def _fill(text: str, shown: Sequence[Recording]) -> str:
 
 
 def _verbs(recording: Recording) -> tuple[str, ...]:
-    """First words of the valid actions, repetitions in a row once."""
+    """Returns the first words of the valid actions, repetitions in a row once."""
     words = [(re.findall(r"\w+", move.action) or ["nothing"])[0].lower()
              for move in recording.moves if not move.invalid]  # fmt: skip
     return tuple(word for at, word in enumerate(words) if at == 0 or word != words[at - 1])
 
 
 def _patterns(wins: Sequence[Recording]) -> list[Entry]:
-    """The most frequent order of the actions' first words (the shortest of equally frequent)."""
+    """Shows the most frequent order of the actions' first words (the shortest of several)."""
     counts = collections.Counter(_verbs(recording) for recording in wins)
     verbs = min(counts, key=lambda v: (-counts[v], len(v), v))
     shown = [recording.id for recording in wins if _verbs(recording) == verbs]
@@ -97,8 +97,8 @@ def _vocabulary() -> list[str]:
     return [*advice_texts(ADVICE), title, principle.format(verbs=""), when, "Next do this: "]
 
 
-ANYTHING = Domain(
-    name="anything",
+GENERIC = Domain(
+    name="generic",
     environments=(),
     advice=ADVICE,
     general=tuple(ADVICE),

@@ -41,7 +41,7 @@ class HashingEmbedder:
         return f"HashingEmbedder({self._dimensions})"
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [n, d]; see `Embedder.embed`."""
+        """Returns float32 [n, d]; see `Embedder.embed`."""
         rows = np.zeros((len(texts), self._dimensions), np.float64)
         for row, text in zip(rows, texts, strict=True):
             counts: dict[str, int] = {}
@@ -56,7 +56,7 @@ class HashingEmbedder:
 
 @lru_cache(maxsize=65536)
 def _features(word: str, dimensions: int) -> tuple[tuple[int, float], ...]:
-    """(index, signed weight) of a word and of its character n-grams."""
+    """Returns (index, signed weight) of a word and of its character n-grams."""
     weight = _COMMON_WEIGHT if word in _COMMON or word.isdigit() else 1.0
     found = [_slot(f"w:{word}", dimensions, weight)]
     edged = f"<{word}>"

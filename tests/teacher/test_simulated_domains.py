@@ -9,8 +9,8 @@ from skillrl.agent.agent import render_response
 from skillrl.config.settings import EnvConfig
 from skillrl.skills import prompts
 from skillrl.teacher.simulated import vocabulary
-from skillrl.teacher.simulated.anything import ADVICE
-from skillrl.teacher.simulated.family import DOMAINS, domain_of
+from skillrl.teacher.simulated.domains import DOMAINS, domain_of
+from skillrl.teacher.simulated.generic import ADVICE
 from skillrl.types import Step, Trajectory
 from tests.skills.builders import UNTREATED, WIN_CLEAN, played
 from tests.teacher.recorded import ask, check_sizes, diagnose, episode, evolve, reading, thoughts
@@ -34,8 +34,8 @@ def walked(script, **fields):
         (shopped([SEARCH]), "shopping"),
         (shopped([]), "shopping"),
         (asked([searched("Silver Gate")]), "questions"),
-        (walked([WALL, ("take lamp", "You have a lamp.")]), "anything"),
-        (walked([]), "anything"),
+        (walked([WALL, ("take lamp", "You have a lamp.")]), "generic"),
+        (walked([]), "generic"),
     ],
 )
 def test_the_domain_is_that_of_actions_and_goal(trajectory, name):
@@ -45,7 +45,7 @@ def test_the_domain_is_that_of_actions_and_goal(trajectory, name):
 def test_most_of_a_request_decides():
     recordings = [reading(t) for t in (walked([WALL]), shopped([SEARCH]), played(WIN_CLEAN))]
     assert domain_of(recordings).name == "household"
-    assert domain_of([]).name == "anything"
+    assert domain_of([]).name == "generic"
 
 
 def test_unknown_tasks_get_the_advice_that_holds_everywhere():
@@ -106,13 +106,25 @@ def test_thoughts_agree_with_those_of_the_shipped_experts(environment):
         while not done:
             move = expert.act(seen)
             text = render_response(move.thought, move.action)
-            steps.append(Step(seen.text, seen.admissible, (), (), (), text, move.action))
+            steps.append(
+                Step(
+                    observation=seen.text,
+                    admissible=seen.admissible,
+                    suffix_ids=(),
+                    response_ids=(),
+                    logprobs=(),
+                    response=text,
+                    action=move.action,
+                )
+            )
             said.append(move.thought)
             result = handle.step(move.action)
             seen, done = result.observation, result.done
         if result.won:
             agreed += 1
-            assert thoughts(Trajectory(task, (), tuple(steps), True)) == said
+            assert (
+                thoughts(Trajectory(task=task, prefix_ids=(), steps=tuple(steps), won=True)) == said
+            )
     assert agreed >= 20
 
 

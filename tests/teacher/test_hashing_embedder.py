@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 
-from skillrl.teacher.offline import HashingEmbedder
+from skillrl.teacher.hashing_embedder import HashingEmbedder
 
 TEXTS = [
     "Clean the mug with the sinkbasin.",
@@ -24,7 +24,7 @@ def test_normalised_and_related_texts_are_closer():
 
 def test_same_vectors_in_another_process():
     code = (
-        "from skillrl.teacher.offline import HashingEmbedder as H; "
+        "from skillrl.teacher.hashing_embedder import HashingEmbedder as H; "
         "import hashlib; print(hashlib.sha256(H().embed(['Clean the mug']).tobytes()).hexdigest())"
     )
     runs = {

@@ -1,0 +1,1 @@
+"""Policies without understanding, which show what an environment pays for nothing."""
