@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from skillrl import extensions
 from skillrl.cli.flags import ParsedFlags
 from skillrl.config import presets
 from skillrl.config.settings import Config
@@ -117,13 +118,16 @@ def replay(parsed: ParsedFlags) -> None:
 
 
 def _config(parsed: ParsedFlags) -> Config:
+    """Resolves the settings, and imports the modules that they name."""
     values = parsed.values
-    return presets.resolve(
+    config = presets.resolve(
         values["env"],
         mock=values["mock"],
         config_path=values["config"],
         overrides=values["set"],
     ).config
+    extensions.load(config.modules)
+    return config
 
 
 def _split(name: str | None) -> str:

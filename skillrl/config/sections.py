@@ -59,6 +59,9 @@ class RLConfig:
     entropy_coeff: float = setting(0.0, low=0)
     """Weight of the policy's entropy at each response token, which is added to the objective."""
     advantage: str = setting("grpo", nonempty=True)
+    policy_loss: str = setting("clipped", nonempty=True)
+    """The objective of a token: `clipped` is PPO's; others are registered with
+    `skillrl.training.losses.register_policy_loss`."""
     loss_aggregation: str = setting(
         "token_mean", choices=("token_mean", "trajectory_mean", "micro_batch_mean")
     )

@@ -75,6 +75,9 @@ class Config:
     """All settings of a run; `Config()` has the paper's values."""
 
     seed: int = setting(0, low=0, high=MAX_INT)
+    modules: tuple[str, ...] = setting(())
+    """Python files (``mine.py``) or modules of yours that are imported first, to register
+    estimators, losses, teachers, embedders, retrieval rules or environments."""
     sft: SFTConfig = dataclasses.field(default_factory=SFTConfig)
     rl: RLConfig = dataclasses.field(default_factory=RLConfig)
     skill_retrieval: SkillRetrievalConfig = dataclasses.field(default_factory=SkillRetrievalConfig)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any, Protocol, runtime_checkable
 
+from skillrl import extensions
 from skillrl.envs.module import load_module
 from skillrl.errors import SkillRLError
 from skillrl.types import Observation, StepResult, Task, valid_texts
@@ -138,6 +139,7 @@ def register(name: str) -> Callable[[Callable[..., Suite]], Callable[..., Suite]
         if name in _SUITES:
             raise SkillRLError(f"environment {name!r} is registered twice; choose another name")
         _SUITES[name] = factory
+        extensions.note("environment", name, _SUITES)
         return factory
 
     return add

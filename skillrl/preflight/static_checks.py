@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from skillrl import extensions
 from skillrl.config.settings import Config
 from skillrl.envs import SPLITS, Suite, make_suite
 from skillrl.errors import SkillRLError
@@ -73,6 +74,7 @@ def find_problems(
             problems.append(str(error))
             return None
 
+    registered = attempt(extensions.load, config.modules) or []
     attempt(_check_policy, command, config)
     if command == "evaluate":
         attempt(run_directory.recorded_config, workdir)
@@ -87,7 +89,10 @@ def find_problems(
         attempt(_check_expert, command, config, suite)
     run = run_directory.RunDirectory(workdir, config, lock=False)
     attempt(prerequisites.check, command, run, chosen)
-    return problems, describe(list_parts(config, suite.simulated)) if suite is not None else ""
+    if suite is None:
+        return problems, ""
+    parts = describe(list_parts(config, suite.simulated))
+    return problems, "\n".join([*(f"modules: {line}" for line in registered), parts])
 
 
 def _check_policy(command: str, config: Config) -> None:
@@ -115,16 +120,13 @@ def _registry_checks(command: str, config: Config) -> list[Callable[[], Any]]:
 
 
 def _check_learning(config: Config) -> None:
-    """Refuses estimators of the advantage and of the KL that are not registered."""
+    """Refuses estimators and losses that are not registered."""
     from skillrl.training.advantages import get_estimator
-    from skillrl.training.losses import KL_ESTIMATORS
+    from skillrl.training.losses import find_kl, find_policy_loss
 
     get_estimator(config.rl.advantage)
-    if config.rl.kl_estimator not in KL_ESTIMATORS:
-        raise SkillRLError(
-            f"rl.kl_estimator is {config.rl.kl_estimator!r}; choose one of: "
-            f"{', '.join(sorted(KL_ESTIMATORS))}."
-        )
+    find_kl(config.rl.kl_estimator)
+    find_policy_loss(config.rl.policy_loss)
 
 
 def _check_splits(command: str, config: Config, suite: Suite, chosen: Mapping[str, Any]) -> None:

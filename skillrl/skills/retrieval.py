@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from skillrl import extensions
 from skillrl.config.settings import SkillRetrievalConfig
 from skillrl.errors import SkillRLError
 from skillrl.skills.bank import SkillBank, skill_text
@@ -103,6 +104,7 @@ def register_retrieval(
         if name in _RULES:
             raise SkillRLError(f"retrieval rule {name!r} is registered twice; rename one")
         _RULES[name] = RegisteredRule(rule, uses_embedder)
+        extensions.note("retrieval rule", name, _RULES)
         return rule
 
     return register

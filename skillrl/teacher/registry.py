@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from skillrl import extensions
 from skillrl.errors import SkillRLError
 from skillrl.net.openai_client import OpenAIClient
 from skillrl.teacher.base import Embedder, Teacher
@@ -52,6 +53,7 @@ def _adder(table: dict[str, Any], what: str, name: str) -> Callable[[Any], Any]:
         if name in table:
             raise SkillRLError(f"{what} {name!r} is registered twice; choose another name")
         table[name] = factory
+        extensions.note(what, name, table)
         return factory
 
     return add

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skillrl import extensions
 from skillrl.errors import SkillRLError
 
 Floats = NDArray[np.floating[Any]]
@@ -68,6 +69,7 @@ def register_advantage(name: str) -> Callable[[Estimator], Estimator]:
         if name in ESTIMATORS:
             raise SkillRLError(f"advantage estimator {name!r} is registered twice; rename one")
         ESTIMATORS[name] = estimator
+        extensions.note("advantage estimator", name, ESTIMATORS)
         return estimator
 
     return register

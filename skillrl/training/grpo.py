@@ -66,6 +66,7 @@ def make_loss(config: RLConfig) -> LossFn:
             kl_coeff=config.kl_coeff,
             kl_estimator=config.kl_estimator,
             clip_ratio_c=config.clip_ratio_c,
+            policy_loss=config.policy_loss,
         )
 
     return loss

@@ -18,7 +18,7 @@ Sources: SkillRL (arXiv 2602.08234), section 3.3 and equation 9; GRPO (2402.0330
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from skillrl import extensions
 from skillrl.errors import SkillRLError
 from skillrl.training.masked import masked_sum, zero_outside
 
@@ -39,6 +40,85 @@ as hard as 1,600 tokens of advantage 1 do at the paper's coefficient of 0.01; wi
 hard as one."""
 
 AGGREGATIONS = ("token_mean", "trajectory_mean", "micro_batch_mean")
+
+
+KLEstimator = Callable[[ArrayLike, ArrayLike], jax.Array]
+"""``(log pi_theta, log pi_ref) -> estimate of each token``; all float32 of one shape."""
+
+KL_ESTIMATORS: dict[str, KLEstimator] = {}
+
+
+def register_kl(name: str) -> Callable[[KLEstimator], KLEstimator]:
+    """Registers an estimator of the KL as `name` (``rl.kl_estimator`` in a config).
+
+    Raises:
+      SkillRLError: the name is taken.
+    """
+    return _adder(KL_ESTIMATORS, "KL estimator", name)
+
+
+class PolicyLoss(Protocol):
+    """The objective of each token, which is to be maximised; see `clipped_surrogate`."""
+
+    def __call__(
+        self,
+        logprobs: jax.Array,
+        old: jax.Array,
+        *,
+        advantages: ArrayLike,
+        mask: jax.Array,
+        clip_low: float,
+        clip_high: float,
+        clip_ratio_c: float | None,
+    ) -> jax.Array:
+        """Returns float32 [N, A], 0 outside the mask."""
+
+
+POLICY_LOSSES: dict[str, PolicyLoss] = {}
+
+
+def register_policy_loss(name: str) -> Callable[[PolicyLoss], PolicyLoss]:
+    """Registers an objective as `name` (``rl.policy_loss`` in a config).
+
+    Raises:
+      SkillRLError: the name is taken.
+    """
+    return _adder(POLICY_LOSSES, "policy loss", name)
+
+
+def _adder(table: dict[str, Any], what: str, name: str) -> Callable[[Any], Any]:
+    def add(function: Any) -> Any:
+        if name in table:
+            raise SkillRLError(f"{what} {name!r} is registered twice; rename one")
+        table[name] = function
+        extensions.note(what, name, table)
+        return function
+
+    return add
+
+
+def find_kl(name: str) -> KLEstimator:
+    """Returns the KL estimator that is registered as `name`.
+
+    Raises:
+      SkillRLError: there is none; the message lists those there are.
+    """
+    return _find(KL_ESTIMATORS, "rl.kl_estimator", name)
+
+
+def find_policy_loss(name: str) -> PolicyLoss:
+    """Returns the objective that is registered as `name`.
+
+    Raises:
+      SkillRLError: there is none; the message lists those there are.
+    """
+    return _find(POLICY_LOSSES, "rl.policy_loss", name)
+
+
+def _find(table: dict[str, Any], setting: str, name: str) -> Any:
+    if name not in table:
+        raise SkillRLError(f"{setting} is {name!r}; choose one of: {', '.join(sorted(table))}.")
+    return table[name]
 
 
 def token_weights(
@@ -116,6 +196,7 @@ def sft_loss(logprobs: ArrayLike, weights: ArrayLike) -> jax.Array:
     return -_weighted_sum(logprobs, weights)
 
 
+@register_policy_loss("clipped")
 def clipped_surrogate(
     logprobs: ArrayLike,
     old: ArrayLike,
@@ -167,6 +248,7 @@ def clipped_surrogate(
     return jnp.where(advantages < 0, jnp.maximum(surrogate, clip_ratio_c * advantages), surrogate)
 
 
+@register_kl("k1")
 def kl_k1(logprobs: ArrayLike, ref: ArrayLike) -> jax.Array:
     """Estimates KL(pi_theta || pi_ref) by ``log pi_theta - log pi_ref`` of each sampled token.
 
@@ -180,6 +262,7 @@ def kl_k1(logprobs: ArrayLike, ref: ArrayLike) -> jax.Array:
     return jnp.asarray(logprobs, jnp.float32) - jnp.asarray(ref, jnp.float32)
 
 
+@register_kl("k3")
 def kl_k3(logprobs: ArrayLike, ref: ArrayLike) -> jax.Array:
     """Estimates KL(pi_theta || pi_ref) at each sampled token; never negative.
 
@@ -199,6 +282,7 @@ def kl_k3(logprobs: ArrayLike, ref: ArrayLike) -> jax.Array:
     return jnp.expm1(curved) - curved + MAX_KL_SLOPE * (delta - curved)
 
 
+@register_kl("k3_clamped")
 def kl_k3_clamped(logprobs: ArrayLike, ref: ArrayLike) -> jax.Array:
     """Estimates the KL as the released code does: plain k3, with its value cut to at most 10.
 
@@ -210,13 +294,6 @@ def kl_k3_clamped(logprobs: ArrayLike, ref: ArrayLike) -> jax.Array:
     delta = jnp.asarray(ref, jnp.float32) - jnp.asarray(logprobs, jnp.float32)
     delta = jnp.clip(delta, -MAX_LOG_RATIO, MAX_LOG_RATIO)
     return jnp.clip(jnp.expm1(delta) - delta, -10.0, 10.0)
-
-
-KL_ESTIMATORS: dict[str, Callable[[ArrayLike, ArrayLike], jax.Array]] = {
-    "k1": kl_k1,
-    "k3": kl_k3,
-    "k3_clamped": kl_k3_clamped,
-}
 
 
 def grpo_loss(
@@ -231,13 +308,14 @@ def grpo_loss(
     kl_coeff: float,
     kl_estimator: str = "k3",
     clip_ratio_c: float | None = None,
+    policy_loss: str = "clipped",
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Computes the RL loss of one micro-batch (paper equation 9, negated, per token).
 
         L = sum_t w_t * ( - J_t + kl_coeff * KL_t )
 
-    with J_t of `clipped_surrogate`. The KL term is kept for every group, also where all advantages
-    are 0.
+    with J_t of `policy_loss`, by default `clipped_surrogate`. The KL term is kept for every group,
+    also where all advantages are 0.
 
     With the policy that sampled every ratio is 1, and the loss is minus the weighted advantages:
 
@@ -260,6 +338,7 @@ def grpo_loss(
       kl_coeff: beta, at least 0.
       kl_estimator: a key of `KL_ESTIMATORS`.
       clip_ratio_c: see `clipped_surrogate`.
+      policy_loss: a key of `POLICY_LOSSES`.
 
     Returns:
       The loss (float32 scalar) and metrics (float32 scalars, no gradient).
@@ -271,16 +350,14 @@ def grpo_loss(
       except ``sampler_gap_max`` and ``kl_max``, of which the maximum is to be taken.
 
     Raises:
-      SkillRLError: unknown ``kl_estimator``.
+      SkillRLError: unknown ``kl_estimator`` or ``policy_loss``.
     """
-    if kl_estimator not in KL_ESTIMATORS:
-        known = ", ".join(KL_ESTIMATORS)
-        raise SkillRLError(f"unknown KL estimator {kl_estimator!r}; choose one of: {known}")
+    objective, estimate_kl = find_policy_loss(policy_loss), find_kl(kl_estimator)
     mask = _mask(weights)
     logprobs, old, ref = (zero_outside(x, mask) for x in (logprobs, old, ref))
     old, ref = jax.lax.stop_gradient((old, ref))
 
-    surrogate = clipped_surrogate(
+    surrogate = objective(
         logprobs,
         old,
         advantages=advantages,
@@ -289,16 +366,16 @@ def grpo_loss(
         clip_high=clip_high,
         clip_ratio_c=clip_ratio_c,
     )
-    kl = KL_ESTIMATORS[kl_estimator](logprobs, ref)
-    policy_loss = -_weighted_sum(surrogate, weights)
+    kl = estimate_kl(logprobs, ref)
+    loss_of_policy = -_weighted_sum(surrogate, weights)
     kl_loss = _weighted_sum(kl, weights)
-    loss = policy_loss + kl_coeff * kl_loss
+    loss = loss_of_policy + kl_coeff * kl_loss
 
     ratio = _ratio(logprobs, old, mask)
     plain = ratio * _per_token(advantages, mask)
     gap = jnp.abs(logprobs - old)
     metrics = {
-        "policy_loss": policy_loss,
+        "policy_loss": loss_of_policy,
         "kl": kl_loss,
         "kl_max": jnp.max(zero_outside(kl, mask), initial=0.0),
         "clip_fraction": _weighted_sum(surrogate < plain, weights),

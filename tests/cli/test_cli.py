@@ -84,7 +84,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_env: str) -> list[
 def test_train_is_called_with_the_resolved_config(here, calls, capsys):
     assert main.main(["train", *here, "--seed=3", "--set=rl.training_epochs=2"]) == 0
     ((name, config, workdir, named),) = calls
-    assert (name, workdir, named) == ("train", Path("runs/toy-seed3"), {"seed": 3})
+    assert (name, workdir, named) == ("train", Path("runs/toy-seed3"), {})
     assert (config.seed, config.rl.training_epochs, config.env.name) == (3, 2, "toy")
     assert config.model.teacher == "simulated"  # --mock is the default
     out = capsys.readouterr().out
@@ -104,7 +104,6 @@ def test_dashes_and_underscores(here, calls, spelling):
     bank_file()
     assert main.main(["sft", *here, spelling, "--num-examples", "7", earlier()]) == 0
     assert calls[0][3] == {
-        "seed": 0,
         "skill_bank": "b.json",
         "trajectories": None,
         "num_examples": 7,
@@ -121,10 +120,9 @@ def test_dashes_of_values_stay(here, calls):
 def test_phase_flags_that_are_not_given_are_none(here, calls):
     for name in ("collect", "distill", "evaluate"):
         assert main.main([name, *here, earlier()]) == 0
-    assert calls[0][3] == {"seed": 0, "episodes": None, "output": None}
-    assert calls[1][3] == {"seed": 0, "trajectories": None, "output": None}
+    assert calls[0][3] == {"episodes": None, "output": None}
+    assert calls[1][3] == {"trajectories": None, "output": None}
     assert calls[2][3] == {
-        "seed": 0,
         "checkpoint": "rl",
         "split": None,
         "concurrency": None,
@@ -375,7 +373,7 @@ def test_the_advice_of_a_refusal_can_be_followed_in_the_same_directory(here, cal
 
 
 def test_evaluate_takes_the_settings_of_the_run(here, calls):
-    recorded = Config.from_dict({"seed": 9, "env": {"name": "toy"}, "rl": {"kl_coeff": 0.5}})
+    recorded = Config.from_dict({"env": {"name": "toy"}, "rl": {"kl_coeff": 0.5}})
     RunDirectory(Path("w"), recorded).close()
     assert main.main(["evaluate", "--workdir=w", "--set=evaluation.repeats=3"]) == 0
     config = calls[0][1]
