@@ -231,7 +231,7 @@ def _raised(name: str, call: str, error: Exception) -> BadAnswer:
 
 
 def is_number(value: Any) -> bool:
-    """Returns a finite number (a truth value is none)."""
+    """Tells whether a value is a finite number (a truth value is none)."""
     return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
 
 
