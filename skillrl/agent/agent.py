@@ -2,7 +2,7 @@
 
 An episode does not know what drives it. It yields what it waits for and is sent the
 answer, so that lock-step, continuous batching, slow environments and remote engines
-are different drivers of the same prose (DESIGN contract 4).
+are different drivers of the same prose (docs/architecture.md, contract 4).
 """
 
 from __future__ import annotations
@@ -146,7 +146,15 @@ class SkillAgent:
     ) -> tuple[tuple[int, ...], str]:
         """Returns a step's own part of the prompt: token ids (none without a tokenizer) and text.
 
-        `skills` are those of the episode; they are part of it where `prefix` leaves them out.
+        Args:
+          observation: what the agent sees now.
+          past: all earlier steps of the episode, oldest first.
+          prefix_length: tokens of the episode's prefix.
+          skills: those of the episode; they stand here where `prefix` leaves them out.
+
+        Raises:
+          DoesNotFit: the skills leave no room for the step.
+          SkillRLError: even an empty history and observation do not fit.
         """
         head, late = self.late(skills) if past else ((), "")
         if self._tokenizer is None:
@@ -181,7 +189,11 @@ class SkillAgent:
         return ((*head, *ids) if self._tokenizer is not None else ()), late + text
 
     def read(self, answer: Generated, admissible: Sequence[str]) -> tuple[ParsedResponse, str]:
-        """Parses a response; returns that and its text."""
+        """Parses a response; returns what was read and the text.
+
+        Raises:
+          RuntimeError: it came as tokens, and this agent has no tokenizer.
+        """
         text = answer.text
         if text is None:
             if self._tokenizer is None:
@@ -197,7 +209,11 @@ class SkillAgent:
         return parse(response, think=self.think, tags=self.form.tags).thought
 
     def response_ids(self, thought: str, action: str) -> tuple[int, ...]:
-        """Returns the tokens with which the policy would have said this (for demonstrations)."""
+        """Returns the tokens with which the policy would have said this (for demonstrations).
+
+        Raises:
+          RuntimeError: this agent has no tokenizer.
+        """
         from skillrl.models import chat
 
         if self._tokenizer is None:
@@ -221,7 +237,17 @@ class SkillAgent:
         sampling: Sampling | None = None,
         rng_address: tuple[int, ...] = (0, 0, 0, 0, 0, 0),
     ) -> Decision:
-        """Makes one decision outside of any driver, with the tokens' log-probabilities."""
+        """Makes one decision outside of any driver, with the tokens' log-probabilities.
+
+        Args:
+          engine: samples the response.
+          task: what is being done.
+          skills: what was retrieved for it, in prompt order.
+          observation: what the agent sees now.
+          past: all earlier steps of the episode, oldest first.
+          sampling: how tokens are chosen; None takes the defaults.
+          address: where the random draw lies.
+        """
         prefix, system, user = self.prefix(task, skills)
         suffix, text = self.suffix(observation, past, prefix_length=len(prefix), skills=skills)
         request = Generate(prefix, suffix, rng_address, (system, user, text))
@@ -304,7 +330,14 @@ class SkillAgent:
 def make_agent(
     config: Config, suite: Suite, tokenizer: Tokenizer | None, *, suffix_limit: int | None = None
 ) -> SkillAgent:
-    """Makes the agent of a run: its prompts are those that are sampled from and trained on."""
+    """Makes the agent of a run: its prompts are those that are sampled from and trained on.
+
+    Args:
+      config: settings of prompts and responses.
+      suite: says its role and the form of answers.
+      tokenizer: None for an engine that takes text.
+      suffix_limit: most tokens of a step's own part; None sets no limit but the prompt's.
+    """
     agent = config.agent
     return SkillAgent(
         tokenizer,

@@ -2,7 +2,7 @@
 
 Environments may ask for other tags than ``action``, as search does.
 
-Departs from the released projection (skillrl.md 2.4) in two ways: text is taken
+Departs from the projection of the released code in two ways: text is taken
 from the *last* complete action block outside the thought rather than the first
 tag pair anywhere, and an action that the environment does not offer is invalid,
 with the reason said, instead of being passed as valid.

@@ -1,11 +1,11 @@
 """The one prompt builder: demonstrations, sampling, evaluation and training share it.
 
-A prompt is a prefix and a suffix (DESIGN contract 2). The prefix holds what stays the
-same in an episode (role, task, retrieved skills, answer format); the suffix what is
-the step's own (history, observation, admissible actions). They are rendered and
-tokenised separately and joined as ids.
+A prompt is a prefix and a suffix (docs/architecture.md, contract 2). The prefix holds what stays
+the same in an episode (role, task, retrieved skills, answer format); the suffix what is the
+step's own (history, observation, admissible actions). They are rendered and tokenised
+separately and joined as ids.
 
-Two departures from the released templates (skillrl.md 2.3): skills stand in the prompt
+Two departures from the templates of the released code: skills stand in the prompt
 from the first step on (skill_retrieval.first_step), and SFT and RL read the same text.
 """
 
@@ -59,7 +59,14 @@ class HistoryStep:
 def render_prefix(
     role: str, goal: str, skills: Sequence[Skill], instruction: str = AnswerForm().instruction
 ) -> tuple[str, str]:
-    """Returns the system text and the beginning of the user turn, up to the `instruction`."""
+    """Returns the system text and the beginning of the user turn, which ends with `instruction`.
+
+    Args:
+      role: the sentence that tells the policy what it is.
+      goal: the task.
+      skills: what stands in the shared part of the prompt.
+      instruction: how to answer.
+    """
     lines = [f"Task: {goal}" if goal.endswith("?") else f"Task: {goal.rstrip('.')}."]
     lines += _skill_lines(skills)
     lines.append(instruction)

@@ -38,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _show(_overview())
         return 0 if arguments else 2
     if arguments[0] == "--version":
-        from skillrl import __version__
+        from skillrl.version import VERSION
 
-        print(__version__)
+        print(VERSION)
         return 0
     name = arguments[0]
     if name not in COMMANDS:

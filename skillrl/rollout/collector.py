@@ -102,8 +102,8 @@ def collect(
       width: episodes alive at once; 0 takes twice the engine's slots, so that somebody is
         usually waiting for a slot that becomes free.
       on_done: called with each trajectory as it ends.
-      may_all_fail: others were played before, so that these may all end with an error.
       on_turn: called about twice a second or more often, with how many have ended.
+      may_all_fail: others were played before, so that these may all end with an error.
 
     Returns:
       One trajectory per job. An environment that raises or answers something malformed, a

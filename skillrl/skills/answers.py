@@ -90,6 +90,14 @@ def read_skill(
 ) -> Skill:
     """Reads one skill without id; sources that do not exist are not believed.
 
+    Args:
+      item: the decoded entry.
+      sources: ids of the trajectories that the teacher was shown.
+      teacher: model id, for the skill's provenance.
+      step: training iteration, for the skill's provenance.
+      category: category of the skill.
+      kind: ``skill`` or ``mistake``.
+
     Raises:
       ValueError: it is not in the form asked for.
     """

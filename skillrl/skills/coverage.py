@@ -65,7 +65,14 @@ class Coverage:
 def coverage(
     bank: SkillBank, tasks: Sequence[Task], *, embedder: Embedder, settings: SkillRetrievalConfig
 ) -> Coverage:
-    """Counts what `settings` retrieve for `tasks`; asks for vectors that prompts want anyway."""
+    """Counts what is retrieved for `tasks`; asks only for vectors that prompts want anyway.
+
+    Args:
+      bank: where to look.
+      tasks: for whom.
+      embedder: asked only where the retrieval rule uses it.
+      settings: rule and budgets of retrieval.
+    """
     if not settings.top_k:  # none are wanted
         return Coverage(
             tasks=dict(Counter(task.category for task in tasks)),

@@ -116,8 +116,8 @@ def select_failures(
       trajectories: training rollouts since the last event; failed environments are left out.
       evolution_threshold: a category whose success is below this is failing (delta).
       min_episodes: fewer episodes than this say nothing about a category.
-      max_analysis_deep: see above.
-      max_analysis_shallow: see above.
+      max_analysis_deep: most failures where overall success is below the threshold.
+      max_analysis_shallow: most failures otherwise.
 
     Raises:
       SkillRLError: a trajectory is not of the training split.

@@ -94,7 +94,16 @@ def evolution(
     categories: Sequence[str],
     count: int,
 ) -> list[Message]:
-    """Asks for new skills and refinements for failing categories (paper 3.3)."""
+    """Asks for new skills and refinements for failing categories (paper 3.3).
+
+    Args:
+      failures: failed episodes of these categories.
+      pairs: id of a failure -> a success at the same task.
+      existing: skills that were in force.
+      rates: failing category -> share of episodes won.
+      categories: those that a new skill may name.
+      count: most entries in the answer.
+    """
     form = {
         "add": [
             {

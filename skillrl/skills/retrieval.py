@@ -176,7 +176,17 @@ def retrieve(
 def for_prompt(
     bank: SkillBank, task: Task, *, embedder: Embedder, settings: SkillRetrievalConfig
 ) -> tuple[Skill, ...]:
-    """Returns what a run with these `settings` retrieves for a task, in prompt order."""
+    """Returns what a run retrieves for a task, in prompt order.
+
+    Args:
+      bank: where to look.
+      task: for whom.
+      embedder: turns texts into vectors.
+      settings: rule and budgets of the run.
+
+    Raises:
+      SkillRLError: no rule has the name that the settings give.
+    """
     found = retrieve(
         bank,
         task,

@@ -179,6 +179,12 @@ def find_json(text: str) -> Any:
 def field(item: Any, name: str, *, limit: int, required: bool = True) -> str:
     """Returns a text field of a decoded object, blanks and control characters collapsed.
 
+    Args:
+      item: the decoded object.
+      name: of the field.
+      limit: most characters.
+      required: whether it must be there; else "" stands for an absent one.
+
     Raises:
       ValueError: not an object, missing, not text, or longer than `limit` characters.
     """

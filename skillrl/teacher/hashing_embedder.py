@@ -25,7 +25,7 @@ _GRAM_WEIGHT = 0.7
 
 
 class HashingEmbedder:
-    """Hashed words and character 3- and 4-grams, signed, weighted, normalised.
+    """Embeds texts by hashed words and character 3- and 4-grams, signed, weighted, normalised.
 
     The feature hash is blake2b, so vectors are the same in every process. Two texts are
     similar as far as they share words or word stems (``clean``, ``cleaning``); there is no

@@ -165,14 +165,30 @@ def write_game(game: Mapping[str, Any], spec: Spec, directory: str | Path) -> Pa
 
 
 def goal_sentence(category: str, thing: str, place: str, rng: random.Random) -> str:
-    """Returns one of ALFRED's template sentences for an object and its destination (or lamp)."""
+    """Returns one of ALFRED's template sentences for an object and its destination (or lamp).
+
+    Args:
+      category: ALFRED's task type.
+      thing: object class.
+      place: class of the destination, or of the lamp.
+      rng: chooses the sentence.
+    """
     return rng.choice(_goals()[category]["templates"]).format(
         obj=thing.lower(), recep=place.lower(), toggle=place.lower()
     )
 
 
 def choices(category: str, kind: str, here: set[str]) -> Sequence[tuple[str, str]]:
-    """Returns all (object class, destination or lamp) of `category` that make sense in a room."""
+    """Returns all (object class, destination or lamp) of `category` that make sense in a room.
+
+    Args:
+      category: ALFRED's task type.
+      kind: kind of the room.
+      here: classes of the furniture in it.
+
+    Raises:
+      SkillRLError: the category is unknown, or cannot be played there.
+    """
     if category not in CATEGORIES:
         raise SkillRLError(f"category {category!r}: use one of {', '.join(CATEGORIES)}")
     objects = rooms.THINGS[kind]

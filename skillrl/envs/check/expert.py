@@ -60,6 +60,12 @@ def expert_episode(
 ) -> Played | None:
     """Plays an episode of the expert (None without one); adds its faults to `wrong`.
 
+    Args:
+      suite: makes expert and environment.
+      task: what is played.
+      form: how an agent states its actions.
+      wrong: gets a finding for each fault.
+
     Raises:
       Broken: it raised, or its move is no `Move`.
     """

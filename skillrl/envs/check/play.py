@@ -94,7 +94,14 @@ def advance(environment: Environment, played: Played, action: str) -> StepResult
 
 
 def play(environment: Environment, task: Task, choose: Choose, *, limit: int) -> Played:
-    """Plays an episode to its end, or to `limit` actions."""
+    """Plays an episode to its end, or to `limit` actions.
+
+    Args:
+      environment: a handle.
+      task: what is played.
+      choose: newest observation -> action.
+      limit: largest number of actions.
+    """
     played = start(environment, task)
     while not played.ended and len(played.actions) < limit:
         advance(environment, played, choose(played.answers[-1].observation))

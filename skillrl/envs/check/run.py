@@ -170,7 +170,7 @@ def _protocol(suite: Suite, name: str) -> list[Finding]:
 
 
 def _play(suite: Suite, tasks: Sequence[Task]) -> tuple[list[Played], list[Finding]]:
-    """Returns an episode of every task, each on a handle of its own."""
+    """Plays an episode of every task, each on a handle of its own."""
     form = answer_form(suite)
     played, failed = [], []
     for task in tasks:

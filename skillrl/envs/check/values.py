@@ -109,7 +109,7 @@ def _check_offers(seen: Observation, done: bool, number: int, task: Task) -> lis
 
 
 def _first_per_kind(found: Sequence[Finding]) -> list[Finding]:
-    """Returns one finding of each kind per task, the earliest."""
+    """Keeps one finding of each kind per task, the earliest."""
     kinds: dict[tuple[str, str], Finding] = {}
     for finding in found:
         kinds.setdefault((finding.expected, finding.task), finding)

@@ -49,7 +49,11 @@ class KeyedWire:
         self._generation = self.connection.claim(key, self)
 
     def key(self) -> int:
-        """Returns the key of the session, if it is still ours."""
+        """Returns the key of the session.
+
+        Raises:
+          SessionLost: it is closed, or the server was restarted since.
+        """
         if self._key is None:
             raise SessionLost("the session is closed")
         if self._generation != self.connection.generation:
@@ -76,7 +80,7 @@ class KeyedWire:
 
 
 def is_texts(value: Any) -> TypeGuard[list[str]]:
-    """Returns a JSON list of strings."""
+    """Tells whether a value is a JSON list of strings."""
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
@@ -89,7 +93,14 @@ def look(connection: Connection, what: str) -> tuple[int, str, Any]:
 
 
 def not_the_server(connection: Connection, what: str, text: str, value: Any) -> SkillRLError:
-    """Returns what to raise where something else answers."""
+    """Returns the error to raise where something else than AgentGym's `what` server answers.
+
+    Args:
+      connection: the server that was asked.
+      what: name of the environment that was expected there.
+      text: its answer to GET /.
+      value: that answer as JSON, or None.
+    """
     found = f"GET {connection.url}/ answers {shorten(text or '(nothing)')!r}"
     if value == "ok":
         found += ", as AgentGym's WebShop server does (--env=agentgym_webshop)"

@@ -85,7 +85,7 @@ class RemoteEnvironment:
         backoff: float,
         sleep: Callable[[float], None] = time.sleep,
     ):
-        """Plays on `dialect`, with at most `retries` fresh sessions per episode after the first."""
+        """Plays over `wire`, with at most `retries` fresh sessions per episode after the first."""
         self._wire = wire
         self._max_steps, self._retries, self._backoff = max_steps, retries, backoff
         self._sleep = sleep

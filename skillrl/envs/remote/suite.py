@@ -64,7 +64,7 @@ class RemoteSuite:
         raise NotImplementedError
 
     def wire(self) -> Wire:
-        """Returns a new session's worth of the dialect."""
+        """Returns what speaks the dialect of the server, for one session."""
         raise NotImplementedError
 
     def numbers(self, split: str) -> Sequence[int]:

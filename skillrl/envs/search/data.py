@@ -70,7 +70,7 @@ class Row:
 
 
 def check_folder(directory: str | Path, datasets: Sequence[str] = ()) -> None:
-    """Returns whether `load_split` may find something; no file is read.
+    """Checks that `load_split` may find something; no file is read.
 
     Raises:
       SkillRLError: no such folder or set, or no file that could hold questions.

@@ -57,7 +57,16 @@ def serve(
     session_ttl: float,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Serves `suite` until the process is interrupted; `say` gets one line when it is ready.
+    """Serves `suite` until the process is interrupted.
+
+    Args:
+      suite: what is served.
+      dialect: one of `skillrl.envs.serve.DIALECTS`.
+      host: name or address to listen on.
+      port: port to listen on; 0 picks a free one.
+      max_sessions: episodes at once.
+      session_ttl: seconds after which an unused session is closed.
+      say: gets one line when the server is ready.
 
     Raises:
       SkillRLError: the serve extra is not installed, the address cannot be bound, or the

@@ -54,7 +54,15 @@ def start_page(goal: str) -> list[Piece]:
 def results_page(
     goal: str, products: Sequence[Product], clicked: Sequence[bool], *, number: int, total: int
 ) -> list[Piece]:
-    """Returns page `number` of `total` results; `clicked` names the products visited."""
+    """Returns a page of search results.
+
+    Args:
+      goal: the instruction, which every page shows.
+      products: those on the page, in order.
+      clicked: for each of them, whether it was visited.
+      number: of the page, from 1.
+      total: results on all pages.
+    """
     pieces = [*_head(goal), Piece(f"Page {number} (Total results: {total})")]
     if number > 1:
         pieces.append(_button(PREVIOUS))

@@ -52,7 +52,11 @@ class Slices:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def read(self, start: int, size: int) -> Any:
-        """Returns the entry whose bytes begin at `start`."""
+        """Returns the entry of `size` bytes from `start`.
+
+        Raises:
+          SkillRLError: the file has changed meanwhile.
+        """
         try:
             return loads(self._map[start : start + size])
         except (ValueError, RecursionError) as error:

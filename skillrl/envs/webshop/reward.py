@@ -61,7 +61,15 @@ class Reward:
 def purchase_reward(
     product: Product, goal: Goal, *, price: float, options: Mapping[str, str], nouns: Nouns
 ) -> Reward:
-    """Returns the reward for buying `product` at `price` dollars with `options` (name -> value)."""
+    """Returns the reward of a purchase.
+
+    Args:
+      product: what was bought.
+      goal: what was wanted.
+      price: dollars that were paid.
+      options: chosen options, name -> value.
+      nouns: finds the nouns of titles.
+    """
     query_match = product.query == goal.query
     category_match = len(_parts(product.product_category) & _parts(goal.product_category)) >= 2
     title_score = _title_score(nouns(product.title), nouns(goal.name))

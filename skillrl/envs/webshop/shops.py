@@ -135,7 +135,11 @@ class ManyShops:
         return _Tasks(len(numbers), lambda index: _task_in(self._main, 0, split, numbers[index]))
 
     def find(self, task: Task) -> tuple[Shop, int]:
-        """Returns the shop that the payload names, and the number of the goal in it."""
+        """Returns the shop that the payload names, and the number of the goal in it.
+
+        Raises:
+          SkillRLError: the payload names none of these shops.
+        """
         number = task.payload.get("shop")
         if not isinstance(number, int) or not 0 <= number <= max(SIZES.values()):
             raise SkillRLError(

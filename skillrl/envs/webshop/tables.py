@@ -155,6 +155,9 @@ def cached(source: Source, *, minimum: int = CACHE_FROM) -> Tables:
 
     What is kept belongs to the files' paths, sizes and times of change, and to `VERSION`. It
     lies in ``skillrl/webshop`` of the user's cache directory and may be deleted at any time.
+
+    Raises:
+      SkillRLError: it cannot be written there, or what is kept is damaged.
     """
     if not source.paths or sum(path.stat().st_size for path in source.paths) < minimum:
         return build(source)

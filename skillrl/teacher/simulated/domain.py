@@ -76,7 +76,14 @@ class Domain:
 
 
 def entry(title: str, principle: str, when: str, sources: Sequence[str] = ()) -> Entry:
-    """Returns a skill with the ids of the recordings that show it."""
+    """Returns a skill in the form that the teacher answers in.
+
+    Args:
+      title: name of the skill.
+      principle: what to do.
+      when: the situation it is for.
+      sources: ids of the recordings that show it.
+    """
     return {
         "title": title,
         "principle": principle,
@@ -93,7 +100,14 @@ def cited(sources: Sequence[str]) -> list[str]:
 def advised(
     advice: Advice, fill: Callable[[str], str], sources: Sequence[str], *, stronger: bool = False
 ) -> Entry:
-    """Returns the skill that `advice` gives, its slots filled."""
+    """Returns the skill that `advice` gives.
+
+    Args:
+      advice: words with slots.
+      fill: fills the slots of a text.
+      sources: ids of the recordings that show the need.
+      stronger: take the other words, since the first did not help.
+    """
     when = fill(advice.when)
     principle = advice.stronger if stronger else advice.principle
     return entry(fill(advice.title), fill(principle), when[:1].lower() + when[1:], sources)

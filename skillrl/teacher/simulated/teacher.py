@@ -14,7 +14,7 @@ from skillrl.teacher.simulated.recordings import Recording, read_recordings, rea
 
 
 class SimulatedTeacher:
-    """See the package. Deterministic: the same request always has the same answer."""
+    """Answers by rules; the same request always has the same answer."""
 
     model_id = "simulated-teacher"
     simulated = True
