@@ -42,7 +42,7 @@ class PrefixCache:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedPolicy:
-    """What all decode workers sample with.
+    """Holds what all decode workers sample with.
 
     Attributes:
       params: parameters as published, laid out for decoding.
