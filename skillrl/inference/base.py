@@ -75,7 +75,7 @@ class Generated:
 
 
 class Unanswered(EnvironmentLost):
-    """The engine finally failed on one request, and may answer others.
+    """Says that the engine finally failed on one request, and may answer others.
 
     Its episode is recorded as errored; ``rejected`` says that the server refuses this request
     every time, so that it is no sign of danger for the other episodes.

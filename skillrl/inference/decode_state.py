@@ -31,7 +31,7 @@ from skillrl.parallel import rules
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeShape:
-    """Compiled sizes of a decode state.
+    """Fixes the compiled sizes of a decode state.
 
     Attributes:
       prefix_rows: B.
@@ -51,7 +51,7 @@ class DecodeShape:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecodeState:
-    """All prefix rows and slots, on the devices.
+    """Holds all prefix rows and slots, on the devices.
 
     Attributes:
       prefix: a KV per layer (see `unstack`), of each row's prefix; one for all slots of the row.
@@ -83,7 +83,7 @@ class DecodeState:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecodeReport:
-    """What the host reads after `decode`.
+    """Holds what the host reads after `decode`.
 
     Attributes:
       ids: as in `DecodeState`.
@@ -105,7 +105,7 @@ class DecodeReport:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Insertion:
-    """Where n prefilled suffixes go.
+    """Says where n prefilled suffixes go.
 
     Arrays have a fixed length n; entries beyond `count` and `num_changed` are ignored.
 

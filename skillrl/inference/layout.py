@@ -15,7 +15,7 @@ from skillrl.parallel.rules import num_row_devices
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Sizes that programs of the local engine are compiled for.
+    """Fixes the sizes that programs of the local engine are compiled for.
 
     Attributes:
       prefix_rows: B, prefix rows of a decode state.
@@ -79,7 +79,7 @@ class Layout:
 
     @property
     def slots(self) -> int:
-        """Slots of one decode state."""
+        """Counts the slots of one decode state."""
         return self.prefix_rows * self.group_members
 
     def prefill_rows(self, width: int) -> int:

@@ -34,7 +34,7 @@ from skillrl.parallel.buckets import bucket_of
 
 @dataclasses.dataclass
 class _Assignment:
-    """Which requests have which slots of a worker.
+    """Says which requests have which slots of a worker.
 
     Attributes:
       worker: it and its decode state.
@@ -102,7 +102,7 @@ class LocalEngine:
 
     @property
     def prefixes_computed(self) -> int:
-        """Prefix passes since the start (each prefix once per version)."""
+        """Counts the prefix passes since the start (each prefix once per version)."""
         kept = self._policy.prefixes.values() if self._policy else ()
         return self._computed + sum(cache.computed for cache in kept)
 

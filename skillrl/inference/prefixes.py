@@ -43,7 +43,7 @@ class PrefixCache:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedPolicy:
-    """What all decode workers sample with.
+    """Holds what all decode workers sample with.
 
     Attributes:
       params: parameters as published, laid out for decoding.

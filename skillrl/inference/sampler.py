@@ -27,7 +27,7 @@ from skillrl.parallel import random_keys
 
 
 class Drawn(NamedTuple):
-    """A token for each row.
+    """Holds a token for each row.
 
     Attributes:
       token: int32, of any shape.
@@ -39,7 +39,7 @@ class Drawn(NamedTuple):
 
 
 class Prefilled(NamedTuple):
-    """What `prefill` computes for n suffixes.
+    """Holds what `prefill` computes for n suffixes.
 
     Attributes:
       kv: a KV per layer, of the suffixes' tokens; B = n.

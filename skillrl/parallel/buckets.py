@@ -15,7 +15,7 @@ from skillrl.errors import SkillRLError
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Buckets:
-    """All buckets of a run, in tokens; each tuple rises.
+    """Holds all buckets of a run, in tokens; each tuple rises.
 
     Attributes:
       prefix: lengths of the shared part of a prompt.
@@ -35,7 +35,7 @@ class Buckets:
 
     @property
     def suffix_limit(self) -> int:
-        """The most tokens that a suffix may have."""
+        """Gives the most tokens that a suffix may have."""
         return self.cache[-1]
 
     @classmethod

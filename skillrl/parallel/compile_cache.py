@@ -63,7 +63,7 @@ def _unsafe(folder: Path) -> str:
 
 
 def _machine() -> str:
-    """A short name of this kind of CPU."""
+    """Returns a short name of this kind of CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -5,7 +5,7 @@ suffix, the response right after it, and padding; its prefix row names the prefi
 `training.packing` says which samples make up a micro-batch, from the samples in their canonical
 order, so the same samples always give the same arrays.
 
-Letters: B prefix rows, N slots of a row, T tokens of a slot, A response (answer) tokens, P prefix
+Letters: B prefix rows, G slots of a row, T tokens of a slot, A response (answer) tokens, P prefix
 tokens, U distinct prefixes.
 """
 
@@ -29,7 +29,7 @@ Rows = jax.Array | NDArray[Any]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One step to train on.
+    """Holds one step to train on.
 
     Attributes:
       prefix_ids: the part of the prompt that a group shares.
@@ -51,18 +51,18 @@ class Sample:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MicroBatch:
-    """Samples of one width, in prefix rows whose samples share a prefix.
+    """Holds samples of one width, in prefix rows whose samples share a prefix.
 
     Attributes:
       prefix: int32 [B], the number of the prefix that a row's samples continue.
       prefix_lengths: int32 [B], its tokens.
-      tokens: int32 [B, N, T], suffixes and responses.
-      suffix_lengths: int32 [B, N]; 0 marks an empty slot.
-      response_lengths: int32 [B, N].
-      weights: float32 [B, N, A], of each response token in the minibatch's loss.
-      old: float32 [B, N, A], log-probabilities recorded at sampling.
-      ref: float32 [B, N, A], log-probabilities under the reference policy.
-      advantages: float32 [B, N].
+      tokens: int32 [B, G, T], suffixes and responses.
+      suffix_lengths: int32 [B, G]; 0 marks an empty slot.
+      response_lengths: int32 [B, G].
+      weights: float32 [B, G, A], of each response token in the minibatch's loss.
+      old: float32 [B, G, A], log-probabilities recorded at sampling.
+      ref: float32 [B, G, A], log-probabilities under the reference policy.
+      advantages: float32 [B, G].
     """
 
     prefix: Rows
@@ -78,7 +78,7 @@ class MicroBatch:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrefixBatch:
-    """Prefixes that are computed together.
+    """Holds prefixes that are computed together.
 
     Attributes:
       tokens: int32 [B, P], right-padded.
@@ -93,7 +93,7 @@ class PrefixBatch:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Minibatch:
-    """What one optimiser step reads.
+    """Holds what one optimiser step reads.
 
     Attributes:
       prefixes: all distinct prefixes.

@@ -46,7 +46,7 @@ _CORRUPT = ".corrupt"
 
 
 class Checkpoints:
-    """The checkpoints of one phase, e.g. ``<run>/checkpoints/rl``.
+    """Reads and writes the checkpoints of one phase, e.g. ``<run>/checkpoints/rl``.
 
     To be used from the main thread, on all processes::
 

@@ -18,7 +18,7 @@ from skillrl.types import Observation, Skill, Trajectory
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One step to imitate: its tokens, and what a person would want to read.
+    """Holds one step to imitate: its tokens, and what a person would want to read.
 
     Attributes:
       trajectory: id of the episode.

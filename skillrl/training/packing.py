@@ -1,6 +1,6 @@
 """Which sample lies where: samples sorted into buckets, and blocks of a few sizes filled with them.
 
-A block is what one compiled call works on: B prefix rows of N slots of T tokens. All samples of a
+A block is what one compiled call works on: B prefix rows of G slots of T tokens. All samples of a
 prefix row continue the same prefix; every slot is padded to the block's width T. How wide a slot a
 sample needs, and how many prefix rows a block of that width has, comes from the settings and the
 sample's own length; only how many blocks there are depends on the other samples.
@@ -26,12 +26,12 @@ _FRACTION = 4
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Shapes:
-    """Compiled sizes of training.
+    """Fixes the compiled sizes of training.
 
     Attributes:
       tokens: what a micro-batch computes at most, padding included; a prefix row of one sample per
         device is always allowed.
-      samples_per_row: N, slots of a prefix row; fewer where they would not fit.
+      samples_per_row: G, slots of a prefix row; fewer where they would not fit.
       prefix_buckets: padded lengths of prefixes, rising.
       row_buckets: padded lengths of samples (suffix and response), rising.
       response_buckets: padded counts of response tokens that are scored, rising.
@@ -59,7 +59,7 @@ class Shapes:
         Args:
           train_batch: has the token budget.
           buckets: of the run.
-          samples_per_row: N; ``train_batch.members`` in RL, 1 in the cold start.
+          samples_per_row: G; ``train_batch.members`` in RL, 1 in the cold start.
           devices: among which rows are split (`rules.num_row_devices`).
         """
         return cls(
@@ -73,7 +73,7 @@ class Shapes:
 
     @property
     def smallest_block(self) -> int:
-        """Tokens of a block of the smaller size, if more than a sample per device fit into it."""
+        """Counts the tokens of a block of the smaller size, if several samples fit into one."""
         return self.tokens // _FRACTION
 
     def block_sizes(self, width: int, samples_per_row: int) -> tuple[int, int, int]:
@@ -94,13 +94,13 @@ class Shapes:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Samples that are computed together.
+    """Says which samples are computed together.
 
     Attributes:
       width: T, padded length of a slot.
       num_rows: B, prefix rows.
-      samples_per_row: N, slots of a prefix row.
-      rows: the prefix rows in use, at most B: a prefix, and the indices of at most N samples.
+      samples_per_row: G, slots of a prefix row.
+      rows: the prefix rows in use, at most B: a prefix, and the indices of at most G samples.
     """
 
     width: int
@@ -110,7 +110,7 @@ class Block:
 
     @property
     def tokens(self) -> int:
-        """How many tokens it computes."""
+        """Counts the tokens that it computes."""
         return self.num_rows * self.samples_per_row * self.width
 
 

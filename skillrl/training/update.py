@@ -39,7 +39,7 @@ from skillrl.training.masked import masked_sum
 from skillrl.training.prefix_pool import PrefixPool
 
 LossFn = Callable[[jax.Array, MicroBatch], tuple[jax.Array, dict[str, jax.Array]]]
-"""``(logprobs [B * N, A], micro-batch with B and N flattened) -> (sum over samples, metrics)``."""
+"""``(logprobs [N, A], micro-batch with B and G flattened to N) -> (sum over samples, metrics)``."""
 
 
 AHEAD = 2
@@ -70,7 +70,7 @@ class Updater:
     Attributes:
       update: ``(state, minibatch, frozen={}) -> (state, metrics)``; the state is donated, what is
         frozen of the policy stays.
-      score: ``(params, minibatch) -> log-probabilities [B, N, A] of each micro-batch``; the
+      score: ``(params, minibatch) -> log-probabilities [B, G, A] of each micro-batch``; the
         parameters are those of a whole policy, with or without an adapter.
       init: ``(trained) -> TrainState`` with a fresh optimiser; the parameters are copied.
       abstract_state: shapes, dtypes and shardings of a TrainState, to restore one.
@@ -127,7 +127,7 @@ def response_logprobs(
       logprob_chunk: see `transformer.token_logprobs`.
 
     Returns:
-      float32 [B, N, A].
+      float32 [B, G, A].
     """
     hidden, targets = response_states(params, kv, batch, config=config, remat=remat)
     return token_logprobs(params, hidden, targets, chunk=logprob_chunk)
@@ -146,7 +146,7 @@ def response_states(
       remat: see `transformer.forward`.
 
     Returns:
-      The states before the response tokens [B, N, A, D], and these tokens, int32 [B, N, A].
+      The states before the response tokens [B, G, A, D], and these tokens, int32 [B, G, A].
     """
     tokens = jnp.asarray(batch.tokens)
     width, scored = tokens.shape[-1], batch.weights.shape[-1]
@@ -327,7 +327,7 @@ def make_updater(
 
 
 def with_reference(minibatch: Minibatch, ref: list[jax.Array]) -> Minibatch:
-    """Returns `minibatch` with the reference policy's log-probabilities [B, N, A]."""
+    """Returns `minibatch` with the reference policy's log-probabilities [B, G, A]."""
     return dataclasses.replace(
         minibatch,
         micro_batches=tuple(

@@ -60,7 +60,7 @@ def slots(batch):
 
 
 def rows_of(batch, values):
-    """Values [B, N, A] per micro-batch, by the (suffix, response) of the slot they lie in."""
+    """Values [B, G, A] per micro-batch, by the (suffix, response) of the slot they lie in."""
     return {(s, r): np.asarray(values[i])[slot][: len(r)] for i, slot, s, r in slots(batch)}
 
 
