@@ -18,24 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skillrl.api import (
-        Training,
         default_config,
-        demonstrate,
         distill,
         evaluate,
         evolve,
-        grpo_step,
         load_policy,
         make_suite,
         rollout,
         run,
-        sft_step,
         train,
     )
     from skillrl.config.presets import resolve
     from skillrl.config.settings import Config
     from skillrl.envs.base import register
     from skillrl.errors import SkillRLError
+    from skillrl.learn import Training, demonstrate, grpo_step, sft_step
     from skillrl.models.policy import Policy
     from skillrl.skills.bank import SkillBank
     from skillrl.types import Observation, Skill, Step, StepResult, Task, Trajectory
@@ -80,9 +77,13 @@ _HOMES = {
     "Step": "skillrl.types",
     "StepResult": "skillrl.types",
     "Task": "skillrl.types",
+    "Training": "skillrl.learn",
     "Trajectory": "skillrl.types",
+    "demonstrate": "skillrl.learn",
+    "grpo_step": "skillrl.learn",
     "register": "skillrl.envs.base",
     "resolve": "skillrl.config.presets",
+    "sft_step": "skillrl.learn",
 }
 """Where a name lives that is not in `skillrl.api`."""
 

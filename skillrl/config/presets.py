@@ -186,6 +186,8 @@ def _plain(env: Any) -> str:
 def parse_set(text: str) -> dict[str, Any]:
     """Reads ``a.b=c`` as ``{"a": {"b": c}}``; c is a JSON literal, or else a string.
 
+    The strings of a list need no quotes: ``modules=[one.py,two.py]``.
+
     Raises:
       SkillRLError: no ``=``, or something else than names and dots before it. Only the
         beginning of the text is shown, since an API key may follow it.
@@ -202,8 +204,11 @@ def parse_set(text: str) -> dict[str, Any]:
         literal = json.loads(value)
     except (ValueError, RecursionError):
         literal = value
-    if strict.leaf_type(Config(), name) is str and not isinstance(literal, str):
+    kind = strict.leaf_type(Config(), name)
+    if kind is str and not isinstance(literal, str):
         literal = value
+    if kind == tuple[str, ...] and literal == value and value[:1] == "[" and value[-1:] == "]":
+        literal = [item.strip() for item in value[1:-1].split(",") if item.strip()]  # no quotes
     return _nest(name.split("."), literal)
 
 

@@ -373,7 +373,7 @@ def test_the_advice_of_a_refusal_can_be_followed_in_the_same_directory(here, cal
 
 
 def test_evaluate_takes_the_settings_of_the_run(here, calls):
-    recorded = Config.from_dict({"env": {"name": "toy"}, "rl": {"kl_coeff": 0.5}})
+    recorded = Config.from_dict({"seed": 9, "env": {"name": "toy"}, "rl": {"kl_coeff": 0.5}})
     RunDirectory(Path("w"), recorded).close()
     assert main.main(["evaluate", "--workdir=w", "--set=evaluation.repeats=3"]) == 0
     config = calls[0][1]
