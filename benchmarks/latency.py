@@ -34,7 +34,7 @@ from skillrl.agent.agent import Act, Episode, Reset  # noqa: E402
 from skillrl.inference.base import Generate, Sampling  # noqa: E402
 from skillrl.io.console import table  # noqa: E402
 from skillrl.parallel.random_keys import ADDRESS_WIDTH  # noqa: E402
-from skillrl.rollout.collector import Job, collect  # noqa: E402
+from skillrl.rollouts.collector import Job, collect  # noqa: E402
 from skillrl.types import Observation, StepResult, Task, Trajectory  # noqa: E402
 
 WORK = {"steps": 10, "groups": 8, "members": 8, "prefix": 1000, "suffix": 150, "new": 24}

@@ -28,7 +28,7 @@ from skillrl.types import Task, Trajectory
 
 if TYPE_CHECKING:
     from skillrl.models.policy import Policy
-    from skillrl.rollout.player import Player
+    from skillrl.rollouts.player import Player
     from skillrl.skills.bank import SkillBank
     from skillrl.skills.evolve import EvolutionEvent
     from skillrl.teacher.base import Embedder, Teacher
@@ -126,7 +126,7 @@ def rollout(
       SkillRLError: a task does not fit into a prompt, or every episode failed.
     """
     from skillrl.parallel import random_keys
-    from skillrl.rollout.player import make_job, play
+    from skillrl.rollouts.player import make_job, play
     from skillrl.skills.bank import SkillBank
 
     player = _player(policy, suite, config or default_config(suite.name), seed)

@@ -24,14 +24,18 @@ _notes: list[tuple[str, str, MutableMapping[str, Any]]] = []
 _loaded: dict[str, tuple[str, ...]] = {}
 
 
-def note(kind: str, name: str, registry: MutableMapping[str, Any]) -> None:
+def note(kind: str, name: str, registry: MutableMapping[str, Any], *, made: Any) -> None:
     """Notes a registration; every function that registers calls it.
 
     Args:
       kind: what is registered, in words: ``advantage estimator``.
       name: the name it is known by.
       registry: where it now is under that name.
+      made: the function or class; those of this package are imported when they are needed, and
+        not noted.
     """
+    if getattr(made, "__module__", "").startswith("skillrl."):
+        return
     _notes.append((kind, name, registry))
 
 

@@ -47,7 +47,7 @@ from skillrl.phases.sft import sft as sft_phase
 from skillrl.phases.stages import evaluate_command, evaluate_stage, load_stage
 from skillrl.preflight import estimate
 from skillrl.preflight.static_checks import has_tasks
-from skillrl.rollout.player import Player
+from skillrl.rollouts.player import Player
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank, save_bank
 from skillrl.teacher.base import Teacher

@@ -26,7 +26,7 @@ FLOORS = (
     "skills",
     "inference",
     "agent",
-    "rollout",
+    "rollouts",
     "training",
     "evaluation",
     "phases",
@@ -115,9 +115,8 @@ def test_every_room_has_its_floor():
 def test_imports_go_down(name):
     floor = FLOORS.index(_room(name))
     up = sorted(
-        other for other in GRAPH[name]
-        if other == "skillrl" or (_room(other) != _room(name) and FLOORS.index(_room(other)) > floor)
-    )  # fmt: skip
+        other for other in GRAPH[name] if other == "skillrl" or FLOORS.index(_room(other)) > floor
+    )
     assert not up, f"{name} is on the floor of {_room(name)} and imports {', '.join(up)}"
 
 

@@ -14,7 +14,7 @@ from fuzzing.damage import damaged, encoded, nasty, text_of
 from skillrl.agent.prompt import render_prefix
 from skillrl.config import presets, strict
 from skillrl.config.settings import Config, public_dict
-from skillrl.rollout import store
+from skillrl.rollouts import store
 from skillrl.skills import prompts
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.demonstrations import rewrite_thoughts

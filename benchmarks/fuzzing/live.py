@@ -26,7 +26,7 @@ from skillrl.phases import prerequisites, report
 from skillrl.phases.run_directory import Metrics, RunDirectory, check_workdir, recorded_config
 from skillrl.phases.session import Display, Session
 from skillrl.phases.wall import WallClock
-from skillrl.rollout import store
+from skillrl.rollouts import store
 from skillrl.training.checkpoint import Checkpoints
 
 # ---------------------------------------------------------------- run directories

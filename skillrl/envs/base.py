@@ -139,7 +139,7 @@ def register(name: str) -> Callable[[Callable[..., Suite]], Callable[..., Suite]
         if name in _SUITES:
             raise SkillRLError(f"environment {name!r} is registered twice; choose another name")
         _SUITES[name] = factory
-        extensions.note("environment", name, _SUITES)
+        extensions.note("environment", name, _SUITES, made=factory)
         return factory
 
     return add

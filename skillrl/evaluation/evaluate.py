@@ -14,7 +14,7 @@ from skillrl.errors import SkillRLError
 from skillrl.evaluation.intervals import wilson
 from skillrl.io.console import table
 from skillrl.parallel import random_keys
-from skillrl.rollout.player import Player, make_job, play
+from skillrl.rollouts.player import Player, make_job, play
 from skillrl.skills.bank import SkillBank
 from skillrl.types import Task, Trajectory
 

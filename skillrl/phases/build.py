@@ -30,7 +30,7 @@ from skillrl.parallel.buckets import Buckets
 from skillrl.parallel.mesh import make_mesh
 from skillrl.parallel.rules import num_row_devices
 from skillrl.phases.session import Session
-from skillrl.rollout.player import Player
+from skillrl.rollouts.player import Player
 from skillrl.skills.retrieval import Retriever
 from skillrl.teacher.base import Teacher
 from skillrl.teacher.registry import make_embedder, make_teacher

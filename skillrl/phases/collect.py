@@ -19,8 +19,8 @@ from skillrl.io.files import end_last_line, truncate_jsonl
 from skillrl.io.json_text import loads
 from skillrl.parallel import random_keys
 from skillrl.phases.session import Session
-from skillrl.rollout import store
-from skillrl.rollout.player import Player, make_job, play
+from skillrl.rollouts import store
+from skillrl.rollouts.player import Player, make_job, play
 from skillrl.skills.bank import SkillBank
 from skillrl.types import Step, Task, Trajectory
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from skillrl.evaluation.evaluate import evaluate, manifest
 from skillrl.phases.session import Session
-from skillrl.rollout.player import Player
+from skillrl.rollouts.player import Player
 from skillrl.skills.bank import SkillBank
 from skillrl.types import Trajectory
 

@@ -48,8 +48,8 @@ from skillrl.phases.health import Skips, Watch
 from skillrl.phases.held_out import evaluate_split
 from skillrl.phases.session import Session
 from skillrl.phases.sft import load_sft
-from skillrl.rollout import store
-from skillrl.rollout.player import Player, make_job, play
+from skillrl.rollouts import store
+from skillrl.rollouts.player import Player, make_job, play
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.evolve import EvolutionEvent, evolve
 from skillrl.skills.store import bank_from_json, bank_to_json, load_bank, save_bank

@@ -18,8 +18,8 @@ from skillrl.phases.report import first_bank, newest_bank
 from skillrl.phases.rl import load_rl
 from skillrl.phases.session import Session
 from skillrl.phases.sft import load_sft
-from skillrl.rollout import store
-from skillrl.rollout.player import Player
+from skillrl.rollouts import store
+from skillrl.rollouts.player import Player
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank
 

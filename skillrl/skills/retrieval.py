@@ -104,7 +104,7 @@ def register_retrieval(
         if name in _RULES:
             raise SkillRLError(f"retrieval rule {name!r} is registered twice; rename one")
         _RULES[name] = RegisteredRule(rule, uses_embedder)
-        extensions.note("retrieval rule", name, _RULES)
+        extensions.note("retrieval rule", name, _RULES, made=rule)
         return rule
 
     return register

@@ -53,7 +53,7 @@ def _adder(table: dict[str, Any], what: str, name: str) -> Callable[[Any], Any]:
         if name in table:
             raise SkillRLError(f"{what} {name!r} is registered twice; choose another name")
         table[name] = factory
-        extensions.note(what, name, table)
+        extensions.note(what, name, table, made=factory)
         return factory
 
     return add

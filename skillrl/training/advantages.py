@@ -69,7 +69,7 @@ def register_advantage(name: str) -> Callable[[Estimator], Estimator]:
         if name in ESTIMATORS:
             raise SkillRLError(f"advantage estimator {name!r} is registered twice; rename one")
         ESTIMATORS[name] = estimator
-        extensions.note("advantage estimator", name, ESTIMATORS)
+        extensions.note("advantage estimator", name, ESTIMATORS, made=estimator)
         return estimator
 
     return register

@@ -91,7 +91,7 @@ def _adder(table: dict[str, Any], what: str, name: str) -> Callable[[Any], Any]:
         if name in table:
             raise SkillRLError(f"{what} {name!r} is registered twice; rename one")
         table[name] = function
-        extensions.note(what, name, table)
+        extensions.note(what, name, table, made=function)
         return function
 
     return add

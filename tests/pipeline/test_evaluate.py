@@ -16,7 +16,7 @@ from skillrl.models.config import TransformerConfig
 from skillrl.phases.build import publish
 from skillrl.phases.held_out import evaluate_split
 from skillrl.phases.stages import load_stage
-from skillrl.rollout import store
+from skillrl.rollouts import store
 from tests import loopback
 from tests.pipeline import tiny
 

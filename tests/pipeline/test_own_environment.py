@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skillrl.envs import registered
 from skillrl.io.files import read_json
-from skillrl.rollout import store
+from skillrl.rollouts import store
 from tests.docs import write_automat
 from tests.pipeline import tiny
 

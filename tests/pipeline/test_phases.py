@@ -17,8 +17,8 @@ from skillrl.io.files import read_json
 from skillrl.parallel import random_keys
 from skillrl.phases.build import open_teacher
 from skillrl.phases.sft import make_examples
-from skillrl.rollout import store
-from skillrl.rollout.player import make_job, play
+from skillrl.rollouts import store
+from skillrl.rollouts.player import make_job, play
 from skillrl.skills.store import load_bank, save_bank
 from skillrl.teacher import register_teacher
 from skillrl.teacher.base import TeacherError

@@ -11,7 +11,7 @@ transformers = pytest.importorskip("transformers")
 
 from skillrl.io.files import read_json  # noqa: E402
 from skillrl.models.tokenizer import Tokenizer  # noqa: E402
-from skillrl.rollout import store  # noqa: E402
+from skillrl.rollouts import store  # noqa: E402
 from tests.pipeline import tiny  # noqa: E402
 
 pytestmark = pytest.mark.torch

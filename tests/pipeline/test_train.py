@@ -15,7 +15,7 @@ from skillrl.io.files import read_json
 from skillrl.models import weights
 from skillrl.models.tokenizer import Tokenizer
 from skillrl.phases.stages import load_stage
-from skillrl.rollout import store
+from skillrl.rollouts import store
 from skillrl.skills.store import load_bank
 from tests.pipeline import tiny
 

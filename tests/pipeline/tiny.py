@@ -28,7 +28,7 @@ from skillrl.models.config import TransformerConfig
 from skillrl.models.policy import Model
 from skillrl.phases.build import open_mesh, open_model, open_player, open_retriever
 from skillrl.phases.session import Session, open_session
-from skillrl.rollout.player import Player
+from skillrl.rollouts.player import Player
 from skillrl.teacher.simulated import vocabulary
 from skillrl.types import Observation
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skillrl.errors import SkillRLError
-from skillrl.rollout import store
+from skillrl.rollouts import store
 from skillrl.types import Step, Task, Trajectory
 
 TASK = Task(

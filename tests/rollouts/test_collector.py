@@ -10,7 +10,7 @@ from skillrl.agent.prompt import PromptConfig
 from skillrl.envs.alfworld.textworld import WorkerError
 from skillrl.errors import DoesNotFit, EnvironmentLost, SkillRLError
 from skillrl.inference.base import Generated, Sampling, Unanswered
-from skillrl.rollout.collector import LOST_IN_A_ROW, Job, collect
+from skillrl.rollouts.collector import LOST_IN_A_ROW, Job, collect
 from skillrl.types import Observation, StepResult, Task
 
 AGENT = SkillAgent(None, role="You act.", config=PromptConfig())

@@ -12,7 +12,7 @@ from skillrl.envs.base import Suite
 from skillrl.errors import SkillRLError
 from skillrl.inference.base import Engine, Sampling
 from skillrl.parallel import random_keys
-from skillrl.rollout.collector import Job, collect
+from skillrl.rollouts.collector import Job, collect
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.retrieval import Retriever
 from skillrl.types import Task, Trajectory
