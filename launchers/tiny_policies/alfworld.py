@@ -29,7 +29,7 @@ def _random_move(task: Task, observation: Observation, rng: random.Random) -> st
 def _slip(
     task: Task, action: str, past: Sequence[Past], observation: Observation, rng: random.Random
 ) -> str:
-    """A wrong number, a mixture of two actions, or something out of place.
+    """Makes a slip: a wrong number, a mixture of two actions, or something out of place.
 
     Most of them are what a policy does that recites without looking: the same place again,
     the next number of its kind, or the kind that comes next in other rooms. It learns to
@@ -59,7 +59,7 @@ def _slip(
 
 
 def _phrases(texts: Sequence[str]) -> tuple[str, ...]:
-    """``go to`` and the numbered names, with all numbers up to the largest frequent one."""
+    """Lists ``go to`` and the numbered names, with numbers up to the largest frequent one."""
     counts = collections.Counter(name for text in texts for name in _NAME.findall(text))
     most: dict[str, int] = {}
     for name, count in counts.items():
