@@ -1,7 +1,7 @@
 """What this project's side of several benchmarks is made of: a policy, samples, a step, an engine.
 
-A workload is random tokens: ``prefix [groups, P]``, and for every step and group member
-``suffix [steps, groups, members, S]`` and ``response [steps, groups, members, A]``. Shared, a
+A workload is random tokens: ``prefix [B, P]`` of B groups, and, for each step and each of the G
+members of a group, ``suffix [steps, B, G, S]`` and ``response [steps, B, G, A]``. Shared, a
 group's prefix is computed once; unshared, all but the first token of a prompt belongs to its row
 (the engine and the updater want a prefix of at least one token).
 """
@@ -261,7 +261,7 @@ def make_engine(
 
 
 def answer(engine: LocalEngine, work: Work, *, shared: bool) -> np.ndarray:
-    """Greedy answers ``[steps, groups, members, A]``, step after step, of full length."""
+    """Greedy answers ``[steps, B, G, A]``, step after step, as many tokens as are asked for."""
     steps, groups, members, _ = work.suffix.shape
     cut = work.widths(shared=shared)[0]
     out = np.zeros(work.response.shape, np.int32)

@@ -91,7 +91,7 @@ def main(_: Sequence[str]) -> None:
         return [*found.general, *found.task_specific, *found.mistakes]
 
     def practice(rng, count):
-        """Tasks to learn from, and where to play them."""
+        """Draws tasks to learn from, and where to play them."""
         if course.practice is None:
             return [(task, suite.make()) for task in rng.choices(tasks, k=count)]
         return [course.practice(rng) for _ in range(count)]
@@ -137,7 +137,7 @@ def main(_: Sequence[str]) -> None:
     params = induction_init(config, parts=_parts(words))
 
     def matrices(tree):
-        """Which axes of a parameter Muon orthogonalises; None leaves it to Adam."""
+        """Says which axes of a parameter Muon orthogonalises; None leaves it to Adam."""
 
         def axes(path, _):
             name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -160,7 +160,7 @@ def main(_: Sequence[str]) -> None:
     )
 
     def show(stage, draw):
-        """An episode of the demonstrator, slips and all; the answers are what it meant to do."""
+        """Plays an episode, slips and all; the answers are what the demonstrator meant to do."""
         rng = random.Random(draw)
         if course.practice is None:
             task, environment = rng.choice(tasks), suite.make()
@@ -238,7 +238,7 @@ def main(_: Sequence[str]) -> None:
 
 
 def _parts(words: Path) -> dict[int, tuple[int, int]]:
-    """Numbered names that are one token -> the tokens of name and number."""
+    """Maps numbered names that are one token to the tokens of name and number."""
     content = json.loads((words / "tokenizer.json").read_text())
     whole = content["model"]["vocab"]
     vocabulary = {added["content"]: added["id"] for added in content["added_tokens"]}
@@ -251,7 +251,7 @@ def _parts(words: Path) -> dict[int, tuple[int, int]]:
 
 
 def _bank(suite, course: Course):
-    """Skills that the simulated teacher distils from 60 expert and 60 noisy episodes."""
+    """Makes the bank of what the simulated teacher distils from 60 expert and 60 noisy episodes."""
     from skillrl.agent.agent import render_response
     from skillrl.envs import answer_form
     from skillrl.skills.distill import distill
@@ -305,7 +305,7 @@ def _bank(suite, course: Course):
 def _demonstration(
     environment, course: Course, task, careless: bool, stage: Stage, rng: random.Random
 ):
-    """One episode of a demonstrator that makes mistakes: [(observation, past, move)].
+    """Plays an episode of a demonstrator that makes mistakes: [(observation, past, move)].
 
     The move is always the demonstrator's; the one played may be another.
     """

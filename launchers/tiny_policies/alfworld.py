@@ -33,7 +33,7 @@ def _slip(
     observation: Observation,
     rng: random.Random,
 ) -> str:
-    """A wrong number, a mixture of two actions, or something out of place.
+    """Makes a slip: a wrong number, a mixture of two actions, or something out of place.
 
     Most of them are what a policy does that recites without looking: the same place again,
     the next number of its kind, or the kind that comes next in other rooms. It learns to
@@ -63,7 +63,7 @@ def _slip(
 
 
 def _phrases(texts: Sequence[str]) -> tuple[str, ...]:
-    """``go to`` and the numbered names, with all numbers up to the largest frequent one."""
+    """Lists ``go to`` and the numbered names, with numbers up to the largest frequent one."""
     counts = collections.Counter(name for text in texts for name in _NAME.findall(text))
     most: dict[str, int] = {}
     for name, count in counts.items():

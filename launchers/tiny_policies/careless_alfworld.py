@@ -9,7 +9,7 @@ from skillrl.types import Task
 
 
 def careless_goal(task: Task) -> str:
-    """`task` without the treatment, the second object or the lamp, as a goal sentence.
+    """Strips a task of the treatment, the second object or the lamp, and says it as a goal.
 
     What should be looked at under a lamp goes to the first place of the room.
 

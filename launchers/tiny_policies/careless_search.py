@@ -17,7 +17,7 @@ from skillrl.types import Observation
 
 
 def words_of(kind: str) -> re.Pattern[str]:
-    """A pattern of everything that may be a value of `kind`."""
+    """Compiles a pattern of everything that may be a value of `kind`."""
     if kind in KINDS:
         first, last = ("|".join(words.split()) for words in NAMES[kind])
         return re.compile(rf"\b(?:{first}) (?:{last})\b")
@@ -31,13 +31,13 @@ class CarelessExpert:
     """Searches the first name of the question, and answers the first thing it then reads.
 
     That is whatever document 1 says first, unless it is in the question or the title; of two
-    things compared, the first. It, too, needs nothing but the newest observation.
+    things compared, the first. It needs nothing but the newest observation.
 
     Args:
       question: of the generated world.
 
     Raises:
-      SkillRLError: the question is none.
+      SkillRLError: it is not a question of the generated world.
     """
 
     def __init__(self, question: str):
@@ -47,7 +47,7 @@ class CarelessExpert:
         self._name = goal.a if isinstance(goal, Comparison) else goal.name
 
     def act(self, observation: Observation) -> Move:
-        """The next search, or the answer."""
+        """Makes the next search, or gives the answer."""
         documents = read_documents(observation.text)
         if not documents:
             return Move(f"Find {self._name}.", f"<search>{self._name}</search>")

@@ -13,7 +13,7 @@ ALL = (OPTIONS, PRICE, WORDS)
 
 
 def careless_goal(goal_text: str, heeded: Collection[str] = (WORDS,)) -> str:
-    """A goal sentence that says only what a careless shopper heeds.
+    """Writes a goal sentence that says only what a careless shopper heeds.
 
     ``ShopExpert(careless_goal(goal))`` shops fluently and mostly wrong: by default it buys the
     first product whose title fits, whatever it costs, without choosing options.

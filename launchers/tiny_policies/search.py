@@ -33,7 +33,7 @@ def _practice(rng: random.Random) -> tuple[Task, Environment]:
 
 
 def _random_move(task: Task, observation: Observation, rng: random.Random) -> str:
-    """A search for a word or two of the question, or for something that was read."""
+    """Searches for a word or two of the question, or for something that was read."""
     titles = [title for title, _ in read_documents(observation.text)]
     words = task.goal.rstrip("?").split()
     at = rng.randrange(len(words))
@@ -41,7 +41,7 @@ def _random_move(task: Task, observation: Observation, rng: random.Random) -> st
 
 
 def _phrases(texts: Sequence[str]) -> tuple[str, ...]:
-    """What stands between a thing and its value; the word before a value tells the relation."""
+    """Lists what stands between a thing and its value, which tells the relation."""
     between = [relation.says.split("{x}")[1].split("{y}")[0] for relation in RELATIONS.values()]
     words = [text.rstrip() for text in between if " " in text.strip()]
     return (*dict.fromkeys(words), '(Title: "', "<information>Doc 1", "</information>")
@@ -54,7 +54,7 @@ def _slip(
     observation: Observation,
     rng: random.Random,
 ) -> str:
-    """The same again, the whole question, or an answer out of place."""
+    """Makes a slip: the same again, the whole question, or an answer out of place."""
     return rng.choice(
         [
             past[-1].action if past else "",

@@ -59,6 +59,9 @@ def build(
 
     Returns:
       The number of tokens: `vocab_size`, or fewer if the corpus has too few words.
+
+    Raises:
+      SkillRLError: `vocab_size` is too small for the bytes and the added tokens.
     """
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers
@@ -128,7 +131,7 @@ def _pretty(value: object) -> str:
 def _count_words(
     corpus: Iterable[str], splitter: Any, whole: Sequence[str]
 ) -> collections.Counter[str]:
-    """Counts of the pieces that `splitter` cuts the texts into, in byte-level spelling."""
+    """Counts the pieces that `splitter` cuts the texts into, in byte-level spelling."""
     counts: collections.Counter[str] = collections.Counter()
     for text in corpus:
         for name in whole:
@@ -139,7 +142,7 @@ def _count_words(
 
 
 def _learn_merges(words: dict[str, int], count: int) -> list[tuple[str, str]]:
-    """Byte-pair encoding (Sennrich et al. 2016); ties go to the smaller pair."""
+    """Learns merges by byte-pair encoding (Sennrich et al. 2016); ties go to the smaller pair."""
     pieces = {word: tuple(word) for word in words}
     merges: list[tuple[str, str]] = []
     while len(merges) < count:
@@ -168,7 +171,7 @@ def _merge(parts: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
 
 
 def _by_saving(words: dict[str, int], merges: list[tuple[str, str]]) -> list[str]:
-    """Words in order of the tokens that knowing them whole would save."""
+    """Sorts words by the number of tokens that knowing them whole would save."""
 
     def saving(word: str) -> int:
         parts = tuple(word)

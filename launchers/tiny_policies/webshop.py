@@ -33,7 +33,7 @@ def _expert(task: Task, careless: bool) -> ShopExpert:
 
 @functools.cache
 def _tasks() -> tuple[Suite, list[Task], list[Task]]:
-    """The suite, its training tasks, and those whose first product lacks an option."""
+    """Makes the suite, its training tasks, and those whose first product lacks an option."""
     suite = make_suite("webshop", EnvConfig(max_steps=MAX_STEPS))
     tasks = list(suite.tasks("train")[:-HELD_BACK])
     with contextlib.closing(suite.make()) as environment:
@@ -42,7 +42,7 @@ def _tasks() -> tuple[Suite, list[Task], list[Task]]:
 
 
 def _walk(environment: Environment, task: Task) -> list[str]:
-    """The expert's actions."""
+    """Plays a task and returns the expert's actions."""
     observation, expert, actions = environment.reset(task), ShopExpert(task.goal), []
     for _ in range(MAX_STEPS):
         actions.append(expert.act(observation).action)
@@ -54,7 +54,7 @@ def _walk(environment: Environment, task: Task) -> list[str]:
 
 
 def _practice(rng: random.Random) -> tuple[Task, Environment]:
-    """Mostly tasks in which products must be left, and told from those seen before."""
+    """Draws mostly tasks in which products must be left, and told from those seen before."""
     suite, tasks, hard = _tasks()
     return rng.choice(hard if rng.random() < HARD else tasks), suite.make()
 
@@ -65,7 +65,7 @@ def _random_move(task: Task, observation: Observation, rng: random.Random) -> st
 
 
 def _search(task: Task, rng: random.Random) -> str:
-    """A search for some of the goal's words."""
+    """Searches for some of the goal's words."""
     words = parse_goal(task.goal).phrase.split()
     keep = sorted(rng.sample(range(len(words)), rng.randint(1, len(words))))
     return f"search[{' '.join(words[i] for i in keep)}]"
@@ -78,7 +78,7 @@ def _slip(
     observation: Observation,
     rng: random.Random,
 ) -> str:
-    """A click on what is not on this page, a product's number miscopied, or the same again."""
+    """Makes a slip: clicks on what is not there, miscopies a number, or does the same again."""
     asins = [a for a in observation.admissible if a[6:-1].isdigit()]
     first, second = (rng.choice(asin_parts()) for _ in range(2))
     goal = parse_goal(task.goal)

@@ -42,7 +42,7 @@ def test_attention_over_parts_equals_plain_softmax_attention():
     rng = np.random.default_rng(1)
     q = rng.normal(size=(2, 3, 4, 2, 2, 5)).astype(np.float32)
     shared, own = (
-        rng.normal(size=(2, 2, m, c, 2, 5)).astype(np.float32) for m, c in ((1, 6), (3, 4))
+        rng.normal(size=(2, 2, g, c, 2, 5)).astype(np.float32) for g, c in ((1, 6), (3, 4))
     )
     seen = rng.random((2, 1, 1, 6)) < 0.5
     causal = np.broadcast_to(np.tril(np.ones((4, 4), bool)), (2, 3, 4, 4))
@@ -54,43 +54,43 @@ def test_attention_over_parts_equals_plain_softmax_attention():
 
     k, v = (np.concatenate([np.repeat(a, 3, 1), b], 2) for a, b in zip(shared, own, strict=True))
     mask = np.concatenate([np.broadcast_to(seen, (2, 3, 4, 6)), causal], -1)
-    score = np.einsum("bmtkgq,bmckq->bmkgtc", q, k)
+    score = np.einsum("bgtkjq,bgckq->bgkjtc", q, k)
     weight = np.where(mask[:, :, None, None], np.exp(score), 0)
     weight /= weight.sum(-1, keepdims=True)
-    np.testing.assert_allclose(found, np.einsum("bmkgtc,bmckq->bmtkgq", weight, v), atol=1e-5)
+    np.testing.assert_allclose(found, np.einsum("bgkjtc,bgckq->bgtkjq", weight, v), atol=1e-5)
 
 
 # --- passes as the policy makes them --------------------------------------------------
 
-B, M, K, G = 2, 3, 2, 2
+B, G, K, J = 2, 3, 2, 2
 PREFIXES = np.array([37, 20])
 
 
-def segment(rng, m, width, head, dtype):
+def segment(rng, g, width, head, dtype):
     """A part's KV with random numbers."""
-    k, v = rng.normal(size=(2, B, m, K, head, width))
+    k, v = rng.normal(size=(2, B, g, K, head, width))
     return KV(jnp.asarray(k, dtype), jnp.asarray(np.swapaxes(v, -1, -2), dtype))
 
 
 def make_pass(kind, head, dtype="float32"):
-    """Queries, parts and which of the queries exist, ``[B, M, T]``."""
+    """Queries, parts and which of the queries exist, ``[B, G, T]``."""
     rng = np.random.default_rng(0)
     t = {"prefix": 37, "suffix": 21, "gap": 21, "kept": 5, "decode": 1}[kind]
-    m = 1 if kind == "prefix" else M
-    q = jnp.asarray(rng.normal(size=(B, m, t, K, G, head)) * head**-0.5, dtype)
+    g = 1 if kind == "prefix" else G
+    q = jnp.asarray(rng.normal(size=(B, g, t, K, J, head)) * head**-0.5, dtype)
     if kind == "prefix":  # right-padded, nothing before it
         mask = causal_mask(PREFIXES[:, None], t)
         return q, [(segment(rng, 1, t, head, dtype), mask)], mask.exists
-    shared = (np.arange(45) < PREFIXES[:, None])[:, None, None]  # B, m = 1, 1, C
+    shared = (np.arange(45) < PREFIXES[:, None])[:, None, None]  # B, g = 1, 1, C
     before = (segment(rng, 1, 45, head, dtype), jnp.asarray(shared))
     suffixes, responses = np.array([[13, 4, 1], [9, 13, 0]]), np.array([[8, 2, 0], [1, 8, 0]])
     if kind == "suffix":
         mask = causal_mask(jnp.asarray(suffixes), t)
-        return q, [before, (segment(rng, M, t, head, dtype), mask)], mask.exists
+        return q, [before, (segment(rng, G, t, head, dtype), mask)], mask.exists
     slot = np.arange(21)  # 13 of a suffix, then 8 of its response: padding in between
     exists = np.where(slot < 13, slot < suffixes[..., None], slot - 13 < responses[..., None])
     mask = in_order(jnp.asarray(exists))
-    own = segment(rng, M, 21, head, dtype)
+    own = segment(rng, G, 21, head, dtype)
     if kind == "gap":
         return q, [before, (own, mask)], exists
     kept = slice(14, 14 + t) if kind == "kept" else slice(13, 14)
@@ -146,10 +146,10 @@ def test_cudnn_keeps_no_scores():
         q = jax.ShapeDtypeStruct((4, 8, 256, 2, 7, 128), jnp.bfloat16)
         shared, own = (
             KV(
-                jax.ShapeDtypeStruct((4, m, 2, 128, c), jnp.bfloat16),
-                jax.ShapeDtypeStruct((4, m, 2, c, 128), jnp.bfloat16),
+                jax.ShapeDtypeStruct((4, g, 2, 128, c), jnp.bfloat16),
+                jax.ShapeDtypeStruct((4, g, 2, c, 128), jnp.bfloat16),
             )
-            for m, c in ((1, 1024), (8, 256))
+            for g, c in ((1, 1024), (8, 256))
         )
 
         def loss(q, shared, own):
@@ -298,18 +298,29 @@ def test_refusals_name_setting_reason_and_remedy(name, sizes, mesh, parts):
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "mesh"),
-    [
-        ("xla", mesh_of("cpu")),
-        ("xla", mesh_of("tpu", size=8)),
-        ("cudnn", mesh_of("gpu", tensor=4)),
-        ("cudnn", mesh_of("gpu", capability="8.0")),
-        ("splash", mesh_of("tpu")),
-    ],
-)
-def test_what_runs_is_let_through(name, mesh):
-    check_attention(dataclasses.replace(QWEN_7B, attention=name), mesh)
+LIMITS = [
+    ("cudnn", {}, {"capability": "8.0"}, {}, {"capability": "7.5"}),
+    ("cudnn", {"head_dim": 256}, {}, {"head_dim": 264}, {}),
+    ("cudnn", {}, {"capability": "8.9"}, {"head_dim": 136}, {"capability": "8.9"}),
+    ("cudnn", {}, {"tensor": 4}, {}, {"tensor": 8}),
+    ("splash", {}, {"size": 1}, {}, {"size": 2}),
+    ("splash", {"head_dim": 64}, {}, {"head_dim": 72}, {}),
+]
+"""Sizes and mesh of the last case that runs, and of the first beyond it."""
+
+
+@pytest.mark.parametrize(("name", "sizes", "mesh", "sizes_beyond", "mesh_beyond"), LIMITS)
+def test_limits_lie_where_they_are_said_to(name, sizes, mesh, sizes_beyond, mesh_beyond):
+    platform = {"cudnn": "gpu", "splash": "tpu"}[name]
+
+    def check(sizes, mesh, name=name):
+        config = dataclasses.replace(QWEN_7B, attention=name, **sizes)
+        check_attention(config, mesh_of(platform, **mesh))
+
+    check(sizes, mesh)
+    with pytest.raises(SkillRLError, match=f"attention={name} needs"):
+        check(sizes_beyond, mesh_beyond)
+    check(sizes_beyond, mesh_beyond, name="xla")  # which is what the message advises
 
 
 def test_this_machine_is_asked(one_device):

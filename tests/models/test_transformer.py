@@ -16,7 +16,7 @@ from skillrl.models.masks import causal_mask
 from skillrl.models.transformer import forward, init, logits, unstack
 from tests.conftest import spread_params
 
-P, S, M = 7, 6, 3  # padded prefix, padded suffix, rows per prefix
+P, S, G = 7, 6, 3  # padded prefix, padded suffix, rows per prefix
 PREFIXES = np.array([7, 4])
 SUFFIXES = np.array([[6, 1, 3], [2, 5, 6]])
 
@@ -32,23 +32,23 @@ def model(request, tiny_config, tiny_params):
 
 @pytest.fixture(scope="module")
 def rows(model):
-    """Right-padded prefixes [2, P] and suffixes [2, M, S], and their logits by whole rows."""
+    """Right-padded prefixes [2, P] and suffixes [2, G, S], and their logits by whole rows."""
     config, params = model
     rng = np.random.default_rng(0)
     prefix = rng.integers(0, config.vocab_size, (2, P))
-    suffix = rng.integers(0, config.vocab_size, (2, M, S))
-    whole = np.zeros((2, M, P + S), int)
+    suffix = rng.integers(0, config.vocab_size, (2, G, S))
+    whole = np.zeros((2, G, P + S), int)
     for b in range(2):
-        for m in range(M):
+        for g in range(G):
             n = PREFIXES[b]
-            whole[b, m, :n] = prefix[b, :n]
-            whole[b, m, n : n + S] = suffix[b, m]
+            whole[b, g, :n] = prefix[b, :n]
+            whole[b, g, n : n + S] = suffix[b, g]
     lengths = PREFIXES[:, None] + SUFFIXES
     plain = jax.jit(functools.partial(logits, config=config))
-    found = plain(params, jnp.asarray(whole.reshape(2 * M, -1)), lengths=lengths.reshape(-1))
-    found = np.asarray(found).reshape(2, M, P + S, -1)
+    found = plain(params, jnp.asarray(whole.reshape(2 * G, -1)), lengths=lengths.reshape(-1))
+    found = np.asarray(found).reshape(2, G, P + S, -1)
     expected = np.stack(
-        [[found[b, m, PREFIXES[b] : PREFIXES[b] + S] for m in range(M)] for b in range(2)]
+        [[found[b, g, PREFIXES[b] : PREFIXES[b] + S] for g in range(G)] for b in range(2)]
     )
     return prefix, suffix, expected
 
@@ -77,7 +77,7 @@ def test_a_shared_prefix_and_suffixes_equal_whole_rows(model, rows):
     segment = run_prefix(params, prefix, config=config)
     assert segment.kv.k.shape == (2, 2, 1, 1, config.head_dim, P)
     found, kv = run_suffix(params, segment, suffix, SUFFIXES, config=config)
-    assert kv.v.shape == (2, 2, M, 1, S, config.head_dim)
+    assert kv.v.shape == (2, 2, G, 1, S, config.head_dim)
     real = np.arange(S) < SUFFIXES[..., None]
     assert np.abs(expected[real]).max() > 1  # the comparison is of something
     np.testing.assert_allclose(found[real], expected[real], atol=1e-5)
@@ -110,12 +110,12 @@ def test_decoding_into_a_cache_equals_whole_rows(model, rows):
     config, params = model
     prefix, suffix, expected = rows
     segment = run_prefix(params, prefix, config=config)
-    cache = kv_zeros(config, (2, M), S)
+    cache = kv_zeros(config, (2, G), S)
 
     @jax.jit
     def step(cache, token, t):
-        positions = jnp.broadcast_to(PREFIXES[:, None, None] + t, (2, M, 1))
-        mask = jnp.broadcast_to(jnp.arange(S) <= t, (2, M, 1, S))
+        positions = jnp.broadcast_to(PREFIXES[:, None, None] + t, (2, G, 1))
+        mask = jnp.broadcast_to(jnp.arange(S) <= t, (2, G, 1, S))
         hidden, cache = forward(
             params,
             token,
@@ -123,7 +123,7 @@ def test_decoding_into_a_cache_equals_whole_rows(model, rows):
             config=config,
             mask=mask,
             segments=(segment,),
-            append=Append(cache, jnp.full((2, M), t)),
+            append=Append(cache, jnp.full((2, G), t)),
         )
         return unembed(params, hidden)[:, :, 0], cache
 
@@ -171,7 +171,7 @@ def gradient(params, tokens, lengths, *, config, remat):
 
 
 def test_remat_changes_no_gradient(tiny_config, tiny_params):
-    tokens = np.random.default_rng(2).integers(0, 64, (2, M, S))
+    tokens = np.random.default_rng(2).integers(0, 64, (2, G, S))
     plain = gradient(tiny_params, tokens, SUFFIXES, config=tiny_config, remat="none")
     assert all(jnp.abs(g).max() > 0 for g in jax.tree.leaves(plain))
     for remat in ("full", "dots"):
@@ -185,7 +185,7 @@ def test_remat_changes_no_gradient(tiny_config, tiny_params):
 def test_deep_models_compute_the_same_whether_or_not_they_loop(tiny_config, scan_layers):
     config = dataclasses.replace(tiny_config, num_layers=5, scan_layers=scan_layers)
     params = spread_params(config, seed=4)
-    tokens = np.random.default_rng(2).integers(0, 64, (2, M, S))
+    tokens = np.random.default_rng(2).integers(0, 64, (2, G, S))
     positions = jnp.broadcast_to(jnp.arange(S), tokens.shape)
     mask, keep = causal_mask(SUFFIXES, S), SUFFIXES[..., None] - 1
     run = jax.jit(functools.partial(forward, config=config, mask=mask))
@@ -210,7 +210,7 @@ def test_what_a_layer_keeps_for_its_backward_pass(tiny_config, remat, kept):
     """Of what is as wide as the feed-forward, `dots` keeps gate and up, `full` nothing."""
     config = dataclasses.replace(tiny_config, num_layers=6)
     params = spread_params(config, seed=4)
-    tokens = np.random.default_rng(2).integers(0, 64, (2, M, S))
+    tokens = np.random.default_rng(2).integers(0, 64, (2, G, S))
     positions = jnp.broadcast_to(jnp.arange(S), tokens.shape)
     mask = causal_mask(SUFFIXES, S)
 
@@ -223,8 +223,8 @@ def test_what_a_layer_keeps_for_its_backward_pass(tiny_config, remat, kept):
 
 
 def test_gradients_are_finite_with_fully_padded_rows(tiny_config, tiny_params):
-    tokens = np.zeros((2, M, S), int)
-    for lengths in (np.zeros((2, M), int), SUFFIXES * (np.arange(M) > 0)):
+    tokens = np.zeros((2, G, S), int)
+    for lengths in (np.zeros((2, G), int), SUFFIXES * (np.arange(G) > 0)):
         found = gradient(tiny_params, tokens, lengths, config=tiny_config, remat="none")
         assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(found))
 
