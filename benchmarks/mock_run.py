@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from skillrl.evaluation.intervals import difference, wilson  # noqa: E402
 from skillrl.io.console import table  # noqa: E402
+from skillrl.io.files import read_sealed, write_sealed  # noqa: E402
 
 COLD_START = ("collect", "distill", "sft", "evaluation", "checkpoints/sft", "teacher")
 
@@ -67,12 +68,12 @@ def fork(source: Path, target: Path, changes: dict[str, dict], *, parts: tuple[s
             shutil.copytree(source / part, target / part)
     for path in (target / "evaluation").glob("rl-*.json"):
         path.unlink()
-    config = json.loads((source / "config.json").read_text())
+    config = read_sealed(source / "config.json")
     for section, values in changes.items():
         config[section].update(values)
-    (target / "config.json").write_text(json.dumps(config))
-    phases = json.loads((source / "phases.json").read_text()) if "sft" in parts else {}
-    (target / "phases.json").write_text(json.dumps(phases))
+    write_sealed(target / "config.json", config)
+    phases = read_sealed(source / "phases.json") if "sft" in parts else {}
+    write_sealed(target / "phases.json", phases)
 
 
 def as_flags(changes: dict[str, dict]) -> list[str]:

@@ -18,6 +18,7 @@ _RECENT = 5
 _INVALID, _INVALID_ROWS = 0.95, 3
 _SOLVED, _SAME_ROWS = 0.9, 10
 _LOSS_FACTOR, _LOSS_ROWS = 1.5, 5
+_LOSS = 0.5  # nats a token: below it batches differ by more than the factor, and nothing diverges
 
 
 class Skips:
@@ -128,7 +129,9 @@ def _signs(phase: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         losses = [row.get("loss") for row in rows[-_LOSS_ROWS:]]
         if "loss" in now and now["loss"] is None:
             signs["loss"] = "the loss is not finite"
-        elif len(rows) > _LOSS_ROWS and _mean(losses) > _LOSS_FACTOR * _mean([rows[0].get("loss")]):
+        elif len(rows) > _LOSS_ROWS and _mean(losses) > max(
+            _LOSS, _LOSS_FACTOR * _mean([rows[0].get("loss")])
+        ):
             signs["loss"] = "the loss is far above that of the first update"
         return signs
     if "kl" in now and (now["kl"] is None or now["kl"] > KL_LIMIT):

@@ -65,6 +65,10 @@ def test_a_loss_that_rises_or_is_none():
     rising = [{"phase": "sft", "step": at, "loss": 1.0 + 0.2 * at} for at in range(20)]
     (found,) = alarms("sft", rising)
     assert found["step"] == 5  # the mean of the last five is 1.6
+    small = (0.036, 0.069, 0.134, 0.079, 0.133, 0.049)  # of a mock run: batches differ, no more
+    assert not alarms(
+        "sft", [{"phase": "sft", "step": at, "loss": x} for at, x in enumerate(small)]
+    )
     (found,) = alarms("sft", [{"phase": "sft", "step": 1, "loss": None}])
     assert found["meaning"] == "the loss is not finite"
 
