@@ -6,8 +6,8 @@ failures of weak categories since the last event go to the teacher.
 
 Departures from GRPO (arXiv 2402.03300, section 4.1.2) that hold by default, each a setting:
 
-- The sample is an episode of many steps: its return is the sum of rewards, its advantage is
-  that of its group of episodes of one task, and every step of it is trained with that advantage.
+- The sample is an episode of many steps: its return is 1 if it was won (``rl.reward``), it is
+  compared with the other episodes of its task, and all its steps are trained with its advantage.
 - The loss is a mean over all response tokens of a minibatch, not of each response first
   (``rl.loss_aggregation``): a long response counts by its tokens.
 - Log-probabilities of the old policy are those that sampling saw, not computed again
@@ -276,7 +276,7 @@ def _periodic_evaluation(
     values = {}
     for split in config.splits:
         result, _ = evaluate_split(
-            session, player, now.bank, split, label=f"look {split}", limit=config.quick_tasks,
+            session, player, now.bank, split, label=f"periodic {split}", limit=config.quick_tasks,
             repeats=1,
         )  # fmt: skip
         if result["n"]:
