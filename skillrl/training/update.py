@@ -116,7 +116,7 @@ def response_logprobs(
       micro: rows.
       config: sizes.
       remat: see `transformer.forward`.
-      logprob_chunk: see `transformer.token_logprobs`.
+      logprob_chunk: see `logprobs.token_logprobs`.
     """
     hidden, targets = response_states(params, kv, micro, config=config, remat=remat)
     return token_logprobs(params, hidden, targets, chunk=logprob_chunk)
@@ -176,7 +176,7 @@ def make_updater(
       optimizer_shardings: tree like the optimiser state.
       join: ``(trained, frozen) -> parameters of the whole policy``.
       remat: what the backward pass computes again.
-      logprob_chunk: tokens whose scores exist at once, see `transformer.token_logprobs`.
+      logprob_chunk: tokens whose scores exist at once, see `logprobs.token_logprobs`.
       entropy_coeff: what a nat of entropy at a token of weight 1 lowers the loss by. Where it is
         not 0 there is a metric ``entropy``, the weighted mean.
     """
