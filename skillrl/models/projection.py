@@ -137,9 +137,12 @@ def project_each(
         shapes = tuple(linear.shape[1:] for linear in maps.values())
         outputs = FusedProjection(shapes, name=together)(x)
         return [pick(y, keep.get(name)) for name, y in zip(maps, outputs, strict=True)]
-    return [
-        Projection(*linear, name=name)(pick(x, keep.get(name))) for name, linear in maps.items()
-    ]
+    # Gradients with respect to `x` are added up in this order: first those of all tokens.
+    made = {
+        name: Projection(*maps[name], name=name)(pick(x, keep.get(name)))
+        for name in sorted(maps, key=lambda name: name in keep)
+    }
+    return [made[name] for name in maps]
 
 
 def pick(x: jax.Array, keep: jax.Array | None) -> jax.Array:
