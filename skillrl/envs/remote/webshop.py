@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 from skillrl.envs.base import register
 from skillrl.envs.remote.agentgym import KeyedWire, is_texts, look, not_the_server
@@ -114,7 +115,7 @@ class WebshopWire(KeyedWire):
         answer = self.play("/step", {"action": action})
         fields = answer if isinstance(answer, dict) else {}
         page, reward, done = (fields.get(name) for name in ("state", "reward", "done"))
-        if not isinstance(page, str) or not is_real(reward) or not isinstance(done, bool):
+        if not isinstance(page, str) or not _is_score(reward) or not isinstance(done, bool):
             raise self.malformed("/step", answer)
         offers = () if done else self._offers()
         score = float(reward) if done else 0.0
@@ -137,6 +138,11 @@ class WebshopWire(KeyedWire):
             raise self.malformed(path, answer)
         clicks = tuple(f"click[{c}]" for c in clickables if not (bar and c == "search"))
         return (_SEARCH, *clicks) if bar else clicks
+
+
+def _is_score(value: Any) -> TypeGuard[float]:
+    """Tells whether a value is a reward as WebShop gives it: a number from 0 to 1."""
+    return is_real(value) and 0 <= value <= 1
 
 
 def _after_goal(page: str) -> str:

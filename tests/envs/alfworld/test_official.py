@@ -232,7 +232,7 @@ def test_the_variable_is_read_only_when_asked(release, monkeypatch):
     ]
     assert suite("env").simulated == ""
     assert suite("").simulated == "generated games"
-    named = simulated_parts.parts(Config.from_dict({"env": {"data_dir": "env"}}), "")
+    named = simulated_parts.list_parts(Config.from_dict({"env": {"data_dir": "env"}}), "")
     assert named[0].what == "alfworld, games of $ALFWORLD_DATA"
 
 

@@ -7,7 +7,7 @@ import json
 import threading
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from websockets.sync.server import serve
 
@@ -75,6 +75,10 @@ def play(wire) -> None:
 @pytest.mark.parametrize("make", [AlfworldWire, WebshopWire])
 @FEW
 @given(VALUES | SEEN | TEXTS.map(lambda text: [text]), VALUES | SEEN)
+@example(
+    ["Instruction: [SEP] buy [SEP] page"],
+    {"state": "page", "reward": 2.0, "done": True, "has_search_bar": False, "clickables": []},
+)
 def test_any_answer_of_an_agentgym_server(make, first, then):
     def answer(path, body):
         if path == "/create":
