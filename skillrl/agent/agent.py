@@ -246,7 +246,7 @@ class SkillAgent:
           observation: what the agent sees now.
           past: all earlier steps of the episode, oldest first.
           sampling: how tokens are chosen; None takes the defaults.
-          address: where the random draw lies.
+          rng_address: where in the run the draw is made (`skillrl.parallel.random_keys`).
         """
         prefix, system, user = self.prefix(task, skills)
         suffix, text = self.suffix(observation, past, prefix_length=len(prefix), skills=skills)

@@ -18,9 +18,10 @@ def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
 
     It stays inside [0, 1] and has a width at 0 and n successes, unlike p +- z s.e.
 
-    >>> low, high = wilson(9, 10)
-    >>> print(f"{low:.3f} {high:.3f}")
-    0.596 0.982
+    Examples:
+      >>> low, high = wilson(9, 10)
+      >>> print(f"{low:.3f} {high:.3f}")
+      0.596 0.982
 
     Args:
       successes: number of successes, from 0 to `n`.
@@ -58,9 +59,10 @@ def difference(
     with the `wilson` intervals of both rates. It takes the two samples as
     independent: for two policies on the same tasks it is on the wide side.
 
-    >>> low, high = difference(9, 10, 3, 10)
-    >>> print(f"{low:.3f} {high:.3f}")
-    0.171 0.809
+    Examples:
+      >>> low, high = difference(9, 10, 3, 10)
+      >>> print(f"{low:.3f} {high:.3f}")
+      0.171 0.809
 
     Args:
       successes_1: successes of the first policy.

@@ -9,7 +9,7 @@ again, as soon as its own response has ended.
 Both are jitted once per `DecodeShape`, update the state in place, and let a slot depend on nothing
 but its own content: where a request lies, and beside which, changes no bit of its answer.
 
-Letters: B prefix rows, G slots of a row, A response (answer) tokens, n suffixes of a prefill.
+Letters: B prefix rows, G slots of a row, A response (answer) tokens, N suffixes of a prefill.
 """
 
 from __future__ import annotations
@@ -105,18 +105,18 @@ class DecodeReport:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Insertion:
-    """Says where n prefilled suffixes go.
+    """Says where N prefilled suffixes go.
 
-    Arrays have a fixed length n; entries beyond `count` and `num_changed` are ignored.
+    Arrays have a fixed length N; entries beyond `count` and `num_changed` are ignored.
 
     Attributes:
-      prefix_row: int32 [n], the row of each suffix.
-      group_member: int32 [n], its slot in the row.
-      suffix_length: int32 [n].
+      prefix_row: int32 [N], the row of each suffix.
+      group_member: int32 [N], its slot in the row.
+      suffix_length: int32 [N].
       count: int32 scalar, how many suffixes there are.
-      changed_row: int32 [n], prefix rows that get another prefix.
-      source: int32 [n], the number of a suffix that was prefilled after that prefix.
-      prefix_length: int32 [n], tokens of that prefix.
+      changed_row: int32 [N], prefix rows that get another prefix.
+      source: int32 [N], the number of a suffix that was prefilled after that prefix.
+      prefix_length: int32 [N], tokens of that prefix.
       num_changed: int32 scalar, how many prefix rows change.
     """
 
@@ -176,7 +176,7 @@ def insert(
 
     Args:
       state: the state before; donated.
-      prefilled: n suffixes, from `sampler.prefill`.
+      prefilled: N suffixes, from `sampler.prefill`.
       insertion: where they go.
       stops: ids that end a response.
       mesh: devices.

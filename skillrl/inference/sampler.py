@@ -39,13 +39,13 @@ class Drawn(NamedTuple):
 
 
 class Prefilled(NamedTuple):
-    """Holds what `prefill` computes for n suffixes.
+    """Holds what `prefill` computes for N suffixes.
 
     Attributes:
-      kv: a KV per layer, of the suffixes' tokens; B = n.
-      prefixes: a KV per layer, of the prefix of each suffix; B = n.
-      keys: uint32 [n, 2], data of the keys that the rows' tokens are drawn with.
-      first: the first token of each response, [n].
+      kv: a KV per layer, of the suffixes' tokens; B = N.
+      prefixes: a KV per layer, of the prefix of each suffix; B = N.
+      keys: uint32 [N, 2], data of the keys that the rows' tokens are drawn with.
+      first: the first token of each response, [N].
     """
 
     kv: list[KV]
@@ -109,21 +109,21 @@ def prefill(
     top_k: int = 0,
     nucleus: bool = False,
 ) -> Prefilled:
-    """Reads n suffixes, or a chunk of each, and draws the token after each.
+    """Reads N suffixes, or a chunk of each, and draws the token after each.
 
     Args:
       params: policy, laid out for decoding.
       prefixes: the KV of each row's prefix, from `prefill_prefix`. Each holds all layers: every
         array that is handed over costs the host time.
-      prefix_lengths: int32 [n], true lengths.
-      tokens: int32 [n, S], right-padded.
-      lengths: int32 [n], true lengths; 0 marks an empty row.
-      rng_address: uint32 [n, 6], the address of each response's draws.
+      prefix_lengths: int32 [N], true lengths.
+      tokens: int32 [N, S], right-padded.
+      lengths: int32 [N], true lengths; 0 marks an empty row.
+      rng_address: uint32 [N, 6], the address of each response's draws.
       seed_key: typed PRNG key of the run.
       temperature: scalar; 0 is greedy.
       top_p: scalar, used if `nucleus`.
       past: a KV per layer, of the suffixes' chunks before this one, if any.
-      past_lengths: int32 [n], how many tokens of `past` exist.
+      past_lengths: int32 [N], how many tokens of `past` exist.
       config: sizes of the policy.
       top_k: keep that many tokens; 0 keeps all.
       nucleus: whether `top_p` is applied.

@@ -142,7 +142,7 @@ def xla(q: jax.Array, parts: Parts) -> jax.Array:
     q = jnp.transpose(q, (0, 1, 3, 4, 2, 5))  # [B, G, K, J, T, Q]
 
     def fold(x: jax.Array, *, shared: bool) -> jax.Array:
-        """``[B, G, K, J, T, X]`` -> ``[B, g, K, rows, X]``: G rows meet a shared part at once."""
+        """``[B, G, K, J, T, ...]`` -> ``[B, g, K, rows, ...]``; rows share a part as one."""
         if shared:
             return jnp.moveaxis(x, 1, 2).reshape(b, 1, k_heads, g * j * t, -1)
         return x.reshape(b, g, k_heads, j * t, -1)

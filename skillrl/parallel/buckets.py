@@ -91,8 +91,9 @@ def make_buckets(longest: int, *, smallest: int = 32, growth: float = 1.25) -> t
     Where `growth` leaves room for it they are multiples of 8, and from 256 on of 64, but for the
     last: GPUs multiply by tiles, and what does not fill one is copied into something that does.
 
-    >>> make_buckets(200, growth=1.5)
-    (32, 48, 72, 104, 152, 200)
+    Examples:
+      >>> make_buckets(200, growth=1.5)
+      (32, 48, 72, 104, 152, 200)
     """
     buckets = [min(smallest, longest)]
     while buckets[-1] < longest:
@@ -107,8 +108,9 @@ def make_buckets(longest: int, *, smallest: int = 32, growth: float = 1.25) -> t
 def thin_buckets(buckets: Sequence[int], factor: float = 2.0) -> tuple[int, ...]:
     """Keeps the largest bucket, and of the others those at least `factor` times apart.
 
-    >>> thin_buckets((112, 160, 256, 448))
-    (160, 448)
+    Examples:
+      >>> thin_buckets((112, 160, 256, 448))
+      (160, 448)
     """
     kept = [buckets[-1]]
     for bucket in reversed(buckets):
@@ -120,8 +122,9 @@ def thin_buckets(buckets: Sequence[int], factor: float = 2.0) -> tuple[int, ...]
 def bucket_of(length: int, buckets: Sequence[int], *, what: str) -> int:
     """Returns the smallest bucket that holds `length`.
 
-    >>> bucket_of(5, (4, 8, 16), what="suffix")
-    8
+    Examples:
+      >>> bucket_of(5, (4, 8, 16), what="suffix")
+      8
 
     Args:
       length: in tokens.

@@ -184,8 +184,10 @@ def evolve(
       teacher: who analyses.
       step: training iteration, for history and provenance.
       embedder: finds near-duplicates among the proposals.
-      evolution_threshold, min_episodes, max_analysis_deep, max_analysis_shallow: see
-        `select_failures`.
+      evolution_threshold: a category whose success is below this is failing (delta).
+      min_episodes: fewer episodes than this say nothing about a category.
+      max_analysis_deep: most failures shown where overall success is below the threshold.
+      max_analysis_shallow: most failures shown otherwise.
       max_new_skills: most additions and refinements together; the rest is refused.
       max_tries: requests before giving up.
 

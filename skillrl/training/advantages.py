@@ -30,7 +30,7 @@ class EpisodeBatch:
     """Holds what estimators see of the rollouts of one iteration.
 
     Attributes:
-      returns: float [E], return R of each episode.
+      returns: float [E], the return of each episode.
       group: int [E], which group an episode belongs to; any ids, in any order.
       step_episode: int [N], index into E of the episode of each step sample;
         the steps of one episode stand in the order of time.
@@ -101,10 +101,11 @@ def grpo(
 
     with the unbiased standard deviation (divisor n - 1).
 
-    >>> grpo([1.0, 0.0, 0.0, 0.0], [7, 7, 7, 7]).round(3).tolist()
-    [1.5, -0.5, -0.5, -0.5]
-    >>> grpo([1.0, 1.0, 0.0, 1.0], [0, 0, 1, 1], standardize=False).tolist()
-    [0.0, 0.0, -0.5, 0.5]
+    Examples:
+      >>> grpo([1.0, 0.0, 0.0, 0.0], [7, 7, 7, 7]).round(3).tolist()
+      [1.5, -0.5, -0.5, -0.5]
+      >>> grpo([1.0, 1.0, 0.0, 1.0], [0, 0, 1, 1], standardize=False).tolist()
+      [0.0, 0.0, -0.5, 0.5]
 
     Args:
       returns: float [E].
@@ -127,8 +128,9 @@ def rloo(returns: ArrayLike, group_ids: ArrayLike) -> Floats:
 
         A_i = R_i - mean_{j != i} R_j = n / (n - 1) * (R_i - mean_j R_j)
 
-    >>> rloo([1.0, 0.0, 0.0], [0, 0, 0]).round(3).tolist()
-    [1.0, -0.5, -0.5]
+    Examples:
+      >>> rloo([1.0, 0.0, 0.0], [0, 0, 0]).round(3).tolist()
+      [1.0, -0.5, -0.5]
 
     Args:
       returns: float [E].
@@ -156,8 +158,9 @@ def step_advantages(
     The penalty comes after the group statistics, so it reaches groups without variance too. (The
     released code puts it inside: see `grpo_over_steps`.)
 
-    >>> step_advantages([1.0, -1.0], [0, 0, 1], invalid=[0, 1, 0], penalty=0.5).tolist()
-    [1.0, 0.5, -1.0]
+    Examples:
+      >>> step_advantages([1.0, -1.0], [0, 0, 1], invalid=[0, 1, 0], penalty=0.5).tolist()
+      [1.0, 0.5, -1.0]
 
     Args:
       episode_advantage: float [E].
@@ -191,9 +194,10 @@ def grpo_over_steps(
     Long episodes weigh more in the statistics. A group with a single step keeps its score (mean 0
     and standard deviation 1 there, as released).
 
-    >>> steps = {"step_episode": [0, 1, 1, 1], "invalid": [0, 0, 0, 0]}
-    >>> grpo_over_steps([1.0, 0.0], [0, 0], **steps, penalty=0.1).round(3).tolist()
-    [1.5, -0.5, -0.5, -0.5]
+    Examples:
+      >>> steps = {"step_episode": [0, 1, 1, 1], "invalid": [0, 0, 0, 0]}
+      >>> grpo_over_steps([1.0, 0.0], [0, 0], **steps, penalty=0.1).round(3).tolist()
+      [1.5, -0.5, -0.5, -0.5]
 
     Args:
       returns: float [E].
@@ -219,8 +223,9 @@ def grpo_over_steps(
 def discounted_returns(rewards: ArrayLike, step_episode: ArrayLike, *, gamma: float) -> Floats:
     """Computes ``G_t = r_t + gamma * G_{t+1}`` within each episode.
 
-    >>> discounted_returns([0.0, 5.0, 1.0], [0, 1, 0], gamma=0.5).tolist()
-    [0.5, 5.0, 1.0]
+    Examples:
+      >>> discounted_returns([0.0, 5.0, 1.0], [0, 1, 0], gamma=0.5).tolist()
+      [0.5, 5.0, 1.0]
 
     Args:
       rewards: float [N].

@@ -138,10 +138,11 @@ def token_weights(
     means that the released code takes. A micro-batch is `micro_batch` samples in their order,
     however they are computed here. Micro-batches without a token do not count.
 
-    >>> token_weights([[1, 1], [1, 0], [1, 0]], [0, 0, 1]).tolist()
-    [[0.25, 0.25], [0.25, 0.0], [0.25, 0.0]]
-    >>> token_weights([[1, 1], [1, 1], [1, 0]], [0, 0, 1], kind="trajectory_mean").tolist()
-    [[0.125, 0.125], [0.125, 0.125], [0.5, 0.0]]
+    Examples:
+      >>> token_weights([[1, 1], [1, 0], [1, 0]], [0, 0, 1]).tolist()
+      [[0.25, 0.25], [0.25, 0.0], [0.25, 0.0]]
+      >>> token_weights([[1, 1], [1, 1], [1, 0]], [0, 0, 1], kind="trajectory_mean").tolist()
+      [[0.125, 0.125], [0.125, 0.125], [0.5, 0.0]]
 
     Args:
       mask: [N, A], true at response tokens.
@@ -183,8 +184,9 @@ def sft_loss(logprobs: ArrayLike, weights: ArrayLike) -> jax.Array:
 
         L = - sum_t w_t * log pi_theta(a_t | ...)
 
-    >>> float(sft_loss([[-1.0, -3.0], [-2.0, 0.0]], [[0.25, 0.25], [0.5, 0.0]]))
-    2.0
+    Examples:
+      >>> float(sft_loss([[-1.0, -3.0], [-2.0, 0.0]], [[0.25, 0.25], [0.5, 0.0]]))
+      2.0
 
     Args:
       logprobs: [N, A] log-probabilities of the demonstrated tokens.
@@ -218,13 +220,14 @@ def clipped_surrogate(
     Equation 9 of the paper with a ratio per token, as its code has it, rather than per trajectory.
     The equation has no dual clip; the released code has one of 3.
 
-    A ratio of 2 counts as 1.25 at an advantage of 1, and in full at -1:
+    Examples:
+      A ratio of 2 counts as 1.25 at an advantage of 1, and in full at -1:
 
-    >>> twice, once = jnp.log(jnp.full((2, 1), 2.0)), jnp.zeros((2, 1))
-    >>> clipped_surrogate(
-    ...     twice, once, advantages=[1.0, -1.0], mask=[[1], [1]], clip_low=0.25, clip_high=0.25
-    ... ).tolist()
-    [[1.25], [-2.0]]
+      >>> twice, once = jnp.log(jnp.full((2, 1), 2.0)), jnp.zeros((2, 1))
+      >>> clipped_surrogate(
+      ...     twice, once, advantages=[1.0, -1.0], mask=[[1], [1]], clip_low=0.25, clip_high=0.25
+      ... ).tolist()
+      [[1.25], [-2.0]]
 
     Args:
       logprobs: [N, A] of the policy in training.
@@ -274,8 +277,9 @@ def kl_k3(logprobs: ArrayLike, ref: ArrayLike) -> jax.Array:
     where plain k3 lets it drown all others and `kl_k3_clamped` lets it go. expm1 keeps the digits
     that ``exp(d) - 1`` loses near d = 0.
 
-    >>> [round(float(kl), 3) for kl in kl_k3([0.0, -1.0, -10.0], [0.0, 0.0, 0.0])]
-    [0.0, 0.718, 633.873]
+    Examples:
+      >>> [round(float(kl), 3) for kl in kl_k3([0.0, -1.0, -10.0], [0.0, 0.0, 0.0])]
+      [0.0, 0.718, 633.873]
     """
     delta = jnp.asarray(ref, jnp.float32) - jnp.asarray(logprobs, jnp.float32)
     curved = jnp.minimum(delta, np.log1p(MAX_KL_SLOPE))
@@ -288,8 +292,9 @@ def kl_k3_clamped(logprobs: ArrayLike, ref: ArrayLike) -> jax.Array:
 
     Where it is cut (d above 2.6 or below -11) its gradient is 0: nothing pulls such a token back.
 
-    >>> [round(float(kl), 3) for kl in kl_k3_clamped([-1.0, -10.0], [0.0, 0.0])]
-    [0.718, 10.0]
+    Examples:
+      >>> [round(float(kl), 3) for kl in kl_k3_clamped([-1.0, -10.0], [0.0, 0.0])]
+      [0.718, 10.0]
     """
     delta = jnp.asarray(ref, jnp.float32) - jnp.asarray(logprobs, jnp.float32)
     delta = jnp.clip(delta, -MAX_LOG_RATIO, MAX_LOG_RATIO)
@@ -317,15 +322,16 @@ def grpo_loss(
     with J_t of `policy_loss`, by default `clipped_surrogate`. The KL term is kept for every group,
     also where all advantages are 0.
 
-    With the policy that sampled every ratio is 1, and the loss is minus the weighted advantages:
+    Examples:
+      With the policy that sampled every ratio is 1, and the loss is minus the weighted advantages:
 
-    >>> logprobs = [[-1.0, -2.0], [-1.0, 0.0]]
-    >>> loss, metrics = grpo_loss(
-    ...     logprobs, old=logprobs, ref=logprobs, advantages=[1.0, -2.0],
-    ...     weights=[[0.25, 0.25], [0.5, 0.0]], clip_low=0.2, clip_high=0.2, kl_coeff=0.01,
-    ... )
-    >>> float(loss), float(metrics["kl"]), float(metrics["ratio"])
-    (0.5, 0.0, 1.0)
+      >>> logprobs = [[-1.0, -2.0], [-1.0, 0.0]]
+      >>> loss, metrics = grpo_loss(
+      ...     logprobs, old=logprobs, ref=logprobs, advantages=[1.0, -2.0],
+      ...     weights=[[0.25, 0.25], [0.5, 0.0]], clip_low=0.2, clip_high=0.2, kl_coeff=0.01,
+      ... )
+      >>> float(loss), float(metrics["kl"]), float(metrics["ratio"])
+      (0.5, 0.0, 1.0)
 
     Args:
       logprobs: [N, A] of the policy in training.

@@ -23,8 +23,9 @@ def zero_outside(x: ArrayLike, mask: ArrayLike) -> jax.Array:
 def masked_sum(x: ArrayLike, mask: ArrayLike, *, axis: Axis = None) -> jax.Array:
     """Returns the sum of ``x`` where ``mask`` is true, in float32.
 
-    >>> float(masked_sum([1.0, 2.0, float("nan")], [1, 1, 0]))
-    3.0
+    Examples:
+      >>> float(masked_sum([1.0, 2.0, float("nan")], [1, 1, 0]))
+      3.0
 
     Args:
       x: [...] values.
@@ -37,8 +38,9 @@ def masked_sum(x: ArrayLike, mask: ArrayLike, *, axis: Axis = None) -> jax.Array
 def masked_mean(x: ArrayLike, mask: ArrayLike, *, axis: Axis = None) -> jax.Array:
     """Returns the mean of ``x`` where ``mask`` is true, in float32; 0 where nothing is selected.
 
-    >>> masked_mean([[1.0, 2.0], [5.0, 9.0]], [[1, 1], [1, 0]], axis=1).tolist()
-    [1.5, 5.0]
+    Examples:
+      >>> masked_mean([[1.0, 2.0], [5.0, 9.0]], [[1, 1], [1, 0]], axis=1).tolist()
+      [1.5, 5.0]
 
     Args:
       x: [...] values.
@@ -52,8 +54,9 @@ def masked_mean(x: ArrayLike, mask: ArrayLike, *, axis: Axis = None) -> jax.Arra
 def masked_std(x: ArrayLike, mask: ArrayLike, *, axis: Axis = None, ddof: int = 0) -> jax.Array:
     """Returns the standard deviation of ``x`` where ``mask`` is true, in float32.
 
-    >>> float(masked_std([1.0, 5.0, 7.0], [1, 1, 0]))
-    2.0
+    Examples:
+      >>> float(masked_std([1.0, 5.0, 7.0], [1, 1, 0]))
+      2.0
 
     Args:
       x: [...] values.

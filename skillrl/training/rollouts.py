@@ -41,7 +41,7 @@ def choose_tasks(tasks: Sequence[Task], count: int, *, iteration: int, seed: int
 
 
 def episode_return(trajectory: Trajectory, reward: str) -> float:
-    """Returns R: 1 on success else 0, or the environment's score with ``rl.reward=score``."""
+    """Returns an episode's return: 1 on success else 0, or its score with ``rl.reward=score``."""
     return trajectory.score if reward == "score" else float(trajectory.won)
 
 

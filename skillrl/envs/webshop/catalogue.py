@@ -93,7 +93,7 @@ class Catalogue:
 
 
 def draw_prices(tables: Tables, rng: random.Random) -> np.ndarray:
-    """Returns [N] dollars: what each product costs, drawn for those with a price range.
+    """Returns [products] dollars: what each product costs, drawn for those with a price range.
 
     One ``uniform(low, high)`` each, in catalogue order, as the original does when it starts.
     """

@@ -96,7 +96,7 @@ class ShopEngine:
 
     Args:
       catalogue: the products.
-      prices: [N] dollars, by product number.
+      prices: [products] dollars, by product number.
       nouns: finds the nouns of titles, for rewards.
       find: answers searches; None takes the catalogue's.
     """

@@ -33,7 +33,7 @@ class Goals(Sequence[Goal]):
     """All goals in session order, made on demand from a few bytes each.
 
     Attributes:
-      prices: [N] dollars, of all products.
+      prices: [products] dollars, of all products.
       rows: [goals], the number of the product that each was written for.
       sentences: [goals] uint64, equal where two goals have the same text.
 

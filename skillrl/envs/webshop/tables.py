@@ -60,16 +60,17 @@ _COLUMNS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tables:
-    """A catalogue of N products, in catalogue order.
+    """A catalogue of products, in catalogue order.
 
     Attributes:
-      start, size: [N], where a product lies in its source.
-      extra_start, extra_size: [N], where its entry of items_ins_v2 does; -1 without one.
-      low, high: [N] float64, dollars: ends of its price range; `high` is NaN for a single price.
-      variants: [N], how many synthetic goals it has, or `NO_GOAL`, or `NO_ATTRIBUTES`.
-      asins: [N], sorted asins.
-      rows: [N], the product of each of them.
-      query, category: [N], places in `names`.
+      start, size: [products], where a product lies in its source.
+      extra_start, extra_size: [products], where its entry of items_ins_v2 does; -1 without one.
+      low, high: [products] float64, dollars: ends of its price range; `high` is NaN for a single
+        price.
+      variants: [products], how many synthetic goals it has, or `NO_GOAL`, or `NO_ATTRIBUTES`.
+      asins: [products], sorted asins.
+      rows: [products], the product of each of them.
+      query, category: [products], places in `names`.
       sentences: [synthetic goals] uint64, `text_key` of each without its price limit, by product
         and then as `Product.choices` has them.
       search: over the `document` of each.

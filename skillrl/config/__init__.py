@@ -1,0 +1,1 @@
+"""The settings of a run: their fields, their rules, and the presets that fill them."""
