@@ -11,7 +11,6 @@ from skillrl.inference.openai import OpenAIEngine
 from skillrl.inference.remote import RemoteEngine
 from skillrl.models import memory
 from skillrl.models.config import TransformerConfig
-from skillrl.net.openai_client import OpenAIClient
 from skillrl.parallel.buckets import Buckets
 
 
@@ -61,13 +60,12 @@ def make_openai_engine(model: ModelConfig, *, slots: int, seed: int) -> RemoteEn
       slots: requests in flight at once.
       seed: of all draws; goes to the server with each request's address.
     """
-    client = OpenAIClient(
+    server = OpenAIEngine(
         model.policy_api_base,
         model.policy_model_id,
         model.policy_api_key,
-        use="policy",
+        concurrency=slots,
         timeout=model.policy_timeout,
         retries=model.policy_retries,
-        connections=slots,
     )
-    return RemoteEngine(OpenAIEngine(client, concurrency=slots), slots=slots, seed=seed)
+    return RemoteEngine(server, slots=slots, seed=seed)

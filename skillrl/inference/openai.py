@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from skillrl.errors import SkillRLError
@@ -45,21 +46,44 @@ class OpenAIEngine:
     """Sends prompts to ``POST {api_base}/chat/completions`` from a pool of threads."""
 
     def __init__(
-        self, client: OpenAIClient, *, concurrency: int = 16, logprobs: bool = False
+        self,
+        api_base: str,
+        model_id: str,
+        api_key: str = "",
+        *,
+        concurrency: int = 16,
+        logprobs: bool = False,
+        timeout: float = 120.0,
+        retries: int = 4,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Starts no thread yet.
+        """Opens no connection and starts no thread yet.
 
         Args:
-          client: the server and its model.
+          api_base: base address of the server, usually ending in ``/v1``.
+          model_id: name of the model there.
+          api_key: the key to send; where it is empty the environment is asked for one.
           concurrency: most requests in flight at once.
           logprobs: whether to ask for log-probabilities of the tokens.
+          timeout: seconds without a sign of an answer.
+          retries: attempts after the first.
+          sleep: how to pause between attempts, in seconds.
 
         Raises:
-          SkillRLError: `concurrency` is below 1.
+          SkillRLError: `concurrency` is below 1, or address or name of the model are missing.
         """
         if concurrency < 1:
             raise SkillRLError(f"OpenAIEngine: concurrency={concurrency}; use at least one thread.")
-        self._client = client
+        self._client = OpenAIClient(
+            api_base,
+            model_id,
+            api_key,
+            use="policy",
+            timeout=timeout,
+            retries=retries,
+            connections=concurrency,
+            sleep=sleep,
+        )
         self._logprobs = logprobs
         self._lock = threading.Lock()
         self._problems = 0

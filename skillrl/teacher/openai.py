@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,7 @@ class _CachedClient:
 
     simulated = False
 
-    def __init__(
-        self, client: OpenAIClient, *, cache_dir: str | os.PathLike[str] | None = None
-    ) -> None:
+    def __init__(self, client: OpenAIClient, *, cache_dir: str | os.PathLike[str] | None) -> None:
         self.model_id = client.model_id
         self.client = client
         self._cache = AnswerCache(cache_dir)
@@ -75,19 +74,41 @@ class OpenAITeacher(_CachedClient):
 
     def __init__(
         self,
-        client: OpenAIClient,
+        api_base: str,
+        model_id: str,
+        api_key: str = "",
         *,
         options: Mapping[str, Any] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        timeout: float = 300.0,
+        retries: int = 5,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Asks `client`.
+        """Opens no connection yet.
 
         Args:
-          client: the server and its model.
+          api_base: base address of the server, usually ending in ``/v1``.
+          model_id: name of the model there.
+          api_key: the key to send; where it is empty the environment is asked for one.
           options: further request fields as the server wants them, e.g.
             ``{"temperature": 0, "max_tokens": 4096}``.
           cache_dir: folder of the answers that are kept; None keeps none.
+          timeout: seconds without a sign of an answer.
+          retries: attempts after the first.
+          sleep: how to pause between attempts, in seconds.
+
+        Raises:
+          SkillRLError: the address or the name of the model is missing.
         """
+        client = OpenAIClient(
+            api_base,
+            model_id,
+            api_key,
+            use="teacher",
+            timeout=timeout,
+            retries=retries,
+            sleep=sleep,
+        )
         super().__init__(client, cache_dir=cache_dir)
         self._options = dict(options or {})
 
@@ -124,19 +145,41 @@ class OpenAIEmbedder(_CachedClient):
 
     def __init__(
         self,
-        client: OpenAIClient,
+        api_base: str,
+        model_id: str,
+        api_key: str = "",
         *,
         batch: int = 64,
         cache_dir: str | os.PathLike[str] | None = None,
+        timeout: float = 300.0,
+        retries: int = 5,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Asks `client`.
+        """Opens no connection yet.
 
         Args:
-          client: the server and its model.
+          api_base: base address of the server, usually ending in ``/v1``.
+          model_id: name of the model there.
+          api_key: the key to send; where it is empty the environment is asked for one.
           batch: most texts of one request. A server that takes fewer is asked for half as many
             until it answers; that is remembered.
           cache_dir: folder of the vectors that are kept; None keeps none.
+          timeout: seconds without a sign of an answer.
+          retries: attempts after the first.
+          sleep: how to pause between attempts, in seconds.
+
+        Raises:
+          SkillRLError: the address or the name of the model is missing.
         """
+        client = OpenAIClient(
+            api_base,
+            model_id,
+            api_key,
+            use="embedding",
+            timeout=timeout,
+            retries=retries,
+            sleep=sleep,
+        )
         super().__init__(client, cache_dir=cache_dir)
         self._batch = batch
 

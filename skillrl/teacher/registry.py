@@ -8,7 +8,6 @@ from typing import Any
 
 from skillrl import extensions
 from skillrl.errors import SkillRLError
-from skillrl.net.openai_client import OpenAIClient
 from skillrl.teacher.base import Embedder, Teacher
 from skillrl.teacher.hashing_embedder import HashingEmbedder
 from skillrl.teacher.openai import OpenAIEmbedder, OpenAITeacher
@@ -74,16 +73,15 @@ def _simulated(config: Any, cache_dir: Folder) -> Teacher:
 
 @register_teacher("openai")
 def _openai(config: Any, cache_dir: Folder) -> Teacher:
-    client = OpenAIClient(
+    return OpenAITeacher(
         config.teacher_api_base,
         config.teacher_model_id,
         config.teacher_api_key,
-        use="teacher",
+        options={"max_tokens": config.teacher_max_tokens} if config.teacher_max_tokens else None,
+        cache_dir=cache_dir,
         timeout=config.teacher_timeout,
         retries=config.teacher_retries,
     )
-    options = {"max_tokens": config.teacher_max_tokens} if config.teacher_max_tokens else None
-    return OpenAITeacher(client, options=options, cache_dir=cache_dir)
 
 
 @register_embedder("hashing")
@@ -93,12 +91,12 @@ def _hashing(config: Any, cache_dir: Folder) -> Embedder:
 
 @register_embedder("openai")
 def _openai_embedder(config: Any, cache_dir: Folder) -> Embedder:
-    client = OpenAIClient(
+    return OpenAIEmbedder(
         config.embedding_api_base,
         config.embedding_model_id,
         config.embedding_api_key,
-        use="embedding",
+        batch=config.embedding_batch_size,
+        cache_dir=cache_dir,
         timeout=config.embedding_timeout,
         retries=config.embedding_retries,
     )
-    return OpenAIEmbedder(client, batch=config.embedding_batch_size, cache_dir=cache_dir)

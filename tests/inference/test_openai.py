@@ -9,7 +9,6 @@ import pytest
 from skillrl.errors import SkillRLError
 from skillrl.inference.base import Unanswered
 from skillrl.inference.openai import ChatRequest, OpenAIEngine
-from skillrl.net.openai_client import OpenAIClient
 from tests.loopback import Reply, Server, chat
 
 
@@ -19,18 +18,13 @@ def requests(*texts):
     ]
 
 
-def engine_of(url, model, key="", *, concurrency=16, logprobs=False, **client):
-    client = OpenAIClient(url, model, key, use="policy", connections=concurrency, **client)
-    return OpenAIEngine(client, concurrency=concurrency, logprobs=logprobs)
-
-
 def test_order_seed_and_logprobs():
     def answer(path, body):
         return chat(body["messages"][0]["content"].upper(), [-0.5, -1.0])
 
     with (
         Server(answer) as server,
-        engine_of(server.url, "m", "key-1234", logprobs=True) as engine,
+        OpenAIEngine(server.url, "m", "key-1234", logprobs=True) as engine,
     ):
         found = engine.generate(requests("a", "b", "c"))
         assert [c.text for c in found] == ["A", "B", "C"]
@@ -52,7 +46,7 @@ def test_requests_run_at_the_same_time():
         together.wait()
         return chat("ok")
 
-    with Server(answer) as server, engine_of(server.url, "m", concurrency=3) as engine:
+    with Server(answer) as server, OpenAIEngine(server.url, "m", concurrency=3) as engine:
         assert len(engine.generate(requests("a", "b", "c"))) == 3
 
 
@@ -62,9 +56,7 @@ def test_an_interrupted_command_does_not_wait_for_a_silent_server():
     script = (
         "import os, signal, sys, threading\n"
         "from skillrl.inference.openai import ChatRequest, OpenAIEngine\n"
-        "from skillrl.net.openai_client import OpenAIClient\n"
-        "client = OpenAIClient(sys.argv[1], 'm', use='policy', timeout=60.0)\n"
-        "engine = OpenAIEngine(client)\n"
+        "engine = OpenAIEngine(sys.argv[1], 'm', timeout=60.0)\n"
         "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "engine.generate([ChatRequest([{'role': 'user', 'content': 'x'}], 1)])\n"
     )
@@ -77,7 +69,7 @@ def test_an_interrupted_command_does_not_wait_for_a_silent_server():
 def test_missing_logprobs_and_cut_off():
     reply = chat("long")
     reply["choices"][0]["finish_reason"] = "length"
-    with Server(lambda *_: reply) as server, engine_of(server.url, "m") as engine:
+    with Server(lambda *_: reply) as server, OpenAIEngine(server.url, "m") as engine:
         (found,) = engine.generate(requests("a"))
         assert found.token_logprobs is None
         assert not found.finished
@@ -86,7 +78,7 @@ def test_missing_logprobs_and_cut_off():
 def test_faults_are_retried_and_wrong_schema_is_named():
     with Server(lambda *_: {"hello": 1}) as server:
         server.faults += [Reply(500), Reply(body=chat("ok"))]
-        with engine_of(server.url, "m", sleep=lambda _: None) as engine:
+        with OpenAIEngine(server.url, "m", sleep=lambda _: None) as engine:
             assert engine.generate(requests("a"))[0].text == "ok"
             with pytest.raises(SkillRLError, match="not a chat completion"):
                 engine.generate(requests("a"))
@@ -113,7 +105,7 @@ def test_a_model_that_wants_other_options_is_asked_its_own_way_and_the_log_says_
     with (
         caplog.at_level(logging.INFO),
         Server(refusing(["max_tokens", "temperature"])) as server,
-        engine_of(server.url, "o9", concurrency=4) as engine,
+        OpenAIEngine(server.url, "o9", concurrency=4) as engine,
     ):
         for found in engine.generate(requests("a")) + engine.generate(requests("b", "c", "d")):
             sent = json.loads(found.text)
@@ -136,7 +128,7 @@ def test_a_server_that_forbids_extra_fields(caplog):
     def answer(path, body):
         return Reply(422, {"message": {"detail": detail}}) if "seed" in body else chat("ok")
 
-    with Server(answer) as server, engine_of(server.url, "mistral") as engine:
+    with Server(answer) as server, OpenAIEngine(server.url, "mistral") as engine:
         assert engine.generate(requests("a", "b"))[1].text == "ok"
     assert caplog.text.count("mistral refuses seed=") == 1
 
@@ -152,7 +144,7 @@ def test_a_server_that_forbids_extra_fields(caplog):
 )
 def test_a_value_that_is_refused_is_not_left_out(message):
     reply = Reply(400, {"error": {"message": message}})
-    with Server(lambda *_: reply) as server, engine_of(server.url, "m") as engine:
+    with Server(lambda *_: reply) as server, OpenAIEngine(server.url, "m") as engine:
         with pytest.raises(SkillRLError, match="status 400"):
             engine.generate(requests("a"))
         assert len(server.requests) == 1
@@ -160,7 +152,7 @@ def test_a_value_that_is_refused_is_not_left_out(message):
 
 def test_an_option_refused_by_both_names_ends_it():
     names = ["max_tokens", "max_completion_tokens"]
-    with Server(refusing(names)) as server, engine_of(server.url, "m") as engine:
+    with Server(refusing(names)) as server, OpenAIEngine(server.url, "m") as engine:
         with pytest.raises(SkillRLError, match="max_completion_tokens"):
             engine.generate(requests("a"))
         assert len(server.requests) == 2
@@ -171,14 +163,14 @@ def test_content_parts_are_joined():
         {"type": "thinking", "thinking": "hm"},
         {"type": "text", "text": "<action>look</action>"},
     ]
-    with Server(lambda *_: chat(parts)) as server, engine_of(server.url, "m") as engine:
+    with Server(lambda *_: chat(parts)) as server, OpenAIEngine(server.url, "m") as engine:
         assert engine.generate(requests("a"))[0].text == "<action>look</action>"
 
 
 def test_answers_without_text_are_counted_and_named(caplog):
     reply = chat(None)
     reply["choices"][0]["finish_reason"] = "length"
-    with Server(lambda *_: reply) as server, engine_of(server.url, "m") as engine:
+    with Server(lambda *_: reply) as server, OpenAIEngine(server.url, "m") as engine:
         found = engine.generate(requests(*"abcdefghijk"))
     assert {c.text for c in found} == {""}
     assert not any(c.finished for c in found)
@@ -205,7 +197,7 @@ def test_what_one_request_fails_of_is_no_matter_of_the_others(kind):
 
     with (
         Server(answer) as server,
-        engine_of(server.url, "m", retries=1, sleep=lambda _: None) as engine,
+        OpenAIEngine(server.url, "m", retries=1, sleep=lambda _: None) as engine,
     ):
         first, second, third = engine.answers(requests("a", "b", "c"))
     assert first.text == third.text == "ok"
@@ -217,7 +209,7 @@ def test_what_one_request_fails_of_is_no_matter_of_the_others(kind):
 def test_what_no_request_could_pass_ends_all_of_them(status):
     with (
         Server(lambda *_: Reply(status)) as server,
-        engine_of(server.url, "m", retries=0) as engine,
+        OpenAIEngine(server.url, "m", retries=0) as engine,
         pytest.raises(SkillRLError, match=f"status {status}"),
     ):
         engine.answers(requests("a", "b"))
@@ -225,7 +217,7 @@ def test_what_no_request_could_pass_ends_all_of_them(status):
 
 def test_a_server_that_dies_ends_all_of_them():
     with Server(lambda *_: chat("ok")) as server:
-        engine = engine_of(server.url, "m", retries=1, sleep=lambda _: None)
+        engine = OpenAIEngine(server.url, "m", retries=1, sleep=lambda _: None)
         assert engine.generate(requests("a"))
     with engine, pytest.raises(SkillRLError, match="Is the server running"):
         engine.answers(requests("a", "b"))

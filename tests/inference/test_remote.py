@@ -4,7 +4,6 @@ from skillrl.errors import SkillRLError
 from skillrl.inference.base import Generate, Sampling, Unanswered, generate
 from skillrl.inference.openai import OpenAIEngine
 from skillrl.inference.remote import RemoteEngine
-from skillrl.net.openai_client import OpenAIClient
 from tests.loopback import Reply, Server, chat
 
 
@@ -17,7 +16,7 @@ def asks(*steps):
 def test_texts_go_out_and_come_back():
     with (
         Server(lambda _, body: chat(body["messages"][1]["content"])) as server,
-        OpenAIEngine(OpenAIClient(server.url, "m", use="policy")) as client,
+        OpenAIEngine(server.url, "m") as client,
     ):
         engine = RemoteEngine(client, slots=2)
         assert engine.submit(dict(enumerate(asks(0, 1, 2))), Sampling()) == [0, 1]
@@ -39,7 +38,7 @@ def test_texts_go_out_and_come_back():
 @pytest.mark.parametrize("sampling", [Sampling(top_k=5), Sampling(top_p=0.9)])
 def test_restricted_sampling_is_refused_not_ignored(sampling):
     with (
-        OpenAIEngine(OpenAIClient("http://127.0.0.1:9", "m", use="policy")) as client,
+        OpenAIEngine("http://127.0.0.1:9", "m") as client,
         pytest.raises(SkillRLError, match="top_k"),
     ):
         generate(RemoteEngine(client, slots=1), asks(0), sampling)
@@ -53,7 +52,7 @@ def test_a_request_that_failed_alone_comes_back_as_such():
 
     with (
         Server(answer) as server,
-        OpenAIEngine(OpenAIClient(server.url, "m", use="policy")) as client,
+        OpenAIEngine(server.url, "m") as client,
     ):
         engine = RemoteEngine(client, slots=3)
         engine.submit(dict(enumerate(asks(0, 1, 2))), Sampling())

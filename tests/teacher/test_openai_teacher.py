@@ -8,7 +8,6 @@ import pytest
 
 from skillrl.config.settings import ModelConfig
 from skillrl.errors import SkillRLError
-from skillrl.net.openai_client import OpenAIClient
 from skillrl.teacher import registry
 from skillrl.teacher.ask import ask_json
 from skillrl.teacher.base import TeacherError, Unusable
@@ -26,15 +25,9 @@ def _no_keys(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def client_of(server, key=KEY, use="teacher", retries=2):
-    return OpenAIClient(
-        server.url + "/v1/", "m", key, use=use, retries=retries, timeout=2.0, sleep=lambda _: None
-    )
-
-
-def make(server, folder=None, cls=OpenAITeacher, retries=2, **options):
-    use = "teacher" if cls is OpenAITeacher else "embedding"
-    return cls(client_of(server, use=use, retries=retries), cache_dir=folder, **options)
+def make(server, folder=None, cls=OpenAITeacher, key=KEY, **options):
+    options = {"retries": 2, "timeout": 2.0, "sleep": lambda _: None, **options}
+    return cls(server.url + "/v1/", "m", key, cache_dir=folder, **options)
 
 
 def test_a_resumed_run_asks_nothing_twice_and_no_key_is_written(tmp_path, caplog):
@@ -128,7 +121,7 @@ def test_a_malformed_answer_of_an_older_version_locks_nothing(tmp_path):
     del record["checksum"]
     stored.write_text(json.dumps(record).replace("no JSON", "cut \\ud83d"))
     with Server(lambda *_: chat("[1]")) as other:
-        teacher = OpenAITeacher(client_of(server), cache_dir=tmp_path)
+        teacher = make(server, tmp_path)
         assert teacher.complete(ASK, purpose="x") == "cut \ufffd"
         teacher.forget(ASK)
         assert ask_json(make(other, tmp_path), ASK, list, purpose="x")[0] == [1]
@@ -164,10 +157,10 @@ def test_a_dead_teacher_is_a_teacher_error_without_the_key():
 def test_keys_from_the_environment_reach_only_their_own_server(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "openai-own-key")
     with Server(lambda *_: chat("hi")) as server:
-        OpenAITeacher(client_of(server, key="")).complete(ASK, purpose="x")
+        make(server, key="").complete(ASK, purpose="x")
         assert "Authorization" not in server.requests[0][2]
         monkeypatch.setenv("SKILLRL_TEACHER_API_KEY", "teacher-key")
-        OpenAITeacher(client_of(server, key="")).complete(ASK, purpose="x")
+        make(server, key="").complete(ASK, purpose="x")
         assert server.requests[1][2]["Authorization"] == "Bearer teacher-key"
 
 
