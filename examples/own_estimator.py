@@ -2,9 +2,10 @@
 
     python examples/own_estimator.py
 
-The estimator lies in this file, outside the package. The command line uses it likewise:
+The estimator lies in this file, outside the package. The command line imports the file likewise
+and says what it registers (with --dry_run it only says so):
 
-    skillrl train --mock --set modules=[examples/own_estimator.py] --set rl.advantage=sign
+    skillrl train --mock --set 'modules=[examples/own_estimator.py]' --set rl.advantage=sign
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ def sign_advantage(batch: EpisodeBatch, *, penalty: float) -> np.ndarray:
     Returns:
       An advantage per step.
     """
-    advantages = np.zeros(len(batch.returns))
+    signs = np.zeros(len(batch.returns), np.float32)
     for group in np.unique(batch.group):
         members = batch.group == group
-        advantages[members] = np.sign(batch.returns[members] - batch.returns[members].mean())
-    return advantages[batch.step_episode] - penalty * batch.invalid
+        signs[members] = np.sign(batch.returns[members] - batch.returns[members].mean())
+    return signs[batch.step_episode] - np.float32(penalty) * batch.invalid
 
 
 def main(groups: int = 4, group_size: int = 8) -> dict[str, dict[str, float]]:

@@ -9,6 +9,7 @@ public too: the pure losses and estimators in `skillrl.training`, the jitted upd
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import weakref
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skillrl import extensions
 from skillrl.config import presets
 from skillrl.config.settings import Config
 from skillrl.envs import Suite
@@ -27,6 +29,8 @@ from skillrl.preflight import static_checks
 from skillrl.types import Task, Trajectory
 
 if TYPE_CHECKING:
+    import jax
+
     from skillrl.models.policy import Policy
     from skillrl.rollouts.player import Player
     from skillrl.skills.bank import SkillBank
@@ -44,55 +48,70 @@ def make_suite(name: str, config: Config | None = None) -> Suite:
     Raises:
       SkillRLError: there is no such environment, or its data cannot be read.
     """
-    config = config or default_config(name)
-    return _make_suite(name, config.env)
+    return _make_suite(name, settings_for(name, config).env)
 
 
 @functools.cache
-def default_config(env: str) -> Config:
-    """Resolves the settings that functions here use where none are given: those of ``--mock``."""
+def default_config(env: str = "alfworld") -> Config:
+    """Resolves the settings that functions here use where none are given: those of ``--mock``.
+
+    Config is frozen: change one with `dataclasses.replace`, or `resolve` others by their names,
+    ``resolve("alfworld", overrides=["rl.kl_coeff=0"]).config``.
+    """
     return presets.resolve(env, mock=True).config
 
 
 def load_policy(
     path: str | Path = "asset:tiny_qwen2_alfworld",
     *,
-    mesh: Any = None,
+    mesh: jax.sharding.Mesh | None = None,
     dtype: str = "float32",
     param_dtype: str = "float32",
+    attention: str = "xla",
+    adapter: str | Path = "",
 ) -> Policy:
     """Loads a Hugging Face checkpoint of the Qwen2, Qwen2.5 or Qwen3 architecture.
 
     Args:
       path: a directory with config.json, tokenizer and safetensors, ``asset:NAME`` for one of
-        the tiny policies that ship with the package, or a name on the Hugging Face hub.
-      mesh: a `jax.sharding.Mesh` with the axes data, fsdp and tensor; by default all devices,
-        on the axis fsdp.
-      dtype: of activations.
+        the tiny policies that ship with the package, or a name on the Hugging Face hub, such as
+        ``Qwen/Qwen2.5-7B-Instruct``, which is downloaded if it is not in the local cache.
+      mesh: devices in the axes data, fsdp and tensor, as `skillrl.parallel.mesh.make_mesh` lays
+        them out; by default one device, as in a run.
+      dtype: of activations; an accelerator wants ``bfloat16``.
       param_dtype: of the parameters; float32 is what training wants.
+      attention: an implementation registered in `skillrl.models.attention`.
+      adapter: directory of a LoRA adapter in PEFT's format that is merged into the parameters.
 
     Returns:
       The policy: ``params``, ``config``, ``tokenizer`` and ``shardings``.
 
     Raises:
-      SkillRLError: there is no such checkpoint, or it cannot be read.
+      SkillRLError: there is no such checkpoint, it cannot be read, or `mesh` has other axes.
     """
     from skillrl.models import directory as model_directory
     from skillrl.models.policy import Policy, load_params, open_model
     from skillrl.parallel import compile_cache
-    from skillrl.parallel.mesh import make_mesh
+    from skillrl.parallel.mesh import AXES, make_mesh
 
+    mesh = make_mesh() if mesh is None else mesh
+    if mesh.axis_names != AXES:
+        raise SkillRLError(
+            f"the axes of the mesh are {', '.join(map(str, mesh.axis_names))}, and a policy is "
+            f"laid out along {', '.join(AXES)}: make it with skillrl.parallel.mesh.make_mesh"
+        )
     compile_cache.enable()
     named = str(path)
     local = named.startswith("asset:") or model_directory.expanded(named).exists()
     hub_name = "" if local else model_directory.hub_name(named) or ""
     model = open_model(
         None if hub_name else presets.resolve_path(named),
-        mesh if mesh is not None else make_mesh(1, -1, 1),
+        mesh,
         model_id=hub_name,
         dtype=dtype,
+        attention=attention,
     )
-    return Policy(model=model, params=load_params(model, dtype=param_dtype))
+    return Policy(model=model, params=load_params(model, dtype=param_dtype, adapter=str(adapter)))
 
 
 def rollout(
@@ -122,14 +141,21 @@ def rollout(
       iteration: another number gives other draws under the same seed.
       config: settings of prompts, retrieval and the engine.
 
+    Returns:
+      ``len(tasks) * group_size`` trajectories: the members of the first task's group, then those
+      of the second's. A task that is named twice has two groups, which draw differently.
+
     Raises:
-      SkillRLError: a task does not fit into a prompt, or every episode failed.
+      SkillRLError: `group_size` is below 1, a task does not fit into a prompt, or every episode
+        failed.
     """
     from skillrl.parallel import random_keys
     from skillrl.rollouts.player import make_job, play
     from skillrl.skills.bank import SkillBank
 
-    player = _player(policy, suite, config or default_config(suite.name), seed)
+    if group_size < 1:
+        raise SkillRLError(f"group_size is {group_size}; every task is played once or more")
+    player = _player(policy, suite, settings_for(suite.name, config), seed)
     skills = bank if bank is not None else SkillBank()
     jobs = [
         make_job(
@@ -183,7 +209,7 @@ def evaluate(
     from skillrl.evaluation.evaluate import manifest
     from skillrl.skills.bank import SkillBank
 
-    player = _player(policy, suite, config or default_config(suite.name), seed)
+    player = _player(policy, suite, settings_for(suite.name, config), seed)
     result, _ = measure(
         player,
         bank if bank is not None else SkillBank(),
@@ -198,8 +224,8 @@ def distill(
     episodes: Sequence[Trajectory],
     suite: Suite,
     *,
-    teacher: str | Teacher = "simulated",
-    embedder: str | Embedder = "hashing",
+    teacher: str | Teacher | None = None,
+    embedder: str | Embedder | None = None,
     config: Config | None = None,
 ) -> SkillBank:
     """Lets a teacher write a skill bank from successes and failures of training tasks.
@@ -207,16 +233,18 @@ def distill(
     Args:
       episodes: of the train split.
       suite: the environment that they are of.
-      teacher: a registered name, configured by ``config.model``, or a `Teacher`.
-      embedder: likewise, an `Embedder`; it finds skills that say the same.
-      config: settings.
+      teacher: a `Teacher`, or the registered name of one, which ``config.model`` configures; by
+        default ``config.model.teacher``, the simulated one where no `config` is given.
+      embedder: finds skills that say the same; an `Embedder`, a registered name, or by default
+        ``config.model.embedder``.
+      config: settings in ``config.distill`` and ``config.model``.
 
     Raises:
       SkillRLError: an episode is of another split, or the teacher does not answer.
     """
     from skillrl.skills.distill import distill as distill_skills
 
-    config = config or default_config(suite.name)
+    config = settings_for(suite.name, config)
     bank, _ = distill_skills(
         episodes,
         teacher=_teacher(teacher, config),
@@ -231,8 +259,8 @@ def evolve(
     bank: SkillBank,
     episodes: Sequence[Trajectory],
     *,
-    teacher: str | Teacher = "simulated",
-    embedder: str | Embedder = "hashing",
+    teacher: str | Teacher | None = None,
+    embedder: str | Embedder | None = None,
     step: int = 0,
     config: Config | None = None,
 ) -> tuple[SkillBank, EvolutionEvent]:
@@ -241,20 +269,21 @@ def evolve(
     Args:
       bank: the skills so far.
       episodes: training episodes since the last time.
-      teacher: a registered name, configured by ``config.model``, or a `Teacher`.
-      embedder: likewise, an `Embedder`; it finds skills that say the same.
+      teacher: as in `distill`.
+      embedder: as in `distill`.
       step: number of the iteration, for the provenance of new skills.
       config: settings in ``config.evolution``: which categories are weak, how many skills.
 
     Returns:
-      The new bank, and what was looked at, added, refined and refused.
+      The new bank, and what was looked at, added, refined and refused. Where no category is
+      weak, or the teacher does not answer, that is the bank as it was.
 
     Raises:
       SkillRLError: an episode is not of the train split.
     """
     from skillrl.skills.evolve import evolve as evolve_bank
 
-    config = config or Config()
+    config = settings_for("alfworld", config)  # no environment has evolution settings of its own
     settings = config.evolution
     return evolve_bank(
         bank,
@@ -280,9 +309,11 @@ def train(
 
     Args:
       config: the settings, as from `resolve`.
-      workdir: the run directory; the same call on it goes on where it was cut off.
+      workdir: the run directory; the same call on it goes on where it was cut off, and on a
+        finished run only prints the result.
       on_metrics: called with each row of metrics once it is on disk: ``phase``, ``step``, and
-        numbers by name (None where a number was not finite).
+        numbers by name (None where a number was not finite). Rows of earlier calls, which are in
+        ``metrics.jsonl``, do not come again.
 
     Returns:
       What ``summary.json`` holds: results by stage and split, the bank, the curve, times.
@@ -304,13 +335,21 @@ def run(name: str, config: Config, workdir: str | Path, **options: Any) -> None:
       name: ``train``, ``collect``, ``distill``, ``sft``, ``rl`` or ``evaluate``.
       config: the settings, as from `resolve`.
       workdir: the run directory, made if it is not there.
-      **options: of the command; see the function of this name in `skillrl.pipeline`.
+      **options: the command's own, such as ``checkpoint`` and ``split`` of ``evaluate``; see the
+        function of this name in `skillrl.pipeline`.
 
     Raises:
       SkillRLError: something is missing or does not fit; the message says what to do.
     """
     if name not in static_checks.OPTIONS:
         raise SkillRLError(f"no command {name!r}; there are: {', '.join(static_checks.OPTIONS)}")
+    known = (*static_checks.OPTIONS[name], *(["on_metrics"] if name == "train" else []))
+    for option in options:
+        if option not in known:
+            raise SkillRLError(
+                f"{name} has no option {option!r}; it has: {', '.join(known)}. Settings are part "
+                "of the config."
+            )
     given = {option: options.get(option) for option in static_checks.OPTIONS[name]}
     if name == "evaluate":
         given["checkpoint"] = given["checkpoint"] or "rl"
@@ -323,45 +362,83 @@ def run(name: str, config: Config, workdir: str | Path, **options: Any) -> None:
     getattr(pipeline, name)(config, Path(workdir), **{**options, **given})
 
 
-_PLAYERS: weakref.WeakKeyDictionary[Any, dict[Any, Player]] = weakref.WeakKeyDictionary()
-"""Model -> what plays with it, by suite, settings and seed: engines compile once."""
+def settings_for(env: str, config: Config | None) -> Config:
+    """Returns `config`, or the default one for `env`; what it registers is imported.
 
-_PUBLISHED: weakref.WeakKeyDictionary[Any, Policy] = weakref.WeakKeyDictionary()
-"""Engine -> the policy that it acts with now."""
+    Raises:
+      SkillRLError: a file or module that ``config.modules`` names cannot be imported.
+    """
+    config = config or default_config(env)
+    extensions.load(config.modules)
+    return config
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """What played last with a model, and the policy that it acts with.
+
+    The policy is not kept alive: it holds the model, which holds this.
+    """
+
+    player: Player
+    config: Config
+    seed: int
+    policy: weakref.ref[Policy]
+
+
+_KEPT: weakref.WeakKeyDictionary[Any, _Kept] = weakref.WeakKeyDictionary()
+"""Model -> what played last with it: its slots and its layout of the parameters are used again."""
 
 
 def _player(policy: Policy, suite: Suite, config: Config, seed: int) -> Player:
-    """What plays with `policy`: kept per model, so that its programs are compiled once."""
+    """Makes what plays with `policy`, or takes what played last if it is the same."""
     from skillrl.phases.build import make_player, make_retriever, publish
 
-    known = _PLAYERS.setdefault(policy.model, {})
-    key = (id(suite), config, seed)
-    if key not in known:
-        known.clear()  # one at a time: an engine holds memory for its slots
-        known[key] = make_player(config, suite, policy.model, make_retriever(config), seed=seed)
-    player = known[key]
-    if _PUBLISHED.get(player.engine) is not policy:
-        publish(config, player, policy.params, player.engine.version + 1)
-        _PUBLISHED[player.engine] = policy
+    if config.model.policy != "local":
+        raise SkillRLError(
+            f"model.policy is {config.model.policy}, but the policy that was given is here: use "
+            "model.policy=local, or skillrl.run with the commands collect and evaluate"
+        )
+    kept = _KEPT.get(policy.model)
+    same = kept is not None and (kept.config, kept.seed) == (config, seed)
+    if kept is not None and same and kept.player.suite is suite:
+        player = kept.player
+        if kept.policy() is policy:
+            return player
+    else:
+        _KEPT.pop(policy.model, None)  # before there is another: each has memory for its slots
+        del kept
+        player = make_player(config, suite, policy.model, make_retriever(config), seed=seed)
+    publish(config, player, policy.params, policy.version)
+    _KEPT[policy.model] = _Kept(player=player, config=config, seed=seed, policy=weakref.ref(policy))
     return player
 
 
-def _teacher(teacher: str | Teacher, config: Config) -> Teacher:
+def _teacher(teacher: str | Teacher | None, config: Config) -> Teacher:
     from skillrl.teacher.registry import make_teacher
 
+    if teacher is None:
+        return make_teacher(config.model)
     if not isinstance(teacher, str):
         return teacher
     return make_teacher(dataclasses.replace(config.model, teacher=teacher))
 
 
-def _embedder(embedder: str | Embedder, config: Config) -> Embedder:
+def _embedder(embedder: str | Embedder | None, config: Config) -> Embedder:
     from skillrl.teacher.registry import make_embedder
 
+    if embedder is None:
+        return make_embedder(config.model)
     if not isinstance(embedder, str):
         return embedder
     return make_embedder(dataclasses.replace(config.model, embedder=embedder))
 
 
 def _occurrences(tasks: Sequence[Task]) -> list[int]:
-    """How often each task stood earlier in the list, so that no two episodes draw alike."""
-    return [tasks[:at].count(task) for at, task in enumerate(tasks)]
+    """Counts how often each task stood earlier in the list, so that no two episodes draw alike."""
+    before: collections.Counter[str] = collections.Counter()
+    found = []
+    for task in tasks:
+        found.append(before[task.id])
+        before[task.id] += 1
+    return found

@@ -1,14 +1,19 @@
 """The front door, as a notebook uses it: everything by `import skillrl`."""
 
+import dataclasses
+import gc
 import subprocess
 import sys
+import weakref
 
 import jax
 import numpy as np
 import pytest
 
 import skillrl
-from skillrl import Skill, SkillBank, SkillRLError
+from skillrl import Skill, SkillBank, SkillRLError, envs
+from skillrl.models import hub
+from tests.conftest import ToySuite
 
 GROUP = 4
 
@@ -53,6 +58,34 @@ def test_a_policy_has_what_a_notebook_asks_for(policy):
     assert jax.tree.structure(policy.params) == jax.tree.structure(policy.shardings)
 
 
+def test_a_name_on_the_hub_is_looked_up_there(monkeypatch):
+    asked = []
+
+    def cached(model_id):
+        asked.append(model_id)
+        return hub.ASSETS / "tiny_qwen2_alfworld"
+
+    monkeypatch.setattr(hub, "_cached", cached)
+    assert skillrl.load_policy("owner/some-model-0.5B").config.hidden_size
+    assert asked == ["owner/some-model-0.5B"]
+
+
+def test_a_policy_that_cannot_be_loaded_is_refused(tmp_path):
+    with pytest.raises(SkillRLError, match="no such directory"):
+        skillrl.load_policy(tmp_path / "nowhere")
+    with pytest.raises(SkillRLError, match="the axes of the mesh are x"):
+        skillrl.load_policy(mesh=jax.make_mesh((1,), ("x",)))
+
+
+def test_a_policy_that_is_dropped_leaves_nothing_behind(suite, tasks):
+    policy = skillrl.load_policy()
+    skillrl.rollout(policy, suite, tasks[:1], temperature=0.0)
+    model = weakref.ref(policy.model)
+    del policy
+    gc.collect()
+    assert model() is None
+
+
 def test_rollouts_come_group_by_group_and_again_the_same(policy, suite, tasks, episodes):
     assert [(e.task.id, e.member) for e in episodes] == [
         (task.id, member) for task in tasks for member in range(GROUP)
@@ -66,6 +99,25 @@ def test_the_same_task_twice_is_played_twice(policy, suite, tasks):
     first, second = skillrl.rollout(policy, suite, [tasks[0]] * 2, temperature=1.0)
     assert (first.repeat, second.repeat) == (0, 1)
     assert first.steps != second.steps
+
+
+def test_an_environment_of_ones_own_is_played_by_its_name(policy):
+    with envs.registered(toy=ToySuite):
+        toy = skillrl.make_suite("toy")
+        played = skillrl.rollout(policy, toy, toy.tasks("train")[:1], group_size=2)
+    assert [episode.member for episode in played] == [0, 1]
+    assert all(episode.steps for episode in played)
+
+
+def test_what_the_settings_import_is_imported(suite, policy, tasks):
+    config = dataclasses.replace(skillrl.default_config(), modules=("nowhere.py",))
+    for use in (
+        lambda: skillrl.make_suite("alfworld", config),
+        lambda: skillrl.rollout(policy, suite, tasks, config=config),
+        lambda: skillrl.distill([], suite, config=config),
+    ):
+        with pytest.raises(SkillRLError, match=r"modules=nowhere\.py: there is no file"):
+            use()
 
 
 def test_a_skill_stands_in_the_prompt(policy, suite, tasks):
@@ -89,31 +141,77 @@ def test_grpo_moves_the_policy_and_leaves_the_one_that_was_given(policy, suite, 
     assert _equal(policy.params, before)
     assert not _equal(once.params, before)
     assert not _equal(again.policy.params, once.params)
-    played = skillrl.rollout(again.policy, suite, tasks[:1], temperature=0.0)
-    assert played[0].steps
+    (played,) = skillrl.rollout(again.policy, suite, tasks[:1], temperature=0.0)
+    assert played.policy_version == 2 * updates
+    for use in (
+        lambda: training.policy,
+        lambda: training.updates,
+        lambda: skillrl.grpo_step(training, episodes),
+        lambda: skillrl.sft_step(training, episodes, suite),
+    ):
+        with pytest.raises(SkillRLError, match="this Training has been trained further"):
+            use()
 
 
 def test_half_a_group_is_refused(policy, episodes):
-    with pytest.raises(SkillRLError, match=r"7 episodes are no whole groups of 4"):
-        skillrl.grpo_step(policy, episodes[:-1])
+    first, second, *others = episodes
+    for broken in (episodes[:-1], [second, first, *others], episodes[2:]):
+        with pytest.raises(SkillRLError, match=rf"{len(broken)} episodes are no whole groups of 4"):
+            skillrl.grpo_step(policy, broken)
+
+
+def test_episodes_without_anything_to_learn_from_are_refused(policy, suite, tasks, episodes):
+    failed = [dataclasses.replace(episode, error="gone") for episode in episodes]
+    for broken in ([], failed):
+        with pytest.raises(SkillRLError, match="no episode to learn from"):
+            skillrl.grpo_step(policy, broken)
+    with pytest.raises(SkillRLError, match="holds no tokens"):
+        skillrl.grpo_step(policy, skillrl.demonstrate(suite, tasks))
+    with pytest.raises(SkillRLError, match="alone every advantage would be 0"):
+        skillrl.grpo_step(policy, [episodes[0], episodes[GROUP]])
+
+
+def test_settings_that_the_episodes_do_not_fit_are_refused(policy, episodes):
+    config = skillrl.default_config()
+    short = dataclasses.replace(config, rl=dataclasses.replace(config.rl, max_response_length=8))
+    with pytest.raises(SkillRLError, match=r"rl\.max_response_length is 8, and there are \d+"):
+        skillrl.grpo_step(policy, episodes, config=short)
 
 
 def test_imitation_lowers_its_loss(policy, suite, tasks):
     shown = skillrl.demonstrate(suite, tasks)
     assert all(episode.won for episode in shown)
-    training, losses = policy, []
-    for _ in range(4):
+    config = skillrl.default_config()
+    config = dataclasses.replace(config, sft=dataclasses.replace(config.sft, learning_rate=1e-4))
+    training, metrics = skillrl.sft_step(policy, shown, suite, config=config)
+    losses = [metrics["loss"]]
+    for _ in range(3):
         training, metrics = skillrl.sft_step(training, shown, suite)
         losses.append(metrics["loss"])
-    assert losses[-1] < losses[0]
+    assert (training.config, training.updates) == (config, 4)
+    assert losses == sorted(set(losses), reverse=True)  # no step is without learning rate
+
+
+def test_an_adapter_is_trained_beside_a_policy_that_samples_in_int8(policy, suite, tasks):
+    config = skillrl.resolve(
+        "alfworld",
+        overrides=["lora.rank=2", "rollout.weights=int8", "rl.old_logprobs=recomputed"],
+    ).config
+    played = skillrl.rollout(policy, suite, tasks[:1], group_size=2, config=config)
+    training, metrics = skillrl.grpo_step(policy, played, config=config)
+    assert metrics["sampler_gap"] < 1e-4  # of the recomputed ones, not of the int8 copy's
+    assert training.updates == 1
+    assert jax.tree.structure(training.policy.params) == jax.tree.structure(policy.params)
+    assert len(jax.tree.leaves(training.train_state.params)) == 2 * 7
+    assert training.start is policy
 
 
 def test_a_bank_is_distilled_and_evolves(suite, episodes):
     shown = skillrl.demonstrate(suite, suite.tasks("train")[:6])
     bank = skillrl.distill([*episodes, *shown], suite)
     assert len(bank) > 0
-    lost = [episode for episode in episodes if not episode.won] * 8
-    grown, event = skillrl.evolve(bank, lost, step=1)
+    lost = [dataclasses.replace(episode, won=False) for episode in episodes]
+    grown, event = skillrl.evolve(bank, lost, teacher="simulated", step=1)
     assert event.overall == 0.0
     assert grown.version > bank.version
     assert event.added or event.refined
@@ -132,6 +230,8 @@ def test_what_would_stop_a_run_is_said_before_it_starts(tmp_path):
     assert not (tmp_path / "run").exists()
     with pytest.raises(SkillRLError, match="no command 'dance'"):
         skillrl.run("dance", config, tmp_path / "run")
+    with pytest.raises(SkillRLError, match="evaluate has no option 'splits'; it has: checkpoint"):
+        skillrl.run("evaluate", config, tmp_path / "run", splits="train")
 
 
 def _equal(first, second) -> bool:

@@ -1,9 +1,11 @@
 """The examples run, on a smaller scale than as scripts, and show what they say."""
 
 import importlib.util
+import json
+import sys
 from pathlib import Path
 
-import pytest
+from skillrl import extensions
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -33,17 +35,42 @@ def test_write_a_skill(capsys):
     assert len({result["n"] for result in results.values()}) == 1
 
 
-def test_own_estimator():
-    metrics = _load("own_estimator").main(groups=2, group_size=4)
+def test_own_estimator_is_a_module_that_only_registers(capsys):
+    path = str(EXAMPLES / "own_estimator.py")
+    assert extensions.load([path]) == [f"{path} registers advantage estimator 'sign'"]
+    assert not capsys.readouterr().out
+    (module,) = (sys.modules[name] for name in sys.modules if "_file_own_estimator_" in name)
+    metrics = module.main(groups=1, group_size=4)
     assert set(metrics) == {"grpo", "sign"}
 
 
-@pytest.mark.parametrize("name", ["train_with_plot"])
-def test_the_others_are_runs(name):
-    """They are what tests/pipeline runs in miniature; here it is checked that they load."""
-    assert callable(_load(name).main)
+def test_the_picture_of_a_run_is_optional(tmp_path, capsys, monkeypatch):
+    """The run itself is what tests/pipeline does; here it is two rows of metrics."""
+    module = _load("train_with_plot")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as where it is not installed
+    curve = module.Curve(tmp_path / "curve.png")
+    for row in ({"phase": "sft", "step": 1}, {"phase": "rl", "step": 1, "success": 0.25}):
+        curve(row)
+    assert "iteration 1: 25 % of the episodes won" in capsys.readouterr().out
+    assert curve.rows == [(1, 0.25)]
+    assert not curve.path.exists()
+
+
+def test_the_notebook_runs_from_top_to_bottom(capsys):
+    notebook = json.loads((EXAMPLES / "notebook.ipynb").read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    cells = notebook["cells"]
+    assert len({cell["id"] for cell in cells}) == len(cells)
+    names: dict[str, object] = {"__name__": "__main__"}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            assert cell["execution_count"] is None
+            exec(compile("".join(cell["source"]), f"cell {cell['id']}", "exec"), names)
+    assert "Open what is closed" in capsys.readouterr().out
 
 
 def test_every_example_is_tested():
-    tested = {"play_and_prompts", "grpo_by_hand", "write_a_skill", "own_estimator"}
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == tested | {"train_with_plot"}
+    page = Path(__file__).read_text(encoding="utf-8")
+    for path in EXAMPLES.iterdir():
+        assert path.suffix not in (".py", ".ipynb") or f"{path.stem}" in page

@@ -46,6 +46,16 @@ def data(tmp_path, monkeypatch):
     (folder / "passages.jsonl").write_text(json.dumps(passage) + "\n")
 
 
+def test_the_first_python_block_runs_as_pasted(tmp_path, monkeypatch, capsys):
+    block = re.search(r"^```python\n(.*?)^```", PAGE, re.M | re.S)[1]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+    out = capsys.readouterr().out
+    assert "of 16 episodes won" in out
+    assert "after 2 updates" in out
+    assert not list(tmp_path.iterdir())
+
+
 def test_there_are_lines_with_and_without_data_for_each_environment():
     assert len(LINES) == 6
     assert sum("env.data_dir=" in line for line in LINES) == 3

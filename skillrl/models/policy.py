@@ -44,10 +44,17 @@ class Model:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Policy:
-    """A model and the parameters that it acts with; neither is ever changed, only replaced."""
+    """A model and the parameters that it acts with; neither is ever changed, only replaced.
+
+    Attributes:
+      model: what is known of it without its weights.
+      params: the parameters, as in `skillrl.models.parameters`.
+      version: how many optimiser updates lie behind them; trajectories name it.
+    """
 
     model: Model
     params: Params
+    version: int = 0
 
     @property
     def config(self) -> TransformerConfig:
@@ -64,9 +71,9 @@ class Policy:
         """How the parameters lie on the devices."""
         return self.model.shardings
 
-    def replace(self, params: Params) -> Policy:
-        """Makes a policy of the same model with other parameters."""
-        return Policy(model=self.model, params=params)
+    def replace(self, params: Params, *, version: int = 0) -> Policy:
+        """Makes a policy of the same model with other parameters, `version` updates old."""
+        return Policy(model=self.model, params=params, version=version)
 
 
 def open_model(

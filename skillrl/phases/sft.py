@@ -275,19 +275,27 @@ def make_loss() -> LossFn:
 
 
 def sft_updater(
-    settings: Config, model: Model, partition: Partition, *, total_steps: int = 1
+    settings: Config, model: Model, partition: Partition, *, total_steps: int | None = None
 ) -> Updater:
-    """Builds the jitted SFT step that ``settings.sft`` describes, for a phase of `total_steps`."""
-    config = settings.sft
+    """Builds the jitted SFT step that ``settings.sft`` describes.
+
+    Args:
+      settings: of the run.
+      model: what is trained.
+      partition: which of its parameters.
+      total_steps: updates of the phase, over which the learning rate climbs and falls; where
+        nobody knows how many there will be (None), it stays.
+    """
+    config, steps = settings.sft, total_steps or 0
     return make_updater(
         settings,
         model,
         partition,
         loss=make_loss(),
         learning_rate=config.learning_rate,
-        schedule="linear",
-        total_steps=total_steps + 1,
-        warmup_steps=min(total_steps, math.ceil(config.warmup_fraction * total_steps)),
+        schedule="constant" if total_steps is None else "linear",
+        total_steps=steps + 1,
+        warmup_steps=min(steps, math.ceil(config.warmup_fraction * steps)),
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
     )
