@@ -55,10 +55,25 @@ def make_suite(name: str, config: Config | None = None) -> Suite:
 def default_config(env: str = "alfworld") -> Config:
     """Resolves the settings that functions here use where none are given: those of ``--mock``.
 
+    All lengths are padded to the largest of its buckets, though: who plays a few episodes by hand
+    waits for compiling longer than for computing, and every bucket is a program more.
+
     Config is frozen: change one with `dataclasses.replace`, or `resolve` others by their names,
     ``resolve("alfworld", overrides=["rl.kl_coeff=0"]).config``.
     """
-    return presets.resolve(env, mock=True).config
+    config = presets.resolve(env, mock=True).config
+    rollout, batch = config.rollout, config.train_batch
+    return dataclasses.replace(
+        config,
+        rollout=dataclasses.replace(
+            rollout,
+            lanes=1,
+            prefix_buckets=rollout.prefix_buckets[-1:],
+            suffix_buckets=rollout.suffix_buckets[-1:],
+            cache_buckets=rollout.cache_buckets[-1:],
+        ),
+        train_batch=dataclasses.replace(batch, row_buckets=batch.row_buckets[-1:]),
+    )
 
 
 def load_policy(
