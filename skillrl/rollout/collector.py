@@ -100,7 +100,7 @@ def collect(
       sampling: how tokens are chosen, for all of them.
       workers: environment threads; 0 steps environments in this thread.
       width: episodes alive at once; 0 takes twice the engine's slots, so that somebody is
-        usually waiting for a cell that becomes free.
+        usually waiting for a slot that becomes free.
       on_done: called with each trajectory as it ends.
       may_all_fail: others were played before, so that these may all end with an error.
       on_turn: called about twice a second or more often, with how many have ended.
