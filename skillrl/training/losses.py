@@ -411,7 +411,7 @@ def _per_token(advantages: ArrayLike, mask: ArrayLike) -> jax.Array:
     advantages = jnp.asarray(advantages, jnp.float32)
     if advantages.ndim == 1:
         advantages = advantages[:, None]
-    return zero_outside(jnp.broadcast_to(advantages, jnp.shape(mask)), mask)
+    return zero_outside(jnp.broadcast_to(advantages, jnp.asarray(mask).shape), mask)
 
 
 def _ratio(logprobs: ArrayLike, old: ArrayLike, mask: ArrayLike) -> jax.Array:

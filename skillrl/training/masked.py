@@ -79,5 +79,5 @@ def masked_std(x: ArrayLike, mask: ArrayLike, *, axis: Axis = None, ddof: int = 
 
 
 def _count(x: ArrayLike, mask: ArrayLike, *, axis: Axis, keepdims: bool = False) -> jax.Array:
-    mask = jnp.broadcast_to(jnp.asarray(mask), jnp.shape(x)).astype(bool)
+    mask = jnp.broadcast_to(jnp.asarray(mask), jnp.asarray(x).shape).astype(bool)
     return jnp.sum(mask, axis=axis, keepdims=keepdims, dtype=jnp.float32)
