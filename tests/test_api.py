@@ -192,6 +192,7 @@ def test_imitation_lowers_its_loss(policy, suite, tasks):
     assert losses == sorted(set(losses), reverse=True)  # no step is without learning rate
 
 
+@pytest.mark.examples
 def test_an_adapter_is_trained_beside_a_policy_that_samples_in_int8(policy, suite, tasks):
     config = skillrl.resolve(
         "alfworld",

@@ -5,6 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from skillrl import extensions
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -24,17 +26,20 @@ def test_play_and_prompts(capsys):
     assert out.count("--- step") == 2
 
 
+@pytest.mark.examples
 def test_grpo_by_hand():
     successes = _load("grpo_by_hand").main(iterations=2, groups=2, group_size=4)
     assert len(successes) == 2
 
 
+@pytest.mark.examples
 def test_write_a_skill(capsys):
     results = _load("write_a_skill").main(tasks=2)
     assert list(results) == ["no skill", "my skill", "other words"]
     assert len({result["n"] for result in results.values()}) == 1
 
 
+@pytest.mark.examples
 def test_own_estimator_is_a_module_that_only_registers(capsys):
     path = str(EXAMPLES / "own_estimator.py")
     assert extensions.load([path]) == [f"{path} registers advantage estimator 'sign'"]
@@ -56,6 +61,7 @@ def test_the_picture_of_a_run_is_optional(tmp_path, capsys, monkeypatch):
     assert not curve.path.exists()
 
 
+@pytest.mark.examples
 def test_the_notebook_runs_from_top_to_bottom(capsys):
     notebook = json.loads((EXAMPLES / "notebook.ipynb").read_text(encoding="utf-8"))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)

@@ -46,6 +46,7 @@ def data(tmp_path, monkeypatch):
     (folder / "passages.jsonl").write_text(json.dumps(passage) + "\n")
 
 
+@pytest.mark.examples
 def test_the_first_python_block_runs_as_pasted(tmp_path, monkeypatch, capsys):
     block = re.search(r"^```python\n(.*?)^```", PAGE, re.M | re.S)[1]
     monkeypatch.chdir(tmp_path)

@@ -57,6 +57,7 @@ def test_an_interrupted_command_does_not_wait_for_a_silent_server():
         "import os, signal, sys, threading\n"
         "from skillrl.inference.openai import ChatRequest, OpenAIEngine\n"
         "engine = OpenAIEngine(sys.argv[1], 'm', timeout=60.0)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background\n"
         "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "engine.generate([ChatRequest([{'role': 'user', 'content': 'x'}], 1)])\n"
     )

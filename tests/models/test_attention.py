@@ -332,5 +332,5 @@ def test_this_machine_is_asked(one_device):
 
 
 def test_the_setting_offers_what_there_is():
-    (field,) = (f for f in dataclasses.fields(settings.TransformerConfig) if f.name == "attention")
+    (field,) = (f for f in dataclasses.fields(settings.ModelConfig) if f.name == "attention")
     assert tuple(field.metadata["choices"]) == tuple(IMPLEMENTATIONS)

@@ -53,8 +53,9 @@ def test_workers_do_things_in_order_and_end_with_their_owner():
 
 
 WAITING = """
-import sys, time
+import signal, sys, time
 from skillrl.parallel import background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
 print("waiting", flush=True)
 try:
     background.wait_for(time.sleep, 600)
