@@ -40,6 +40,7 @@ class Curve:
         figure, axes = pyplot.subplots(figsize=(5, 3), layout="constrained")
         axes.plot(*zip(*self.rows, strict=True), marker="o")
         axes.set(xlabel="iteration", ylabel="success in training", ylim=(0, 1))
+        axes.xaxis.set_major_locator(pyplot.MaxNLocator(integer=True))
         figure.savefig(self.path)
         pyplot.close(figure)
 

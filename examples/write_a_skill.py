@@ -1,56 +1,64 @@
-"""Writes a skill by hand and measures what it changes: none, this one, and another of its length.
+"""Writes a skill by hand and measures what it changes, beside the same words in another order.
 
     python examples/write_a_skill.py
 
-A skill helps if success with it is higher than without it *and* than with other words of the
-same length: a longer prompt alone changes what a small policy does. The tasks are the same
-and decoding is greedy, so each difference is the skill's, and the intervals say how far twenty
-tasks can be trusted.
+A longer prompt alone changes what a small policy does, so a skill has done something only if it
+differs from no skill *and* from its own words shuffled. Tasks are the same and decoding is
+greedy, so differences are taken task by task.
+
+What to expect: the tiny policy has learned to skip the heating, and no skill changes that; it
+takes training (examples/train_with_plot.py). What a skill can change is how often the policy
+tries what is not possible; whether this one does, the intervals say.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
 
 import skillrl
 from skillrl import Skill, SkillBank
 
+HEATING = "pick_heat_then_place_in_recep"
 MINE = Skill(
-    id="",  # the bank finds one
-    title="Treat it before you put it",
-    principle="Take the object, heat it with the microwave, then go and put it where it belongs.",
-    when_to_apply="The task says hot or heat.",
-    category="pick_heat_then_place_in_recep",
+    title="Steps to heat",
+    principle="Find the object, take it, heat it with microwave, then put it.",
+    when_to_apply="start of a heat task",
+    category=HEATING,
 )
-OTHER = Skill(
-    id="",
-    title="Look around you before leaving",
-    principle="Walk to the window, admire the view from the garden, then sit down and rest awhile.",
-    when_to_apply="The day is long and sunny.",
-    category="pick_heat_then_place_in_recep",
+SHUFFLED = Skill(
+    title="Heat to steps",
+    principle="It put the microwave, with find object it, heat take, then it.",
+    when_to_apply="task heat a of start",
+    category=HEATING,
 )
 
 
-def main(tasks: int = 20) -> dict[str, dict[str, Any]]:
-    """Evaluates the tiny policy under the three banks; returns the results by name."""
+def main(tasks: int = 20) -> dict[str, np.ndarray]:
+    """Plays heating tasks under three banks; returns each episode's share of invalid actions."""
     suite = skillrl.make_suite("alfworld")
     policy = skillrl.load_policy("asset:tiny_qwen2_alfworld")
+    heating = [task for task in suite.tasks("valid_seen") if task.category == HEATING][:tasks]
     banks = {
         "no skill": SkillBank(),
         "my skill": SkillBank().add([MINE]),
-        "other words": SkillBank().add([OTHER]),
+        "its words shuffled": SkillBank().add([SHUFFLED]),
     }
-    results = {}
+
+    invalid = {}
+    print(f"{len(heating)} heating tasks      won  invalid  less than without a skill, by")
     for name, bank in banks.items():
-        found = skillrl.evaluate(policy, suite, "valid_seen", bank, limit=6 * tasks)
-        result = found["by_category"]["pick_heat_then_place_in_recep"]
-        results[name] = result
-        print(
-            f"{name:12} {100 * result['success']:5.1f} % of {result['n']} heating tasks "
-            f"(95 %: {100 * result['low']:.0f} to {100 * result['high']:.0f})"
+        episodes = skillrl.rollout(policy, suite, heating, bank, temperature=0.0)
+        invalid[name] = np.array(
+            [np.mean([bool(step.invalid) for step in episode.steps]) for episode in episodes]
         )
-    print("\nDo the intervals overlap? Then these tasks do not show that the skill helps.")
-    return results
+        won = sum(episode.won for episode in episodes)
+        less = 100 * (invalid["no skill"] - invalid[name])
+        mean, error = less.mean(), 1.96 * less.std(ddof=1) / np.sqrt(len(less))
+        print(
+            f"{name:20} {won:4} {100 * invalid[name].mean():6.1f} %  "
+            f"{mean:4.1f} points (95 %: {mean - error:.1f} to {mean + error:.1f})"
+        )
+    return invalid
 
 
 if __name__ == "__main__":

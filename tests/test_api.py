@@ -79,7 +79,7 @@ def test_a_policy_that_cannot_be_loaded_is_refused(tmp_path):
 
 def test_a_policy_that_is_dropped_leaves_nothing_behind(suite, tasks):
     policy = skillrl.load_policy()
-    skillrl.rollout(policy, suite, tasks[:1], temperature=0.0)
+    skillrl.rollout(policy, suite, tasks[:1])
     model = weakref.ref(policy.model)
     del policy
     gc.collect()
@@ -123,7 +123,7 @@ def test_what_the_settings_import_is_imported(suite, policy, tasks):
 def test_a_skill_stands_in_the_prompt(policy, suite, tasks):
     mine = Skill(title="Look twice", principle="Go to the shelf and look.", category="general")
     bank = SkillBank().add([mine])
-    (episode,) = skillrl.rollout(policy, suite, tasks[:1], bank, temperature=0.0)
+    (episode,) = skillrl.rollout(policy, suite, tasks[:1], bank)
     assert len(episode.skills) == 1
     assert "Look twice" in policy.tokenizer.decode(episode.prefix_ids)
 
@@ -141,7 +141,7 @@ def test_grpo_moves_the_policy_and_leaves_the_one_that_was_given(policy, suite, 
     assert _equal(policy.params, before)
     assert not _equal(once.params, before)
     assert not _equal(again.policy.params, once.params)
-    (played,) = skillrl.rollout(again.policy, suite, tasks[:1], temperature=0.0)
+    (played,) = skillrl.rollout(again.policy, suite, tasks[:1])
     assert played.policy_version == 2 * updates
     for use in (
         lambda: training.policy,
@@ -219,7 +219,7 @@ def test_a_bank_is_distilled_and_evolves(suite, episodes):
 
 
 def test_evaluation_counts_every_task_once(policy, suite):
-    result = skillrl.evaluate(policy, suite, "valid_unseen", limit=4)
+    result = skillrl.evaluate(policy, suite, "valid_unseen", limit=4, temperature=1.0)
     assert result["n"] == 4
     assert result["low"] <= result["success"] <= result["high"]
 

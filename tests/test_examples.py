@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -34,9 +35,19 @@ def test_grpo_by_hand():
 
 @pytest.mark.examples
 def test_write_a_skill(capsys):
-    results = _load("write_a_skill").main(tasks=2)
-    assert list(results) == ["no skill", "my skill", "other words"]
-    assert len({result["n"] for result in results.values()}) == 1
+    module = _load("write_a_skill")
+    invalid = module.main(tasks=2)
+    assert {name: len(shares) for name, shares in invalid.items()} == {
+        "no skill": 2,
+        "my skill": 2,
+        "its words shuffled": 2,
+    }
+    mine, shuffled = (
+        sorted(re.findall(r"\w+", f"{skill.title} {skill.principle} {skill.when_to_apply}".lower()))
+        for skill in (module.MINE, module.SHUFFLED)
+    )
+    assert mine == shuffled
+    assert "2 heating tasks" in capsys.readouterr().out
 
 
 @pytest.mark.examples
