@@ -68,4 +68,4 @@ def describe(found: Sequence[Part]) -> str:
 def _service(name: str, kind: str, model_id: str, base: str) -> Part:
     if kind == "openai":
         return Part(name, f"{model_id} at {base}", False)
-    return Part(name, {"hashing": "offline, hashed words"}.get(kind, kind), True)
+    return Part(name, {"hashing": "hashed words"}.get(kind, kind), True)
