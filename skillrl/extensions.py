@@ -1,7 +1,7 @@
 """Parts of one's own: files named by the setting ``modules``, and installed packages.
 
 Whatever can be registered (environments, advantage and KL estimators, policy losses, teachers,
-embedders, retrieval rules, attention) may lie in one file outside the package:
+embedders, retrieval rules) may lie in one file outside the package:
 
     skillrl train --mock --set modules=[mine.py] --set rl.advantage=mine
 
@@ -11,8 +11,11 @@ value is the module to import; that is imported at every start.
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from collections.abc import Iterable, MutableMapping
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from skillrl.errors import SkillRLError
@@ -20,7 +23,23 @@ from skillrl.io.python_files import file_of, import_named
 
 ENTRY_POINTS = "skillrl.modules"
 
-_notes: list[tuple[str, str, MutableMapping[str, Any]]] = []
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Note:
+    """A registration: what, under which name, where, and the module that defines it."""
+
+    kind: str
+    name: str
+    registry: MutableMapping[str, Any]
+    home: str
+
+    @property
+    def ships(self) -> bool:
+        """Whether it is of this package: such a module is imported when it is first needed."""
+        return self.home.startswith("skillrl.")
+
+
+_notes: list[_Note] = []
 _loaded: dict[str, tuple[str, ...]] = {}
 
 
@@ -31,12 +50,9 @@ def note(kind: str, name: str, registry: MutableMapping[str, Any], *, made: Any)
       kind: what is registered, in words: ``advantage estimator``.
       name: the name it is known by.
       registry: where it now is under that name.
-      made: the function or class; those of this package are imported when they are needed, and
-        not noted.
+      made: the function or class.
     """
-    if getattr(made, "__module__", "").startswith("skillrl."):
-        return
-    _notes.append((kind, name, registry))
+    _notes.append(_Note(kind, name, registry, getattr(made, "__module__", "")))
 
 
 def load(modules: Iterable[str]) -> list[str]:
@@ -60,23 +76,39 @@ def load(modules: Iterable[str]) -> list[str]:
 
 
 def _load(module: str, setting: str) -> tuple[str, ...]:
-    key = str(file_of(module) or module)
+    path = file_of(module)
+    key = str(path or module)
     if key in _loaded:
+        return _loaded[key]
+    known = [note for note in _notes if path is not None and _is_of(note.home, "", path)]
+    if known:  # the file was imported under another name: again would be twice
+        _loaded[key] = tuple(f"{note.kind} {note.name!r}" for note in known)
         return _loaded[key]
     start = len(_notes)
     try:
-        import_named(module, setting=setting)
-        found = tuple(f"{kind} {name!r}" for kind, name, _ in _notes[start:])
-        if not found:
+        imported = import_named(module, setting=setting)
+        # A module that somebody has imported before registered its parts then.
+        mine = [note for note in _notes[:start] if _is_of(note.home, imported.__name__, None)]
+        mine += [note for note in _notes[start:] if not note.ships]
+        if not mine:
             raise SkillRLError(
                 f"{setting}={module}: was imported and registers nothing. Decorate what it "
-                "defines, for example with @skillrl.training.advantages.register_advantage(NAME) "
-                "(CONTRIBUTING.md lists what there is); or it was imported before, by other means."
+                "defines, for example with @skillrl.training.advantages.register_advantage(NAME); "
+                "CONTRIBUTING.md lists what there is."
             )
     except BaseException:
-        for _, name, registry in _notes[start:]:
-            registry.pop(name, None)
-        del _notes[start:]
+        for note in _notes[start:]:
+            if not note.ships:
+                note.registry.pop(note.name, None)
+        _notes[start:] = [note for note in _notes[start:] if note.ships]
         raise
-    _loaded[key] = found
-    return found
+    _loaded[key] = tuple(f"{note.kind} {note.name!r}" for note in mine)
+    return _loaded[key]
+
+
+def _is_of(home: str, module: str, path: Path | None) -> bool:
+    """Tells whether a module named `home` is `module`, lies below it, or is the file `path`."""
+    if path is None:
+        return f"{home}.".startswith(f"{module}.")
+    file = getattr(sys.modules.get(home), "__file__", None)
+    return file is not None and Path(file).absolute() == path

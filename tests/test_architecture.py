@@ -4,6 +4,7 @@
 """
 
 import ast
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -12,32 +13,26 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "skillrl"
 
 FLOORS = (
-    "errors",
-    "version",
-    "io",
-    "extensions",
-    "types",
-    "net",
-    "parallel",
-    "models",
-    "config",
-    "envs",
-    "teacher",
-    "skills",
-    "inference",
-    "agent",
-    "rollouts",
-    "training",
-    "evaluation",
-    "phases",
-    "preflight",
-    "pipeline",
-    "learn",
-    "api",
-    "cli",
-    "__main__",
+    ("errors", "version"),
+    ("io",),
+    ("types", "net", "parallel", "extensions"),
+    ("models", "teacher"),
+    ("config",),
+    ("envs", "skills", "inference"),
+    ("agent",),
+    ("rollouts", "training"),
+    ("evaluation",),
+    ("phases",),
+    ("preflight",),
+    ("pipeline",),
+    ("api",),
+    ("learn",),
+    ("cli",),
+    ("__main__",),
 )
-"""Rooms and files of the top level; each may import those before it."""
+"""Rooms and files of the top level; each may import those on lines before its own."""
+
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
 def _modules() -> dict[str, Path]:
@@ -108,16 +103,18 @@ def test_a_circle_would_be_found():
 
 def test_every_room_has_its_floor():
     rooms = {_room(name) for name in MODULES} - {"skillrl"}
-    assert rooms == set(FLOORS)
+    assert rooms == set(FLOOR_OF)
 
 
 @pytest.mark.parametrize("name", [name for name in GRAPH if name != "skillrl"])
 def test_imports_go_down(name):
-    floor = FLOORS.index(_room(name))
+    room = _room(name)
     up = sorted(
-        other for other in GRAPH[name] if other == "skillrl" or FLOORS.index(_room(other)) > floor
+        other
+        for other in GRAPH[name]
+        if other == "skillrl" or (_room(other) != room and FLOOR_OF[_room(other)] >= FLOOR_OF[room])
     )
-    assert not up, f"{name} is on the floor of {_room(name)} and imports {', '.join(up)}"
+    assert not up, f"{name} is on the floor of {room} and imports {', '.join(up)}"
 
 
 def test_no_circle_between_files():
@@ -127,3 +124,15 @@ def test_no_circle_between_files():
 @pytest.mark.parametrize("name", MODULES)
 def test_a_file_holds_one_idea(name):
     assert len(MODULES[name].read_text("utf-8").splitlines()) <= 500
+
+
+def test_the_picture_in_the_docs_is_this_one():
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text("utf-8")
+    (picture,) = re.findall(r"\n\n((?:    [a-z].*\n)*    cli .*\n(?:    [a-z].*\n)*)\n", page)
+    known = FLOOR_OF.keys() | {"__init__"}
+    drawn = [
+        tuple(word for word in line[:39].split() if word in known) for line in picture.splitlines()
+    ]
+    assert [set(rooms) for rooms in reversed(drawn)] == [
+        set(rooms) for rooms in FLOORS if rooms != ("__main__",)
+    ]

@@ -9,8 +9,8 @@ all. Here the attention heads begin as the circuits that trained models are know
 - Head 1 of every further layer is an induction head (Olsson et al. 2022, arXiv 2209.11895): it
   looks for tokens that came after a token like this one, by what the former wrote down.
 - All others look for tokens like this one: query and key are the same projection, value and
-  output each other's transpose (mimetic initialisation, Trockman & Kolter 2023,
-  arXiv 2305.09828; here with a positive sign for values too, so that what is found is copied).
+  output each other's transpose (Trockman & Kolter 2023, arXiv 2305.09828;
+  here with a positive sign for values too, so that what is found is copied).
 
 Comparing uses the slow half of the rotary pairs, whose angles hardly change over a prompt.
 Nothing is fixed: all of it is trained afterwards.

@@ -165,8 +165,8 @@ class ManualEpisode:
     def _show_prompt(self) -> None:
         tokenizer = self._tokenizer()
         if self._agent is None:
-            rungs = self._config.rollout.suffix_buckets
-            limit = rungs[-1] if tokenizer and rungs else None
+            buckets = self._config.rollout.suffix_buckets
+            limit = buckets[-1] if tokenizer and buckets else None
             self._agent = make_agent(self._config, self._suite, tokenizer, suffix_limit=limit)
         agent = self._agent
         skills = self._skills or ()

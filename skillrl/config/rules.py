@@ -68,8 +68,8 @@ def check_rollout(rollout: RolloutConfig, rl: RLConfig, model: ModelConfig) -> N
     if rollout.slots % (rollout.members * rollout.lanes):
         raise SkillRLError(
             f"rollout.slots is {rollout.slots}, which is not a multiple of rollout.members "
-            f"({rollout.members}) x rollout.lanes ({rollout.lanes}): each lane's grid has whole "
-            "rows of members, a row per prefix."
+            f"({rollout.members}) x rollout.lanes ({rollout.lanes}): each decode worker has "
+            "whole prefix rows of rollout.members slots."
         )
     if rollout.weights == "int8" and rl.old_logprobs != "recomputed":
         raise SkillRLError(

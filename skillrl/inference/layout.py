@@ -55,7 +55,8 @@ class Layout:
         """Makes the layout that the settings ask for.
 
         Args:
-          rollout: the settings; ``rollout.slots`` is a multiple of members and lanes.
+          rollout: the settings; ``rollout.slots`` is a multiple of
+            ``rollout.members`` times ``rollout.lanes``.
           buckets: of the run.
           mesh: devices that sample.
 

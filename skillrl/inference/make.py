@@ -28,7 +28,7 @@ def make_local_engine(
 
     Args:
       config: sizes of the policy.
-      rollout: slots, members, lanes and what else a `Layout` is made from.
+      rollout: ``rollout.slots``, ``members``, ``lanes`` and what else a `Layout` is made from.
       buckets: of the run.
       max_response_length: tokens of the longest response.
       stops: ids that end a response.

@@ -31,7 +31,7 @@ from skillrl.parallel.mesh import make_mesh
 from skillrl.parallel.rules import num_row_devices
 from skillrl.phases.session import Session
 from skillrl.rollouts.player import Player
-from skillrl.skills.retrieval import Retriever
+from skillrl.skills.retrieval import Retriever, get_retrieval
 from skillrl.teacher.base import Teacher
 from skillrl.teacher.registry import make_embedder, make_teacher
 from skillrl.training import partition
@@ -131,6 +131,7 @@ def open_retriever(session: Session) -> Retriever:
 
 def make_retriever(config: Config, cache_dir: Path | None = None) -> Retriever:
     """Makes the retrieval of skills; vectors that a server made are kept in `cache_dir`."""
+    get_retrieval(config.skill_retrieval.order)  # a typo shows before anything is played
     return Retriever(make_embedder(config.model, cache_dir), config.skill_retrieval)
 
 

@@ -139,11 +139,11 @@ def memory(config: Config, sizes: Sizes, *, training: bool) -> dict[str, float]:
     count, rank = sizes.parameters, config.lora.rank
     trained = sizes.adapter(rank) if rank else count
     sampler = count * (1 if rollout.weights == "int8" else computed)
-    cells = rollout.slots * (rl.max_prompt_length + rl.max_response_length)
+    tokens = rollout.slots * (rl.max_prompt_length + rl.max_response_length)
     found = {
         "weights": count * held / split,
         "copy that samples": sampler / max(1, config.mesh.tensor),
-        "keys and values of the slots": cells * sizes.kv_bytes(computed) / rows,
+        "keys and values of the slots": tokens * sizes.kv_bytes(computed) / rows,
     }
     if training:
         kept = {"full": 1, "dots": 8, "none": 16}[model.remat] * sizes.width + (

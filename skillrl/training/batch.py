@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from skillrl.parallel.buckets import bucket_of
 from skillrl.training.losses import token_weights
-from skillrl.training.packing import Block, Shapes, pack
+from skillrl.training.packing import SampleBlock, Shapes, pack
 
 Rows = jax.Array | NDArray[Any]
 """On the host as it is made, on the devices as it is used."""
@@ -173,7 +173,9 @@ def make_minibatch(
     )
 
 
-def _prefix_batch(distinct: Sequence[tuple[int, ...]], block: Block, *, room: int) -> PrefixBatch:
+def _prefix_batch(
+    distinct: Sequence[tuple[int, ...]], block: SampleBlock, *, room: int
+) -> PrefixBatch:
     tokens = np.zeros((block.num_rows, block.width), np.int32)
     lengths = np.ones(block.num_rows, np.int32)
     index = np.full(block.num_rows, room, np.int32)
@@ -186,7 +188,7 @@ def _prefix_batch(distinct: Sequence[tuple[int, ...]], block: Block, *, room: in
 
 
 def _micro_batch(
-    samples: Sequence[Sample], block: Block, *, weights: NDArray[np.float32], shapes: Shapes
+    samples: Sequence[Sample], block: SampleBlock, *, weights: NDArray[np.float32], shapes: Shapes
 ) -> MicroBatch:
     inside = [samples[i] for _, indices in block.rows for i in indices]
     longest = max(len(s.response_ids) for s in inside)

@@ -93,7 +93,7 @@ class Shapes:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class SampleBlock:
     """Says which samples are computed together.
 
     Attributes:
@@ -120,7 +120,7 @@ def pack(
     *,
     shapes: Shapes,
     samples_per_row: int,
-) -> list[Block]:
+) -> list[SampleBlock]:
     """Puts every sample into one slot of a block that is at least as wide as the sample's bucket.
 
     Args:
@@ -145,7 +145,7 @@ def pack(
                 "rollout.suffix_buckets and train_batch.response_buckets if you set them"
             )
         by_width.setdefault(width, {}).setdefault(prefix, []).append(i)
-    blocks: list[Block] = []
+    blocks: list[SampleBlock] = []
     for width in sorted(by_width, reverse=True):
         waiting = by_width[width]
         for block in blocks:
@@ -153,7 +153,9 @@ def pack(
         full, part, slots = shapes.block_sizes(width, samples_per_row)
         needed = sum(-(-len(rest) // slots) for rest in waiting.values())
         for num_rows in _cover(needed, full=full, part=part):
-            blocks.append(Block(width=width, num_rows=num_rows, samples_per_row=slots, rows=[]))
+            blocks.append(
+                SampleBlock(width=width, num_rows=num_rows, samples_per_row=slots, rows=[])
+            )
             _fill(blocks[-1], waiting)
     return blocks
 
@@ -165,7 +167,7 @@ def _cover(rows: int, *, full: int, part: int) -> list[int]:
     return [full] * (whole + 1) if parts * part >= full else [full] * whole + [part] * parts
 
 
-def _fill(block: Block, waiting: dict[int, list[int]]) -> None:
+def _fill(block: SampleBlock, waiting: dict[int, list[int]]) -> None:
     """Moves samples from `waiting`, by prefix, to where the block has room."""
     for prefix, row in block.rows:
         if rest := waiting.get(prefix):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from skillrl.config.settings import TrainBatchConfig
 from skillrl.errors import SkillRLError
 from skillrl.parallel.buckets import Buckets, make_buckets
-from skillrl.training.packing import Block, Shapes, pack
+from skillrl.training.packing import SampleBlock, Shapes, pack
 
 BUCKETS = (4, 6, 10)
 
@@ -25,7 +25,7 @@ def shapes(tokens=24, *, devices=1):
 
 
 def block(width, num_rows, samples_per_row, rows):
-    return Block(width=width, num_rows=num_rows, samples_per_row=samples_per_row, rows=rows)
+    return SampleBlock(width=width, num_rows=num_rows, samples_per_row=samples_per_row, rows=rows)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ class Hit:
     score: float = 0.0
 
 
-class Retriever(Protocol):
+class DocumentRetriever(Protocol):
     """Finds documents. One handle may be used from several threads."""
 
     def search(self, query: str, top_k: int) -> list[Hit]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from skillrl.envs.search.documents import Retriever, information
+from skillrl.envs.search.documents import DocumentRetriever, information
 from skillrl.envs.search.grade import exact_match
 from skillrl.errors import SkillRLError
 from skillrl.types import Observation, StepResult, Task
@@ -35,7 +35,7 @@ class SearchEnvironment:
       top_k: documents shown per search.
     """
 
-    def __init__(self, retriever: Retriever, *, max_steps: int = 4, top_k: int = 3):
+    def __init__(self, retriever: DocumentRetriever, *, max_steps: int = 4, top_k: int = 3):
         self._retriever = retriever
         self._max_steps = max_steps
         self._top_k = top_k

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from skillrl.envs.search.documents import Document, Hit, RetrievalError, Retriever
+from skillrl.envs.search.documents import Document, DocumentRetriever, Hit, RetrievalError
 from skillrl.errors import SkillRLError
 from skillrl.io.json_text import is_real
 from skillrl.io.text import short_repr
@@ -44,7 +44,7 @@ def read_reply(reply: Any) -> list[Hit]:
         ) from None
 
 
-def answer(payload: Any, retriever: Retriever) -> dict[str, Any]:
+def answer(payload: Any, retriever: DocumentRetriever) -> dict[str, Any]:
     """Returns what a server answers to the JSON body `payload`, in whichever dialect it is.
 
     Raises:

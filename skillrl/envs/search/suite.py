@@ -12,7 +12,7 @@ from skillrl.envs.base import SPLITS, register
 from skillrl.envs.search.bm25 import BM25Retriever, index_directory
 from skillrl.envs.search.categories import CATEGORIES
 from skillrl.envs.search.data import check_folder, load_split
-from skillrl.envs.search.documents import Retriever
+from skillrl.envs.search.documents import DocumentRetriever
 from skillrl.envs.search.environment import SearchEnvironment
 from skillrl.envs.search.expert import QuestionExpert
 from skillrl.envs.search.questions import build_manifest, load_corpus, load_tasks, tasks_of
@@ -85,7 +85,7 @@ class SearchSuite:
         except SkillRLError:
             return None  # the protocol's answer for "no demonstrator"
 
-    def retriever(self) -> Retriever:
+    def retriever(self) -> DocumentRetriever:
         """Returns what the next handle searches with; raises SkillRLError if it cannot open."""
         if self._search.retriever == "http":
             return self._servers.take()

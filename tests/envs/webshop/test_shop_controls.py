@@ -1,7 +1,6 @@
 """The generated shops, played: the expert always wins, those that do not read hardly ever."""
 
 import random
-import types
 
 import pytest
 
@@ -70,11 +69,8 @@ def test_the_expert_knows_no_more_than_a_prompt_and_recovers_from_slips(suite):
 
 
 def test_demonstrations_with_slips_are_won(suite):
-    collect = types.SimpleNamespace(expert_slips=0.25)
-    session = types.SimpleNamespace(
-        suite=suite, seed=0, config=types.SimpleNamespace(collect=collect)
-    )
-    played = [expert_episode(session, task) for task in suite.tasks("train")[:60]]
+    tasks = suite.tasks("train")[:60]
+    played = [expert_episode(suite, task, slips=0.25, seed=0) for task in tasks]
     assert any(step.invalid for trajectory in played for step in trajectory.steps)
     assert sum(trajectory.won for trajectory in played) >= 0.9 * len(played)
 
