@@ -69,7 +69,7 @@ def train(config: Config, workdir: Path, *, on_metrics: OnMetrics | None = None)
 
         # 1. The base policy plays; it has no skills yet.
         publish(config, player, base, 0)
-        evaluate_stage(run, player, "base", SkillBank(), config.evaluation.splits)
+        evaluate_stage(run, player, stage="base", bank=SkillBank(), splits=config.evaluation.splits)
         trajectories = run_phase_once(run, "collect", collect_phase, player)
         trajectories = trajectories or prerequisites.trajectories(run.run)
 
@@ -81,17 +81,24 @@ def train(config: Config, workdir: Path, *, on_metrics: OnMetrics | None = None)
         bank = bank or load_bank(run.run.file("distill", "bank.json"))
 
         # 3. Cold start: the policy learns to use skills. This policy is also pi_ref.
-        prompts.look(run, model, retriever, "sft", bank, run.suite.tasks("train"))
-        policy = _cold_start(run, model, player, teacher, base, bank, trajectories)
+        prompts.look(
+            run, bank, model=model, retriever=retriever, phase="sft", tasks=run.suite.tasks("train")
+        )
+        policy = _cold_start(
+            run, base, model=model, player=player, teacher=teacher, bank=bank,
+            trajectories=trajectories,
+        )  # fmt: skip
         del base  # its memory is wanted for RL
         publish(config, player, policy, 0)
-        evaluate_stage(run, player, "sft", bank, config.evaluation.splits)
+        evaluate_stage(run, player, stage="sft", bank=bank, splits=config.evaluation.splits)
 
         # 4. GRPO with retrieved skills; the bank evolves from failures of weak categories.
-        prompts.look(run, model, retriever, "rl", bank, run.suite.tasks("train"))
+        prompts.look(
+            run, bank, model=model, retriever=retriever, phase="rl", tasks=run.suite.tasks("train")
+        )
         policy, bank = rl_phase(run, policy, bank, model=model, player=player, teacher=teacher)
         publish(config, player, policy, config.rl.training_epochs * config.rl.minibatches)
-        evaluate_stage(run, player, "rl", bank, config.evaluation.final_splits)
+        evaluate_stage(run, player, stage="rl", bank=bank, splits=config.evaluation.final_splits)
         export(config, model, policy, run.run.file("policy"))
         report.finish(run, bank)
         run.run.finish("train", training_epochs=config.rl.training_epochs)
@@ -100,7 +107,17 @@ def train(config: Config, workdir: Path, *, on_metrics: OnMetrics | None = None)
 def collect(
     config: Config, workdir: Path, *, episodes: int | None = None, output: str | None = None
 ) -> None:
-    """Runs phase 1 alone: `episodes` of the base policy (by default the config's), a file."""
+    """Runs phase 1 alone.
+
+    Args:
+      config: the settings.
+      workdir: the run directory.
+      episodes: of the policy; ``collect.episodes`` by default.
+      output: a file of one's own for the trajectories; the run remembers where it is.
+
+    Raises:
+      SkillRLError: there is nothing to play, or `output` holds something else.
+    """
     with open_session(config, workdir) as run:
         model = _local_model(config)
         _announce(run, model, "collect", episodes=episodes)
@@ -128,7 +145,17 @@ def collect(
 def distill(
     config: Config, workdir: Path, *, trajectories: str | None = None, output: str | None = None
 ) -> None:
-    """Runs phase 2 alone, on this run's trajectories or on a file."""
+    """Runs phase 2 alone.
+
+    Args:
+      config: the settings.
+      workdir: the run directory.
+      trajectories: a file to learn from; by default what collect wrote for this run.
+      output: a file of one's own for the bank; the run remembers where it is.
+
+    Raises:
+      SkillRLError: there are no trajectories, or the teacher does not answer.
+    """
     with open_session(config, workdir) as run:
         path = prerequisites.trajectories(run.run, trajectories)
         bank = distill_phase(
@@ -155,13 +182,26 @@ def sft(
     num_examples: int | None = None,
     trajectories: str | None = None,
 ) -> None:
-    """Runs phase 3 alone, on what collect and distill wrote for this run, or on files."""
+    """Runs phase 3 alone.
+
+    Args:
+      config: the settings.
+      workdir: the run directory.
+      skill_bank: a file; by default the bank that distill wrote for this run.
+      num_examples: the most steps to imitate; ``sft.num_examples`` by default.
+      trajectories: a file to imitate; by default what collect wrote for this run.
+
+    Raises:
+      SkillRLError: one of the two is missing, or there is no success to imitate.
+    """
     with open_session(config, workdir) as run:
         path = prerequisites.trajectories(run.run, trajectories)
         bank = prerequisites.bank(run.run, skill_bank)
         model, retriever = open_model(config, open_mesh(config)), open_retriever(run)
         _announce(run, model, "sft", num_examples=num_examples)
-        prompts.look(run, model, retriever, "sft", bank, run.suite.tasks("train"))
+        prompts.look(
+            run, bank, model=model, retriever=retriever, phase="sft", tasks=run.suite.tasks("train")
+        )
         policy = sft_phase(
             run,
             load_policy(run, model),
@@ -180,13 +220,24 @@ def sft(
 
 
 def rl(config: Config, workdir: Path, *, skill_bank: str | None = None) -> None:
-    """Runs phase 4 alone: from this run's cold start, or from ``model.policy_path``."""
+    """Runs phase 4 alone: from this run's cold start, or from ``model.policy_path``.
+
+    Args:
+      config: the settings.
+      workdir: the run directory.
+      skill_bank: a file; by default the bank of the cold start.
+
+    Raises:
+      SkillRLError: there is no policy or no bank to start from, or training diverged.
+    """
     with open_session(config, workdir) as run:
         cold_started = prerequisites.cold_started(run.run)
         bank = prerequisites.bank(run.run, skill_bank)
         model, retriever = open_model(config, open_mesh(config)), open_retriever(run)
         _announce(run, model, "rl")
-        prompts.look(run, model, retriever, "rl", bank, run.suite.tasks("train"))
+        prompts.look(
+            run, bank, model=model, retriever=retriever, phase="rl", tasks=run.suite.tasks("train")
+        )
         policy = _sft_policy(run, model) if cold_started else load_policy(run, model)
         player = open_player(run, model, retriever)
         policy, bank = rl_phase(
@@ -207,7 +258,21 @@ def evaluate(
     temperature: float | None = None,
     output: str | None = None,
 ) -> None:
-    """Evaluates base, sft, rl or a directory on fixed manifests; changes nothing in the run."""
+    """Evaluates a policy on fixed manifests and prints the table; changes nothing in the run.
+
+    Args:
+      config: the settings.
+      workdir: the run directory.
+      checkpoint: ``base``, ``sft``, ``rl``, or a Hugging Face directory.
+      split: names of splits with commas between them; ``evaluation.splits`` by default.
+      concurrency: episodes alive at once; changes speed alone.
+      repeats: how often each task is played; ``evaluation.repeats`` by default.
+      temperature: of sampling, 0 is greedy; ``evaluation.temperature`` by default.
+      output: a JSON file for the result; trajectories go beside it.
+
+    Raises:
+      SkillRLError: there is no such checkpoint or split.
+    """
     config = prerequisites.evaluated(config, checkpoint)
     with open_session(config, workdir, lock=False) as run:
         model, retriever = _local_model(config), open_retriever(run)
@@ -219,13 +284,13 @@ def evaluate(
         splits = split.split(",") if split else list(config.evaluation.splits)
         limit = config.evaluation.max_tasks or None
         held_out = [task for name in splits for task in run.suite.tasks(name)[:limit]]
-        prompts.look(run, model, retriever, "evaluate", bank, held_out)
+        prompts.look(run, bank, model=model, retriever=retriever, phase="evaluate", tasks=held_out)
         evaluate_command(
             run,
             player,
-            checkpoint,
-            bank,
-            splits,
+            checkpoint=checkpoint,
+            bank=bank,
+            splits=splits,
             temperature=temperature,
             repeats=repeats,
             concurrency=concurrency or 0,
@@ -289,10 +354,11 @@ def run_phase_once(
 
 def _cold_start(
     run: Session,
+    base: Params,
+    *,
     model: Model,
     player: Player,
     teacher: Teacher,
-    base: Params,
     bank: SkillBank,
     trajectories: Path,
 ) -> Params:

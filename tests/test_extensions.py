@@ -95,3 +95,13 @@ def test_an_installed_package_adds_its_parts(own, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (line,) = extensions.load([])
     assert line.startswith(f"package_{tag} registers advantage estimator 'own_{tag}'")
+
+
+def test_what_somebody_has_imported_before_is_known(own, tmp_path, monkeypatch):
+    path, tag = own
+    (tmp_path / f"package_{tag}.py").write_text(path.read_text())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    __import__(f"package_{tag}")
+    for named in (f"package_{tag}", str(tmp_path / f"package_{tag}.py")):
+        (line,) = extensions.load([named])
+        assert line.startswith(f"{named} registers advantage estimator 'own_{tag}'")

@@ -27,20 +27,21 @@ _BUDGETS = ("mistakes_top_k", "top_k", "general_top_k")  # the first of equals g
 
 def look(
     session: Session,
+    bank: SkillBank,
+    *,
     model: Model | None,
     retriever: Retriever,
     phase: str,
-    bank: SkillBank,
     tasks: Iterable[Task],
 ) -> None:
     """Warns of tasks without skills (also in metrics) and refuses prompts that do not fit.
 
     Args:
       session: of the run.
+      bank: the skills at hand.
       model: the policy's architecture, or None where a server has it and counts tokens.
       retriever: chooses the skills of a prompt.
       phase: sft, rl or evaluate; an evaluation writes nothing.
-      bank: the skills at hand.
       tasks: that the phase will meet; the first few of each category are looked at.
 
     Raises:
@@ -50,7 +51,7 @@ def look(
     if not bank.skills or not chosen:
         return
     if model is not None:
-        check_fit(session, model, retriever, bank, chosen)
+        check_fit(session, bank, model=model, retriever=retriever, tasks=chosen)
     settings = session.config.skill_retrieval
     found = coverage(bank, chosen, embedder=retriever.embedder, settings=settings)
     warning = found.warning(settings, session.config.model.embedder)
@@ -63,14 +64,26 @@ def look(
 
 def check_fit(
     session: Session,
+    bank: SkillBank,
+    *,
     model: Model,
     retriever: Retriever,
-    bank: SkillBank,
     tasks: Sequence[Task],
 ) -> None:
-    """Refuses a bank whose skills do not fit into prompts, with settings under which they do."""
+    """Refuses a bank whose skills do not fit into prompts, with settings under which they do.
+
+    Args:
+      session: of the run.
+      bank: the skills at hand.
+      model: the policy's architecture, whose tokenizer counts.
+      retriever: chooses the skills of a prompt.
+      tasks: whose prompts are measured.
+
+    Raises:
+      SkillRLError: skills and task are longer than prompts may be.
+    """
     settings, limit = session.config.skill_retrieval, make_buckets(session.config).prefix_limit
-    ruler = _Ruler(session, model, retriever, bank, tasks)
+    ruler = _Ruler(session, bank, model=model, retriever=retriever, tasks=tasks)
     if not session.config.skill_retrieval.first_step:
         _check_late(session, ruler)
     longest, task = ruler.longest(settings)
@@ -123,9 +136,10 @@ class _Ruler:
     def __init__(
         self,
         session: Session,
+        bank: SkillBank,
+        *,
         model: Model,
         retriever: Retriever,
-        bank: SkillBank,
         tasks: Sequence[Task],
     ):
         config = session.config

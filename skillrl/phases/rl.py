@@ -123,7 +123,7 @@ def rl(
             session.run.file("checkpoints", "rl"), keep=session.config.checkpoint.keep
         ) as checkpoints,
     ):
-        state, now = _resume(session, checkpoints, learner.updater, state, bank)
+        state, now = _resume(session, checkpoints, updater=learner.updater, state=state, bank=bank)
         skips = Skips(config.max_skipped_updates, "rl.max_skipped_updates")
         watch = Watch("rl", session.metrics.rows("rl"))
         with session.display.progress(
@@ -133,7 +133,9 @@ def rl(
                 version = now.iteration * config.minibatches
                 publish(session.config, player, learner.policy(state), version)
                 trajectories = _rollouts(session, player, now)
-                state, metrics = _update(session, learner, state, trajectories, skips)
+                state, metrics = _update(
+                    session, learner, state=state, trajectories=trajectories, skips=skips
+                )
                 metrics |= outcome(trajectories)
                 now = _advance(session, now, trajectories)
                 if _evolves(session, now):
@@ -188,6 +190,7 @@ def _rollouts(session: Session, player: Player, now: Cursor) -> list[Trajectory]
 def _update(
     session: Session,
     learner: Learner,
+    *,
     state: TrainState,
     trajectories: Sequence[Trajectory],
     skips: Skips,
@@ -303,6 +306,7 @@ def _checkpoint(
 def _resume(
     session: Session,
     checkpoints: Checkpoints,
+    *,
     updater: Updater,
     state: TrainState,
     bank: SkillBank,

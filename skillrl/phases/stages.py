@@ -25,7 +25,7 @@ from skillrl.skills.store import load_bank
 
 
 def evaluate_stage(
-    session: Session, player: Player, stage: str, bank: SkillBank, splits: Sequence[str]
+    session: Session, player: Player, *, stage: str, bank: SkillBank, splits: Sequence[str]
 ) -> None:
     """Evaluates the published policy once per split, unless that has been done.
 
@@ -81,16 +81,28 @@ def load_stage(
 def evaluate_command(
     session: Session,
     player: Player,
+    *,
     checkpoint: str,
     bank: SkillBank,
     splits: Sequence[str],
-    *,
     temperature: float | None,
     repeats: int | None,
     concurrency: int,
     output: Path | None,
 ) -> None:
-    """Evaluates, prints the table, and writes result and trajectories if asked to."""
+    """Evaluates, prints the table, and writes result and trajectories if asked to.
+
+    Args:
+      session: of the run.
+      player: its engine has parameters.
+      checkpoint: the name under which the table shows the policy.
+      bank: the skills, which are only read.
+      splits: names of manifests.
+      temperature: of sampling; None is the config's.
+      repeats: how often each task is played; None is the config's.
+      concurrency: episodes alive at once, 0 for as many as is fast.
+      output: a JSON file for the result, or None.
+    """
     results: dict[str, Any] = {}
     for split in splits:
         results[split], played = evaluate_split(

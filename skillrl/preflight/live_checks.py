@@ -133,7 +133,7 @@ def check_prompts_fit(
         bank = prerequisites.bank(run.run, chosen["skill_bank"])
         model, retriever = open_model(config, open_mesh(config)), open_retriever(run)
         tasks = prompts.some(run.suite.tasks("train"))
-        prompts.check_fit(run, model, retriever, bank, tasks)
+        prompts.check_fit(run, bank, model=model, retriever=retriever, tasks=tasks)
 
 
 def check_writable(path: Path, label: str) -> None:

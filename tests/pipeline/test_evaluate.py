@@ -140,7 +140,7 @@ def test_a_directory_brings_its_own_sizes_and_tokenizer(whole, tmp_path, monkeyp
     other = tiny.make_policy(tmp_path / "other", sizes, vocab_size=512)
     seen = []
 
-    def look(run, player, checkpoint, bank, splits, **how):  # compiling the other sizes takes long
+    def look(run, player, *, bank, **how):  # compiling the other sizes takes long
         seen.append((player.engine._config.hidden_size, len(bank) > 0))
 
     monkeypatch.setattr(pipeline, "evaluate_command", look)

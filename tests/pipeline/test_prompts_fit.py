@@ -105,7 +105,14 @@ def test_tasks_without_skills_are_warned_of(whole, capsys):
             object.__setattr__(run, "config", dataclasses.replace(settings, skill_retrieval=small))
             retriever = Retriever(player.retriever.embedder, small)
             before = run.metrics.rows()
-            prompts.look(run, model, retriever, "evaluate", bank, run.suite.tasks("train")[:6])
+            prompts.look(
+                run,
+                bank,
+                model=model,
+                retriever=retriever,
+                phase="evaluate",
+                tasks=run.suite.tasks("train")[:6],
+            )
             assert run.metrics.rows() == before  # an evaluation leaves the run as it is
         error = capsys.readouterr().err
         assert ("6 of 6 tasks get no task-specific skill" in error) == warned
