@@ -31,10 +31,10 @@ _NOTES = "outputs.json"
 
 
 def check(name: str, run: RunDirectory, chosen: Mapping[str, Any]) -> None:
-    """Whether the command `name` finds what it needs in `run` or in its own flags `chosen`.
+    """Checks that the command `name` finds what it needs in `run` or in its own flags `chosen`.
 
     Raises:
-      SkillRLError: it does not; the message says which command makes it.
+      SkillRLError: something is missing; the message says which command makes it.
     """
     if name == "distill":
         trajectories(run, chosen["trajectories"])
@@ -67,7 +67,19 @@ def forget(run: RunDirectory, phase: str) -> None:
 
 
 def trajectories(run: RunDirectory, given: str | None = None) -> Path:
-    """The file of ``--trajectories``, else what collect wrote for `run`, wherever that is."""
+    """Finds the trajectories to learn from.
+
+    Args:
+      run: the run directory.
+      given: the value of ``--trajectories``; without one, what collect wrote for `run` is taken,
+        wherever ``--output`` put it.
+
+    Returns:
+      The path of a file that exists.
+
+    Raises:
+      SkillRLError: there is no such file; the message says how to get one.
+    """
     if given:
         if not Path(given).is_file():
             raise SkillRLError(
@@ -85,7 +97,16 @@ def trajectories(run: RunDirectory, given: str | None = None) -> Path:
 
 
 def bank(run: RunDirectory, given: str | None) -> SkillBank:
-    """The bank of ``--skill_bank``, else the one that `run` was given by its phases."""
+    """Reads the skill bank that a command starts with.
+
+    Args:
+      run: the run directory.
+      given: the value of ``--skill_bank``; without one, the bank that distill or the cold start
+        left for `run` is taken.
+
+    Raises:
+      SkillRLError: there is no bank, or the file is not one.
+    """
     if given:
         return load_bank(given)
     found = first_bank(run)
@@ -98,13 +119,33 @@ def bank(run: RunDirectory, given: str | None) -> SkillBank:
 
 
 def first_bank(run: RunDirectory) -> Path | None:
-    """The file of the bank that RL begins with: distilled, else that of the cold start."""
+    """Finds the file of the bank that RL begins with: the distilled one, else the cold start's.
+
+    Returns:
+      Its path, or None if there is neither.
+
+    Raises:
+      SkillRLError: distill wrote one elsewhere (``--output``), and it is gone.
+    """
     distilled = _written(run, "distill", "bank.json", "--skill_bank")
     return distilled or _if_file(run.file(*SFT_BANK))
 
 
 def _written(run: RunDirectory, phase: str, name: str, flag: str) -> Path | None:
-    """What a phase wrote: in `run` once it is finished there, else where ``--output`` said."""
+    """Finds what a phase wrote: in `run` once it is finished there, else where ``--output`` said.
+
+    Args:
+      run: the run directory.
+      phase: the phase that wrote it.
+      name: the name of the file in the phase's folder.
+      flag: the flag that names another such file, for the message.
+
+    Returns:
+      The path of the file, or None if the phase wrote none.
+
+    Raises:
+      SkillRLError: the file was written elsewhere and is gone.
+    """
     own, noted = _if_file(run.file(phase, name)), _noted(run).get(phase)
     if noted is None or run.finished(phase) is not None:
         return own
@@ -118,6 +159,7 @@ def _written(run: RunDirectory, phase: str, name: str, flag: str) -> Path | None
 
 
 def _noted(run: RunDirectory) -> dict[str, str]:
+    """Reads where ``--output`` put what phases made, by phase; see `remember`."""
     path = run.file(_NOTES)
     if not path.exists():
         return {}
@@ -130,7 +172,14 @@ def _if_file(path: Path) -> Path | None:
 
 
 def cold_started(run: RunDirectory) -> bool:
-    """Whether RL starts from the cold start in `run`; if not, from a policy of one's own."""
+    """Tells which policy RL starts from, and checks that there is one.
+
+    Returns:
+      True for the cold start of `run`, False for the policy that ``model.policy_path`` names.
+
+    Raises:
+      SkillRLError: there is neither.
+    """
     if run.finished("sft") is not None:
         return True
     own = run.config.model.policy_path
@@ -144,10 +193,10 @@ def cold_started(run: RunDirectory) -> bool:
 
 
 def check_policy(config: Config) -> None:
-    """Whether the directories that ``model`` names are there and are of the right kind.
+    """Checks that the directories of ``model`` hold what their settings say: policy and adapter.
 
     Raises:
-      SkillRLError: one is not.
+      SkillRLError: one is missing or holds something else.
     """
     model = config.model
     if model.policy != "local":
@@ -161,7 +210,11 @@ def check_policy(config: Config) -> None:
 
 
 def trained(run: RunDirectory, checkpoint: str) -> None:
-    """Refuses a stage of `run` that has no checkpoint; what is in one is not looked at."""
+    """Checks that there is a checkpoint of a stage of `run`, without looking into it.
+
+    Raises:
+      SkillRLError: `checkpoint` is ``sft`` or ``rl``, and there is none.
+    """
     if checkpoint not in ("sft", "rl"):
         return
     steps = run.file("checkpoints", checkpoint).glob("*")
@@ -174,19 +227,19 @@ def trained(run: RunDirectory, checkpoint: str) -> None:
 
 
 def evaluated(config: Config, checkpoint: str, *, adapter: bool = True) -> Config:
-    """`config` with the policy of ``--checkpoint``, if that is a Hugging Face directory.
+    """Returns `config` with the policy of ``--checkpoint``, if that is a Hugging Face directory.
 
     Sizes and tokenizer are then the directory's own, not those of the run's base policy. A
     directory with a LoRA adapter is played on the model that the adapter names as its base.
 
     Args:
-      config: settings.
+      config: the settings of the run.
       checkpoint: base, sft or rl, or a directory.
       adapter: whether ``model.adapter_path`` of `config` is meant for the directory; that of a
         run was for its base, and is in all policies that came of it.
 
     Raises:
-      SkillRLError: neither one of the names nor such a directory.
+      SkillRLError: `checkpoint` is neither one of the names nor such a directory.
     """
     if checkpoint in STAGES or config.model.policy != "local":
         return config
@@ -214,7 +267,17 @@ def evaluated(config: Config, checkpoint: str, *, adapter: bool = True) -> Confi
 
 
 def _adapted(config: Config, adapter: Path, said: str, *, merged: str) -> Config:
-    """`config` with an adapter and the model that it names as its base."""
+    """Returns `config` with an adapter and the model that it names as its base.
+
+    Args:
+      config: the settings to change.
+      adapter: the directory of the adapter.
+      said: the flag as it was given; begins every message.
+      merged: an adapter that the settings name already, or "".
+
+    Raises:
+      SkillRLError: the adapter cannot be read or names no base, or `merged` is another one.
+    """
     try:
         base = adapter_config.read(adapter).base
     except SkillRLError as error:  # of one kind or another, which stays
@@ -238,6 +301,7 @@ def _adapted(config: Config, adapter: Path, said: str, *, merged: str) -> Config
 
 
 def _why_not(path: Path, named: str) -> str:
+    """Says why `path`, given as `named`, is no Hugging Face directory, and what may help."""
     if not os.path.isdir(path):
         hub = model_directory.hub_name(named)
         if hub and not os.path.exists(path):

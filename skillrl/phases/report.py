@@ -19,14 +19,14 @@ from skillrl.skills.store import load_bank
 
 
 def newest_bank(session: Session) -> SkillBank:
-    """The bank of the highest version in the run directory; empty if there is none."""
+    """Reads the bank of the highest version in the run directory, else the one RL begins with."""
     versions = [p for p in session.run.file("banks").glob("*.json") if p.stem.isdecimal()]
     found = sorted(versions, key=lambda p: int(p.stem))
     return load_bank(found[-1]) if found else first_bank(session)
 
 
 def first_bank(session: Session) -> SkillBank:
-    """Reads the bank that RL begins with; empty if there is none."""
+    """Reads the bank that RL begins with, or returns an empty one if the run has none."""
     found = prerequisites.first_bank(session.run)
     return load_bank(found) if found is not None else SkillBank()
 
@@ -39,7 +39,18 @@ def finish(session: Session, bank: SkillBank) -> None:
 
 
 def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
-    """What summary.json holds."""
+    """Collects what summary.json holds: results, skills, metrics, alarms and times of the run.
+
+    Args:
+      session: the run, whose files are read.
+      bank: the skill bank that the run ended with.
+
+    Returns:
+      Plain JSON values by name.
+
+    Raises:
+      SkillRLError: a file of the run holds something else than what a run writes.
+    """
     results: dict[str, dict[str, Any]] = {}
     settings = session.config.evaluation
     for stage in STAGES:
@@ -79,7 +90,7 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
 
 
 def _initial_bank(session: Session) -> SkillBank:
-    """The one that RL began with."""
+    """Reads the bank that RL began with: the lowest version, else the one it would begin with."""
     versions = [p for p in session.run.file("banks").glob("*.json") if p.stem.isdecimal()]
     if versions:
         return load_bank(min(versions, key=lambda p: int(p.stem)))
@@ -96,10 +107,10 @@ _CURVE = {"step", "success", "invalid", "kl", "quick_valid_unseen", "bank_size",
 
 
 def report_finished(session: Session) -> str:
-    """The report of a run that has its summary.
+    """Writes the report of a run from the summary.json that it has on disk.
 
     Raises:
-      SkillRLError: summary.json is not one that this version wrote.
+      SkillRLError: this version of skillrl did not write the summary.json that is there.
     """
     path = session.run.file("summary.json")
     summary = read_sealed(path)
@@ -113,7 +124,12 @@ def report_finished(session: Session) -> str:
 
 
 def report(session: Session, summary: dict[str, Any]) -> str:
-    """The last words of a run: results, skills, files."""
+    """Writes the report that ends a run, over several lines: results, skills, times and files.
+
+    Args:
+      session: the run; only its environment and its path are used.
+      summary: what `summarise_run` returned.
+    """
     results, bank = summary["eval"], summary["bank"]
     lines = [""]
     if results:  # the phases one by one evaluate nothing
@@ -146,6 +162,7 @@ def report(session: Session, summary: dict[str, Any]) -> str:
 
 
 def _evolution_line(bank: dict[str, Any]) -> str:
+    """Says in one line whether evolution changed the bank, and whether that was ever seen."""
     fired = [event for event in bank["events"] if event["added"] or event["refined"]]
     if not fired:
         return "evolution did not change the bank in this run"

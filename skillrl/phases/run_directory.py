@@ -59,7 +59,7 @@ _PACKAGES = ("skillrl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "n
 
 
 class RunDirectory:
-    """A work directory, opened for one run. Use as a context manager, or `close` it."""
+    """Holds a work directory for one run. Use it as a context manager, or `close` it."""
 
     def __init__(self, path: str | Path, config: Config, *, lock: bool = True):
         """Creates the directory, or continues the run that is in it.
@@ -70,8 +70,8 @@ class RunDirectory:
           lock: False only reads: nothing is created, compared or locked.
 
         Raises:
-          SkillRLError: not ours, not writable, in use by another process, or started
-            with settings that may not change.
+          SkillRLError: the directory is not one of a run, is not writable, is in use by another
+            process, or was started with other settings that may not change.
         """
         self.path = Path(path)
         self.config = config
@@ -104,13 +104,13 @@ class RunDirectory:
         self.close()
 
     def close(self) -> None:
-        """Gives the directory free. May be called twice."""
+        """Unlocks the directory. May be called twice."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def file(self, *parts: str) -> Path:
-        """A path inside the directory."""
+        """Joins names to a path inside the directory; creates nothing."""
         return self.path.joinpath(*parts)
 
     def write_environment(self) -> None:
@@ -118,11 +118,11 @@ class RunDirectory:
         write_sealed(self.file("environment.json"), describe_environment())
 
     def finished(self, phase: str) -> dict[str, Any] | None:
-        """What `finish` recorded for a phase, or None while it is not finished."""
+        """Returns what `finish` recorded for a phase, or None while it is not finished."""
         return self.phases().get(phase)
 
     def phases(self) -> dict[str, dict[str, Any]]:
-        """Finished phases in the order they finished, with what was recorded.
+        """Reads the finished phases in the order they finished, with what was recorded of each.
 
         Raises:
           SkillRLError: phases.json is not as a run wrote it.
@@ -145,16 +145,22 @@ class RunDirectory:
 
 
 OnMetrics = Callable[[Mapping[str, Any]], None]
-"""Is told each row of metrics: ``phase``, ``step``, and numbers by name (None if not finite)."""
+"""Is called with each row of metrics: phase, step, and numbers by name (None if not finite)."""
 
 
 class Metrics:
-    """Numbers of a run as JSON lines and, if wanted, TensorBoard events."""
+    """Writes the numbers of a run as JSON lines and, if wanted, as TensorBoard events."""
 
     def __init__(
         self, run: RunDirectory, *, tensorboard: bool = True, on_write: OnMetrics | None = None
     ):
-        """`on_write` is called with each row once it is on disk."""
+        """Opens no file yet.
+
+        Args:
+          run: the run directory, in which the files lie.
+          tensorboard: whether TensorBoard events are written as well.
+          on_write: called with each row once it is on disk.
+        """
         self._run = run
         self._on_write = on_write
         self._tensorboard = tensorboard
@@ -178,7 +184,7 @@ class Metrics:
 
     @property
     def path(self) -> Path:
-        """The JSON lines file."""
+        """Returns the path of the JSON lines file."""
         return self._run.file("metrics.jsonl")
 
     def write(self, phase: str, step: int, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,14 +204,29 @@ class Metrics:
         return row
 
     def rows(self, phase: str | None = None) -> list[dict[str, Any]]:
-        """All rows, or those of one phase, in order; SkillRLError where one is none."""
+        """Reads all rows, or those of one phase, in the order in which they were written.
+
+        Raises:
+          SkillRLError: a line of the file is no row of metrics.
+        """
         if not self.path.exists():
             return []
         rows = map(self._checked, read_jsonl(self.path, required=True))
         return [row for row in rows if phase in (None, row["phase"])]
 
     def resume(self, phase: str, step: int) -> int:
-        """Forgets what a phase wrote after `step`, its checkpoint; returns the rows dropped."""
+        """Drops what a phase wrote after its checkpoint, so that it can be written again.
+
+        Args:
+          phase: the phase that resumes.
+          step: the step of the checkpoint; rows up to it stay.
+
+        Returns:
+          The number of rows that were dropped.
+
+        Raises:
+          SkillRLError: a line of the file is no row of metrics.
+        """
         if phase in self._writers:
             self._writers.pop(phase).close()
         self._purge[phase] = step + 1
@@ -216,7 +237,11 @@ class Metrics:
         )
 
     def _checked(self, row: Any) -> dict[str, Any]:
-        """`row`, if it is one that `write` wrote."""
+        """Returns `row`, once it is known to have the form that `write` gives.
+
+        Raises:
+          SkillRLError: it has another form.
+        """
         if isinstance(row, dict):
             phase, step, *others = (row.get("phase"), row.get("step"), *row.values())
             numbers = [value for value in others if value is not None and value is not phase]
@@ -242,13 +267,14 @@ class Metrics:
 
 
 def check_workdir(path: str | Path, config: Config) -> None:
-    """Whether a run of `config` may live at `path`; creates nothing.
+    """Checks that a run of `config` may live at `path`; creates nothing.
 
     Settings are compared once a phase has written something: before that, whoever was
     refused may follow the advice and start again with other ones.
 
     Raises:
-      SkillRLError: a file, a foreign directory, or a run with other settings.
+      SkillRLError: there is a file, a directory that is not of a run, or a run with other
+        settings.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
@@ -270,10 +296,10 @@ def check_workdir(path: str | Path, config: Config) -> None:
 
 
 def recorded_config(path: str | Path) -> Config | None:
-    """The settings of the run at `path`; None where there is nothing yet.
+    """Reads the settings of the run at `path`; returns None where there is nothing yet.
 
     Raises:
-      SkillRLError: not readable, or something that is not a run of this program.
+      SkillRLError: `path` is not readable, or holds something that is not a run of this program.
     """
     path = Path(path)
     try:
@@ -299,7 +325,7 @@ def recorded_config(path: str | Path) -> Config | None:
 
 
 def _has_output(path: Path) -> bool:
-    """Whether there is any file besides those that every session writes at its start."""
+    """Tells whether there is any file besides those that every session writes at its start."""
     return any(
         file.relative_to(path).parts[0] not in _BOOKKEEPING
         and not file.name.startswith(TEMPORARY)
@@ -309,7 +335,7 @@ def _has_output(path: Path) -> bool:
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions, platform, devices and the commit of the source, if it is a checkout."""
+    """Describes what the run is computed with: versions, platform, devices and source commit."""
     import jax
 
     versions: dict[str, str | None] = {}
@@ -329,7 +355,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Commit of the checkout that this package lies in, with + if files differ from it."""
+    """Finds the commit of the checkout that this package lies in, with + if files differ."""
     source = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str | None:
@@ -349,7 +375,15 @@ def _commit() -> str | None:
 
 
 def _acquire(path: Path) -> int:
-    """An open descriptor that holds the lock of the directory until it is closed."""
+    """Locks the directory `path`.
+
+    Returns:
+      An open file descriptor; closing it unlocks the directory.
+
+    Raises:
+      OSError: the lock file cannot be made.
+      SkillRLError: another process holds the lock.
+    """
     import fcntl
 
     handle = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
@@ -368,6 +402,7 @@ def _acquire(path: Path) -> int:
 
 
 def _unwritable(path: Path, error: OSError) -> SkillRLError:
+    """Makes the error that says that the directory cannot be used, and why."""
     return SkillRLError(
         f"--workdir={path}: cannot be used ({error.strerror}). Name a directory that you may "
         "write to."
