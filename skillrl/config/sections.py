@@ -235,7 +235,7 @@ class TrainBatchConfig:
     """Suffix and response tokens of one micro-batch over all devices, padding included; a row
     per device is always allowed."""
     members: int = setting(8, low=1, high=65536)
-    """Rows that share one prefix in RL's micro-batches; 1 packs best, more share more."""
+    """Samples that share one prefix row in a block, in RL; 1 packs best, more share more."""
     row_buckets: tuple[int, ...] = setting((), increasing=True)
     """Padded lengths of suffix and response together; empty builds buckets. The largest suffix
     with the largest response always has a bucket."""

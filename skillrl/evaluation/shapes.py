@@ -26,7 +26,7 @@ class _Rate:
 
 @dataclasses.dataclass(frozen=True)
 class _Whole:
-    """What a result has besides its rates."""
+    """Holds what a result has besides its rates of success."""
 
     score: float | None
     errored: int
@@ -46,15 +46,18 @@ class _Event:
 
 
 def check_result(value: Any, path: Path, categories: Iterable[str]) -> dict[str, Any]:
-    """`value`, if it is the result of an evaluation (`evaluation.evaluate.summarise`).
+    """Checks that `value` is the result of an evaluation (`evaluation.evaluate.summarise`).
 
     Args:
-      value: as read from `path`.
-      path: the file.
-      categories: those of the environment; each must be there.
+      value: what was read from `path`.
+      path: the file, for the message.
+      categories: the categories of the environment; the result must have each.
+
+    Returns:
+      `value` itself.
 
     Raises:
-      SkillRLError: it is not; names the file and the field.
+      SkillRLError: it is something else; the message names the file and the field.
     """
     try:
         _check_rate(_part(value, _Rate), "")
@@ -73,7 +76,11 @@ def check_result(value: Any, path: Path, categories: Iterable[str]) -> dict[str,
 
 
 def check_event(value: Any, path: Path) -> dict[str, Any]:
-    """`value`, if it is a row of ``rl/evolution.jsonl``; raises as `check_result` does."""
+    """Checks that `value`, read from `path`, is a row of ``rl/evolution.jsonl``; returns it.
+
+    Raises:
+      SkillRLError: it is something else; the message names the file and the field.
+    """
     try:
         records.read(_Event, _part(value, _Event))
     except SkillRLError as error:
@@ -82,7 +89,7 @@ def check_event(value: Any, path: Path) -> dict[str, Any]:
 
 
 def _part(value: Any, kind: Any) -> Any:
-    """The fields that `kind` has, out of those that are there."""
+    """Picks the fields that the dataclass `kind` has; returns what is no object as it is."""
     names = {field.name for field in dataclasses.fields(kind)}
     if not isinstance(value, dict):
         return value
@@ -90,6 +97,11 @@ def _part(value: Any, kind: Any) -> Any:
 
 
 def _check_rate(value: Any, where: str) -> None:
+    """Checks that `value` is a rate of success and has an interval if it has episodes.
+
+    Raises:
+      SkillRLError: it is not; the message names the field `where`.
+    """
     rate = records.read(_Rate, value, where)
     if rate.n and None in (rate.success, rate.low, rate.high):
         raise SkillRLError(f"{where or 'it'}: has {rate.n} episodes and no success or interval")

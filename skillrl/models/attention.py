@@ -60,14 +60,14 @@ def implementation(name: str) -> Callable:
 def attend(
     q: jax.Array, parts: Parts, *, name: str = "xla", mesh: jax.sharding.Mesh | None = None
 ) -> jax.Array:
-    """Softmax attention over several parts.
+    """Computes softmax attention over several parts of the past.
 
     Args:
       q: ``[B, G, T, K, J, Q]``, already scaled.
       parts: pairs of a layer's KV and a mask ``[B, g, T or 1, C]``; g is G or 1.
         A part with g = 1 is shared by all G rows. At least one key of the last part, whose
         mask may be an `InOrder`, must be visible to every query.
-      name: of the implementation for passes of more than one token; see above.
+      name: the implementation for passes of more than one token; a key of `IMPLEMENTATIONS`.
       mesh: devices that rows and heads are split over; `cudnn` has to know.
 
     Returns:
@@ -85,7 +85,7 @@ def check_attention(config: TransformerConfig, mesh: jax.sharding.Mesh) -> None:
     """Refuses an implementation that cannot run; to be called before anything is compiled.
 
     Args:
-      config: of the policy that will run.
+      config: sizes and settings of the policy that will run.
       mesh: the devices that it will run on.
 
     Raises:
@@ -136,18 +136,27 @@ def check_attention(config: TransformerConfig, mesh: jax.sharding.Mesh) -> None:
 
 @implementation("xla")
 def xla(q: jax.Array, parts: Parts) -> jax.Array:
-    """`attend` without joining the parts: one that is shared is read once for all G rows."""
+    """Computes `attend` part by part: one that is shared is read once for all G rows.
+
+    Args:
+      q: as in `attend`.
+      parts: as in `attend`.
+
+    Returns:
+      As `attend`, ``[B, G, T, K, J, Q]``.
+    """
     b, g, t, k_heads, j, _ = q.shape
     # Heads before tokens: plain batched matrix products, which CPUs like as well.
     q = jnp.transpose(q, (0, 1, 3, 4, 2, 5))  # [B, G, K, J, T, Q]
 
     def fold(x: jax.Array, *, shared: bool) -> jax.Array:
-        """``[B, G, K, J, T, ...]`` -> ``[B, g, K, rows, ...]``; rows share a part as one."""
+        """Makes ``[B, g, K, rows, ...]`` of ``[B, G, K, J, T, ...]``; g is 1 for a shared part."""
         if shared:
             return jnp.moveaxis(x, 1, 2).reshape(b, 1, k_heads, g * j * t, -1)
         return x.reshape(b, g, k_heads, j * t, -1)
 
     def unfold(x: jax.Array, *, shared: bool) -> jax.Array:
+        """Undoes `fold`."""
         if shared:
             return jnp.moveaxis(x.reshape(b, k_heads, g, j, t, -1), 2, 1)
         return x.reshape(b, g, k_heads, j, t, -1)
@@ -188,10 +197,18 @@ def xla(q: jax.Array, parts: Parts) -> jax.Array:
 
 @implementation("cudnn")
 def cudnn(q: jax.Array, parts: Parts, *, mesh: jax.sharding.Mesh | None = None) -> jax.Array:
-    """`attend` by cuDNN's fused kernel (`jax.nn.dot_product_attention`).
+    """Computes `attend` by cuDNN's fused kernel (`jax.nn.dot_product_attention`).
 
     On several devices each runs it on its rows and heads: left to itself, the compiler may split
     queries and keys differently, which the kernel refuses.
+
+    Args:
+      q: as in `attend`; 16-bit.
+      parts: as in `attend`.
+      mesh: devices that rows and heads are split over; None for one device.
+
+    Returns:
+      As `attend`, ``[B, G, T, K, J, Q]``.
     """
     b, g, t, k_heads, j, width = q.shape
     queries = q.reshape(b * g, t, k_heads * j, width)
@@ -226,7 +243,19 @@ def _kernel(
     mask: jax.Array | None = None,
     is_causal: bool = False,
 ) -> jax.Array:
-    """cuDNN's kernel on ``[rows, tokens, heads, Q]``, on each device for its part of them."""
+    """Runs cuDNN's kernel, on each device for its rows and heads.
+
+    Args:
+      queries: ``[B * G, T, K * J, Q]``, already scaled.
+      keys: ``[B * G, C, K, Q]``.
+      values: ``[B * G, C, K, Q]``.
+      mesh: devices that rows and heads are split over; None for one device.
+      mask: ``[B * G, 1, T, C]`` bool, true where a query sees a key; None hides nothing.
+      is_causal: whether each query sees the keys up to its own place alone.
+
+    Returns:
+      ``[B * G, T, K * J, Q]``.
+    """
     arrays = (queries, keys, values) if mask is None else (queries, keys, values, mask)
 
     def run(queries: jax.Array, keys: jax.Array, values: jax.Array, *mask: jax.Array) -> jax.Array:
@@ -249,15 +278,19 @@ def _kernel(
 
 @implementation("splash")
 def splash(q: jax.Array, parts: Parts, *, interpret: bool = False) -> jax.Array:
-    """`attend` by the Pallas kernel for TPUs: masks of the past have T = 1, then an `InOrder`.
+    """Computes `attend` by JAX's fused Pallas kernel for TPUs.
 
-    Its mask has a part that is known when it is compiled (the joined past, then the tokens in
-    order) and one that is not: what exists has segment 1, padding 0, and each sees its own.
+    The kernel's mask has a part that is known when it is compiled (the joined past, then the
+    tokens in order) and one that is not: what exists has segment 1, padding 0, and each sees its
+    own.
 
     Args:
       q: as in `attend`.
-      parts: as in `attend`.
+      parts: as in `attend`; the last mask is an `InOrder`, those before have one row, T = 1.
       interpret: run the kernel's steps by XLA, on any device and very slowly.
+
+    Returns:
+      As `attend`, ``[B, G, T, K, J, Q]``.
     """
     from jax.experimental.pallas.ops.tpu import splash_attention as library
 
@@ -297,7 +330,7 @@ def splash(q: jax.Array, parts: Parts, *, interpret: bool = False) -> jax.Array:
 
 
 def _join(parts: Parts, g: int) -> KV:
-    """All parts as one, C added up, for each of G rows."""
+    """Joins the parts to one KV with all their keys, copying a shared part to each of G rows."""
 
     def wide(x: jax.Array) -> jax.Array:
         return jnp.broadcast_to(x, (x.shape[0], g, *x.shape[2:]))
@@ -309,6 +342,6 @@ def _join(parts: Parts, g: int) -> KV:
 
 
 def _block(length: int) -> int:
-    """Tokens that splash takes at a time: fewer, larger blocks, but little padding."""
+    """Chooses how many tokens splash takes at a time: few large blocks, but little padding."""
     whole = -(-length // 128) * 128
     return next(size for size in (512, 256, 128) if whole % size == 0)

@@ -100,7 +100,7 @@ def rollout_flops(sizes: Sizes, work: Mapping[str, float], *, shared: bool) -> f
     """Counts operations of answering all prompts of a workload.
 
     Args:
-      sizes: of the policy.
+      sizes: sizes of the policy.
       work: ``steps`` of an episode, ``groups``, ``members`` of a group, and the tokens of a
         ``prefix``, of a ``suffix`` and of a ``new`` response.
       shared: whether the prefix of a group is computed once.
@@ -117,7 +117,12 @@ def rollout_flops(sizes: Sizes, work: Mapping[str, float], *, shared: bool) -> f
 def step_flops(sizes: Sizes, work: Mapping[str, float], *, shared: bool) -> float:
     """Counts operations of one GRPO gradient over a workload's samples.
 
-    The backward pass costs twice the forward pass. Arguments are those of `rollout_flops`.
+    The backward pass costs twice the forward pass.
+
+    Args:
+      sizes: sizes of the policy.
+      work: as in `rollout_flops`.
+      shared: whether the prefix of a group is computed once.
     """
     prefix, rest = work["prefix"], work["suffix"] + work["new"]
     samples = work["steps"] * work["groups"] * work["members"]
@@ -145,9 +150,15 @@ def decode_flops(sizes: Sizes, work: Mapping[str, float]) -> float:
 
 
 def decode_bytes(sizes: Sizes, work: Mapping[str, float], *, shared: bool, width: int = 2) -> float:
-    """Counts bytes that the step of `decode_flops` reads at least, `width` bytes a number.
+    """Counts the bytes that the step of `decode_flops` reads at least.
 
     They are all matrices once, and all keys and values, those of a shared prefix once a group.
+
+    Args:
+      sizes: sizes of the policy.
+      work: as in `rollout_flops`.
+      shared: whether the prefix of a group is read once.
+      width: bytes of a number.
     """
     prompts = work["groups"] * work["members"]
     own = prompts * (work["suffix"] + work["new"] / 2)

@@ -116,7 +116,19 @@ class Block(nn.Module):
         append: Append | None = None,
         keep: jax.Array | None = None,
     ) -> tuple[jax.Array, KV]:
-        """Computes the layer's outputs and its KV; see `Attention` for arguments and results."""
+        """Applies attention and the MLP, each after a norm and added to its input.
+
+        Args:
+          x: ``[B, G, T, D]``.
+          positions: ``[B, G, T]`` int32.
+          mask: as in `transformer.forward`.
+          segments: past keys and values of this layer.
+          append: the layer's cache to write to, for decoding.
+          keep: ``[B, G, A]`` int32, tokens whose output is wanted; None is all.
+
+        Returns:
+          The outputs ``[B, G, T or A, D]``, and the KV of all T tokens, or the updated cache.
+        """
         c = self.config
         y = RMSNorm(c.rms_norm_eps, name="input_norm")(x)
         y, kv = Attention(c, name="attention")(

@@ -77,13 +77,16 @@ def open_tensors(
     *,
     verify: bool = True,
 ) -> dict[str, Tensor]:
-    """Every tensor of a checkpoint by its canonical name (see `canonical`).
+    """Opens every tensor of a checkpoint, without reading its numbers.
 
     Args:
-      directory: with the file `single`, or shards and their index.
-      stack: closes the files.
+      directory: the folder with the file `single`, or with shards and their index.
+      stack: closes the files when it is closed itself.
       single: name of the file with all tensors.
       verify: whether the files are compared with the hashes that are known for them.
+
+    Returns:
+      The tensors by their canonical names (see `canonical`).
 
     Raises:
       Corrupt: a file has another hash than is known for it.
@@ -197,7 +200,20 @@ def read(
     sharding: jax.sharding.Sharding,
     dtype: Any,
 ) -> jax.Array:
-    """One parameter, each shard from its own slices of the files; None keeps their dtype."""
+    """Reads one parameter; each device's shard is read from its own slices of the files.
+
+    Args:
+      tensors: the tensors of a checkpoint, as from `open_tensors`.
+      spec: the shape of the parameter, and which tensors it is made of.
+      sharding: how it is split over devices.
+      dtype: the dtype to convert to; None keeps that of the files.
+
+    Returns:
+      An array of shape ``spec.shape``.
+
+    Raises:
+      Corrupt: a number in the files is not finite or beyond `LARGEST`.
+    """
     names = [canonical(name) for name in spec.hf_names]
 
     def one(name: str, index: tuple[slice, ...]) -> np.ndarray:
@@ -236,6 +252,7 @@ _BITS: dict[int, Any] = {2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
 def _says(value: float, what: str) -> str:
+    """Says what is wrong with a number that `check_numbers` refuses, and what to do."""
     if np.isfinite(value):
         why = f"holds {value:.3g}, and no trained weight is beyond {LARGEST:.0f}"
     else:

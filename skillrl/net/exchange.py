@@ -38,7 +38,11 @@ class Answer:
         return repair(self.body[:size].decode("utf-8", "replace"))
 
     def json(self) -> Any:
-        """Reads a JSON body; raises ValueError (see `decode_json`)."""
+        """Decodes a JSON body.
+
+        Raises:
+          ValueError: it is not JSON (see `decode_json`).
+        """
         charset = re.search(r"charset=\"?([\w-]+)", self.headers.get("content-type", ""))
         try:
             return decode_json(self.body.decode(charset[1]) if charset else self.body)
@@ -69,9 +73,19 @@ def exchange(
 ) -> Answer:
     """Makes one attempt at a request, and returns the answer whatever its status.
 
+    Args:
+      client: sends the request.
+      method: ``GET`` or ``POST``.
+      url: http(s) address.
+      content: the JSON body to send; None sends none.
+      headers: sent along with those that ask for JSON.
+      timeout: seconds to wait for a connection, and between two pieces of the answer.
+      deadline: seconds for the whole answer; `DEADLINE` times the timeout by default.
+      limit: most bytes of an answer, decompressed.
+
     Raises:
       SkillRLError: the address is not usable.
-      httpx.TransportError: no answer.
+      httpx.TransportError: there was no answer.
       Unreadable: the answer is too large, too slow, or not decompressible.
     """
     sent = {"Accept": "application/json", "Accept-Encoding": "gzip", **(headers or {})}

@@ -190,7 +190,23 @@ def get_json(
     sleep: Callable[[float], None] = time.sleep,
     jitter: Callable[[], float] = random.random,
 ) -> Any:
-    """GETs `url` and returns the decoded JSON answer; retries and raises as `post_json` does."""
+    """GETs `url` and returns the decoded JSON answer; tries again as `post_json` does.
+
+    Args:
+      url: http(s) address.
+      timeout: seconds to wait for a connection, and between two pieces of the answer.
+      retries: attempts after the first.
+      backoff: seconds before the first retry; doubles each time, times 0.5 to 1.5.
+      max_wait: longest pause in seconds, also against a longer ``Retry-After``.
+      limit: most bytes of an answer.
+      client: an open client to share connections; without one the call opens its own.
+      sleep: how to pause, in seconds.
+      jitter: draws from [0, 1).
+
+    Raises:
+      HTTPFailure: no usable answer; names the address, the status and the remedy.
+      SkillRLError: the address is not an http(s) URL.
+    """
     return _ask(
         "GET", url, None, headers={}, timeout=timeout, retries=retries, backoff=backoff,
         max_wait=max_wait, deadline=None, limit=limit, fault=None, client=client,
@@ -230,7 +246,28 @@ def _ask(
     sleep: Callable[[float], None],
     jitter: Callable[[], float],
 ) -> Any:
-    """Makes one request, again where that is worth it, and decodes the answer."""
+    """Makes one request, again where that is worth it, and decodes the answer.
+
+    Args:
+      method: ``GET`` or ``POST``.
+      url: http(s) address.
+      content: the body to send; None sends none.
+      headers: as in `post_json`, like all arguments below.
+      timeout: seconds.
+      retries: attempts after the first.
+      backoff: seconds.
+      max_wait: seconds.
+      deadline: seconds.
+      limit: bytes.
+      fault: finds the error that a well-formed answer states.
+      client: an open client; None opens one for this call.
+      sleep: how to pause, in seconds.
+      jitter: draws from [0, 1).
+
+    Raises:
+      HTTPFailure: no usable answer.
+      SkillRLError: the address is not an http(s) URL.
+    """
     shown = public_url(url)
     if not re.match(r"https?://[^/?#]", url, re.IGNORECASE):
         raise SkillRLError(

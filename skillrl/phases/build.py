@@ -153,7 +153,15 @@ def open_player(session: Session, model: Model | None, retriever: Retriever) -> 
 def make_player(
     config: Config, suite: Suite, model: Model | None, retriever: Retriever, *, seed: int
 ) -> Player:
-    """Makes what plays episodes: with `model` sampled here, without one on its server."""
+    """Makes what plays episodes.
+
+    Args:
+      config: the settings.
+      suite: the environments to play in.
+      model: the policy, sampled on these devices; None for one that a server samples.
+      retriever: chooses the skills of a prompt.
+      seed: the seed of sampling.
+    """
     return Player(
         suite=suite,
         agent=open_agent(config, suite, model),
@@ -223,7 +231,17 @@ def make_updater(
     entropy_coeff: float = 0.0,
     **optimizer: Any,
 ) -> Updater:
-    """Builds the jitted updates of what is trained; other keywords go to the optimiser."""
+    """Builds the jitted updates of what is trained.
+
+    Args:
+      config: the settings.
+      model: the policy; gives sizes and devices.
+      partition: says which of its parameters are trained.
+      loss: computes the loss from log-probabilities.
+      entropy_coeff: by how much a nat of entropy lowers the loss; see `make_updater` of
+        `training.update`.
+      **optimizer: settings of the optimiser, as `training.steps.build_updater` takes them.
+    """
     return build_updater(
         config=model.config,
         partition=partition,
@@ -239,6 +257,12 @@ def make_updater(
 def publish(config: Config, player: Player, params: Params, version: int) -> None:
     """Gives the engine of `player` parameters to act with; a remote engine has its own.
 
+    Args:
+      config: the settings.
+      player: plays the episodes.
+      params: the parameters of the whole policy.
+      version: the number of this policy, which the episodes that it plays record.
+
     Raises:
       SkillRLError: a parameter is not finite: every answer would be the same token.
     """
@@ -250,6 +274,12 @@ def publish(config: Config, player: Player, params: Params, version: int) -> Non
 
 def export(config: Config, model: Model, params: Params, directory: Path) -> None:
     """Writes a policy as a Hugging Face directory.
+
+    Args:
+      config: the settings.
+      model: the policy that was opened; gives sizes and tokenizer.
+      params: the parameters to write.
+      directory: where to write.
 
     Raises:
       SkillRLError: a parameter is not finite, or the directory cannot be written.
@@ -268,10 +298,17 @@ def export(config: Config, model: Model, params: Params, directory: Path) -> Non
 def export_adapter(
     config: Config, model: Model, trained: Params, directory: Path, *, base: Path
 ) -> None:
-    """Writes a trained adapter in PEFT's format; `base` is the model that it adapts.
+    """Writes a trained adapter in PEFT's format.
+
+    Args:
+      config: the settings.
+      model: the policy that was adapted.
+      trained: the parameters of the adapter.
+      directory: where to write.
+      base: the directory of the model that it adapts, which its settings name.
 
     Raises:
-      SkillRLError: as `export`.
+      SkillRLError: a parameter is not finite, or the directory cannot be written.
     """
     check_finite(trained, f"{directory} is not written: the parameter")
     with _writing(directory):
@@ -280,6 +317,11 @@ def export_adapter(
 
 @contextmanager
 def _writing(directory: Path) -> Iterator[None]:
+    """Turns errors of writing into one that says what to do.
+
+    Raises:
+      SkillRLError: the directory cannot be written.
+    """
     from safetensors import SafetensorError
 
     try:

@@ -128,6 +128,18 @@ def expert_episode(suite: Suite, task: Task, *, slips: float, seed: int) -> Traj
 def _demonstrate(
     suite: Suite, task: Task, expert: Expert, *, slips: float, seed: int
 ) -> Trajectory:
+    """Plays one episode with the expert's moves on a handle of its own.
+
+    Args:
+      suite: the environment.
+      task: the task to play.
+      expert: says each move.
+      slips: the share of moves that are replaced by the last action once more.
+      seed: the seed of the slips.
+
+    Returns:
+      The episode, without tokens: responses are kept as text.
+    """
     environment = open_handle(suite)
     rng = np.random.default_rng([seed, random_keys.COLLECT, random_keys.task_number(task.id)])
     tags = answer_form(suite).tags
@@ -220,7 +232,7 @@ def _check_ours(path: Path) -> None:
 
 
 def _whole_lines(path: Path) -> Counter[str]:
-    """Episodes already on disk by who acted; a torn last line is dropped."""
+    """Counts the episodes already on disk by who acted in them; drops a torn last line."""
     if not path.exists():
         return Counter()
     truncate_jsonl(path, lambda row: True)

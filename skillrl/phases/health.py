@@ -75,7 +75,7 @@ class Watch:
 
 
 def alarms(phase: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Where the metrics of a phase say that it diverges or learns nothing; it goes on.
+    """Finds where the metrics of a phase say that it diverges or learns nothing.
 
     Args:
       phase: ``rl`` or ``sft``.
@@ -102,6 +102,14 @@ def alarms(phase: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
 def _alarm(
     phase: str, rows: Sequence[Mapping[str, Any]], metric: str, meaning: str
 ) -> dict[str, Any]:
+    """Makes an object of `alarms`, for the last row.
+
+    Args:
+      phase: ``rl`` or ``sft``.
+      rows: the rows of the phase up to the one with which the alarm begins.
+      metric: the name of the metric that shows it.
+      meaning: what that means.
+    """
     return {
         "phase": phase,
         "step": rows[-1]["step"],
@@ -112,7 +120,7 @@ def _alarm(
 
 
 def line(alarm: Mapping[str, Any]) -> str:
-    """An alarm as people read it."""
+    """Writes an alarm of `alarms` as one line for people to read."""
     history = ", ".join("not finite" if v is None else f"{v:.4g}" for v in alarm["history"])
     return (
         f"{alarm['phase']} step {alarm['step']}: {alarm['meaning']} "
@@ -121,7 +129,11 @@ def line(alarm: Mapping[str, Any]) -> str:
 
 
 def _signs(phase: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What the latest of `rows` shows: metric -> what it means."""
+    """Finds what is wrong with the latest of `rows`, in view of those before it.
+
+    Returns:
+      What it means, by the metric that shows it; empty if nothing is wrong.
+    """
     now, signs = rows[-1], {}
     if now.get("skipped"):
         signs["skipped"] = "updates were skipped, since gradient or parameters were not finite"
@@ -147,10 +159,19 @@ def _signs(phase: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _all(rows: Sequence[Mapping[str, Any]], metric: str, least: float, count: int) -> bool:
+    """Tells whether a metric reached a value in each of the last rows.
+
+    Args:
+      rows: the rows of a phase, in order.
+      metric: the name of the metric.
+      least: the value to reach.
+      count: how many of the last rows; with fewer rows the answer is no.
+    """
     recent = [row.get(metric) for row in rows[-count:]]
     return len(recent) == count and all(v is not None and v >= least for v in recent)
 
 
 def _mean(values: Sequence[float | None]) -> float:
+    """Averages the values that are not None; returns NaN if all are."""
     finite = [value for value in values if value is not None]
     return sum(finite) / len(finite) if finite else math.nan

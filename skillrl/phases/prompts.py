@@ -149,7 +149,15 @@ class _Ruler:
         self._embedder, self._bank, self._tasks = retriever.embedder, bank, tasks
 
     def longest(self, settings: SkillRetrievalConfig, *, late: bool = False) -> tuple[int, Task]:
-        """Tokens of the longest prefix, or of the skills that come `late`, and its task."""
+        """Measures the longest prefix that any of the tasks has.
+
+        Args:
+          settings: how many skills are shown.
+          late: measure the skills that stand in a step's own part of the prompt instead.
+
+        Returns:
+          Its length in tokens, and its task.
+        """
         lengths = []
         for task in self._tasks:
             skills = for_prompt(self._bank, task, embedder=self._embedder, settings=settings)
@@ -159,7 +167,16 @@ class _Ruler:
         return lengths[at], self._tasks[at]
 
     def fitting(self, settings: SkillRetrievalConfig, limit: int, *, late: bool = False) -> str:
-        """Flags of smaller budgets with which all prefixes fit, or "" if none do."""
+        """Finds budgets of skills with which all prefixes fit, the largest budget lowered first.
+
+        Args:
+          settings: the budgets to start from.
+          limit: the tokens that a prefix may have.
+          late: as in `longest`.
+
+        Returns:
+          The flags that set them, or "" if nothing fits.
+        """
         fewer = settings
         while self.longest(fewer, late=late)[0] > limit:
             largest = max(_BUDGETS, key=lambda name: getattr(fewer, name))
@@ -171,7 +188,7 @@ class _Ruler:
 
 
 def some(tasks: Iterable[Task]) -> list[Task]:
-    """The first few different tasks of each category."""
+    """Picks the first few different tasks of each category."""
     found: dict[str, dict[str, Task]] = {}
     for task in tasks:
         of = found.setdefault(task.category, {})

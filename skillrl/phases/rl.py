@@ -195,7 +195,18 @@ def _update(
     trajectories: Sequence[Trajectory],
     skips: Skips,
 ) -> tuple[TrainState, dict[str, float]]:
-    """Passes once over the iteration in minibatches of whole groups."""
+    """Passes once over the iteration in minibatches of whole groups.
+
+    Args:
+      session: the run.
+      learner: what the state learns with.
+      state: the state of training, which is donated.
+      trajectories: the episodes of the iteration, group after group.
+      skips: counts updates that change nothing, and ends the phase at too many.
+
+    Returns:
+      The new state, and metrics by name.
+    """
     config = session.config.rl
     groups = to_samples(trajectories, config)
     batches = make_minibatches(groups, config, learner.shapes)
@@ -221,7 +232,10 @@ def _update(
 
 
 def _zero_variance(trajectories: Sequence[Trajectory], config: RLConfig) -> float:
-    """Share of groups whose episodes all ended alike: they teach through the KL term alone."""
+    """Computes the share of groups whose episodes all ended alike.
+
+    Such a group has no advantages: it teaches through the KL term alone.
+    """
     size = config.group_size
     groups = [trajectories[at : at + size] for at in range(0, len(trajectories), size)]
     same = [
@@ -242,6 +256,7 @@ def _advance(session: Session, now: Cursor, trajectories: Sequence[Trajectory]) 
 
 
 def _evolves(session: Session, now: Cursor) -> bool:
+    """Tells whether the iteration just counted ends with an event of evolution."""
     config = session.config.evolution
     return config.enabled and now.iteration % config.validation_interval == 0
 
@@ -249,7 +264,17 @@ def _evolves(session: Session, now: Cursor) -> bool:
 def _evolve(
     session: Session, now: Cursor, teacher: Teacher, embedder: Embedder
 ) -> tuple[Cursor, EvolutionEvent]:
-    """Lets the bank evolve from the failures since the last event; writes event and bank."""
+    """Lets the bank evolve from the failures since the last event; writes event and bank.
+
+    Args:
+      session: the run.
+      now: the bank, and the episodes since the last event.
+      teacher: proposes new skills.
+      embedder: compares them with those of the bank.
+
+    Returns:
+      The cursor with the new bank and no episodes, and the event.
+    """
     config = session.config.evolution
     bank, event = evolve(
         now.bank,
@@ -271,7 +296,17 @@ def _evolve(
 def _periodic_evaluation(
     session: Session, player: Player, policy: Params, now: Cursor
 ) -> dict[str, float]:
-    """Measures greedy success on the first few held-out tasks: for the curve, not to decide by."""
+    """Measures greedy success on the first few held-out tasks: for the curve, not to decide by.
+
+    Args:
+      session: the run.
+      player: plays the episodes.
+      policy: the parameters to play with.
+      now: the iteration, and the bank whose skills are shown.
+
+    Returns:
+      Metrics by name; empty where no evaluation is due.
+    """
     config = session.config.evaluation
     if not config.quick_tasks or now.iteration % config.quick_interval:
         return {}
@@ -290,7 +325,15 @@ def _periodic_evaluation(
 def _checkpoint(
     session: Session, checkpoints: Checkpoints, state: TrainState, now: Cursor, *, due: bool
 ) -> None:
-    """Saves at the end of an interval and of the phase, and where it is `due` before."""
+    """Saves a checkpoint at the end of an interval and of the phase, and where one is `due`.
+
+    Args:
+      session: the run.
+      checkpoints: those of the phase.
+      state: the state of training.
+      now: what the host knows beside it.
+      due: whether to save in any case.
+    """
     total = session.config.rl.training_epochs
     if not due and now.iteration % session.config.checkpoint.interval and now.iteration != total:
         return
@@ -311,7 +354,24 @@ def _resume(
     state: TrainState,
     bank: SkillBank,
 ) -> tuple[TrainState, Cursor]:
-    """The latest whole checkpoint, with all files cut back to it; or the beginning."""
+    """Goes back to the latest whole checkpoint, or else to the beginning of the phase.
+
+    What the run wrote after that point is cut off or deleted, so that it can be written again.
+
+    Args:
+      session: the run.
+      checkpoints: those of the phase.
+      updater: says what the arrays of a state look like.
+      state: the state at the beginning.
+      bank: the skill bank at the beginning.
+
+    Returns:
+      The state of training and what the host knew then.
+
+    Raises:
+      SkillRLError: the phase began with another bank, a checkpoint is of another model, or the
+        run has come far and has no checkpoint.
+    """
     now = Cursor(iteration=0, bank=bank)
     if checkpoints.latest() is not None:
         _check_start(session, bank)
@@ -340,7 +400,11 @@ def _resume(
 
 
 def _check_beginning(session: Session) -> None:
-    """Refuses to begin anew where a checkpoint must have been: it would delete what is later."""
+    """Checks that no checkpoint has been lost before the phase begins anew and deletes its files.
+
+    Raises:
+      SkillRLError: the metrics say that there must have been one.
+    """
     rows = session.metrics.rows("rl")
     last = max((row["step"] for row in rows), default=0)
     if last > session.config.checkpoint.interval:
@@ -361,7 +425,11 @@ def _unlink_later(paths: Iterable[Path], last: int) -> None:
 
 
 def _check_start(session: Session, bank: SkillBank) -> None:
-    """Refuses another initial bank than the one that the phase began with."""
+    """Checks that the initial bank is the one that the phase began with.
+
+    Raises:
+      SkillRLError: it is another one.
+    """
     path = session.run.file("banks", f"{bank.version}.json")
 
     def words(bank: SkillBank) -> list[tuple[str, ...]]:

@@ -23,14 +23,27 @@ class Display:
     """The progress bars of a session; what goes on within a step shows in the newest open one."""
 
     def __init__(self, *, enabled: bool, on_update: Callable[[], None]):
-        """`enabled` False shows nothing; `on_update` is called at every step of every bar."""
+        """Shows nothing yet.
+
+        Args:
+          enabled: False shows no bar at all.
+          on_update: called at every step of every bar, also of one that is not shown.
+        """
         self._enabled, self._on_update = enabled, on_update
         self._bars: list[Progress] = []
 
     def progress(
         self, phase: str, total: int, *, unit: str, done: int = 0, leave: bool = True
     ) -> Progress:
-        """Opens a bar of `total` steps, `done` of them behind it; a context manager."""
+        """Opens a progress bar, which is a context manager.
+
+        Args:
+          phase: what the bar is labelled with.
+          total: number of steps.
+          unit: what a step is called.
+          done: steps that were taken before.
+          leave: whether the bar stays on the screen at its end.
+        """
         bar = Progress(
             phase,
             total,

@@ -162,16 +162,32 @@ def _batches(data: Sequence[Example], size: int, seed: Sequence[int]) -> Iterato
 
 
 def _fingerprint(bank: SkillBank, trajectories: Path, limit: int) -> str:
-    """Of all that the examples are made of but the teacher's words."""
+    """Hashes all that examples are made of, except the teacher's answers.
+
+    Args:
+      bank: the skills that the examples show.
+      trajectories: the file of the episodes that they are made of.
+      limit: the largest number of examples.
+
+    Returns:
+      The sha256 in hexadecimal digits.
+    """
     content = [digest(trajectories), [dataclasses.astuple(skill)[:6] for skill in bank.skills]]
     return hashlib.sha256(json.dumps([*content, limit]).encode()).hexdigest()
 
 
 def _examples_before(session: Session, inputs: str) -> list[Example] | None:
-    """The examples that a phase cut short had begun with, if they were made of the same.
+    """Reads the examples that an interrupted cold start was trained on, so that it keeps them.
 
     A teacher that is asked again may write other thoughts: then the rest of the phase would
     be about other data than its beginning.
+
+    Args:
+      session: the run.
+      inputs: the `_fingerprint` of what examples would be made of now.
+
+    Returns:
+      The examples, or None if there is no checkpoint or they were made of something else.
     """
     path = session.run.file("sft", "examples.jsonl")
     with Checkpoints(session.run.file("checkpoints", "sft")) as checkpoints:
@@ -190,6 +206,7 @@ def _examples_before(session: Session, inputs: str) -> list[Example] | None:
 
 
 def _last_good(checkpoints: Checkpoints) -> str:
+    """Says which state is left when too many updates in a row changed nothing."""
     latest = checkpoints.latest()
     if latest is None:
         return "There is no checkpoint yet; the base policy is as it was."
@@ -197,6 +214,7 @@ def _last_good(checkpoints: Checkpoints) -> str:
 
 
 def _too_few(there: int, asked: int, config: CollectConfig) -> str:
+    """Says that only `there` of the `asked` examples could be made, and how to get more."""
     return (
         f"{there} examples, fewer than the {asked} asked for: all valid steps of the successes "
         f"that were collected. For more, collect more episodes (--episodes, now "
@@ -206,6 +224,16 @@ def _too_few(there: int, asked: int, config: CollectConfig) -> str:
 
 
 def _check_same_data(session: Session, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Checks that a cold start that resumes has the examples that it began with.
+
+    Args:
+      session: the run.
+      before: what the checkpoint says of its examples.
+      now: the same of the examples at hand.
+
+    Raises:
+      SkillRLError: they differ.
+    """
     if before["sha256"] != now["sha256"]:
         count, other = before["examples"], now["examples"]
         raise SkillRLError(

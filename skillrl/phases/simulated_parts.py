@@ -55,7 +55,7 @@ def list_parts(config: Config, environment_simulated: str) -> tuple[Part, ...]:
 
 
 def describe(found: Sequence[Part]) -> str:
-    """One line of real parts and one of simulated ones, as every run prints first."""
+    """Writes one line of real parts and one of simulated ones, as every run prints first."""
     lines = []
     for label, simulated in (("real", False), ("simulated", True)):
         those = [f"{part.name} ({part.what})" for part in found if part.simulated == simulated]
@@ -66,6 +66,14 @@ def describe(found: Sequence[Part]) -> str:
 
 
 def _service(name: str, kind: str, model_id: str, base: str) -> Part:
+    """Describes the teacher or the embedder, which is real if a server answers for it.
+
+    Args:
+      name: what the part is called.
+      kind: the setting that chooses it, such as ``openai``.
+      model_id: the name of the model on the server.
+      base: the address of the server.
+    """
     if kind == "openai":
         return Part(name, f"{model_id} at {base}", False)
     return Part(name, {"hashing": "hashed words"}.get(kind, kind), True)

@@ -46,10 +46,10 @@ class WallClock:
             self._add(now)
 
     def read(self) -> dict[str, float]:
-        """Seconds by phase.
+        """Reads the seconds that each phase has taken so far, in all sessions of the run.
 
         Raises:
-          SkillRLError: the file is there and not as a run wrote it.
+          SkillRLError: the file exists and is not as a run wrote it.
         """
         if not self._path.exists():
             return {}

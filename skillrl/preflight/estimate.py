@@ -194,7 +194,17 @@ def may_be_long(found: Sequence[PhaseLoad]) -> bool:
 
 
 def announcement(found: Sequence[PhaseLoad], peak: Peak, devices: int, kind: str) -> str:
-    """Warns of phases that take hours; returns "" where there are none."""
+    """Warns of phases that take hours.
+
+    Args:
+      found: the phases, as from `loads`.
+      peak: the speed of one device.
+      devices: how many there are.
+      kind: what they are called.
+
+    Returns:
+      The warning, or "" if no phase takes that long.
+    """
     slow = [(load, load.seconds(peak, devices)) for load in found]
     slow = [(load, seconds) for load, seconds in slow if seconds >= LONG]
     if not slow:
@@ -211,6 +221,7 @@ def announcement(found: Sequence[PhaseLoad], peak: Peak, devices: int, kind: str
 
 
 def _sum(phase: str, *parts: PhaseLoad) -> PhaseLoad:
+    """Adds up phases to one that is called `phase`."""
     fields = [f.name for f in dataclasses.fields(PhaseLoad) if f.name != "phase"]
     return PhaseLoad(
         phase=phase, **{name: sum(getattr(part, name) for part in parts) for name in fields}

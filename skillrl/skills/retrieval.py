@@ -39,7 +39,7 @@ class Retrieved:
 
     @property
     def skills(self) -> tuple[Skill, ...]:
-        """All of them, in prompt order."""
+        """Returns all of them, in the order in which the prompt shows them."""
         return (*self.general, *self.task_specific, *self.mistakes)
 
 

@@ -23,7 +23,7 @@ _LIMITS = ("max_tokens", "max_completion_tokens")
 
 
 class _CachedClient:
-    """What teacher and embedder share: a client, answers kept on disk, and their errors.
+    """Holds what teacher and embedder share: a client, answers kept on disk, and their errors.
 
     Attributes:
       client: the server that is asked, and its model.
@@ -50,6 +50,7 @@ class _CachedClient:
         self.client.close()
 
     def _failed(self, error: HTTPFailure) -> TeacherError:
+        """Makes the error to raise where a request got no usable answer."""
         return TeacherError(
             f"{self.model_id}: {error}",
             question=error.of_the_request,
@@ -57,10 +58,14 @@ class _CachedClient:
         )
 
     def _wrong(self, path: str, error: ValueError) -> TeacherError:
+        """Makes the error to raise where an answer came and cannot be read."""
         return TeacherError(self.client.wrong(path, str(error)), question=True)
 
     def _identity(self, path: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """What an answer is kept under; a limit that was no obstacle to it is no part of it."""
+        """Makes what an answer is kept under: the address and the request, without token limits.
+
+        A limit is left out because only whole answers are kept, and to those it made no difference.
+        """
         asked = {key: value for key, value in payload.items() if key not in _LIMITS}
         return {"url": public_url(self.client.api_base) + path, **asked}
 
@@ -136,6 +141,7 @@ class OpenAITeacher(_CachedClient):
         self._cache.forget(self._identity("/chat/completions", self._payload(messages)))
 
     def _payload(self, messages: Sequence[Message]) -> dict[str, Any]:
+        """Makes the body of the request that asks `messages`."""
         chat = [dict(message) for message in messages]
         return {"model": self.model_id, "messages": chat, **self._options}
 
@@ -210,10 +216,18 @@ class OpenAIEmbedder(_CachedClient):
         return unit_rows([known[text] for text in texts])
 
     def _request(self, path: str, text: str) -> dict[str, Any]:
+        """Makes what the vector of `text` is kept under."""
         return self._identity(path, {"model": self.model_id, "input": text})
 
     def _ask(self, path: str, texts: list[str]) -> tuple[list[str], list[list[float]]]:
-        """Embeds the first texts, as many as the server takes at once; returns both."""
+        """Embeds the first of `texts`, as many as the server takes at once.
+
+        Returns:
+          These texts, and a vector for each.
+
+        Raises:
+          TeacherError: the server answers with no vectors, even for one text.
+        """
         part = sent = texts[: self._batch]
         while True:
             try:

@@ -261,7 +261,7 @@ class Checkpoints:
         _LOG.warning("%s It is set aside as %s; going on from %d.", error, place.name, instead)
 
     def close(self) -> None:
-        """Nothing is left running after `save`; here for ``with``."""
+        """Does nothing, since `save` leaves nothing running; called at the end of a ``with``."""
 
     def __enter__(self) -> Checkpoints:
         return self

@@ -42,7 +42,10 @@ class Learner:
     join: Callable[[Params, Params], Params]
 
     def policy(self, state: TrainState) -> Params:
-        """The policy of a state; its trained part goes with the next update."""
+        """Joins the parameters of the whole policy of `state`.
+
+        The trained ones are the state's own arrays, which the next update donates.
+        """
         return self.join(state.params, self.frozen)
 
 

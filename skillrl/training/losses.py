@@ -58,7 +58,7 @@ def register_kl(name: str) -> Callable[[KLEstimator], KLEstimator]:
 
 
 class PolicyLoss(Protocol):
-    """The objective of each token, which is to be maximised; see `clipped_surrogate`."""
+    """Computes the objective of each token, which is to be maximised; see `clipped_surrogate`."""
 
     def __call__(
         self,
@@ -71,7 +71,21 @@ class PolicyLoss(Protocol):
         clip_high: float,
         clip_ratio_c: float | None,
     ) -> jax.Array:
-        """Returns float32 [N, A], 0 outside the mask."""
+        """Computes the objective from arrays as `clipped_surrogate` takes them.
+
+        Args:
+          logprobs: float32 [N, A] of the policy in training.
+          old: float32 [N, A] of the policy that sampled.
+          advantages: [N], or [N, A].
+          mask: bool [N, A], true at response tokens.
+          clip_low: how far below 1 a ratio still counts.
+          clip_high: how far above 1 a ratio still counts.
+          clip_ratio_c: how large a ratio still counts where the advantage is negative; None
+            sets no limit.
+
+        Returns:
+          float32 [N, A], 0 outside the mask.
+        """
 
 
 POLICY_LOSSES: dict[str, PolicyLoss] = {}
@@ -87,6 +101,8 @@ def register_policy_loss(name: str) -> Callable[[PolicyLoss], PolicyLoss]:
 
 
 def _adder(table: dict[str, Any], what: str, name: str) -> Callable[[Any], Any]:
+    """Returns a decorator that puts a function into `table` as `name`; `what` is for messages."""
+
     def add(function: Any) -> Any:
         if name in table:
             raise SkillRLError(f"{what} {name!r} is registered twice; rename one")
@@ -116,6 +132,11 @@ def find_policy_loss(name: str) -> PolicyLoss:
 
 
 def _find(table: dict[str, Any], setting: str, name: str) -> Any:
+    """Returns what `table` has as `name`, the value of `setting`.
+
+    Raises:
+      SkillRLError: it has nothing of this name; the message lists what it has.
+    """
     if name not in table:
         raise SkillRLError(f"{setting} is {name!r}; choose one of: {', '.join(sorted(table))}.")
     return table[name]
@@ -395,7 +416,7 @@ def grpo_loss(
 
 
 def combine_metrics(total: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """Combines metrics of two parts of a minibatch: maxima of ``*_max``, sums of the others."""
+    """Combines metrics of two parts of a minibatch: takes maxima of ``*_max``, adds the others."""
     return {
         name: jnp.maximum(total[name], value) if name.endswith("_max") else total[name] + value
         for name, value in part.items()
@@ -403,11 +424,12 @@ def combine_metrics(total: dict[str, Any], part: dict[str, Any]) -> dict[str, An
 
 
 def _mask(weights: ArrayLike) -> jax.Array:
+    """Tells which tokens count: bool [N, A], true where the weight is not 0."""
     return jnp.asarray(weights) != 0
 
 
 def _per_token(advantages: ArrayLike, mask: ArrayLike) -> jax.Array:
-    """Spreads advantages [N] or [N, A] to [N, A]; 0 outside the mask."""
+    """Spreads advantages [N] or [N, A] to float32 [N, A], with 0 outside the mask."""
     advantages = jnp.asarray(advantages, jnp.float32)
     if advantages.ndim == 1:
         advantages = advantages[:, None]
@@ -415,11 +437,15 @@ def _per_token(advantages: ArrayLike, mask: ArrayLike) -> jax.Array:
 
 
 def _ratio(logprobs: ArrayLike, old: ArrayLike, mask: ArrayLike) -> jax.Array:
+    """Computes pi_theta / pi_old of each token as float32 [N, A]; it is 1 outside the mask.
+
+    The log-ratio is cut to +-`MAX_LOG_RATIO` first.
+    """
     log_ratio = zero_outside(logprobs, mask) - zero_outside(old, mask)
     return jnp.exp(jnp.clip(log_ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO))
 
 
 def _weighted_sum(x: ArrayLike, weights: ArrayLike) -> jax.Array:
-    """Returns ``sum_t w_t * x_t``; what has weight 0 is not read."""
+    """Computes ``sum_t w_t * x_t``, a float32 scalar; what has weight 0 is not read."""
     mask = _mask(weights)
     return masked_sum(zero_outside(x, mask) * jnp.asarray(weights, jnp.float32), mask)

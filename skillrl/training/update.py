@@ -124,7 +124,7 @@ def response_logprobs(
       batch: a micro-batch.
       config: sizes of the policy.
       remat: see `transformer.forward`.
-      logprob_chunk: see `transformer.token_logprobs`.
+      logprob_chunk: see `logprobs.token_logprobs`.
 
     Returns:
       float32 [B, G, A].
@@ -195,7 +195,7 @@ def make_updater(
       optimizer_shardings: tree like the optimiser state.
       join: ``(trained, frozen) -> parameters of the whole policy``.
       remat: what the backward pass computes again.
-      logprob_chunk: tokens whose scores exist at once, see `transformer.token_logprobs`.
+      logprob_chunk: tokens whose scores exist at once, see `logprobs.token_logprobs`.
       entropy_coeff: by how much a nat of entropy at a token of weight 1 lowers the loss. Where it
         is not 0 there is a metric ``entropy``, the weighted mean.
     """

@@ -161,10 +161,12 @@ def _new(found: Sequence[Finding], said: set[str]) -> list[Finding]:
 
 
 def _actions(played: Sequence[Played]) -> int:
+    """Counts the actions of all episodes."""
     return sum(len(one.actions) for one in played)
 
 
 def _protocol(suite: Suite, name: str) -> list[Finding]:
+    """Checks that the suite has what the protocol asks for; its handles only if it does."""
     found = manifest.check_suite(suite, name)
     return found or manifest.check_handle(suite)
 
@@ -184,7 +186,7 @@ def _play(suite: Suite, tasks: Sequence[Task]) -> tuple[list[Played], list[Findi
 
 
 def _outlast(suite: Suite, tasks: Sequence[Task]) -> tuple[list[Played], list[Finding]]:
-    """Episodes of every task that are as long as they can be made: idle, and busy."""
+    """Plays two episodes of every task that last as long as they can be made to: idle, and busy."""
     form = answer_form(suite)
     played, failed = [], []
     for task in tasks:
@@ -197,6 +199,7 @@ def _outlast(suite: Suite, tasks: Sequence[Task]) -> tuple[list[Played], list[Fi
 
 
 def _replayed(suite: Suite, played: Sequence[Played]) -> Iterator[Check]:
+    """Checks by playing the same episodes again that the environment keeps its promises."""
     form, few = answer_form(suite), played[:_PROBED]
     yield check(
         "determinism",

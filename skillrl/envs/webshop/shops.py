@@ -101,7 +101,7 @@ class OneShop:
 
 
 class ManyShops:
-    """The generated shops: one to validate in, and one for each training task.
+    """Generates the shops when they are asked for: one to validate in, and one per training task.
 
     Args:
       settings: a WebshopConfig whose ``goals`` are synthetic.
@@ -116,7 +116,7 @@ class ManyShops:
 
     @functools.cached_property
     def _unseen(self) -> Sequence[int]:
-        """The goals of shop 0, the categories in turn."""
+        """Lists the goals of shop 0 by number, one of each category in turn."""
         by_category: dict[str, list[int]] = {shelf.key: [] for shelf in SHELVES}
         for number, row in enumerate(self._main.goals.rows):
             by_category[generated_category(self._main.catalogue.product(int(row)))].append(number)
@@ -124,7 +124,7 @@ class ManyShops:
 
     @functools.cached_property
     def _wishes(self) -> frozenset[str]:
-        """What is wished for in shop 0."""
+        """Collects what the goals of shop 0 wish for."""
         return frozenset(map(_wish, self._main.goals))
 
     def tasks(self, split: str) -> Sequence[Task]:
