@@ -64,7 +64,11 @@ def test_the_advice_about_a_bank_that_does_not_fit_can_be_followed(whole, other,
         with tiny.opened(whole.path, config) as (run, model, player):
             tasks = run.suite.tasks("train")[:12]
             prompts.check_fit(
-                run, model, player.retriever, released_size(run.suite.categories), tasks
+                run,
+                released_size(run.suite.categories),
+                model=model,
+                retriever=player.retriever,
+                tasks=tasks,
             )
 
     with pytest.raises(SkillRLError) as caught:
@@ -86,7 +90,11 @@ def test_skills_at_every_step_that_fill_it_are_refused_too(whole):
         tasks = run.suite.tasks("train")[:6]
         with pytest.raises(SkillRLError, match=r"first_step is false.*of the 128.*_top_k="):
             prompts.check_fit(
-                run, model, player.retriever, released_size(run.suite.categories), tasks
+                run,
+                released_size(run.suite.categories),
+                model=model,
+                retriever=player.retriever,
+                tasks=tasks,
             )
 
 
