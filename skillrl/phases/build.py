@@ -125,7 +125,7 @@ def open_teacher(session: Session) -> Teacher:
 
 
 def open_retriever(session: Session) -> Retriever:
-    """Opens the retrieval of skills; the embedder's answers are kept in the run likewise."""
+    """Opens the retrieval of skills; the embedder's answers are kept in the run."""
     return make_retriever(session.config, session.run.file("teacher"))
 
 

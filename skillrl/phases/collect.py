@@ -110,6 +110,12 @@ def expert_episode(suite: Suite, task: Task, *, slips: float, seed: int) -> Traj
 
     An exception of the environment ends it with ``error`` set, as an episode of the policy.
 
+    Args:
+      suite: the environment.
+      task: the task to play.
+      slips: the share of steps to replace.
+      seed: the seed of the slips.
+
     Raises:
       SkillRLError: the task has no expert, or the environment raised it.
     """

@@ -234,7 +234,7 @@ def _update(
 def _zero_variance(trajectories: Sequence[Trajectory], config: RLConfig) -> float:
     """Computes the share of groups whose episodes all ended alike.
 
-    Such a group has no advantages: it teaches through the KL term alone.
+    The advantages in such a group are 0, so it teaches through the KL term alone.
     """
     size = config.group_size
     groups = [trajectories[at : at + size] for at in range(0, len(trajectories), size)]
