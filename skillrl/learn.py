@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -215,6 +217,11 @@ def _settings(policy: Policy | Training, config: Config | None, *, env: str) -> 
     return settings_for(env, config or before)
 
 
+_BUILT: weakref.WeakKeyDictionary[Any, dict[Any, tuple[Partition, Updater]]]
+_BUILT = weakref.WeakKeyDictionary()
+"""Model -> what was built for (phase, settings): another training of the model compiles nothing."""
+
+
 def _training(
     policy: Policy | Training,
     settings: Config,
@@ -238,8 +245,11 @@ def _training(
         if (policy.phase, policy.config) == (phase, settings):
             return policy
         policy = policy.policy
-    partition = make_partition(settings, policy.model, seed=settings.seed)
-    updater = build(settings, policy.model, partition)
+    built = _BUILT.setdefault(policy.model, {})
+    if (phase, settings) not in built:
+        partition = make_partition(settings, policy.model, seed=settings.seed)
+        built[phase, settings] = partition, build(settings, policy.model, partition)
+    partition, updater = built[phase, settings]
     state = updater.init(partition.trained(policy.params))
     return Training(
         start=policy,

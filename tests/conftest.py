@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 from absl import flags
 
+import skillrl
+from skillrl import api
+from skillrl.config import presets
+from skillrl.config.settings import Config
 from skillrl.envs import base
 from skillrl.models.config import TransformerConfig
 from skillrl.types import Observation, StepResult, Task
@@ -99,6 +104,27 @@ def toy_env() -> Iterator[str]:
     """Name of a registered environment that costs nothing."""
     with base.registered(toy=ToySuite):
         yield "toy"
+
+
+@pytest.fixture(scope="module")
+def few_shapes() -> Iterator[Config]:
+    """Default settings of `import skillrl` that compile fewer programs; no number changes."""
+    sizes = [
+        "rollout.prefix_buckets=[448]",
+        "rollout.suffix_buckets=[448]",
+        "train_batch.row_buckets=[184]",
+        "train_batch.tokens=20000",
+    ]
+    config = presets.resolve("alfworld", overrides=sizes).config
+
+    @functools.wraps(api.default_config)
+    def default_config(env: str = "alfworld") -> Config:
+        return config
+
+    with pytest.MonkeyPatch.context() as patch:
+        for home in (api, skillrl):
+            patch.setattr(home, "default_config", default_config)
+        yield config
 
 
 # --- one tiny policy for all tests that compile ---------------------------------------

@@ -18,6 +18,9 @@ from tests.conftest import ToySuite
 GROUP = 4
 
 
+pytestmark = pytest.mark.usefixtures("few_shapes")
+
+
 @pytest.fixture(scope="module")
 def suite():
     return skillrl.make_suite("alfworld")
@@ -109,8 +112,8 @@ def test_an_environment_of_ones_own_is_played_by_its_name(policy):
     assert all(episode.steps for episode in played)
 
 
-def test_what_the_settings_import_is_imported(suite, policy, tasks):
-    config = dataclasses.replace(skillrl.default_config(), modules=("nowhere.py",))
+def test_what_the_settings_import_is_imported(few_shapes, suite, policy, tasks):
+    config = dataclasses.replace(few_shapes, modules=("nowhere.py",))
     for use in (
         lambda: skillrl.make_suite("alfworld", config),
         lambda: skillrl.rollout(policy, suite, tasks, config=config),
@@ -131,6 +134,9 @@ def test_a_skill_stands_in_the_prompt(policy, suite, tasks):
 def test_grpo_moves_the_policy_and_leaves_the_one_that_was_given(policy, suite, tasks, episodes):
     before = jax.tree.map(np.asarray, policy.params)
     training, metrics = skillrl.grpo_step(policy, episodes)
+    other, same = skillrl.grpo_step(policy, episodes)
+    assert same == metrics
+    assert other.updater is training.updater  # nothing is compiled again
     assert metrics["grad_norm"] > 0
     assert metrics["sampler_gap_fresh"] < 1e-4  # what was sampled is what is trained on
     updates = training.updates
@@ -171,18 +177,18 @@ def test_episodes_without_anything_to_learn_from_are_refused(policy, suite, task
         skillrl.grpo_step(policy, [episodes[0], episodes[GROUP]])
 
 
-def test_settings_that_the_episodes_do_not_fit_are_refused(policy, episodes):
-    config = skillrl.default_config()
-    short = dataclasses.replace(config, rl=dataclasses.replace(config.rl, max_response_length=8))
+def test_settings_that_the_episodes_do_not_fit_are_refused(few_shapes, policy, episodes):
+    rl = dataclasses.replace(few_shapes.rl, max_response_length=8)
+    short = dataclasses.replace(few_shapes, rl=rl)
     with pytest.raises(SkillRLError, match=r"rl\.max_response_length is 8, and there are \d+"):
         skillrl.grpo_step(policy, episodes, config=short)
 
 
-def test_imitation_lowers_its_loss(policy, suite, tasks):
+def test_imitation_lowers_its_loss(few_shapes, policy, suite, tasks):
     shown = skillrl.demonstrate(suite, tasks)
     assert all(episode.won for episode in shown)
-    config = skillrl.default_config()
-    config = dataclasses.replace(config, sft=dataclasses.replace(config.sft, learning_rate=1e-4))
+    sft = dataclasses.replace(few_shapes.sft, learning_rate=1e-4)
+    config = dataclasses.replace(few_shapes, sft=sft)
     training, metrics = skillrl.sft_step(policy, shown, suite, config=config)
     losses = [metrics["loss"]]
     for _ in range(3):
@@ -193,11 +199,15 @@ def test_imitation_lowers_its_loss(policy, suite, tasks):
 
 
 @pytest.mark.examples
-def test_an_adapter_is_trained_beside_a_policy_that_samples_in_int8(policy, suite, tasks):
-    config = skillrl.resolve(
-        "alfworld",
-        overrides=["lora.rank=2", "rollout.weights=int8", "rl.old_logprobs=recomputed"],
-    ).config
+def test_an_adapter_is_trained_beside_a_policy_that_samples_in_int8(
+    few_shapes, policy, suite, tasks
+):
+    config = dataclasses.replace(
+        few_shapes,
+        lora=dataclasses.replace(few_shapes.lora, rank=2),
+        rl=dataclasses.replace(few_shapes.rl, old_logprobs="recomputed"),
+        rollout=dataclasses.replace(few_shapes.rollout, weights="int8"),
+    )
     played = skillrl.rollout(policy, suite, tasks[:1], group_size=2, config=config)
     training, metrics = skillrl.grpo_step(policy, played, config=config)
     assert metrics["sampler_gap"] < 1e-4  # of the recomputed ones, not of the int8 copy's

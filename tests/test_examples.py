@@ -10,6 +10,8 @@ import pytest
 
 from skillrl import extensions
 
+pytestmark = pytest.mark.usefixtures("few_shapes")
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
