@@ -36,11 +36,14 @@ def nothing(bank, task, **budgets):
 
 @pytest.fixture
 def own(tmp_path):
-    """A file that registers four parts, and the word in their names."""
+    """A file that registers four parts, and the word in their names; they go with the test."""
     tag = tmp_path.name.replace("-", "_")
     path = tmp_path / "own.py"
     path.write_text(OWN.replace("{tag}", tag))
-    return path, tag
+    yield path, tag
+    for note in extensions._notes:
+        if note.name == f"own_{tag}":
+            note.registry.pop(note.name, None)
 
 
 def test_what_a_file_registers_is_said_and_can_be_named(own, tmp_path):
