@@ -2,7 +2,7 @@
 
     python examples/train_with_plot.py
 
-Three minutes on two cores; the picture is `curve.png` in the directory that the first line
+Four minutes on two cores; the picture is `curve.png` in the directory that the first line
 names, drawn anew with every iteration. Drawing needs matplotlib (pip install matplotlib);
 without it the numbers are printed and the rest is the same.
 """

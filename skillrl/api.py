@@ -358,6 +358,7 @@ def run(name: str, config: Config, workdir: str | Path, **options: Any) -> None:
     """
     if name not in static_checks.OPTIONS:
         raise SkillRLError(f"no command {name!r}; there are: {', '.join(static_checks.OPTIONS)}")
+    _checked(config)
     known = (*static_checks.OPTIONS[name], *(["on_metrics"] if name == "train" else []))
     for option in options:
         if option not in known:
@@ -381,10 +382,20 @@ def settings_for(env: str, config: Config | None) -> Config:
     """Returns `config`, or the default one for `env`; what it registers is imported.
 
     Raises:
-      SkillRLError: a file or module that ``config.modules`` names cannot be imported.
+      SkillRLError: `config` is something else, or a file or module that ``config.modules`` names
+        cannot be imported.
     """
-    config = config or default_config(env)
+    config = _checked(config) if config is not None else default_config(env)
     extensions.load(config.modules)
+    return config
+
+
+def _checked(config: Config) -> Config:
+    if not isinstance(config, Config):
+        raise SkillRLError(
+            f"config is of type {type(config).__name__} and should be a Config: with resolve, that "
+            "is resolve(...).config"
+        )
     return config
 
 

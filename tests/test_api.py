@@ -239,6 +239,8 @@ def test_what_would_stop_a_run_is_said_before_it_starts(tmp_path):
     with pytest.raises(SkillRLError, match="unknown advantage estimator 'nothing'"):
         skillrl.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    with pytest.raises(SkillRLError, match="of type Resolved and should be a Config"):
+        skillrl.train(skillrl.resolve("alfworld"), tmp_path / "run")
     with pytest.raises(SkillRLError, match="no command 'dance'"):
         skillrl.run("dance", config, tmp_path / "run")
     with pytest.raises(SkillRLError, match="evaluate has no option 'splits'; it has: checkpoint"):
