@@ -17,7 +17,6 @@ import platform
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from skillrl.config.settings import Config, diff, public_dict, resumable_summary
@@ -95,12 +94,7 @@ class RunDirectory:
     def __enter__(self) -> RunDirectory:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -170,13 +164,8 @@ class Metrics:
     def __enter__(self) -> Metrics:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if value is None:
+    def __exit__(self, *error: object) -> None:
+        if error[1] is None:
             self.close()
         else:
             with contextlib.suppress(SkillRLError):  # what ended the session is said first

@@ -23,18 +23,52 @@ _LIMITS = ("max_tokens", "max_completion_tokens")
 
 
 class _CachedClient:
-    """Holds what teacher and embedder share: a client, answers kept on disk, and their errors.
+    """What teacher and embedder share: a client, answers kept on disk, and their errors.
 
     Attributes:
+      use: what the server is for, as `OpenAIClient` names it.
       client: the server that is asked, and its model.
       model_id: name of that model.
     """
 
     simulated = False
+    use = ""
 
-    def __init__(self, client: OpenAIClient, *, cache_dir: str | os.PathLike[str] | None) -> None:
-        self.model_id = client.model_id
-        self.client = client
+    def __init__(
+        self,
+        api_base: str,
+        model_id: str,
+        api_key: str = "",
+        *,
+        cache_dir: str | os.PathLike[str] | None = None,
+        timeout: float = 300.0,
+        retries: int = 5,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Opens no connection yet.
+
+        Args:
+          api_base: base address of the server, usually ending in ``/v1``.
+          model_id: name of the model there.
+          api_key: the key to send; where it is empty the environment is asked for one.
+          cache_dir: folder of the answers that are kept; None keeps none.
+          timeout: seconds without a sign of an answer.
+          retries: attempts after the first.
+          sleep: how to pause between attempts, in seconds.
+
+        Raises:
+          SkillRLError: the address or the name of the model is missing.
+        """
+        self.client = OpenAIClient(
+            api_base,
+            model_id,
+            api_key,
+            use=self.use,
+            timeout=timeout,
+            retries=retries,
+            sleep=sleep,
+        )
+        self.model_id = model_id
         self._cache = AnswerCache(cache_dir)
 
     def __repr__(self) -> str:
@@ -77,6 +111,8 @@ class OpenAITeacher(_CachedClient):
     asks nothing twice; `forget` drops one that could not be used.
     """
 
+    use = "teacher"
+
     def __init__(
         self,
         api_base: str,
@@ -84,10 +120,7 @@ class OpenAITeacher(_CachedClient):
         api_key: str = "",
         *,
         options: Mapping[str, Any] | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        timeout: float = 300.0,
-        retries: int = 5,
-        sleep: Callable[[float], None] = time.sleep,
+        **client: Any,
     ) -> None:
         """Opens no connection yet.
 
@@ -97,24 +130,13 @@ class OpenAITeacher(_CachedClient):
           api_key: the key to send; where it is empty the environment is asked for one.
           options: further request fields as the server wants them, e.g.
             ``{"temperature": 0, "max_tokens": 4096}``.
-          cache_dir: folder of the answers that are kept; None keeps none.
-          timeout: seconds without a sign of an answer.
-          retries: attempts after the first.
-          sleep: how to pause between attempts, in seconds.
+          **client: ``cache_dir``, the folder of the answers that are kept, ``timeout`` in seconds,
+            ``retries`` after the first attempt, and ``sleep``, how to pause between them.
 
         Raises:
           SkillRLError: the address or the name of the model is missing.
         """
-        client = OpenAIClient(
-            api_base,
-            model_id,
-            api_key,
-            use="teacher",
-            timeout=timeout,
-            retries=retries,
-            sleep=sleep,
-        )
-        super().__init__(client, cache_dir=cache_dir)
+        super().__init__(api_base, model_id, api_key, **client)
         self._options = dict(options or {})
 
     def complete(self, messages: Sequence[Message], *, purpose: str) -> str:
@@ -149,6 +171,8 @@ class OpenAITeacher(_CachedClient):
 class OpenAIEmbedder(_CachedClient):
     """An embedding model behind ``POST {api_base}/embeddings``; vectors are kept per text."""
 
+    use = "embedding"
+
     def __init__(
         self,
         api_base: str,
@@ -156,10 +180,7 @@ class OpenAIEmbedder(_CachedClient):
         api_key: str = "",
         *,
         batch: int = 64,
-        cache_dir: str | os.PathLike[str] | None = None,
-        timeout: float = 300.0,
-        retries: int = 5,
-        sleep: Callable[[float], None] = time.sleep,
+        **client: Any,
     ) -> None:
         """Opens no connection yet.
 
@@ -169,24 +190,13 @@ class OpenAIEmbedder(_CachedClient):
           api_key: the key to send; where it is empty the environment is asked for one.
           batch: most texts of one request. A server that takes fewer is asked for half as many
             until it answers; that is remembered.
-          cache_dir: folder of the vectors that are kept; None keeps none.
-          timeout: seconds without a sign of an answer.
-          retries: attempts after the first.
-          sleep: how to pause between attempts, in seconds.
+          **client: ``cache_dir``, the folder of the answers that are kept, ``timeout`` in seconds,
+            ``retries`` after the first attempt, and ``sleep``, how to pause between them.
 
         Raises:
           SkillRLError: the address or the name of the model is missing.
         """
-        client = OpenAIClient(
-            api_base,
-            model_id,
-            api_key,
-            use="embedding",
-            timeout=timeout,
-            retries=retries,
-            sleep=sleep,
-        )
-        super().__init__(client, cache_dir=cache_dir)
+        super().__init__(api_base, model_id, api_key, **client)
         self._batch = batch
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
