@@ -141,12 +141,13 @@ def test_a_directory_brings_its_own_sizes_and_tokenizer(whole, tmp_path, monkeyp
     seen = []
 
     def look(run, player, *, bank, **how):  # compiling the other sizes takes long
-        seen.append((player.engine._config.hidden_size, len(bank) > 0))
+        tokenizer = player.agent._tokenizer
+        seen.append((player.engine._config.hidden_size, tokenizer.vocab_size, len(bank) > 0))
 
     monkeypatch.setattr(pipeline, "evaluate_command", look)
     status, _, err = tiny.run("evaluate", f"--workdir={whole.path}", f"--checkpoint={other}")
     assert status == 0, err
-    assert seen == [(24, True)]
+    assert seen == [(24, 512, True)]
 
 
 @pytest.mark.parametrize(
