@@ -26,12 +26,13 @@ ENTRY_POINTS = "skillrl.modules"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Note:
-    """A registration: what, under which name, where, and the module that defines it."""
+    """Records a registration: what, under which name, where, who registers it, and its names."""
 
     kind: str
     name: str
     registry: MutableMapping[str, Any]
     home: str
+    identity: tuple[str, str]
 
     @property
     def ships(self) -> bool:
@@ -43,16 +44,41 @@ _notes: list[_Note] = []
 _loaded: dict[str, tuple[str, ...]] = {}
 
 
-def note(kind: str, name: str, registry: MutableMapping[str, Any], *, made: Any) -> None:
-    """Notes a registration; every function that registers calls it.
+def register(
+    kind: str,
+    name: str,
+    function: Any,
+    *,
+    registry: MutableMapping[str, Any],
+    entry: Any = None,
+    depth: int = 1,
+) -> None:
+    """Puts a part into its registry; every function that registers something calls this.
+
+    A cell of a notebook may be run again: what its module, ``__main__``, defines anew under the
+    same qualified name takes the place of the former.
 
     Args:
       kind: what is registered, in words: ``advantage estimator``.
-      name: the name it is known by.
-      registry: where it now is under that name.
-      made: the function or class.
+      name: the name it will be known by.
+      function: the function or class.
+      registry: receives it under that name.
+      entry: what the registry holds in its place; None for the function itself.
+      depth: how many callers lie between this call and the module that registers.
+
+    Raises:
+      SkillRLError: the name is taken.
     """
-    _notes.append(_Note(kind, name, registry, getattr(made, "__module__", "")))
+    home = sys._getframe(depth + 1).f_globals.get("__name__", "")
+    identity = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
+    if name in registry:
+        again = any(
+            n.registry is registry and n.name == name and n.identity == identity for n in _notes
+        )
+        if identity[0] != "__main__" or not again:
+            raise SkillRLError(f"{kind} {name!r} is registered twice; choose another name")
+    registry[name] = function if entry is None else entry
+    _notes.append(_Note(kind, name, registry, home, identity))
 
 
 def load(modules: Iterable[str]) -> list[str]:

@@ -91,6 +91,7 @@ class Training:
 def grpo_step(
     policy: Policy | Training,
     episodes: Sequence[Trajectory],
+    suite: Suite | None = None,
     *,
     config: Config | None = None,
 ) -> tuple[Training, dict[str, float]]:
@@ -108,10 +109,11 @@ def grpo_step(
         settings than before, training starts anew: with fresh moments, and with the policy so far
         as reference.
       episodes: whole groups one after the other, as `rollout` returns them.
+      suite: the environment that they are of, which says whose settings are taken where none are
+        given; None for ALFWorld.
       config: settings in ``config.rl``, ``config.train_batch`` and ``config.model``, which must
-        fit the prompts of the episodes: the one that `rollout` got, or, where it got none in
-        another environment than ALFWorld, ``default_config(suite.name)``. By default that of the
-        step before, and before the first step ``default_config("alfworld")``.
+        fit the prompts of the episodes: the one that `rollout` got. By default that of the step
+        before, and before the first step ``default_config(suite.name)``.
 
     Returns:
       The state after the updates (its ``policy`` acts) and metrics:
@@ -123,7 +125,7 @@ def grpo_step(
         settings allow, or `policy` has been trained further since.
     """
     size = _group_size(episodes)
-    settings = _settings(policy, config, env="alfworld")
+    settings = _settings(policy, config, env=suite.name if suite else "alfworld")
     rl = dataclasses.replace(
         settings.rl,
         group_size=size,

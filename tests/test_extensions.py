@@ -108,3 +108,27 @@ def test_what_somebody_has_imported_before_is_known(own, tmp_path, monkeypatch):
     for named in (f"package_{tag}", str(tmp_path / f"package_{tag}.py")):
         (line,) = extensions.load([named])
         assert line.startswith(f"{named} registers advantage estimator 'own_{tag}'")
+
+
+def test_another_name_for_one_of_ours_is_a_part_too(own):
+    path, tag = own
+    path.write_text(
+        f"from skillrl.training.losses import kl_k3, register_kl\nregister_kl('own_{tag}')(kl_k3)\n"
+    )
+    assert extensions.load([str(path)]) == [f"{path} registers KL estimator 'own_{tag}'"]
+
+
+def test_a_notebook_cell_that_registers_may_be_run_again(own):
+    _, tag = own
+    cell = (
+        "from skillrl.training.advantages import register_advantage\n"
+        f"@register_advantage('own_{tag}')\n"
+        "def mine(batch, *, penalty): return {value}\n"
+    )
+    notebook = {"__name__": "__main__"}
+    for value in (1, 2):
+        exec(cell.replace("{value}", str(value)), notebook)
+        assert ESTIMATORS[f"own_{tag}"](None, penalty=0) == value
+    with pytest.raises(SkillRLError, match=f"'own_{tag}' is registered twice"):
+        exec(cell.replace("def mine", "def other").replace("{value}", "3"), notebook)
+    assert ESTIMATORS[f"own_{tag}"](None, penalty=0) == 2

@@ -136,10 +136,7 @@ def register(name: str) -> Callable[[Callable[..., Suite]], Callable[..., Suite]
             raise SkillRLError(
                 f"environment {name!r} of {home} has the name of one that ships; choose another"
             )
-        if name in _SUITES:
-            raise SkillRLError(f"environment {name!r} is registered twice; choose another name")
-        _SUITES[name] = factory
-        extensions.note("environment", name, _SUITES, made=factory)
+        extensions.register("environment", name, factory, registry=_SUITES)
         return factory
 
     return add

@@ -101,10 +101,8 @@ def register_retrieval(
     """
 
     def register(rule: RetrievalRule) -> RetrievalRule:
-        if name in _RULES:
-            raise SkillRLError(f"retrieval rule {name!r} is registered twice; rename one")
-        _RULES[name] = RegisteredRule(rule, uses_embedder)
-        extensions.note("retrieval rule", name, _RULES, made=rule)
+        entry = RegisteredRule(rule, uses_embedder)
+        extensions.register("retrieval rule", name, rule, registry=_RULES, entry=entry)
         return rule
 
     return register

@@ -49,10 +49,7 @@ def make_embedder(config: Any, cache_dir: Folder = None) -> Embedder:
 
 def _adder(table: dict[str, Any], what: str, name: str) -> Callable[[Any], Any]:
     def add(factory: Any) -> Any:
-        if name in table:
-            raise SkillRLError(f"{what} {name!r} is registered twice; choose another name")
-        table[name] = factory
-        extensions.note(what, name, table, made=factory)
+        extensions.register(what, name, factory, registry=table)
         return factory
 
     return add

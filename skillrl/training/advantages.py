@@ -66,10 +66,7 @@ def register_advantage(name: str) -> Callable[[Estimator], Estimator]:
     """
 
     def register(estimator: Estimator) -> Estimator:
-        if name in ESTIMATORS:
-            raise SkillRLError(f"advantage estimator {name!r} is registered twice; rename one")
-        ESTIMATORS[name] = estimator
-        extensions.note("advantage estimator", name, ESTIMATORS, made=estimator)
+        extensions.register("advantage estimator", name, estimator, registry=ESTIMATORS)
         return estimator
 
     return register

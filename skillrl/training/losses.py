@@ -104,10 +104,7 @@ def _adder(table: dict[str, Any], what: str, name: str) -> Callable[[Any], Any]:
     """Returns a decorator that puts a function into `table` as `name`; `what` is for messages."""
 
     def add(function: Any) -> Any:
-        if name in table:
-            raise SkillRLError(f"{what} {name!r} is registered twice; rename one")
-        table[name] = function
-        extensions.note(what, name, table, made=function)
+        extensions.register(what, name, function, registry=table)
         return function
 
     return add
