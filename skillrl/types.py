@@ -168,6 +168,25 @@ class SkillUse:
     wins: int = 0
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Exams:
+    """What a skill's examinations gave: tasks played with it and, all else alike, without it.
+
+    Attributes:
+      pairs: tasks that were played both ways; 0 means that the skill is unmeasured.
+      gain: sum over pairs of success with the skill minus success without it, each 0 or 1.
+      squares: sum over pairs of the squared difference.
+      step: training iteration of the latest examination.
+      policy_version: number of updates that the policy had had then.
+    """
+
+    pairs: int = 0
+    gain: int = 0
+    squares: int = 0
+    step: int = 0
+    policy_version: int = 0
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Provenance:
     """Where a skill came from.
@@ -198,6 +217,9 @@ class Skill:
       when_to_apply: the situation it is for (for a mistake: why it happens).
       category: ``GENERAL`` or a category key of the environment.
       kind: ``skill`` or ``mistake``.
+      provenance: where it came from.
+      use: how often it was in a prompt.
+      exams: what it is worth, as far as that was measured.
     """
 
     id: str = ""
@@ -208,6 +230,7 @@ class Skill:
     kind: str = "skill"
     provenance: Provenance = Provenance()
     use: SkillUse = SkillUse()
+    exams: Exams = Exams()
 
     def __post_init__(self) -> None:
         valid_texts(self, "id", "title", "principle", "when_to_apply", "category")
