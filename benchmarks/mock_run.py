@@ -144,7 +144,7 @@ def main() -> None:
             f"{100 * run['eval'][stage]['valid_unseen']['success']:.0f}" for run in group
         )
         rows.append([label, n, f"{100 * won / n:.1f}", f"{100 * low:.1f}-{100 * high:.1f}", each])
-    gain = difference(*pooled(runs, "rl"), *pooled(runs, "sft"))
+    gain = difference(pooled(runs, "rl"), pooled(runs, "sft"))
     temperature = runs[0]["eval"]["base"]["valid_unseen"]["temperature"]
     how = f"at temperature {temperature:g}" if temperature else "greedy"
     text = table(rows, [f"success % on valid_unseen, {how}", "n", "pooled", "95 %", "per seed"])

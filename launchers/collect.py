@@ -1,4 +1,4 @@
-"""Phase one: plays episodes with the base policy and keeps the trajectories.
+"""Runs phase one: plays episodes with the base policy and keeps the trajectories.
 
     python launchers/collect.py --episodes=64
 

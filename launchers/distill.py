@@ -1,4 +1,4 @@
-"""Phase two: distils collected trajectories into a skill bank.
+"""Runs phase two: distils collected trajectories into a skill bank.
 
     python launchers/distill.py
 

@@ -1,4 +1,4 @@
-"""Success on the fixed manifest of held-out tasks, per category.
+"""Measures success on the fixed manifest of held-out tasks, per category.
 
     python launchers/evaluate.py --checkpoint=rl --split=valid_unseen
 

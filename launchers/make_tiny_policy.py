@@ -100,7 +100,9 @@ def main(_: Sequence[str]) -> None:
         rng = random.Random(99)
         for task, environment in practice(rng, 700):
             yield "\n".join(
-                render_prefix(suite.role, task.goal, skills_for(task), form.instruction)
+                render_prefix(
+                    suite.role, task.goal, skills=skills_for(task), instruction=form.instruction
+                )
             )
             for observation, past, move in _demonstration(
                 environment, course, task, False, course.stages[0], rng

@@ -1,4 +1,4 @@
-"""Phase four: GRPO while the skill bank evolves.
+"""Runs phase four: GRPO while the skill bank evolves.
 
     python launchers/rl.py
 

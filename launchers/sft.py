@@ -1,4 +1,4 @@
-"""Phase three: the cold start on skill-augmented demonstrations.
+"""Runs phase three: the cold start on skill-augmented demonstrations.
 
     python launchers/sft.py
 

@@ -1,4 +1,4 @@
-"""SkillRL in JAX/Flax: language-model agents that learn with an evolving skill bank.
+"""Trains language-model agents that learn with an evolving skill bank: SkillRL in JAX/Flax.
 
     import skillrl
 

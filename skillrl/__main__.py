@@ -1,4 +1,4 @@
-"""``python -m skillrl`` is the `skillrl` command."""
+"""Runs the `skillrl` command as ``python -m skillrl``."""
 
 import sys
 

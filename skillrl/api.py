@@ -1,4 +1,4 @@
-"""What `import skillrl` offers: the parts of a run as plain functions, and whole runs.
+"""Offers what `import skillrl` has: the parts of a run as plain functions, and whole runs.
 
 Functions here take and return the records that everything else works with (`Task`, `Trajectory`,
 `SkillBank`, `Policy`), so that any of them can be replaced by one's own. Settings that are not
@@ -170,7 +170,7 @@ def rollout(
 
     if group_size < 1:
         raise SkillRLError(f"group_size is {group_size}; every task is played once or more")
-    player = _player(policy, suite, settings_for(suite.name, config), seed)
+    player = _player(policy, suite, config=settings_for(suite.name, config), seed=seed)
     skills = bank if bank is not None else SkillBank()
     jobs = [
         make_job(
@@ -224,7 +224,7 @@ def evaluate(
     from skillrl.evaluation.evaluate import manifest
     from skillrl.skills.bank import SkillBank
 
-    player = _player(policy, suite, settings_for(suite.name, config), seed)
+    player = _player(policy, suite, config=settings_for(suite.name, config), seed=seed)
     result, _ = measure(
         player,
         bank if bank is not None else SkillBank(),
@@ -401,7 +401,7 @@ def _checked(config: Config) -> Config:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Kept:
-    """What played last with a model, and the policy that it acts with.
+    """Holds what played last with a model, and the policy that it acts with.
 
     The policy is not kept alive: it holds the model, which holds this.
     """
@@ -416,7 +416,7 @@ _KEPT: weakref.WeakKeyDictionary[Any, _Kept] = weakref.WeakKeyDictionary()
 """Model -> what played last with it: its slots and its layout of the parameters are used again."""
 
 
-def _player(policy: Policy, suite: Suite, config: Config, seed: int) -> Player:
+def _player(policy: Policy, suite: Suite, *, config: Config, seed: int) -> Player:
     """Makes what plays with `policy`, or takes what played last if it is the same."""
     from skillrl.phases.build import make_player, make_retriever, publish
 
@@ -434,8 +434,10 @@ def _player(policy: Policy, suite: Suite, config: Config, seed: int) -> Player:
     else:
         _KEPT.pop(policy.model, None)  # before there is another: each has memory for its slots
         del kept
-        player = make_player(config, suite, policy.model, make_retriever(config), seed=seed)
-    publish(config, player, policy.params, policy.version)
+        player = make_player(
+            config, suite, model=policy.model, retriever=make_retriever(config), seed=seed
+        )
+    publish(config, player, params=policy.params, version=policy.version)
     _KEPT[policy.model] = _Kept(player=player, config=config, seed=seed, policy=weakref.ref(policy))
     return player
 

@@ -1,4 +1,4 @@
-"""The one exception that people are meant to read.
+"""Defines the one exception that people are meant to read.
 
 A `SkillRLError` says what was wrong, where, and what to do about it. Launchers
 print it as one paragraph and exit with status 2; anything else is a bug and
@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 
 class SkillRLError(Exception):
-    """Bad input or surroundings, with the remedy in the message."""
+    """Says that input or surroundings are bad, with the remedy in the message."""
 
 
 class Problems(SkillRLError):
-    """Several things that are wrong at once.
+    """Says several things that are wrong at once.
 
     Attributes:
       problems: a message each, with its remedy.
@@ -33,7 +33,7 @@ class DoesNotFit(SkillRLError):
 
 
 class Corrupt(SkillRLError):
-    """Something that was written by a run is not what it was: a byte or a file has changed."""
+    """Says that what a run wrote is not what it was: a byte or a file has changed."""
 
 
 class EnvironmentLost(RuntimeError):

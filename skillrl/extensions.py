@@ -1,4 +1,4 @@
-"""Parts of one's own: files named by the setting ``modules``, and installed packages.
+"""Loads parts of one's own: files named by the setting ``modules``, and installed packages.
 
 Whatever can be registered (environments, advantage and KL estimators, policy losses, teachers,
 embedders, retrieval rules) may lie in one file outside the package:
@@ -24,7 +24,7 @@ from skillrl.io.python_files import file_of, import_named
 ENTRY_POINTS = "skillrl.modules"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Note:
     """Records a registration: what, under which name, where, who registers it, and its names."""
 
@@ -78,7 +78,7 @@ def register(
         if identity[0] != "__main__" or not again:
             raise SkillRLError(f"{kind} {name!r} is registered twice; choose another name")
     registry[name] = function if entry is None else entry
-    _notes.append(_Note(kind, name, registry, home, identity))
+    _notes.append(_Note(kind=kind, name=name, registry=registry, home=home, identity=identity))
 
 
 def load(modules: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Learning from episodes, as `import skillrl` offers it: GRPO and SFT updates by hand."""
+"""Learns from episodes, as `import skillrl` offers it: GRPO and SFT updates by hand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from skillrl.types import Task, Trajectory
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Training:
-    """A policy that is being trained: what one step hands to the next.
+    """Holds a policy that is being trained: what one step hands to the next.
 
     A step takes over the memory of the train state that it is given: a `Training` can be used
     until the next step, a `policy` that was taken from it at any time.

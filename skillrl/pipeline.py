@@ -1,4 +1,4 @@
-"""SkillRL, Algorithm 1 of arXiv 2602.08234, from top to bottom.
+"""Runs SkillRL, Algorithm 1 of arXiv 2602.08234, from top to bottom.
 
     collect -> distil -> cold start -> RL with an evolving bank
 
@@ -68,7 +68,7 @@ def train(config: Config, workdir: Path, *, on_metrics: OnMetrics | None = None)
         base = load_policy(run, model)
 
         # 1. The base policy plays; it has no skills yet.
-        publish(config, player, base, 0)
+        publish(config, player, params=base, version=0)
         evaluate_stage(run, player, stage="base", bank=SkillBank(), splits=config.evaluation.splits)
         trajectories = run_phase_once(run, "collect", collect_phase, player)
         trajectories = trajectories or prerequisites.trajectories(run.run)
@@ -89,7 +89,7 @@ def train(config: Config, workdir: Path, *, on_metrics: OnMetrics | None = None)
             trajectories=trajectories,
         )  # fmt: skip
         del base  # its memory is wanted for RL
-        publish(config, player, policy, 0)
+        publish(config, player, params=policy, version=0)
         evaluate_stage(run, player, stage="sft", bank=bank, splits=config.evaluation.splits)
 
         # 4. GRPO with retrieved skills; the bank evolves from failures of weak categories.
@@ -97,9 +97,11 @@ def train(config: Config, workdir: Path, *, on_metrics: OnMetrics | None = None)
             run, bank, model=model, retriever=retriever, phase="rl", tasks=run.suite.tasks("train")
         )
         policy, bank = rl_phase(run, policy, bank, model=model, player=player, teacher=teacher)
-        publish(config, player, policy, config.rl.training_epochs * config.rl.minibatches)
+        publish(
+            config, player, params=policy, version=config.rl.training_epochs * config.rl.minibatches
+        )
         evaluate_stage(run, player, stage="rl", bank=bank, splits=config.evaluation.final_splits)
-        export(config, model, policy, run.run.file("policy"))
+        export(config, model, params=policy, directory=run.run.file("policy"))
         report.finish(run, bank)
         run.run.finish("train", training_epochs=config.rl.training_epochs)
 
@@ -123,7 +125,7 @@ def collect(
         _announce(run, model, "collect", episodes=episodes)
         player = open_player(run, model, open_retriever(run))
         if model is not None:
-            publish(config, player, load_policy(run, model), 0)
+            publish(config, player, params=load_policy(run, model), version=0)
         path = collect_phase(
             run, player, episodes=episodes, output=Path(output) if output else None
         )
@@ -205,8 +207,8 @@ def sft(
         policy = sft_phase(
             run,
             load_policy(run, model),
-            bank,
-            path,
+            bank=bank,
+            trajectories=path,
             model=model,
             agent=open_agent(config, run.suite, model),
             retriever=retriever,
@@ -215,7 +217,7 @@ def sft(
         )
         save_bank(bank, run.run.file(*prerequisites.SFT_BANK))  # its evaluation wants the same
         run.run.finish("sft")
-        export(config, model, policy, run.run.file("sft", "policy"))
+        export(config, model, params=policy, directory=run.run.file("sft", "policy"))
         print(f"cold-started policy: {run.run.file('sft', 'policy')}")
 
 
@@ -243,7 +245,7 @@ def rl(config: Config, workdir: Path, *, skill_bank: str | None = None) -> None:
         policy, bank = rl_phase(
             run, policy, bank, model=model, player=player, teacher=open_teacher(run)
         )
-        export(config, model, policy, run.run.file("policy"))
+        export(config, model, params=policy, directory=run.run.file("policy"))
         report.finish(run, bank)
 
 
@@ -280,7 +282,7 @@ def evaluate(
         policy, bank = load_stage(run, model, checkpoint)
         player = open_player(run, model, retriever)
         if policy is not None:
-            publish(config, player, policy, 0)
+            publish(config, player, params=policy, version=0)
         splits = split.split(",") if split else list(config.evaluation.splits)
         limit = config.evaluation.max_tasks or None
         held_out = [task for name in splits for task in run.suite.tasks(name)[:limit]]
@@ -322,7 +324,7 @@ def _announce(run: Session, model: Model | None, name: str, **chosen: Any) -> No
     device = model.mesh.devices.flat[0]
     devices = 1 if device.platform == "cpu" else model.mesh.size
     peak = speed.of_device(run.config.model.dtype)
-    said = estimate.announcement(found, peak, devices, device.device_kind)
+    said = estimate.announcement(found, peak, devices=devices, kind=device.device_kind)
     if said:
         print(f"warning: {said}", file=sys.stderr, flush=True)
 
@@ -367,8 +369,8 @@ def _cold_start(
         sft_phase,
         run,
         base,
-        bank,
-        trajectories,
+        bank=bank,
+        trajectories=trajectories,
         model=model,
         agent=player.agent,
         retriever=player.retriever,

@@ -1,4 +1,4 @@
-"""The plain records that move through the system.
+"""Defines the plain records that move through the system.
 
 Everything here is immutable and free of JAX, so that environments, the skill
 bank and the teacher can be used without touching a device. Data goes forward
@@ -37,7 +37,7 @@ def valid_texts(record: Any, *names: str) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One thing to do in one environment, the same in every process.
+    """Describes one thing to do in one environment, the same in every process.
 
     Attributes:
       id: unique and stable within the environment, e.g. ``valid_seen/0007``.
@@ -59,7 +59,7 @@ class Task:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Observation:
-    """What the agent sees: ``text``, and the actions that would be understood."""
+    """Holds what the agent sees: ``text``, and the actions that would be understood."""
 
     text: str
     admissible: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Observation:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """What an environment answers to an action.
+    """Holds what an environment answers to an action.
 
     Attributes:
       observation: the new observation.
@@ -89,7 +89,7 @@ class StepResult:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One decision of an episode, with exactly the tokens that were sampled.
+    """Holds one decision of an episode, with exactly the tokens that were sampled.
 
     Attributes:
       observation: text the agent saw.
@@ -119,7 +119,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
-    """One whole episode.
+    """Holds one whole episode.
 
     Attributes:
       task: what was attempted.
@@ -162,7 +162,7 @@ class Trajectory:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SkillUse:
-    """How often a skill was in a prompt, and how often that episode was won."""
+    """Counts how often a skill was in a prompt, and how often that episode was won."""
 
     episodes: int = 0
     wins: int = 0
@@ -189,7 +189,7 @@ class Exams:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a skill came from.
+    """Says where a skill came from.
 
     Attributes:
       teacher: model id of the teacher that wrote it.
@@ -207,7 +207,7 @@ class Provenance:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Skill:
-    """A reusable piece of advice (paper 3.2: name, principle, when to apply).
+    """Holds a reusable piece of advice (paper 3.2: name, principle, when to apply).
 
     Attributes:
       id: unique in the bank, e.g. ``gen_001``, ``pic_003``, ``err_002``, ``dyn_004``; the bank

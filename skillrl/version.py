@@ -1,3 +1,3 @@
-"""The version of skillrl, for whoever must say it."""
+"""Holds the version of skillrl, for whoever must say it."""
 
 VERSION = "0.1.0"

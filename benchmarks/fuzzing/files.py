@@ -179,7 +179,7 @@ def use_bank(found: SkillBank, place: Path) -> None:
     describe_bank(found).encode("utf-8")
     settings = Config().skill_retrieval
     shown = for_prompt(found, TASK, embedder=_EMBEDDER, settings=settings)
-    "".join(render_prefix("You play.", TASK.goal, shown)).encode("utf-8")
+    "".join(render_prefix("You play.", TASK.goal, skills=shown)).encode("utf-8")
     new = Skill(
         id="",
         title="An entirely new one",

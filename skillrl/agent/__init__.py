@@ -1,1 +1,1 @@
-"""The agent: prompts, reading of responses, and episodes as coroutines."""
+"""Turns a language model into an agent: builds prompts, reads responses, plays episodes."""

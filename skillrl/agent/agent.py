@@ -1,4 +1,4 @@
-"""The agent: builds prompts, reads responses, and plays an episode as a coroutine.
+"""Builds prompts, reads responses, and plays an episode as a coroutine.
 
 An episode does not know what drives it. It yields what it waits for and is sent the
 answer, so that lock-step, continuous batching, slow environments and remote engines
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reset:
-    """An episode waits for its environment to start `task`; it is sent an Observation."""
+    """Asks for the start of `task`; the episode waits until it is sent an Observation."""
 
     task: Task
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Act:
-    """An episode waits for the answer to `action`; it is sent a StepResult."""
+    """Asks for the answer to `action`; the episode waits until it is sent a StepResult."""
 
     action: str
 
@@ -50,7 +50,7 @@ Episode = Generator[Reset | Act | Generate, Any, Trajectory]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What the agent made of one observation.
+    """Holds what the agent made of one observation.
 
     Attributes:
       action: for the environment.
@@ -70,7 +70,7 @@ class Decision:
 
 
 class SkillAgent:
-    """A policy that acts in text, with skills in its prompt.
+    """Acts in text, with skills in its prompt.
 
     Attributes:
       role: the sentence that tells the policy what it is.
@@ -107,7 +107,9 @@ class SkillAgent:
           SkillRLError: the task does not.
         """
         shared = skills if self.first_step else ()
-        system, user = render_prefix(self.role, task.goal, shared, self.form.instruction)
+        system, user = render_prefix(
+            self.role, task.goal, skills=shared, instruction=self.form.instruction
+        )
         if self._tokenizer is None:
             return (), system, user
         from skillrl.models import chat
@@ -117,7 +119,9 @@ class SkillAgent:
             user, lambda text: chat.prompt_prefix(tokenizer, system, text), limit - 1
         )
         if ids is None:
-            bare = render_prefix(self.role, task.goal, (), self.form.instruction)[1]
+            bare = render_prefix(
+                self.role, task.goal, skills=(), instruction=self.form.instruction
+            )[1]
             alone, _ = encode_within(
                 bare, lambda text: chat.prompt_prefix(tokenizer, system, text), limit - 1
             )

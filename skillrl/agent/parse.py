@@ -1,4 +1,4 @@
-"""From a response to an action: ``<think>...</think><action>...</action>``.
+"""Reads the action in a response: ``<think>...</think><action>...</action>``.
 
 Environments may ask for other tags than ``action``, as search does.
 
@@ -25,7 +25,7 @@ INADMISSIBLE = "not admissible"
 
 
 class ParsedResponse(NamedTuple):
-    """An action for the environment; `invalid` says why it is not a valid one, or is ""."""
+    """Holds an action for the environment; `invalid` says why it is not a valid one, or is ""."""
 
     thought: str
     action: str
@@ -33,7 +33,7 @@ class ParsedResponse(NamedTuple):
 
 
 class _Grammar(NamedTuple):
-    """What a response looks like, for one choice of tags."""
+    """Describes what a response looks like, for one choice of tags."""
 
     shape: re.Pattern[str]
     bare: re.Pattern[str]

@@ -1,4 +1,4 @@
-"""The one prompt builder: demonstrations, sampling, evaluation and training share it.
+"""Builds the prompts that demonstrations, sampling, evaluation and training share.
 
 A prompt is a prefix and a suffix (docs/architecture.md, contract 2). The prefix holds what stays
 the same in an episode (role, task, retrieved skills, answer format); the suffix what is the
@@ -27,7 +27,7 @@ _SHORT = 4096
 
 @dataclasses.dataclass(frozen=True)
 class PromptConfig:
-    """How much of the past a prompt shows.
+    """Says how much of the past a prompt shows.
 
     Attributes:
       history_length: recent steps shown with observation and action.
@@ -48,7 +48,7 @@ class PromptConfig:
 
 @dataclasses.dataclass(frozen=True)
 class HistoryStep:
-    """One earlier step as the prompt remembers it."""
+    """Holds one earlier step as the prompt remembers it."""
 
     observation: str
     action: str
@@ -57,7 +57,7 @@ class HistoryStep:
 
 
 def render_prefix(
-    role: str, goal: str, skills: Sequence[Skill], instruction: str = AnswerForm().instruction
+    role: str, goal: str, *, skills: Sequence[Skill], instruction: str = AnswerForm().instruction
 ) -> tuple[str, str]:
     """Returns the system text and the beginning of the user turn, which ends with `instruction`.
 

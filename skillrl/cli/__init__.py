@@ -1,1 +1,1 @@
-"""The `skillrl` command: flags, settings, one call."""
+"""Turns a command line into settings and one call: the `skillrl` command."""

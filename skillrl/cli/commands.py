@@ -1,4 +1,4 @@
-"""The commands that there are, and the flags of each."""
+"""Lists the commands that there are, and the flags of each."""
 
 from __future__ import annotations
 

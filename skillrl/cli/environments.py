@@ -1,4 +1,4 @@
-"""Commands for environments: check the contract, play by hand, replay a list of actions."""
+"""Runs the commands for environments: check the contract, play by hand, replay actions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flags of the commands, as data: absl parses them, and the help text reads well.
+"""Describes the flags of the commands as data: absl parses them, and the help text reads well.
 
 Each command has an `absl.flags.FlagValues` of its own, made when its arguments are read.
 """
@@ -24,7 +24,7 @@ _WIDTH = 88  # columns of a help text
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    """One flag of a command; `text`, `path` and the others below make those of a kind.
+    """Describes one flag of a command; `text`, `path` and the others below make those of a kind.
 
     Attributes:
       name: as typed, with underscores.
@@ -54,7 +54,7 @@ switch = functools.partial(Flag, kind="switch", default=False)  # --name or --no
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command: what it does, its own flags, and whether it takes those of every run.
+    """Describes a command: what it does, its own flags, and whether it takes those of every run.
 
     Attributes:
       name: as typed after `skillrl`.
@@ -80,7 +80,7 @@ class Command:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ParsedFlags:
-    """The arguments of a command.
+    """Holds the arguments of a command.
 
     Attributes:
       values: name of each flag of the command -> its value.

@@ -1,4 +1,4 @@
-"""The `skillrl` command and the mains of launchers/: flags -> Config -> one call.
+"""Runs the `skillrl` command and the mains of launchers/: flags -> Config -> one call.
 
 Bad input ends with one paragraph on stderr and status 2, Ctrl-C with how to continue
 and status 130, SIGTERM likewise with 143. JAX is not imported before a command has been understood.

@@ -1,4 +1,4 @@
-"""Playing by hand: a person types actions and sees exactly what the agent sees."""
+"""Lets a person play by hand: they type actions and see exactly what the agent sees."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NUMBERED = re.compile(r"(\d+)(?:\s+(.*))?")
 
 
 class ManualEpisode:
-    """One episode that a person plays by typing actions.
+    """Plays one episode with the actions that a person types.
 
     Attributes:
       entries: what was said and answered, as `skillrl replay` writes it.

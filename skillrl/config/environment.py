@@ -1,4 +1,4 @@
-"""The settings of environments: the section ``env`` and those inside it.
+"""Declares the settings of environments: the section ``env`` and those inside it.
 
 Each environment has a section of its own for what no other one has. The name of an environment
 is checked by their registry when a run starts, so that this module needs none of them.
@@ -13,7 +13,7 @@ from skillrl.config.strict import MAX_COUNT, MAX_SECONDS, setting
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AlfworldConfig:
-    """Settings of ALFWorld alone; docs/alfworld.md says more."""
+    """Holds the settings of ALFWorld alone; docs/alfworld.md says more."""
 
     goals: str = setting("template", choices=("template", "human"))
     """The sentence that is the task: the game's own, or the first that a person wrote."""

@@ -1,4 +1,4 @@
-"""From defaults, presets, files and flags to one `Config`.
+"""Makes one `Config` from defaults, presets, files and flags.
 
 Precedence: the paper's defaults < ``configs/mock.json`` when mocking < the files of
 ``--config`` in their order < flags and ``--set``. A preset NAME brings ``NAME_<env>`` with
@@ -36,7 +36,7 @@ Layer = tuple[str, Mapping[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Resolved:
-    """A config, and where each value came from that is not a default.
+    """Holds a config, and where each value came from that is not a default.
 
     Attributes:
       config: the settings of the run.

@@ -1,4 +1,4 @@
-"""The rules that tie settings together; each field's own bounds stand where it is declared."""
+"""Checks the rules that tie settings together; a field's own bounds stand where it is declared."""
 
 from __future__ import annotations
 

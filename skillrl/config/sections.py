@@ -1,4 +1,4 @@
-"""The sections of the settings but those of environments, each a frozen dataclass.
+"""Declares the sections of the settings but those of environments, each a frozen dataclass.
 
 The defaults are the paper's (arXiv 2602.08234, table 4 and section 4.1); where the paper is
 silent they are the sound choice named in docs/architecture.md. Each field carries its own bounds
@@ -16,7 +16,7 @@ from skillrl.config.strict import MAX_COUNT, MAX_SECONDS, MAX_TOKENS, setting
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SFTConfig:
-    """The cold start fine-tunes the policy on skill-augmented demonstrations."""
+    """Says how the cold start fine-tunes the policy on skill-augmented demonstrations."""
 
     learning_rate: float = setting(1e-4, low=0)
     batch_size: int = setting(16, low=1, high=MAX_COUNT)
@@ -33,7 +33,7 @@ class SFTConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RLConfig:
-    """GRPO counts in episodes: one iteration plays `batch_size` of them and learns from them."""
+    """Says how GRPO learns: one iteration plays `batch_size` episodes and learns from them."""
 
     learning_rate: float = setting(1e-6, low=0)
     batch_size: int = setting(64, low=1, high=MAX_COUNT)
@@ -172,8 +172,11 @@ LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoraConfig:
-    """Low-rank adapters (arXiv 2106.09685). The cold start's is merged into the policy; RL
-    trains a new one beside that, which switched off is the reference policy."""
+    """Says which low-rank adapters are trained (arXiv 2106.09685), if any.
+
+    The cold start's is merged into the policy. RL trains a new one beside that; with the new one
+    switched off, the policy is the reference policy.
+    """
 
     rank: int = setting(0, low=0, high=65536)
     """Rank of the adapters; 0 trains the parameters themselves."""
@@ -198,7 +201,7 @@ class AgentConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RolloutConfig:
-    """The compiled shapes of sampling come from here and from nothing else."""
+    """Fixes the sizes that sampling is compiled for; nothing else does."""
 
     slots: int = setting(32, low=1, high=65536)
     """Requests that are worked on side by side."""
@@ -229,7 +232,7 @@ class RolloutConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainBatchConfig:
-    """The compiled shapes of training come from here."""
+    """Fixes the sizes that training is compiled for."""
 
     tokens: int = setting(16384, low=1, high=1_000_000_000)
     """Suffix and response tokens of one micro-batch over all devices, padding included; a row
@@ -248,7 +251,7 @@ class TrainBatchConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CollectConfig:
-    """Phase one: the base policy plays episodes of its own."""
+    """Says how many episodes the base policy plays of its own, which is phase one."""
 
     episodes: int = setting(256, low=1, high=MAX_COUNT)
     temperature: float = setting(1.0, low=0)
@@ -261,14 +264,14 @@ class CollectConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistillConfig:
-    """Phase two: the teacher distils trajectories into skills."""
+    """Says how the teacher distils trajectories into skills, which is phase two."""
 
     max_trajectories_per_category: int = setting(16, low=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Evaluation on held-out tasks, which never feed back."""
+    """Says how the policy is evaluated on held-out tasks, which never feed back."""
 
     splits: tuple[str, ...] = setting(("valid_unseen",))
     final_splits: tuple[str, ...] = setting(("valid_seen", "valid_unseen"))
@@ -292,7 +295,7 @@ class CheckpointConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeshConfig:
-    """Devices are laid out along three axes; one size may be -1: as many as the others leave."""
+    """Lays devices out along three axes; one size may be -1: as many as the others leave."""
 
     data: int = setting(1, low=-1, resumable=True)
     """Copies of the model."""

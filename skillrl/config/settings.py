@@ -1,4 +1,4 @@
-"""Every setting of a run: one nested frozen dataclass, strict about its input.
+"""Declares every setting of a run: one nested frozen dataclass, strict about its input.
 
 The sections are in `skillrl.config.sections` and `skillrl.config.environment`, the rules that tie
 their fields together in `skillrl.config.rules`. Their names can be imported from here.
@@ -72,7 +72,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """All settings of a run; `Config()` has the paper's values."""
+    """Holds all settings of a run; `Config()` has the paper's values."""
 
     seed: int = setting(0, low=0, high=MAX_INT)
     modules: tuple[str, ...] = setting(())

@@ -1,4 +1,4 @@
-"""Strict reading of plain values into nested frozen dataclasses.
+"""Reads plain values into nested frozen dataclasses, and refuses what does not fit.
 
 `setting` declares a field with its bounds, `merge` puts a mapping into a config and
 refuses what does not belong there, `plain` and `pairs` read configs back. Nothing
@@ -113,12 +113,12 @@ def merge(config: T, mapping: Mapping[str, Any], *, path: str = "", whole: Any =
     for key, value in mapping.items():
         name = f"{path}.{key}" if path else str(key)
         if key not in fields:
-            raise SkillRLError(_unknown(name, value, path, list(fields), whole))
+            raise SkillRLError(_unknown(name, value, path=path, siblings=list(fields), whole=whole))
         inner = getattr(config, key)
         if dataclasses.is_dataclass(inner):
             changes[key] = merge(inner, value, path=name, whole=whole)
         else:
-            changes[key] = _read(name, value, hints[key], fields[key].metadata)
+            changes[key] = _read(name, value, kind=hints[key], spec=fields[key].metadata)
     return dataclasses.replace(config, **changes)  # type: ignore[type-var]
 
 
@@ -170,7 +170,7 @@ def kind(value: Any) -> str:
     return "a text" if isinstance(value, str) else f"a {type(value).__name__}"
 
 
-def _read(name: str, value: Any, kind: Any, spec: Mapping[str, Any]) -> Any:
+def _read(name: str, value: Any, *, kind: Any, spec: Mapping[str, Any]) -> Any:
     """Reads `value` as the field's type, or raises the error that says what it should be."""
     shown = "a hidden value" if spec.get("secret") else show(value)
     wanted, result = _convert(value, kind)
@@ -262,9 +262,9 @@ def _address_problem(value: str) -> str:
     return ""
 
 
-def _unknown(name: str, value: Any, path: str, siblings: list[str], whole: Any) -> str:
+def _unknown(name: str, value: Any, *, path: str, siblings: list[str], whole: Any) -> str:
     """Writes the message for a key that does not exist, with the nearest one that does."""
-    near = _nearest(name, path, siblings, whole)
+    near = _nearest(name, path, siblings=siblings, whole=whole)
     hidden = near.endswith("_key") or _SECRET.search(name)  # a mistyped secret stays one
     start = f"{name}: unknown config key (value {'hidden' if hidden else show(value)})"
     if name in _EXPLAINED:
@@ -274,7 +274,7 @@ def _unknown(name: str, value: Any, path: str, siblings: list[str], whole: Any) 
     return f"{start}. {path or 'The config'} takes: {', '.join(siblings)}."
 
 
-def _nearest(name: str, path: str, siblings: list[str], whole: Any) -> str:
+def _nearest(name: str, path: str, *, siblings: list[str], whole: Any) -> str:
     """Finds the closest valid dotted name: same section first, then anywhere."""
     prefix = f"{path}." if path else ""
     leaf = name.rpartition(".")[2].lower().replace("-", "_")

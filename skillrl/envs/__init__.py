@@ -1,4 +1,4 @@
-"""Environments: the protocol, the registry, and those that ship."""
+"""Holds the protocol of environments, their registry, and those that ship."""
 
 from skillrl.envs.base import (
     SPLITS,

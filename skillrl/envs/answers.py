@@ -1,4 +1,4 @@
-"""The door through which an environment's answers come in: checked here once, by everybody.
+"""Checks the answers of an environment where they come in: here once, for everybody.
 
 Whoever plays an environment opens its handles with `open_handle`. What passes has the types
 that `skillrl.types` promises, finite numbers and valid text (a list of actions becomes a tuple,
@@ -37,7 +37,7 @@ class BadAnswer(EnvironmentLost):
 
 
 class Handle:
-    """A handle of an environment whose answers have been checked.
+    """Wraps the handle of an environment and checks its answers.
 
     A `SkillRLError` (what is the user's to repair) and an `EnvironmentLost` pass as they are.
     """

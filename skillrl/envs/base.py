@@ -1,4 +1,4 @@
-"""What an environment is: a suite of tasks, and handles that play them.
+"""Defines what an environment is: a suite of tasks, and handles that play them.
 
 To add an environment, write one file with a class like `Suite`, decorate it with
 `@register("name")`, and train with ``--env=name --set env.module=FILE.py``.
@@ -24,7 +24,7 @@ SPLITS = ("train", "valid_seen", "valid_unseen")
 
 @runtime_checkable
 class Environment(Protocol):
-    """A handle that plays one episode at a time. Deterministic given the task."""
+    """Plays one episode at a time. Deterministic given the task."""
 
     def reset(self, task: Task) -> Observation:
         """Starts `task` afresh."""
@@ -38,7 +38,7 @@ class Environment(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Move:
-    """What an expert does next, and the short reason it gives (for demonstrations)."""
+    """Holds what an expert does next, and the short reason it gives (for demonstrations)."""
 
     thought: str
     action: str
@@ -49,7 +49,7 @@ class Move:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AnswerForm:
-    """How a response states its action, after the thought.
+    """Says how a response states its action, after the thought.
 
     Attributes:
       tags: with one tag, the action is the text between ``<tag>`` and ``</tag>``. With several,
@@ -66,7 +66,7 @@ class AnswerForm:
 
 
 class Expert(Protocol):
-    """A demonstrator that knows only the goal and the text an agent has seen.
+    """Demonstrates, knowing only the goal and the text that an agent has seen.
 
     Where texts do not tell what was done, it may have a method ``played(action)``: whoever plays
     something else than its last move says so there, with "" for what was not possible.
@@ -78,7 +78,7 @@ class Expert(Protocol):
 
 @runtime_checkable
 class Suite(Protocol):
-    """All tasks of an environment, in fixed order, and a way to play them.
+    """Offers all tasks of an environment, in fixed order, and a way to play them.
 
     Attributes:
       name: registered name.

@@ -1,4 +1,4 @@
-"""Ranked search in texts: BM25 as Lucene computes it, by the library bm25s.
+"""Searches texts and ranks what it finds: BM25 as Lucene computes it, by the library bm25s.
 
 Lucene's formula with Anserini's k1 = 0.9 and b = 0.4 (what "BM25" means in the literature of both
 WebShop and wiki-18), and its EnglishAnalyzer: words as its StandardTokenizer finds them, no
@@ -48,7 +48,7 @@ def lucene_words(text: str) -> list[str]:
 
 
 class Index:
-    """Texts numbered from 0, to be searched. Immutable, and safe across threads.
+    """Searches texts that are numbered from 0. Immutable, and safe across threads.
 
     Args:
       scores: a `bm25s.BM25` over stems.
@@ -137,7 +137,7 @@ class Indexer:
 
 
 class _Tokens:
-    """Token numbers of many texts, in the form that bm25s takes."""
+    """Holds the token numbers of many texts, in the form that bm25s takes."""
 
     def __init__(self, vocab: dict[str, int], numbers: array[int], ends: array[int]):
         self.vocab, self.ids = vocab, self
@@ -152,7 +152,7 @@ class _Tokens:
 
 
 class _Numbers(dict[str, int]):
-    """Word -> number of its stem, -1 for a stop word; unknown words get the next number."""
+    """Maps words to numbers of their stems, stop words to -1; a new stem gets the next number."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Importing the file in which a person has written an environment (``env.module``)."""
+"""Imports the file in which a person has written an environment (``env.module``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding a task by its id, and playing a list of actions in it."""
+"""Finds a task by its id, and plays a list of actions in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skillrl.types import Observation, StepResult, Task
 
 @runtime_checkable
 class Lazy(Protocol):
-    """Tasks each of which costs a request to look at, but not its id."""
+    """Holds tasks each of which costs a request to look at, but not its id."""
 
     def ids(self) -> Sequence[str]:
         """Returns the ids, in the order of the tasks."""

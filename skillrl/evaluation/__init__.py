@@ -1,1 +1,1 @@
-"""Fixed manifests, success with confidence intervals, and the evaluations of a run."""
+"""Evaluates policies on fixed manifests: success rates with confidence intervals."""

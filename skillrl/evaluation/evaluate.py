@@ -1,4 +1,4 @@
-"""Evaluation on a fixed manifest: every task of a split exactly once, times repeats.
+"""Evaluates on a fixed manifest: every task of a split exactly once, times repeats.
 
 The number does not depend on batch sizes, concurrency or the order of episodes, and
 nothing of it feeds back into training: skills are only read, trajectories only counted.

@@ -1,4 +1,4 @@
-"""Confidence intervals for success rates. Needs no JAX."""
+"""Computes confidence intervals for success rates. Needs no JAX."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
 
 
 def difference(
-    successes_1: int, n_1: int, successes_2: int, n_2: int, z: float = Z95
+    first: tuple[int, int], second: tuple[int, int], *, z: float = Z95
 ) -> tuple[float, float]:
     """Computes an interval of ``p_1 - p_2``, e.g. RL - SFT, from two Wilson intervals.
 
@@ -60,19 +60,17 @@ def difference(
     independent: for two policies on the same tasks it is on the wide side.
 
     Examples:
-      >>> low, high = difference(9, 10, 3, 10)
+      >>> low, high = difference((9, 10), (3, 10))
       >>> print(f"{low:.3f} {high:.3f}")
       0.171 0.809
 
     Args:
-      successes_1: successes of the first policy.
-      n_1: its episodes.
-      successes_2: successes of the second policy.
-      n_2: its episodes.
+      first: (successes, episodes) of the first policy.
+      second: (successes, episodes) of the second policy.
       z: normal quantile of the interval; the default is 95 %.
 
     Returns:
-      (low, high) within [-1, 1]; (-1, 1) if either n is 0.
+      (low, high) within [-1, 1]; (-1, 1) if either has no episodes.
 
     Raises:
       SkillRLError: more successes than episodes, or negative ones.
@@ -80,6 +78,7 @@ def difference(
     References:
       Newcombe 1998, Statistics in Medicine 17, 873-890, method 10.
     """
+    (successes_1, n_1), (successes_2, n_2) = first, second
     low_1, high_1 = wilson(successes_1, n_1, z)
     low_2, high_2 = wilson(successes_2, n_2, z)
     if n_1 == 0 or n_2 == 0:

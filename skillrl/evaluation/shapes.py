@@ -1,4 +1,4 @@
-"""What a run keeps of its evaluations and of its bank's evolution, checked where it is read back.
+"""Checks what a run keeps of its evaluations and its bank's evolution where it is read back.
 
 A file may be of another version, or edited; the report at the end of a run is no place to find out.
 """
@@ -24,7 +24,7 @@ class _Rate:
     high: float | None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Whole:
     """Holds what a result has besides its rates of success."""
 

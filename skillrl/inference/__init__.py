@@ -1,1 +1,1 @@
-"""Rollout engines: the local one in JAX, and any OpenAI-compatible server."""
+"""Samples responses: with the local engine in JAX, or on any OpenAI-compatible server."""

@@ -1,4 +1,4 @@
-"""The protocol of a rollout engine: prompts in, sampled tokens and log-probabilities out."""
+"""Defines the protocol of a rollout engine: prompts in, tokens and log-probabilities out."""
 
 from __future__ import annotations
 

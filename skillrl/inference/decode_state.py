@@ -1,4 +1,4 @@
-"""The decode state: responses that grow side by side in slots, token by token.
+"""Holds the decode state: responses that grow side by side in slots, token by token.
 
 It has B prefix rows of G slots. A prefix row holds the keys and values of one prefix, which the
 group members in its slots share; a slot holds those of a member's own suffix and response.

@@ -1,4 +1,4 @@
-"""Compiled sizes of the local engine, from the settings and the devices alone."""
+"""Fixes the compiled sizes of the local engine, from the settings and the devices alone."""
 
 from __future__ import annotations
 

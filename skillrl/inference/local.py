@@ -1,4 +1,4 @@
-"""The rollout engine in JAX: prefixes computed once, slots that are filled again, buckets.
+"""Samples in JAX: prefixes computed once, slots that are filled again, buckets.
 
 A request goes to a decode worker that its own lengths choose, is prefilled there and decoded
 beside whatever else the worker holds; its slot is free again when its response ends. `submit`

@@ -1,4 +1,4 @@
-"""A rollout engine behind any OpenAI-compatible server: text in, text out.
+"""Samples on any OpenAI-compatible server: text in, text out.
 
 For collecting and evaluating only: training needs the sampled token ids, which this interface
 does not give.
@@ -27,7 +27,7 @@ _OF_THE_SERVER = (300, 301, 302, 303, 307, 308, 401, 402, 403, 404, 407, 429)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A prompt and how to sample its answer.
+    """Holds a prompt and how to sample its answer.
 
     Attributes:
       messages: chat turns with ``role`` and ``content``.

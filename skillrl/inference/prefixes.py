@@ -1,4 +1,4 @@
-"""The published policy and the keys and values of prefixes that it has computed."""
+"""Keeps the published policy and the keys and values of prefixes that it has computed."""
 
 from __future__ import annotations
 

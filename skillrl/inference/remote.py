@@ -1,4 +1,4 @@
-"""The OpenAI-compatible server as a rollout engine, for `collect` and `evaluate`."""
+"""Uses an OpenAI-compatible server as a rollout engine, for `collect` and `evaluate`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a token is drawn, and the prefill that draws a response's first.
+"""Draws tokens, and prefills suffixes, which draws the first token of each response.
 
 1. `prefill_prefix` turns one prefix into keys and values, once per policy version.
 2. `prefill` reads suffixes, each after its prefix, and draws one token for each.

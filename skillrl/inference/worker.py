@@ -1,4 +1,4 @@
-"""A decode worker: prefills new requests, lets responses grow, returns those that have ended.
+"""Decodes: prefills new requests, lets responses grow, returns those that have ended.
 
 `DecodeWorker.run` is one round of that. It touches nothing but its own decode state and, under a
 lock, the prefixes of the policy, so workers may run on threads of their own.

@@ -1,1 +1,1 @@
-"""Files, text and records as they enter and leave; progress and tables."""
+"""Reads and writes files, text and records; shows progress and tables."""

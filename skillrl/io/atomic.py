@@ -1,4 +1,4 @@
-"""Files and directories that are never half written: write beside, fsync, rename.
+"""Writes files and directories that are never half written: write beside, fsync, rename.
 
 A Ctrl-C or SIGTERM during a write is answered after it (`critical_section`). A kill leaves either
 what was there before or what replaces it, and perhaps a temporary, which the next session removes.

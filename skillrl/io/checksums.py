@@ -1,4 +1,4 @@
-"""Checksums of what is written and read again: a flipped byte is refused, never a result.
+"""Checks what is written and read again by checksum: a flipped byte is refused, never a result.
 
 A directory (a checkpoint, an exported policy) carries ``SHA256SUMS``, which ``sha256sum -c``
 checks by hand as well. A JSON object, or a row of JSON lines, carries its own sum under the key

@@ -1,4 +1,4 @@
-"""What people watch: one progress line per phase, and plain text tables."""
+"""Shows people what goes on: one progress line per phase, and plain text tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON and JSON lines that a run writes and reads again.
+"""Writes JSON and JSON lines that a run reads again.
 
 What is read has valid text in it, and may begin with a byte order mark (`json_text.loads`). A kill
 leaves of an appended line either all or a tail without a newline, which readers ignore and the

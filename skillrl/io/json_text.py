@@ -1,4 +1,4 @@
-"""JSON from outside, read in one way by every reader: `loads` for files, `decode_json` for answers.
+"""Reads JSON from outside in one way for all: `loads` for files, `decode_json` for answers.
 
 Editors on Windows put a byte order mark before the first brace; tools that cut text at a number
 of characters leave half an emoji behind, which JSON can say (``"\\ud83d"``) and no file, socket or

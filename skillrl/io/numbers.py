@@ -1,4 +1,4 @@
-"""Numbers from outside and numbers for people: what counts as one, and how durations are said."""
+"""Says what counts as a number from outside, and writes numbers and durations for people."""
 
 from __future__ import annotations
 

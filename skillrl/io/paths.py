@@ -1,4 +1,4 @@
-"""Paths as people type them, in flags and in settings: one place that understands them."""
+"""Understands paths as people type them, in flags and in settings: the one place that does."""
 
 from __future__ import annotations
 

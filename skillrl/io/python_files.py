@@ -1,4 +1,4 @@
-"""Importing Python files that a person named in a setting, with errors that say what to do."""
+"""Imports Python files that a person named in a setting, with errors that say what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain records from JSON, checked field by field where they are read.
+"""Reads plain records from JSON and checks them field by field.
 
 What a field takes is its declared type: a text, a count (a whole number from 0), a finite
 number, true or false, a list of such, an object of plain JSON, or a record of its own; null where
@@ -49,7 +49,7 @@ def read(kind: type[T], value: Any, where: str = "") -> T:
             raise SkillRLError(
                 f"{_place(where)}unknown field {show(name)}; the fields are {', '.join(fields)}"
             )
-        found[name] = _field(hints[name], item, name, where)
+        found[name] = _field(hints[name], item, name=name, where=where)
     for name, required in fields.items():
         if required and name not in found:
             raise SkillRLError(f"{_place(where)}field {name!r} is missing")
@@ -62,7 +62,7 @@ def show(value: Any) -> str:
     return truncate(text)
 
 
-def _field(hint: Any, value: Any, name: str, where: str) -> Any:
+def _field(hint: Any, value: Any, *, name: str, where: str) -> Any:
     if type(None) in typing.get_args(hint):
         if value is None:
             return None

@@ -1,4 +1,4 @@
-"""SIGTERM, as batch systems and containers send it, ends a command as Ctrl-C does."""
+"""Makes SIGTERM, as batch systems and containers send it, end a command as Ctrl-C does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text from outside: made valid where it enters, and harmless where a terminal shows it."""
+"""Makes text from outside valid where it enters, and harmless where a terminal shows it."""
 
 from __future__ import annotations
 

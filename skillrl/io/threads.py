@@ -1,4 +1,4 @@
-"""Threads that do not keep the process alive.
+"""Runs threads that do not keep the process alive.
 
 Those of `concurrent.futures.ThreadPoolExecutor` are waited for at exit: after Ctrl-C, as long as
 a server that does not answer is asked again and again, or a device is at a call.
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class DaemonPool:
-    """A pool of up to `size` threads, which do what is submitted and end with this object."""
+    """Runs what is submitted on up to `size` threads, which end with this object."""
 
     def __init__(self, size: int, *, name: str) -> None:
         self._work: queue.SimpleQueue[tuple[Future, Callable[..., Any], tuple] | None]

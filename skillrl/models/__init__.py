@@ -1,1 +1,1 @@
-"""The policy: Qwen in Flax Linen, its weights, tokenizer and chat format."""
+"""Holds the policy: Qwen in Flax Linen, its weights, tokenizer and chat format."""

@@ -1,4 +1,4 @@
-"""``adapter_config.json`` of a LoRA adapter in PEFT's format: read as PEFT does, or refused.
+"""Reads ``adapter_config.json`` of a LoRA adapter as PEFT does, or refuses it.
 
 PEFT has many kinds of adapters under the one name LORA, and adds to them with each release.
 What is read is listed here; any other setting that is switched on is refused by its name, so
@@ -61,7 +61,7 @@ MERGE = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """What the settings of an adapter say of its shape and place.
+    """Holds what the settings of an adapter say of its shape and place.
 
     Attributes:
       rank: columns of A and rows of B.

@@ -1,4 +1,4 @@
-"""Softmax attention over parts of the past, by one of several implementations.
+"""Computes softmax attention over parts of the past, by one of several implementations.
 
 The parts of a row's past are a prefix that it shares with others, a suffix and so on; see
 `models.transformer` for the letters. `attend` goes by the name in ``model.attention``:
@@ -93,7 +93,15 @@ def check_attention(config: TransformerConfig, mesh: jax.sharding.Mesh) -> None:
     """
     device, name = mesh.devices.flat[0], config.attention
 
-    def need(fits: bool, wants: str, have: str, remedy: str = "") -> None:
+    def need(fits: bool, *, wants: str, have: str, remedy: str = "") -> None:
+        """Raises the error that says what is missing, unless it `fits`.
+
+        Args:
+          fits: whether there is what the implementation needs.
+          wants: what it needs, for the message.
+          have: what there is instead.
+          remedy: another setting that would help, with "or" after it.
+        """
         if not fits:
             raise SkillRLError(
                 f"model.attention={name} needs {wants}, but {have}. "
@@ -102,36 +110,36 @@ def check_attention(config: TransformerConfig, mesh: jax.sharding.Mesh) -> None:
 
     if name == "cudnn":
         cuda = device.platform == "gpu" and "cuda" in device.client.platform_version.lower()
-        need(cuda, "NVIDIA GPUs", f"the run is on {device.platform}")
+        need(cuda, wants="NVIDIA GPUs", have=f"the run is on {device.platform}")
         version = float(device.compute_capability)
         have = f"{device.device_kind} has {version}"
-        need(version >= 8, "GPUs of compute capability 8.0 (Ampere) or later", have)
+        need(version >= 8, wants="GPUs of compute capability 8.0 (Ampere) or later", have=have)
         have, remedy = f"model.dtype={config.dtype}", "model.dtype=bfloat16 or "
-        need(config.dtype == "bfloat16", "a 16-bit computation", have, remedy)
+        need(config.dtype == "bfloat16", wants="a 16-bit computation", have=have, remedy=remedy)
         widest = 256 if version >= 9 else 128
         fits = config.head_dim <= widest and config.head_dim % 8 == 0
         need(
             fits,
-            f"heads of at most {widest} numbers, a multiple of 8",
-            f"this policy's have {config.head_dim}",
+            wants=f"heads of at most {widest} numbers, a multiple of 8",
+            have=f"this policy's have {config.head_dim}",
         )
         tensor = mesh.shape["tensor"]
         need(
             config.num_kv_heads % tensor == 0,
-            "key and value heads that mesh.tensor divides",
-            f"there are {config.num_kv_heads} for mesh.tensor={tensor}",
-            "a mesh.tensor that divides them or ",
+            wants="key and value heads that mesh.tensor divides",
+            have=f"there are {config.num_kv_heads} for mesh.tensor={tensor}",
+            remedy="a mesh.tensor that divides them or ",
         )
     if name == "splash":
-        need(device.platform == "tpu", "a TPU", f"the run is on {device.platform}")
+        need(device.platform == "tpu", wants="a TPU", have=f"the run is on {device.platform}")
         need(
             mesh.size == 1,
-            "to run on one device",
-            f"mesh.data x mesh.fsdp x mesh.tensor is {mesh.size}",
-            "each of them to 1 or ",
+            wants="to run on one device",
+            have=f"mesh.data x mesh.fsdp x mesh.tensor is {mesh.size}",
+            remedy="each of them to 1 or ",
         )
         have = f"this policy's have {config.head_dim}"
-        need(config.head_dim % 64 == 0, "heads of a multiple of 64 numbers", have)
+        need(config.head_dim % 64 == 0, wants="heads of a multiple of 64 numbers", have=have)
 
 
 @implementation("xla")

@@ -1,4 +1,4 @@
-"""ChatML, rendered piece by piece as token ids.
+"""Renders ChatML piece by piece, as token ids.
 
     <|im_start|>system\nS<|im_end|>\n
     <|im_start|>user\nU<|im_end|>\n

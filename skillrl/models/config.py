@@ -1,4 +1,4 @@
-"""The shape of a policy, as read from a Hugging Face ``config.json``."""
+"""Describes the shape of a policy, as read from a Hugging Face ``config.json``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """Sizes and constants of a Qwen2 / Qwen2.5 / Qwen3 decoder.
+    """Holds sizes and constants of a Qwen2 / Qwen2.5 / Qwen3 decoder.
 
     Attributes:
       model_type: ``qwen2`` (bias on q, k, v) or ``qwen3`` (norm on q and k, no bias).

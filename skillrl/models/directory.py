@@ -1,4 +1,4 @@
-"""What lies in a model directory, judged by its files alone: neither JAX nor weights are loaded.
+"""Judges what lies in a model directory by its files alone: neither JAX nor weights are loaded.
 
 A directory that is no model here is often something else that its owner knows well (an
 adapter, a trainer's checkpoint, PyTorch's own format): it is called by its name, with the

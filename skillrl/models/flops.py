@@ -1,4 +1,4 @@
-"""Floating-point operations and bytes of a decoder, counted from its sizes: two per multiply-add.
+"""Counts floating-point operations and bytes of a decoder from its sizes: two per multiply-add.
 
 Counted are matrix products only (projections, scores, mixing, unembedding), as is usual; causal
 attention as half of the square. What padding costs is not counted: it is a side's own loss.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """The sizes of a Qwen2-like decoder that its cost depends on.
+    """Holds the sizes of a Qwen2-like decoder that its cost depends on.
 
     Attributes:
       vocab: V.

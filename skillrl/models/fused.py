@@ -1,4 +1,4 @@
-"""A policy's weights as decoding reads them.
+"""Lays out a policy's weights as decoding reads them.
 
 A decode step sends few tokens through every matrix, so it waits for reading them and for the start
 of kernels. Both are saved by laying the weights out for it, once per policy:

@@ -1,4 +1,4 @@
-"""``config.json`` of a Hugging Face checkpoint <-> `TransformerConfig`.
+"""Converts ``config.json`` of a Hugging Face checkpoint to a `TransformerConfig` and back.
 
 Read here rather than through transformers, because the file's spelling changed
 over the years (``rope_theta`` moved into ``rope_parameters``, ``torch_dtype``

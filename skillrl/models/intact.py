@@ -1,4 +1,4 @@
-"""Whether the files of a model directory are what was written or downloaded: by their hashes.
+"""Tells by hashes whether a model directory's files are what was written or downloaded.
 
 Four places may know them, asked in this order: ``SHA256SUMS`` beside the files (every policy
 that we export has it), that of the package for the policies which ship with it, the hub's cache

@@ -1,4 +1,4 @@
-"""Keys and values of past tokens: how they lie, and how a pass reads and adds to them."""
+"""Holds keys and values of past tokens: how they lie, and how a pass reads and adds to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from skillrl.models.config import TransformerConfig
 
 
 class KV(NamedTuple):
-    """Keys and values of C tokens, for all layers or for one.
+    """Holds keys and values of C tokens, for all layers or for one.
 
     They lie as attention multiplies them: a decode step reads its past where it is. (Laid
     out token by token, all of it was copied at every step, which took most of the time.)
@@ -41,7 +41,7 @@ def kv_zeros(config: TransformerConfig, rows: tuple[int, int], width: int) -> KV
 
 
 class Segment(NamedTuple):
-    """Past tokens that a pass attends to.
+    """Holds past tokens that a pass attends to.
 
     Attributes:
       kv: a KV of all layers, or a list with one per layer.
@@ -53,7 +53,7 @@ class Segment(NamedTuple):
 
 
 class Append(NamedTuple):
-    """A cache of C slots that a pass of one token writes to.
+    """Holds a cache of C slots that a pass of one token writes to.
 
     Attributes:
       kv: a KV of all layers, or a list with one per layer.

@@ -1,4 +1,4 @@
-"""The Linen modules of a Qwen decoder layer; `models.transformer` has the letters of the shapes."""
+"""Defines the Linen modules of a Qwen decoder layer; `models.transformer` explains the shapes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skillrl.models.projection import LinearMap, Projection, pick, project_each
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm in float32 over the last axis."""
+    """Normalises by the root mean square of the last axis, in float32."""
 
     eps: float
 
@@ -28,7 +28,7 @@ class RMSNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Grouped-query attention over segments, an optional cache and the tokens themselves."""
+    """Computes grouped-query attention over segments, a cache if any, and the tokens themselves."""
 
     config: TransformerConfig
 
@@ -88,7 +88,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Gated feed-forward with SiLU."""
+    """Computes a gated feed-forward layer with SiLU."""
 
     config: TransformerConfig
 
@@ -102,7 +102,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """One decoder layer."""
+    """Computes one decoder layer."""
 
     config: TransformerConfig
 
@@ -112,6 +112,7 @@ class Block(nn.Module):
         x: jax.Array,
         positions: jax.Array,
         mask: Mask,
+        *,
         segments: tuple[Segment, ...] = (),
         append: Append | None = None,
         keep: jax.Array | None = None,
@@ -140,7 +141,7 @@ class Block(nn.Module):
 
 
 class WeightTable(nn.Module):
-    """A parameter that is used from outside its module: the embedding or the head."""
+    """Declares a parameter that is used from outside its module: the embedding or the head."""
 
     key: str
     shape: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""From hidden states to scores, and to log-probabilities without holding all scores at once."""
+"""Computes scores, and log-probabilities without holding all scores at once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def token_logprobs(
     Returns:
       ``[B, G, A]`` float32.
     """
-    return _of_scores(_logprob, params, hidden, targets, chunk=chunk)
+    return _of_scores(_logprob, params, hidden=hidden, targets=targets, chunk=chunk)
 
 
 def token_logprobs_and_entropies(
@@ -64,7 +64,7 @@ def token_logprobs_and_entropies(
         mean = jnp.sum(jax.nn.softmax(scores, -1) * scores, -1)
         return _logprob(scores, targets), jax.nn.logsumexp(scores, -1) - mean
 
-    return _of_scores(both, params, hidden, targets, chunk=chunk)
+    return _of_scores(both, params, hidden=hidden, targets=targets, chunk=chunk)
 
 
 def _logprob(scores: jax.Array, targets: jax.Array) -> jax.Array:
@@ -75,9 +75,9 @@ def _logprob(scores: jax.Array, targets: jax.Array) -> jax.Array:
 def _of_scores(
     read: Callable[[jax.Array, jax.Array], Any],
     params: Mapping[str, Any],
+    *,
     hidden: jax.Array,
     targets: Any,
-    *,
     chunk: int,
 ) -> Any:
     """Computes ``read(scores [..., V], targets [...])`` of all tokens, `chunk` scores at a time."""

@@ -1,4 +1,4 @@
-"""LoRA: low-rank adapters beside frozen kernels, in and out of PEFT's format.
+"""Adds LoRA's low-rank adapters to frozen kernels, and reads and writes them in PEFT's format.
 
 An adapter adds ``scale * (x A) B`` to a projection of ``x`` (arXiv 2106.09685, section 4.1;
 scale = alpha / rank). Its leaves ``lora_a`` and ``lora_b`` are laid into the tree of
@@ -126,12 +126,12 @@ def merge(adapter: Mapping[str, Any], base: Mapping[str, Any], lora: Lora) -> di
     for path, a in adapted.items():
         if path[-1] == A:
             at = (*path[:-1], "kernel")
-            flat[at] = _add(flat[at], a, adapted[(*path[:-1], B)], lora.scale)
+            flat[at] = _add(flat[at], a=a, b=adapted[(*path[:-1], B)], scale=lora.scale)
     return parameters.unflatten(flat)
 
 
 @jax.jit
-def _add(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.Array:
+def _add(kernel: jax.Array, *, a: jax.Array, b: jax.Array, scale: float) -> jax.Array:
     low = a.reshape(a.shape[0], -1, a.shape[-1])  # [L, I, R]
     high = b.reshape(b.shape[0], b.shape[1], -1)  # [L, R, O]
     product = jnp.einsum("LIR,LRO->LIO", low, high, precision="highest")
@@ -142,9 +142,9 @@ def _add(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.Arr
 def save(
     directory: str | Path,
     adapter: Mapping[str, Any],
+    *,
     config: TransformerConfig,
     lora: Lora,
-    *,
     base: str = "",
 ) -> None:
     """Writes a directory that ``peft.PeftModel.from_pretrained(model, directory)`` loads.
@@ -211,7 +211,10 @@ def load(directory: str | Path, config: TransformerConfig) -> tuple[dict[str, An
         found = tensors.open_tensors(directory, stack, single=ADAPTER)
         tensors.check_tensors(directory, found, table)
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        flat = {path: tensors.read(found, spec, device, np.float32) for path, spec in table.items()}
+        flat = {
+            path: tensors.read(found, spec, sharding=device, dtype=np.float32)
+            for path, spec in table.items()
+        }
         jax.block_until_ready(flat)
     return parameters.unflatten(flat), lora
 

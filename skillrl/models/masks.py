@@ -1,4 +1,4 @@
-"""Which keys a query may see: dense masks, and the order of tokens that fused kernels know."""
+"""Says which keys a query may see: dense masks, and the order of tokens that fused kernels know."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class InOrder:
-    """A mask of tokens that see themselves and those before them that exist.
+    """Masks tokens so that they see themselves and those before them that exist.
 
     Attributes:
       exists: ``[B, G, T]`` bool; what is False is padding.

@@ -38,9 +38,9 @@ def check_decode_state(
     _check(
         needed,
         mesh,
-        f"{rows * members:,} requests side by side (rollout.slots / rollout.lanes) with up to "
+        what=f"{rows * members:,} requests side by side (rollout.slots / rollout.lanes) with up to "
         f"{prefix + slot:,} tokens each",
-        "rollout.slots, rl.max_prompt_length or rl.max_response_length",
+        settings="rollout.slots, rl.max_prompt_length or rl.max_response_length",
     )
 
 
@@ -56,10 +56,10 @@ def check_micro_batch(config: TransformerConfig, mesh: Mesh, *, tokens: int) -> 
       SkillRLError: it does not fit; gives the bytes and the settings to lower.
     """
     layers = tokens * config.hidden_size * config.num_layers * _itemsize(config)
-    _check(layers, mesh, f"a micro-batch of {tokens:,} tokens", "train_batch.tokens")
+    _check(layers, mesh, what=f"a micro-batch of {tokens:,} tokens", settings="train_batch.tokens")
 
 
-def _check(needed: int, mesh: Mesh, what: str, settings: str) -> None:
+def _check(needed: int, mesh: Mesh, *, what: str, settings: str) -> None:
     there = device_memory(mesh)
     if needed > there:
         raise SkillRLError(

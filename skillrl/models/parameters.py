@@ -1,4 +1,4 @@
-"""The one table of parameters: where each lies here, how it is split, what others call it.
+"""Lists all parameters in one table: where each lies, how it is split, what others call it.
 
 A `ParameterSpec` says, for one leaf of the nested dict of parameters, the logical name of each
 axis (the sharding rules map these to mesh axes), the name of the tensor in a Hugging
@@ -121,8 +121,15 @@ def specs(config: TransformerConfig) -> dict[Path, ParameterSpec]:
     }
     table: dict[Path, ParameterSpec] = {}
 
-    def row(path: str, axes: str, hf_name: str, hf_axes: str) -> None:
-        """Adds a parameter. Spaces separate axes; ``heads*head_dim`` is one flattened axis."""
+    def row(path: str, axes: str, *, hf_name: str, hf_axes: str) -> None:
+        """Adds a parameter to the table.
+
+        Args:
+          path: where it lies in the tree of parameters, with slashes.
+          axes: its logical axes, separated by spaces.
+          hf_name: its name in a Hugging Face checkpoint.
+          hf_axes: its axes there; ``heads*head_dim`` is one flattened axis.
+        """
         names = tuple(axes.split())
         table[tuple(path.split("/"))] = ParameterSpec(
             axes=names,
@@ -131,11 +138,26 @@ def specs(config: TransformerConfig) -> dict[Path, ParameterSpec]:
             hf_axes=tuple(tuple(group.split("*")) for group in hf_axes.split()),
         )
 
-    def layer(path: str, axes: str, hf_name: str, hf_axes: str) -> None:
-        row(f"layers/{path}", f"{LAYERS} {axes}", f"model.layers.{{layer}}.{hf_name}", hf_axes)
+    def layer(path: str, axes: str, *, hf_name: str, hf_axes: str) -> None:
+        """Adds a parameter that every layer has.
 
-    row("embed/embedding", "vocab embed", "model.embed_tokens.weight", "vocab embed")
-    layer("input_norm/scale", "embed", "input_layernorm.weight", "embed")
+        Args:
+          path: where it lies in a layer.
+          axes: its axes without that of the layers.
+          hf_name: its name without ``model.layers.{layer}.``.
+          hf_axes: as in `row`.
+        """
+        row(
+            f"layers/{path}",
+            f"{LAYERS} {axes}",
+            hf_name=f"model.layers.{{layer}}.{hf_name}",
+            hf_axes=hf_axes,
+        )
+
+    row(
+        "embed/embedding", "vocab embed", hf_name="model.embed_tokens.weight", hf_axes="vocab embed"
+    )
+    layer("input_norm/scale", "embed", hf_name="input_layernorm.weight", hf_axes="embed")
     for name, hf, heads in (
         ("query", "q_proj", "heads"),
         ("key", "k_proj", "kv_heads"),
@@ -143,25 +165,40 @@ def specs(config: TransformerConfig) -> dict[Path, ParameterSpec]:
     ):
         flat = f"{heads}*head_dim"
         at, there = f"attention/{name}", f"self_attn.{hf}"
-        layer(f"{at}/kernel", f"embed {heads} head_dim", f"{there}.weight", f"{flat} embed")
+        layer(
+            f"{at}/kernel",
+            f"embed {heads} head_dim",
+            hf_name=f"{there}.weight",
+            hf_axes=f"{flat} embed",
+        )
         if config.qkv_bias:
-            layer(f"{at}/bias", f"{heads} head_dim", f"{there}.bias", flat)
+            layer(f"{at}/bias", f"{heads} head_dim", hf_name=f"{there}.bias", hf_axes=flat)
     layer(
         "attention/output/kernel",
         "heads head_dim embed",
-        "self_attn.o_proj.weight",
-        "embed heads*head_dim",
+        hf_name="self_attn.o_proj.weight",
+        hf_axes="embed heads*head_dim",
     )
     if config.qk_norm:
-        layer("attention/query_norm/scale", "head_dim", "self_attn.q_norm.weight", "head_dim")
-        layer("attention/key_norm/scale", "head_dim", "self_attn.k_norm.weight", "head_dim")
-    layer("post_norm/scale", "embed", "post_attention_layernorm.weight", "embed")
-    layer("mlp/gate/kernel", "embed ffn", "mlp.gate_proj.weight", "ffn embed")
-    layer("mlp/up/kernel", "embed ffn", "mlp.up_proj.weight", "ffn embed")
-    layer("mlp/down/kernel", "ffn embed", "mlp.down_proj.weight", "embed ffn")
-    row("final_norm/scale", "embed", "model.norm.weight", "embed")
+        layer(
+            "attention/query_norm/scale",
+            "head_dim",
+            hf_name="self_attn.q_norm.weight",
+            hf_axes="head_dim",
+        )
+        layer(
+            "attention/key_norm/scale",
+            "head_dim",
+            hf_name="self_attn.k_norm.weight",
+            hf_axes="head_dim",
+        )
+    layer("post_norm/scale", "embed", hf_name="post_attention_layernorm.weight", hf_axes="embed")
+    layer("mlp/gate/kernel", "embed ffn", hf_name="mlp.gate_proj.weight", hf_axes="ffn embed")
+    layer("mlp/up/kernel", "embed ffn", hf_name="mlp.up_proj.weight", hf_axes="ffn embed")
+    layer("mlp/down/kernel", "ffn embed", hf_name="mlp.down_proj.weight", hf_axes="embed ffn")
+    row("final_norm/scale", "embed", hf_name="model.norm.weight", hf_axes="embed")
     if not config.tie_embeddings:
-        row("head/kernel", "embed vocab", "lm_head.weight", "vocab embed")
+        row("head/kernel", "embed vocab", hf_name="lm_head.weight", hf_axes="vocab embed")
     return table
 
 

@@ -1,4 +1,4 @@
-"""A policy: its architecture and tokenizer as opened from a directory, and its parameters."""
+"""Opens a policy: its architecture and tokenizer from a directory, and its parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from skillrl.parallel.rules import tree_shardings
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """What is known of a policy before its weights are read.
+    """Holds what is known of a policy before its weights are read.
 
     Attributes:
       directory: Hugging Face directory of the base policy.
@@ -44,7 +44,7 @@ class Model:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Policy:
-    """A model and the parameters that it acts with; neither is ever changed, only replaced.
+    """Holds a model and the parameters that it acts with; neither is ever changed, only replaced.
 
     Attributes:
       model: what is known of it without its weights.

@@ -1,4 +1,4 @@
-"""The linear maps of a layer: one einsum, whatever its kernel is.
+"""Computes the linear maps of a layer: one einsum, whatever its kernel is.
 
 What lies beside a kernel says how it is applied, and all of it may come together:
 
@@ -30,7 +30,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 
 class LinearMap(NamedTuple):
-    """What defines a projection.
+    """Holds what defines a projection.
 
     Attributes:
       equation: einsum of an input and a kernel.
@@ -71,7 +71,7 @@ def project(equation: str, x: jax.Array, leaves: Mapping[str, jax.Array]) -> jax
 
 
 class Projection(nn.Module):
-    """A linear map with parameters of its own; the attributes are those of a `LinearMap`."""
+    """Computes a linear map with parameters of its own; its attributes are a `LinearMap`'s."""
 
     equation: str
     shape: tuple[int, ...]
@@ -87,7 +87,7 @@ class Projection(nn.Module):
 
 
 class FusedProjection(nn.Module):
-    """Linear maps of one input whose kernels are one matrix; `models.fused` makes the parameters.
+    """Computes linear maps of one input, whose kernels `models.fused` made one matrix.
 
     Attributes:
       outputs: shape of the output of each map.

@@ -1,4 +1,4 @@
-"""Weights in int8 for sampling: half the bytes of bfloat16, which is what decoding waits for.
+"""Holds weights in int8 for sampling: half the bytes of bfloat16, which decoding waits for.
 
 Every kernel of a projection becomes int8 with a float32 ``scale`` per output channel beside it
 (symmetric: the largest weight of a channel is 127), and so does what makes the logits: the head,

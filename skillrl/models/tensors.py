@@ -1,4 +1,4 @@
-"""Tensors in safetensors files: found by name, checked against a table, read slice by slice.
+"""Reads tensors in safetensors files: found by name, checked against a table, slice by slice.
 
 Everything that is read is looked at once, as bits: a number that is not finite, or larger
 than a trained weight can be, is damage and is refused with its tensor and file.
@@ -40,7 +40,7 @@ _PIECE = 1 << 22  # numbers that are looked at in one go
 
 
 class Tensor:
-    """A tensor of an open file, of which nothing is read until a slice is asked for.
+    """Stands for a tensor of an open file; nothing is read until a slice is asked for.
 
     Attributes:
       file: where it lies.
@@ -197,6 +197,7 @@ def check_tensors(
 def read(
     tensors: Mapping[str, Tensor],
     spec: parameters.ParameterSpec,
+    *,
     sharding: jax.sharding.Sharding,
     dtype: Any,
 ) -> jax.Array:

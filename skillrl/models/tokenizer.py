@@ -1,4 +1,4 @@
-"""Text to token ids and back, where text can never turn into control tokens.
+"""Turns text into token ids and back, where text can never turn into control tokens.
 
 A `Tokenizer` wraps the Rust tokeniser of a Hugging Face directory. Loading
 ``tokenizer.json`` directly is about ten times lighter than going through
@@ -35,7 +35,7 @@ IM_END = "<|im_end|>"
 
 
 class Tokenizer:
-    """A tokeniser with ChatML control tokens; immutable after loading.
+    """Tokenises, with ChatML control tokens; immutable after loading.
 
     Attributes:
       directory: where it was loaded from (exports copy the files from there).

@@ -1,4 +1,4 @@
-"""Qwen2 / Qwen2.5 / Qwen3 in Flax Linen: one definition for sampling and training.
+"""Defines Qwen2 / Qwen2.5 / Qwen3 in Flax Linen, once for sampling and training.
 
 Tokens are an array ``[B, G, T]``: ``B`` prompt prefixes, ``G`` rows that continue each of them
 (the members of a group; in training its step samples), ``T`` tokens a row. Keys and values that
@@ -41,7 +41,7 @@ UNROLL = 4
 
 
 class Transformer(nn.Module):
-    """All parameters of the decoder, the layers' stacked on a leading axis; see `forward`."""
+    """Declares all parameters, the layers' stacked on a leading axis; see `forward`."""
 
     config: TransformerConfig
 
@@ -108,7 +108,9 @@ def forward(
         weights, past, cache = xs
         parts = tuple(Segment(kv, s.mask) for kv, s in zip(past, segments, strict=True))
         own = None if append is None else Append(cache, append.slot)
-        out: Any = block.apply({"params": weights}, x, positions, mask, parts, own, keep)
+        out: Any = block.apply(
+            {"params": weights}, x, positions, mask, segments=parts, append=own, keep=keep
+        )
         return out
 
     x = jnp.take(params["embed"]["embedding"], tokens, axis=0)

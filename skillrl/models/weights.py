@@ -1,4 +1,4 @@
-"""Weights <-> Hugging Face safetensors, in both directions.
+"""Reads and writes weights as Hugging Face safetensors.
 
 Import reads slices of the files straight into the shards of the arrays, so that no
 process ever holds more than its own part. Export writes a directory that
@@ -95,7 +95,10 @@ def load(
         where = parameters.flatten(shardings)
     with contextlib.ExitStack() as stack:
         found, table = _open(directory, config, stack), parameters.specs(config)
-        flat = {path: tensors.read(found, spec, where[path], dtype) for path, spec in table.items()}
+        flat = {
+            path: tensors.read(found, spec, sharding=where[path], dtype=dtype)
+            for path, spec in table.items()
+        }
         jax.block_until_ready(flat)
     return parameters.unflatten(flat)
 
@@ -163,7 +166,9 @@ def save(
     with replacing(Path(directory), marker="config.json") as temporary:
         if temporary is not None:
             _write_descriptions(temporary, config, tokenizer)
-        _write_weights(temporary, params, config, stored, max_shard_bytes)
+        _write_weights(
+            temporary, params, config=config, dtype=stored, max_shard_bytes=max_shard_bytes
+        )
 
 
 # ---------------------------------------------------------------- export
@@ -172,6 +177,7 @@ def save(
 def _write_weights(
     directory: Path | None,
     params: Mapping[str, Any],
+    *,
     config: TransformerConfig,
     dtype: np.dtype,
     max_shard_bytes: float,

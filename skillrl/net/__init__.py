@@ -1,1 +1,1 @@
-"""HTTP clients: retries, limits, keys, OpenAI-compatible servers."""
+"""Asks HTTP servers: retries, limits, keys, OpenAI-compatible servers."""

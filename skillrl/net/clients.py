@@ -1,4 +1,4 @@
-"""HTTP clients for servers: proxies and certificates of the shell where they apply, else none.
+"""Makes HTTP clients: proxies and certificates of the shell where they apply, else none.
 
 httpx reads every proxy and certificate variable when a client is made, whatever it is for, and
 ends in a traceback where one is not to its liking. Here they are looked at for one address: a

@@ -1,4 +1,4 @@
-"""One request and its answer: bounded in time and size, whatever the server sends."""
+"""Exchanges one request and its answer: bounded in time and size, whatever the server sends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ERROR_PAGE = 16_000  # bytes of an answer that is an error anyway
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer of a server: status, headers and the body, decompressed."""
+    """Holds the answer of a server: status, headers and the body, decompressed."""
 
     status: int
     headers: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""A JSON-over-HTTP client that retries what is worth retrying and never tells secrets.
+"""Speaks JSON over HTTP: retries what is worth retrying and never tells secrets.
 
 Everything that talks to a server (teacher, embedder, remote rollout engine, remote
 environment) goes through `post_json` or `get_json`. Headers are never logged and
@@ -93,7 +93,7 @@ class HTTPFailure(SkillRLError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
-    """An error that a server states in the body of an answer with a good status.
+    """Describes an error that a server states in the body of an answer with a good status.
 
     Attributes:
       message: in the server's words.
@@ -216,7 +216,7 @@ def get_json(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Trouble:
-    """Why an attempt failed, and whether another may help."""
+    """Says why an attempt failed, and whether another may help."""
 
     problem: str
     status: int | None = None
@@ -324,7 +324,7 @@ def _ask(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Found:
-    """The value of a good answer."""
+    """Holds the value of a good answer."""
 
     value: Any
 

@@ -1,4 +1,4 @@
-"""The client of OpenAI-compatible servers: address, key, options, retries, and how to read.
+"""Asks OpenAI-compatible servers: address, key, options, retries, and how to read.
 
 Teacher, embedder and policy differ in what they ask; what a server may answer is the same.
 """
@@ -62,7 +62,7 @@ def find_key(api_base: str, api_key: str, use: str) -> str:
 
 
 class OpenAIClient:
-    """A client of one model behind one address, safe to use from several threads.
+    """Asks one model behind one address, safe to use from several threads.
 
     Some models refuse options that others need: OpenAI's o-series wants
     ``max_completion_tokens`` and its own temperature, Mistral's server no ``seed``. A request

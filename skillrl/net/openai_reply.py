@@ -15,7 +15,7 @@ _TEXT, _THOUGHT = ("text", "output_text"), ("thinking", "reasoning", "redacted_t
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ChatReply:
-    """One answer of a chat model.
+    """Holds one answer of a chat model.
 
     Attributes:
       text: what the model said, text parts joined, without what it thought apart from that.

@@ -1,4 +1,4 @@
-"""Keys that a server echoes, blanked in whatever form it writes them."""
+"""Blanks keys that a server echoes, in whatever form it writes them."""
 
 from __future__ import annotations
 

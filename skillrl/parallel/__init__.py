@@ -1,1 +1,1 @@
-"""Where arrays live and how large they are: mesh, sharding rules, buckets, keys by address."""
+"""Says where arrays live and how large they are: mesh, sharding rules, buckets, random keys."""

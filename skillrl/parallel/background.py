@@ -1,4 +1,4 @@
-"""Device work off the main thread, so that Ctrl-C and a progress line need not wait for it.
+"""Runs device work off the main thread, so that Ctrl-C and a progress line need not wait for it.
 
 A call into the device cannot be interrupted, and on a laptop one can take minutes. Here it
 runs on a daemon thread while the main thread waits in small steps. A process that is told to

@@ -1,4 +1,4 @@
-"""Buckets: the padded lengths for which programs are compiled.
+"""Chooses buckets: the padded lengths for which programs are compiled.
 
 A program is compiled once per shape, so a length is padded to the smallest bucket that holds it.
 Which buckets there are follows from the settings alone, never from the lengths that happen to

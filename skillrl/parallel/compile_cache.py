@@ -1,4 +1,4 @@
-"""Compiled programs kept between runs, in the user's own cache directory.
+"""Keeps compiled programs between runs, in the user's own cache directory.
 
 A program is loaded and run as it lies there, so a directory that others can write to is
 never used. CPU programs hold instructions of the machine that compiled them: each kind of

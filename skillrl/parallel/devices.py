@@ -1,4 +1,4 @@
-"""The devices that JAX finds, and how much memory they have."""
+"""Finds the devices that JAX has, and how much memory they have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The device mesh, and starting JAX on many hosts.
+"""Makes the device mesh, and starts JAX on many hosts.
 
 One program text for all sizes: every step is a ``jax.jit`` over arrays with
 named shardings on this mesh, and one device is the mesh 1 x 1 x 1. Axes are of

@@ -1,4 +1,4 @@
-"""Random keys by address: where in the run a draw is made decides its key, and nothing else does.
+"""Addresses random keys: where in the run a draw is made decides its key, and nothing else does.
 
     key = fold_in(... fold_in(fold_in(seed key, phase), iteration) ..., step)
 

@@ -1,4 +1,4 @@
-"""From logical axes to shardings: one table for parameters, state and batches.
+"""Maps logical axes to shardings: one table for parameters, state and batches.
 
 A logical axis says what a dimension *is* (``vocab``, ``heads``, ``rows``); the
 table says over which mesh axes it is split. A dimension that the mesh axes do

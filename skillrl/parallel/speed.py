@@ -1,4 +1,4 @@
-"""How fast a device is: peaks of known accelerators, and a quick measurement of any other."""
+"""Says how fast a device is: peaks of known accelerators, and a quick measurement of any other."""
 
 from __future__ import annotations
 

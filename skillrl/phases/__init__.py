@@ -1,1 +1,1 @@
-"""The phases of a run, each resumable on its own; `skillrl.pipeline` puts them in order."""
+"""Runs the phases, each resumable on its own; `skillrl.pipeline` puts them in order."""

@@ -1,4 +1,4 @@
-"""From settings to the objects that phases work with: pure builders, no state between them."""
+"""Makes the objects that phases work with from settings: pure builders, no state between them."""
 
 from __future__ import annotations
 
@@ -146,12 +146,14 @@ def open_agent(config: Config, suite: Suite, model: Model | None) -> SkillAgent:
 
 def open_player(session: Session, model: Model | None, retriever: Retriever) -> Player:
     """Makes what plays the episodes of a session; see `make_player`."""
-    player = make_player(session.config, session.suite, model, retriever, seed=session.seed)
+    player = make_player(
+        session.config, session.suite, model=model, retriever=retriever, seed=session.seed
+    )
     return dataclasses.replace(player, note=session.display.note)
 
 
 def make_player(
-    config: Config, suite: Suite, model: Model | None, retriever: Retriever, *, seed: int
+    config: Config, suite: Suite, *, model: Model | None, retriever: Retriever, seed: int
 ) -> Player:
     """Makes what plays episodes.
 
@@ -254,7 +256,7 @@ def make_updater(
     )
 
 
-def publish(config: Config, player: Player, params: Params, version: int) -> None:
+def publish(config: Config, player: Player, *, params: Params, version: int) -> None:
     """Gives the engine of `player` parameters to act with; a remote engine has its own.
 
     Args:
@@ -272,7 +274,7 @@ def publish(config: Config, player: Player, params: Params, version: int) -> Non
         engine.publish(quantise(params) if int8 else params, version)
 
 
-def export(config: Config, model: Model, params: Params, directory: Path) -> None:
+def export(config: Config, model: Model, *, params: Params, directory: Path) -> None:
     """Writes a policy as a Hugging Face directory.
 
     Args:
@@ -296,7 +298,7 @@ def export(config: Config, model: Model, params: Params, directory: Path) -> Non
 
 
 def export_adapter(
-    config: Config, model: Model, trained: Params, directory: Path, *, base: Path
+    config: Config, model: Model, *, trained: Params, directory: Path, base: Path
 ) -> None:
     """Writes a trained adapter in PEFT's format.
 
@@ -312,7 +314,7 @@ def export_adapter(
     """
     check_finite(trained, f"{directory} is not written: the parameter")
     with _writing(directory):
-        lora.save(directory, trained, model.config, lora_shape(config), base=str(base))
+        lora.save(directory, trained, config=model.config, lora=lora_shape(config), base=str(base))
 
 
 @contextmanager

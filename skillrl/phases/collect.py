@@ -1,4 +1,4 @@
-"""Phase 1: the base policy's own episodes, plus a stated number of expert ones."""
+"""Runs phase 1: the base policy's own episodes, plus a stated number of expert ones."""
 
 from __future__ import annotations
 

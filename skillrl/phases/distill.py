@@ -1,4 +1,4 @@
-"""Phase 2: the teacher turns trajectories into a skill bank."""
+"""Runs phase 2: the teacher turns trajectories into a skill bank."""
 
 from __future__ import annotations
 

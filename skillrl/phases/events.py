@@ -1,4 +1,4 @@
-"""TensorBoard's event files, written here and now.
+"""Writes TensorBoard's event files, here and now.
 
 tensorboardX's own writer hands events to a thread: where the disk is full that thread dies
 with a traceback, and the run waits for it for ever.
@@ -14,7 +14,7 @@ from skillrl.errors import SkillRLError
 
 
 class Events:
-    """One event file; every row is on its way to the disk when `add` returns."""
+    """Writes one event file; every row is on its way to the disk when `add` returns."""
 
     def __init__(self, directory: Path, *, purge: int | None = None):
         """Begins a file in `directory`.

@@ -1,4 +1,4 @@
-"""Whether training still goes somewhere: updates that are skipped, and signs of divergence."""
+"""Tells whether training still goes somewhere: skipped updates, and signs of divergence."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Watch:
         self._rows.append(row)
         for metric, meaning in _signs(self._phase, self._rows).items():
             if metric not in before:
-                alarm = _alarm(self._phase, self._rows, metric, meaning)
+                alarm = _alarm(self._phase, self._rows, metric=metric, meaning=meaning)
                 _LOG.warning("alarm: %s", line(alarm))
 
 
@@ -91,7 +91,7 @@ def alarms(phase: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     for at in range(len(rows)):
         now = _signs(phase, rows[: at + 1])
         found += [
-            _alarm(phase, rows[: at + 1], metric, meaning)
+            _alarm(phase, rows[: at + 1], metric=metric, meaning=meaning)
             for metric, meaning in now.items()
             if metric not in before
         ]
@@ -100,7 +100,7 @@ def alarms(phase: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
 
 
 def _alarm(
-    phase: str, rows: Sequence[Mapping[str, Any]], metric: str, meaning: str
+    phase: str, rows: Sequence[Mapping[str, Any]], *, metric: str, meaning: str
 ) -> dict[str, Any]:
     """Makes an object of `alarms`, for the last row.
 
@@ -148,9 +148,9 @@ def _signs(phase: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         return signs
     if "kl" in now and (now["kl"] is None or now["kl"] > KL_LIMIT):
         signs["kl"] = "the policy has left its reference altogether: training diverges"
-    if _all(rows, "invalid", _INVALID, _INVALID_ROWS):
+    if _all(rows, "invalid", least=_INVALID, count=_INVALID_ROWS):
         signs["invalid"] = "hardly any action can be read any more: the policy may have collapsed"
-    same = _all(rows, "zero_variance_groups", 1.0, _SAME_ROWS)
+    same = _all(rows, "zero_variance_groups", least=1.0, count=_SAME_ROWS)
     if same and _mean([row.get("success") for row in rows[-_SAME_ROWS:]]) < _SOLVED:
         signs["zero_variance_groups"] = (
             "all episodes of each group end alike, so there is nothing to learn from but the KL"
@@ -158,7 +158,7 @@ def _signs(phase: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return signs
 
 
-def _all(rows: Sequence[Mapping[str, Any]], metric: str, least: float, count: int) -> bool:
+def _all(rows: Sequence[Mapping[str, Any]], metric: str, *, least: float, count: int) -> bool:
     """Tells whether a metric reached a value in each of the last rows.
 
     Args:

@@ -1,4 +1,4 @@
-"""One evaluation of a session on one split, with its progress bar."""
+"""Evaluates a session on one split, with a progress bar."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from skillrl.types import Trajectory
 def evaluate_split(
     session: Session,
     player: Player,
+    *,
     bank: SkillBank,
     split: str,
-    *,
     label: str,
     temperature: float | None = None,
     repeats: int | None = None,

@@ -1,4 +1,4 @@
-"""What killed sessions leave in a run directory, and how the next one removes it.
+"""Removes what killed sessions left in a run directory, when the next session opens it.
 
 Only what is certainly a copy that was being written, or that was being removed, goes; what
 looks like a checkpoint, a policy or somebody's file stays.

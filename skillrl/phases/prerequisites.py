@@ -1,4 +1,4 @@
-"""What a command takes from those before it: asked before anything is created, and again.
+"""Finds what a command takes from those before it: before anything is created, and again.
 
 Nothing here imports JAX, so that ``--dry_run`` reports it as well.
 """
@@ -87,7 +87,7 @@ def trajectories(run: RunDirectory, given: str | None = None) -> Path:
                 "leave the flag out to use the one in the workdir."
             )
         return Path(given)
-    found = _written(run, "collect", "trajectories.jsonl", "--trajectories")
+    found = _written(run, "collect", name="trajectories.jsonl", flag="--trajectories")
     if found is None:
         raise SkillRLError(
             f"{run.path} has no collected trajectories. Run collect there first, or name the "
@@ -127,11 +127,11 @@ def first_bank(run: RunDirectory) -> Path | None:
     Raises:
       SkillRLError: distill wrote one elsewhere (``--output``), and it is gone.
     """
-    distilled = _written(run, "distill", "bank.json", "--skill_bank")
+    distilled = _written(run, "distill", name="bank.json", flag="--skill_bank")
     return distilled or _if_file(run.file(*SFT_BANK))
 
 
-def _written(run: RunDirectory, phase: str, name: str, flag: str) -> Path | None:
+def _written(run: RunDirectory, phase: str, *, name: str, flag: str) -> Path | None:
     """Finds what a phase wrote: in `run` once it is finished there, else where ``--output`` said.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a bank does to prompts, looked at before a phase plays or learns with it.
+"""Looks at what a bank does to prompts, before a phase plays or learns with it.
 
 Skills that never arrive and prompts that do not fit would otherwise show after hours, one as a
 number that nobody expected, the other as an error in the middle.

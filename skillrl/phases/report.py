@@ -1,4 +1,4 @@
-"""What a run leaves behind at its end: its summary, and the report that people read."""
+"""Writes what a run leaves behind at its end: its summary, and the report that people read."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def report(session: Session, summary: dict[str, Any]) -> str:
     pair = [results.get(stage, {}).get("valid_unseen") for stage in ("sft", "rl")]
     if all(result and result["n"] for result in pair):
         (s1, n1), (s2, n2) = [(round(r["success"] * r["n"]), r["n"]) for r in pair]
-        low, high = difference(s2, n2, s1, n1)
+        low, high = difference((s2, n2), (s1, n1))
         gain = pair[1]["success"] - pair[0]["success"]
         lines.append(
             f"RL - SFT on valid_unseen: {100 * gain:+.1f} points "

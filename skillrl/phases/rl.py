@@ -1,4 +1,4 @@
-"""Phase 4: GRPO with retrieved skills, while the bank evolves from training failures.
+"""Runs phase 4: GRPO with retrieved skills, while the bank evolves from training failures.
 
 One iteration: tasks -> retrieve skills -> G episodes each -> advantages -> minibatches
 of whole groups -> updates. Every ``evolution.validation_interval`` iterations the
@@ -67,7 +67,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cursor:
-    """What the host knows between two iterations; saved with every checkpoint.
+    """Holds what the host knows between two iterations; saved with every checkpoint.
 
     Attributes:
       iteration: how many are done.
@@ -131,7 +131,7 @@ def rl(
         ) as bar:
             while now.iteration < config.training_epochs:
                 version = now.iteration * config.minibatches
-                publish(session.config, player, learner.policy(state), version)
+                publish(session.config, player, params=learner.policy(state), version=version)
                 trajectories = _rollouts(session, player, now)
                 state, metrics = _update(
                     session, learner, state=state, trajectories=trajectories, skips=skips
@@ -139,20 +139,24 @@ def rl(
                 metrics |= outcome(trajectories)
                 now = _advance(session, now, trajectories)
                 if _evolves(session, now):
-                    now, event = _evolve(session, now, teacher, player.retriever.embedder)
+                    now, event = _evolve(
+                        session, now, teacher=teacher, embedder=player.retriever.embedder
+                    )
                     metrics["evolved"] = len(event.added) + len(event.refined)
                 metrics["bank_version"], metrics["bank_size"] = now.bank.version, len(now.bank)
-                metrics |= _periodic_evaluation(session, player, learner.policy(state), now)
+                metrics |= _periodic_evaluation(
+                    session, player, policy=learner.policy(state), now=now
+                )
                 watch.look(session.metrics.write("rl", now.iteration, metrics))
-                _checkpoint(session, checkpoints, state, now, due=skips.too_many)
+                _checkpoint(session, checkpoints, state=state, now=now, due=skips.too_many)
                 skips.check(f"The last good state is checkpoint {now.iteration}, just saved.")
                 bar.update(success=metrics["success"], invalid=metrics["invalid"])
         if session.config.lora.rank:
             export_adapter(
                 session.config,
                 model,
-                state.params,
-                session.run.file("adapter"),
+                trained=state.params,
+                directory=session.run.file("adapter"),
                 base=session.run.file("sft", "policy"),
             )
     return partition.merge(state.params, reference), now.bank
@@ -262,7 +266,7 @@ def _evolves(session: Session, now: Cursor) -> bool:
 
 
 def _evolve(
-    session: Session, now: Cursor, teacher: Teacher, embedder: Embedder
+    session: Session, now: Cursor, *, teacher: Teacher, embedder: Embedder
 ) -> tuple[Cursor, EvolutionEvent]:
     """Lets the bank evolve from the failures since the last event; writes event and bank.
 
@@ -294,7 +298,7 @@ def _evolve(
 
 
 def _periodic_evaluation(
-    session: Session, player: Player, policy: Params, now: Cursor
+    session: Session, player: Player, *, policy: Params, now: Cursor
 ) -> dict[str, float]:
     """Measures greedy success on the first few held-out tasks: for the curve, not to decide by.
 
@@ -310,20 +314,26 @@ def _periodic_evaluation(
     config = session.config.evaluation
     if not config.quick_tasks or now.iteration % config.quick_interval:
         return {}
-    publish(session.config, player, policy, now.iteration * session.config.rl.minibatches)
+    version = now.iteration * session.config.rl.minibatches
+    publish(session.config, player, params=policy, version=version)
     values = {}
     for split in config.splits:
         result, _ = evaluate_split(
-            session, player, now.bank, split, label=f"periodic {split}", limit=config.quick_tasks,
+            session,
+            player,
+            bank=now.bank,
+            split=split,
+            label=f"periodic {split}",
+            limit=config.quick_tasks,
             repeats=1,
-        )  # fmt: skip
+        )
         if result["n"]:
             values[f"quick_{split}"] = result["success"]
     return values
 
 
 def _checkpoint(
-    session: Session, checkpoints: Checkpoints, state: TrainState, now: Cursor, *, due: bool
+    session: Session, checkpoints: Checkpoints, *, state: TrainState, now: Cursor, due: bool
 ) -> None:
     """Saves a checkpoint at the end of an interval and of the phase, and where one is `due`.
 

@@ -1,4 +1,4 @@
-"""The run directory: one place that is the whole run, and one owner at a time.
+"""Keeps the run directory: one place that is the whole run, and one owner at a time.
 
 config.json        settings without API keys; a resume is compared with it, once a phase wrote
 environment.json   versions, devices and commit of the latest session

@@ -1,4 +1,4 @@
-"""A session: one process at work on one run directory, with its settings, tasks and display."""
+"""Opens a session: one process at work on one run directory, with its settings and display."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Display:
-    """The progress bars of a session; what goes on within a step shows in the newest open one."""
+    """Shows the progress bars of a session; what goes on in a step is in the newest open one."""
 
     def __init__(self, *, enabled: bool, on_update: Callable[[], None]):
         """Shows nothing yet.
@@ -70,7 +70,7 @@ class Display:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Session:
-    """One process at work on one run directory.
+    """Holds what one process at work on one run directory needs.
 
     Attributes:
       config: the settings.

@@ -1,4 +1,4 @@
-"""Phase 3: cold start on skill-augmented demonstrations."""
+"""Runs phase 3: the cold start on skill-augmented demonstrations."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ _LOG = logging.getLogger(__name__)
 def sft(
     session: Session,
     base: Params,
+    *,
     bank: SkillBank,
     trajectories: Path,
-    *,
     model: Model,
     agent: SkillAgent,
     retriever: Retriever,
@@ -148,9 +148,13 @@ def sft(
         policy = partition.merge(state.params, base)
         if session.config.lora.rank:
             folder = session.run.file("sft", "adapter")
-            export_adapter(session.config, model, state.params, folder, base=model.directory)
+            export_adapter(
+                session.config, model, trained=state.params, directory=folder, base=model.directory
+            )
             # The policy is the base of the adapter that RL trains.
-            export(session.config, model, policy, session.run.file("sft", "policy"))
+            export(
+                session.config, model, params=policy, directory=session.run.file("sft", "policy")
+            )
     return policy
 
 

@@ -1,4 +1,4 @@
-"""Which parts of a run are real and which are simulated, in words."""
+"""Says in words which parts of a run are real and which are simulated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ALWAYS_REAL = "game rules, transformer, sampling, training, skill bank, checkpoi
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One part of a run.
+    """Describes one part of a run.
 
     Attributes:
       name: environment, policy, teacher or embedder.
@@ -49,8 +49,15 @@ def list_parts(config: Config, environment_simulated: str) -> tuple[Part, ...]:
     return (
         Part("environment", f"{env.name}, {games}", bool(environment_simulated)),
         policy,
-        _service("teacher", model.teacher, model.teacher_model_id, model.teacher_api_base),
-        _service("embedder", model.embedder, model.embedding_model_id, model.embedding_api_base),
+        _service(
+            "teacher", model.teacher, model_id=model.teacher_model_id, base=model.teacher_api_base
+        ),
+        _service(
+            "embedder",
+            model.embedder,
+            model_id=model.embedding_model_id,
+            base=model.embedding_api_base,
+        ),
     )
 
 
@@ -65,7 +72,7 @@ def describe(found: Sequence[Part]) -> str:
     return "\n".join(lines)
 
 
-def _service(name: str, kind: str, model_id: str, base: str) -> Part:
+def _service(name: str, kind: str, *, model_id: str, base: str) -> Part:
     """Describes the teacher or the embedder, which is real if a server answers for it.
 
     Args:

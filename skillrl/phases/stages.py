@@ -1,4 +1,4 @@
-"""The policies of a run by stage (base, sft, rl): loaded again, and evaluated."""
+"""Loads the policies of a run again by stage (base, sft, rl), and evaluates them."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ def evaluate_stage(
 
     A result on disk is kept if it is of the same policy and bank: a run that was given
     more training_epochs is evaluated again.
+
+    Args:
+      session: the run.
+      player: its engine has the parameters of the policy.
+      stage: ``base``, ``sft`` or ``rl``; names the files of the results.
+      bank: the skills, which are only read; may be empty.
+      splits: names of the splits to evaluate on.
     """
     versions = {"policy_version": player.engine.version, "bank_version": bank.version}
     for split in splits:
@@ -39,7 +46,7 @@ def evaluate_stage(
             continue
         with session.clock.timed(f"evaluate {stage}"):
             result, _ = evaluate_split(
-                session, player, bank, split, label=f"evaluate {stage} {split}"
+                session, player, bank=bank, split=split, label=f"evaluate {stage} {split}"
             )
         write_sealed(path, result | versions)
 
@@ -108,8 +115,8 @@ def evaluate_command(
         results[split], played = evaluate_split(
             session,
             player,
-            bank,
-            split,
+            bank=bank,
+            split=split,
             label=f"evaluate {checkpoint} {split}",
             temperature=temperature,
             repeats=repeats,

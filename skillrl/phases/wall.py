@@ -1,4 +1,4 @@
-"""Seconds per phase over all sessions of a run, those that were killed included."""
+"""Counts seconds per phase over all sessions of a run, those that were killed included."""
 
 from __future__ import annotations
 

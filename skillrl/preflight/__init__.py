@@ -1,1 +1,1 @@
-"""Checks and estimates that are made before a command starts."""
+"""Checks and estimates before a command starts."""

@@ -1,4 +1,4 @@
-"""The report of ``--dry_run``: what a command would do and take, and what is missing for it."""
+"""Writes the report of ``--dry_run``: what a command would do and take, and what it lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Estimates of what a command takes: tokens, teacher calls, memory, disk and time.
+"""Estimates what a command takes: tokens, teacher calls, memory, disk and time.
 
 They follow from its settings and the policy's sizes, and are an order of magnitude to decide by
 before anything runs. What cannot be known is assumed (`TYPICAL`): how far episodes, prompts and
@@ -36,7 +36,7 @@ _WIDTH = {"float32": 4, "bfloat16": 2}
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseLoad:
-    """The work of one phase.
+    """Holds the work of one phase.
 
     Attributes:
       phase: name of the phase.
@@ -193,7 +193,7 @@ def may_be_long(found: Sequence[PhaseLoad]) -> bool:
     return any(load.flops / (REACHED * _SLOW) >= LONG for load in found)
 
 
-def announcement(found: Sequence[PhaseLoad], peak: Peak, devices: int, kind: str) -> str:
+def announcement(found: Sequence[PhaseLoad], peak: Peak, *, devices: int, kind: str) -> str:
     """Warns of phases that take hours.
 
     Args:

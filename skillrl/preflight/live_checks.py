@@ -1,4 +1,4 @@
-"""Checks of a command against the world: devices, policy files, servers and keys, directories.
+"""Checks a command against the world: devices, policy files, servers and keys, directories.
 
 ``--dry_run`` makes all of them, each with a time limit, and creates nothing. A policy that must
 still be downloaded is looked up, not fetched. What needs none of this is in `static_checks`.
@@ -32,7 +32,7 @@ _DEVICES = 120.0  # seconds: a pod's TPUs take a while to be found
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LiveFindings:
-    """What the checks found.
+    """Holds what the checks found.
 
     Attributes:
       problems: what the start would refuse, or fail at, each with its remedy.

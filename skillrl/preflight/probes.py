@@ -1,4 +1,4 @@
-"""Short requests to servers, with a time limit, that show whether they can be used."""
+"""Sends servers short requests, with a time limit, that show whether they can be used."""
 
 from __future__ import annotations
 

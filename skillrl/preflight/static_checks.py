@@ -1,4 +1,4 @@
-"""Checks of a command that need no device and no server: settings, tasks and earlier phases.
+"""Checks of a command what needs no device and no server: settings, tasks and earlier phases.
 
 They find what would otherwise fail only after hours. Nothing here imports JAX or creates anything.
 A command stops at the first problem, ``--dry_run`` lists them all; `live_checks` has the others.
@@ -67,9 +67,9 @@ def find_problems(
     """
     problems: list[str] = []
 
-    def attempt(work: Callable[..., Any], *arguments: Any) -> Any:
+    def attempt(work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         try:
-            return work(*arguments)
+            return work(*arguments, **named)
         except SkillRLError as error:
             problems.append(str(error))
             return None
@@ -85,7 +85,7 @@ def find_problems(
     for check_one in _registry_checks(command, config):
         attempt(check_one)
     if suite is not None:
-        attempt(_check_splits, command, config, suite, chosen)
+        attempt(_check_splits, command, config, suite=suite, chosen=chosen)
         attempt(_check_expert, command, config, suite)
     run = run_directory.RunDirectory(workdir, config, lock=False)
     attempt(prerequisites.check, command, run, chosen)
@@ -129,7 +129,7 @@ def _check_learning(config: Config) -> None:
     find_policy_loss(config.rl.policy_loss)
 
 
-def _check_splits(command: str, config: Config, suite: Suite, chosen: Mapping[str, Any]) -> None:
+def _check_splits(command: str, config: Config, *, suite: Suite, chosen: Mapping[str, Any]) -> None:
     """Refuses splits without tasks, which would otherwise show after hours of training."""
     there = [split for split in SPLITS if has_tasks(suite, split)]
     for label, splits in _splits(command, config, chosen).items():

@@ -1,1 +1,1 @@
-"""Playing many episodes against one engine, and keeping what came of it."""
+"""Plays many episodes against one engine, and keeps what came of it."""

@@ -33,7 +33,7 @@ By then its server is gone for good, and playing on would only record failures.
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """An episode to play: how to start its coroutine, and what to record if it fails."""
+    """Describes an episode to play: how to start its coroutine, and what to record if it fails."""
 
     task: Task
     start: Callable[[], Episode]
@@ -53,7 +53,7 @@ class _Live:
 
 
 class _Handles:
-    """Environment handles, used again by later episodes; `close` also closes those in use."""
+    """Keeps environment handles for later episodes; `close` also closes those in use."""
 
     def __init__(self, suite: Suite):
         self._suite = suite

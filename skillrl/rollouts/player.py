@@ -1,4 +1,4 @@
-"""What plays episodes: a suite of tasks, an agent, an engine, and how skills are retrieved."""
+"""Holds what plays episodes: tasks, an agent, an engine, and how skills are retrieved."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _say_nothing(doing: str) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Player:
-    """Everything that an episode needs but its task and its skill bank.
+    """Holds everything that an episode needs but its task and its skill bank.
 
     Attributes:
       suite: makes the environments.

@@ -1,4 +1,4 @@
-"""Trajectories as JSON lines, one episode a line: readable, appendable, exact."""
+"""Stores trajectories as JSON lines, one episode a line: readable, appendable, exact."""
 
 from __future__ import annotations
 

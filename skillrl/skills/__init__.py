@@ -1,4 +1,4 @@
-"""The skill bank: what it holds, how it is searched, and how it grows.
+"""Holds the skill bank: what is in it, how it is searched, and how it grows.
 
 `distill.distill` and `evolve.evolve` carry the name of their module; import them from there.
 """

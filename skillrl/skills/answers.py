@@ -1,4 +1,4 @@
-"""Checks of what the teacher answers; each raises ValueError with a sentence it can act on."""
+"""Checks what the teacher answers; each check raises ValueError with a sentence it can act on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_training(trajectories: Collection[Trajectory], what: str) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entries(Generic[T]):
-    """The entries of an answer.
+    """Holds the entries of an answer.
 
     Attributes:
       kept: those that are in the form asked for.

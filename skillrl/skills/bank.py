@@ -1,4 +1,4 @@
-"""The skill bank: an immutable, versioned set of skills with its own history.
+"""Holds the skill bank: an immutable, versioned set of skills with its own history.
 
 SkillBank = S_g ∪ ⋃_k S_k (paper 3.2): general skills and skills per task category. Each
 entry is a skill or a mistake (`Skill.kind`). Updates return new banks.
@@ -26,7 +26,7 @@ DUPLICATE_SIMILARITY = 0.85
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class BankEvent:
-    """One line of a bank's history.
+    """Holds one line of a bank's history.
 
     Attributes:
       version: version of the bank after the event.
@@ -52,7 +52,7 @@ class BankEvent:
 
 @dataclasses.dataclass(frozen=True)
 class SkillBank:
-    """All skills, in the order in which they came.
+    """Holds all skills, in the order in which they came.
 
     Attributes:
       skills: general and task-specific entries; ids are unique.
@@ -159,7 +159,13 @@ class SkillBank:
                 bank = bank._refuse(bank._title(proposal), step, reason, like=_target(proposal))
                 continue
             if isinstance(proposal, Addition):
-                bank = bank._added(proposal, version, step, embedder, max_similarity)
+                bank = bank._added(
+                    proposal,
+                    version=version,
+                    step=step,
+                    embedder=embedder,
+                    max_similarity=max_similarity,
+                )
             elif isinstance(proposal, Refinement):
                 bank = bank._refined(proposal, version, step)
             else:
@@ -228,6 +234,7 @@ class SkillBank:
     def _added(
         self,
         proposal: Addition,
+        *,
         version: int,
         step: int,
         embedder: Embedder | None,

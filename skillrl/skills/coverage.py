@@ -1,4 +1,4 @@
-"""Which tasks get skills of their own category, and which get none, and why."""
+"""Tells which tasks get skills of their own category, and which get none, and why."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skillrl.types import Task
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """What retrieval finds for some tasks.
+    """Holds what retrieval finds for some tasks.
 
     Attributes:
       tasks: category -> how many were asked about.

@@ -1,4 +1,4 @@
-"""Thoughts for successful trajectories: the cold start's skill-augmented demonstrations."""
+"""Writes thoughts into successful trajectories: the cold start's demonstrations."""
 
 from __future__ import annotations
 

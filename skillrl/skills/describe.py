@@ -1,4 +1,4 @@
-"""A bank as a table that a person can read."""
+"""Writes a bank as a table that a person can read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From trajectories to the first skill bank (paper 3.1 and 3.2).
+"""Distils trajectories into the first skill bank (paper 3.1 and 3.2).
 
 Per category, successes become strategic patterns (s+) and failures lessons (s-); a
 balanced mixture of all categories becomes general skills and common mistakes.
@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """What one failure teaches (paper 3.1): four items; `title` names the entry in the bank."""
+    """Says what one failure teaches (paper 3.1); `title` names the entry in the bank."""
 
     category: str
     title: str
@@ -39,7 +39,7 @@ class Lesson:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DistillReport:
-    """What distillation did.
+    """Says what distillation did.
 
     Attributes:
       successes: category -> number of successes that the teacher saw.
@@ -168,7 +168,7 @@ def distill(
             progress(number, len(questions), question.label)
         answer, cost, _ = ask_about(
             question.shown,
-            functools.partial(_ask, question, teacher, max_tries),
+            functools.partial(_ask, question, teacher, max_tries=max_tries),
             what=question.label,
         )
         counts += cost
@@ -225,7 +225,7 @@ def _round_robin(lists: Sequence[Sequence[Trajectory]], limit: int) -> list[Traj
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Question:
-    """What is asked about some trajectories: `chat` makes the messages."""
+    """Holds what is asked about some trajectories: `chat` makes the messages."""
 
     purpose: str
     category: str
@@ -239,7 +239,7 @@ class _Question:
 
 
 def _ask(
-    question: _Question, teacher: Teacher, max_tries: int, shown: Sequence[Trajectory]
+    question: _Question, teacher: Teacher, shown: Sequence[Trajectory], *, max_tries: int
 ) -> tuple[Entries[tuple[Skill, Lesson | None]] | None, TeacherUsage]:
     """Asks `question` about `shown`, which are some of its trajectories."""
     sources = [item.id for item in shown]

@@ -1,4 +1,4 @@
-"""The bank grows from failures of weak categories (paper 3.3).
+"""Grows the bank from failures of weak categories (paper 3.3).
 
 Departs from the paper on purpose: failures come from training rollouts since the last
 event, never from validation, so that held-out tasks neither trigger, select nor teach.
@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rate:
-    """Success of a category over the rollouts since the last event."""
+    """Counts the successes of a category over the rollouts since the last event."""
 
     episodes: int
     wins: int
@@ -38,7 +38,7 @@ class Rate:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What the teacher will be shown.
+    """Holds what the teacher will be shown.
 
     Attributes:
       rates: success per category, sorted by name.
@@ -57,7 +57,7 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class EvolutionEvent:
-    """What one look at the training rollouts led to; plain JSON values through `to_json`.
+    """Says what one look at the training rollouts led to; `to_json` gives plain JSON values.
 
     Attributes:
       step: training iteration.
@@ -230,7 +230,13 @@ def evolve(
             categories=allowed,
             count=max_new_skills,
         )
-        check = _Proposals(tuple(t.id for t in failures), known, allowed, teacher, step)
+        check = _Proposals(
+            sources=tuple(t.id for t in failures),
+            known=known,
+            allowed=allowed,
+            teacher=teacher,
+            step=step,
+        )
         return ask_json(teacher, chat, check, purpose="evolve", max_tries=max_tries)
 
     counts, problem, grown = TeacherUsage(), "", bank
@@ -266,7 +272,7 @@ def evolve(
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Proposals:
     """Checks the teacher's answer; see `prompts.evolution` for its form."""
 

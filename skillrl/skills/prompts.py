@@ -1,4 +1,4 @@
-"""What the teacher is asked. Nothing here knows a particular environment.
+"""Asks the teacher: the prompts of all questions. Nothing here knows a particular environment.
 
 Each builder returns a chat. The trajectories stand in it as `render` writes them; the
 existing skills one per line as ``[id] (category) title: principle``.

@@ -1,4 +1,4 @@
-"""Changes that may be made to a skill bank; `SkillBank.apply` makes them."""
+"""Proposes changes to a skill bank; `SkillBank.apply` makes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole trajectory as text: what the teacher reads.
+"""Writes a whole trajectory as text: what the teacher reads.
 
 Nothing is cut: every step with its observation, the agent's words, the action, whether
 it was valid, and what came of it. Blanks and newlines inside a text become one blank, so

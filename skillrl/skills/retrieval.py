@@ -1,4 +1,4 @@
-"""Which skills a task gets in its prompt (paper 3.2, equations 4 and 5).
+"""Chooses the skills that a task gets in its prompt (paper 3.2, equations 4 and 5).
 
 A rule fills the budgets of `skill_retrieval` for one task; ``skill_retrieval.order`` names it.
 A new one is a function decorated with `register_retrieval`.
@@ -25,7 +25,7 @@ _VECTORS: weakref.WeakKeyDictionary[Embedder, dict[str, np.ndarray]] = weakref.W
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Retrieved:
-    """Skills for a prompt, in the order in which the prompt shows them.
+    """Holds skills for a prompt, in the order in which the prompt shows them.
 
     Attributes:
       general: skills that apply to every task.
@@ -73,7 +73,7 @@ class RetrievalRule(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RegisteredRule:
-    """A rule of the registry.
+    """Holds a rule of the registry.
 
     Attributes:
       choose: the rule itself.
@@ -200,7 +200,7 @@ def for_prompt(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Retriever:
-    """Retrieval as a run does it: called with a bank and a task, it returns skills in prompt order.
+    """Retrieves as a run does: called with a bank and a task, it returns skills in prompt order.
 
     Attributes:
       embedder: finds similar skills.
@@ -226,7 +226,7 @@ def similar(
     general_top_k: int,
     mistakes_top_k: int,
 ) -> Retrieved:
-    """Retrieves the skills most similar to the task; see `RetrievalRule` for the arguments.
+    """Retrieves the skills that are most similar to the task.
 
         S_ret = TopK({s in S_k : sim(e_d, e_s) > delta}, K)    (equation 4)
 
@@ -234,15 +234,26 @@ def similar(
     and K = `top_k`, most similar first. General skills and mistakes (general ones and those of
     the category) have budgets of their own and no threshold; the paper always gives all general
     skills, which is what happens while they fit. Ties keep bank order.
+
+    Args:
+      bank: where to look.
+      task: the task that is about to be played.
+      embedder: turns texts into vectors of length 1.
+      top_k: largest number of task-specific skills.
+      similarity_threshold: cosine similarity that a task-specific skill must exceed.
+      general_top_k: largest number of general skills.
+      mistakes_top_k: largest number of mistakes.
     """
     query = _embed(embedder, [query_text(task)])[0]
     specific = _rank(bank.select(category=task.category, kind="skill"), query, embedder)
     chosen = [skill for skill, similarity in specific if similarity > similarity_threshold]
     general = bank.select(category=GENERAL, kind="skill")
     return Retrieved(
-        general=_budget(general, query, embedder, general_top_k),
+        general=_budget(general, query, embedder=embedder, budget=general_top_k),
         task_specific=tuple(chosen[: max(top_k, 0)]) if task.category != GENERAL else (),
-        mistakes=_budget(_mistakes(bank, task.category), query, embedder, mistakes_top_k),
+        mistakes=_budget(
+            _mistakes(bank, task.category), query, embedder=embedder, budget=mistakes_top_k
+        ),
     )
 
 
@@ -260,7 +271,15 @@ def stored(
     """Retrieves the first skills as they are stored, as the released code does.
 
     Evolved general skills (``dyn_``) come before the other general ones; there is no threshold.
-    See `RetrievalRule` for the arguments.
+
+    Args:
+      bank: where to look.
+      task: the task that is about to be played.
+      embedder: is not asked.
+      top_k: largest number of task-specific skills.
+      similarity_threshold: is not used.
+      general_top_k: largest number of general skills.
+      mistakes_top_k: largest number of mistakes.
     """
     general = bank.select(category=GENERAL, kind="skill")
     first = sorted(general, key=lambda skill: not skill.id.startswith("dyn_"))  # stable
@@ -302,7 +321,7 @@ def best_similarities(
 
 
 def _budget(
-    skills: tuple[Skill, ...], query: np.ndarray, embedder: Embedder, budget: int
+    skills: tuple[Skill, ...], query: np.ndarray, *, embedder: Embedder, budget: int
 ) -> tuple[Skill, ...]:
     if len(skills) <= budget:
         return skills

@@ -1,4 +1,4 @@
-"""Banks on disk: our own format with history, and the released one (``claude_style_skills``).
+"""Stores banks: our own format with history, and the released one (``claude_style_skills``).
 
 `load_bank` sees by itself which of the two a file is.
 """

@@ -1,4 +1,4 @@
-"""Teachers that write skills, and embedders that compare them.
+"""Holds teachers, which write skills, and embedders, which compare them.
 
 `make_teacher` and `make_embedder` build what a config names; a new one is a factory
 decorated with `register_teacher` or `register_embedder`.

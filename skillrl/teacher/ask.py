@@ -1,4 +1,4 @@
-"""Questions whose answer is JSON: checked, asked again with the error shown, then skipped."""
+"""Asks questions whose answer is JSON: checked, asked again with the error shown, then skipped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ECHO = 20_000  # characters of a malformed answer that the teacher is shown aga
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherUsage:
-    """What questions cost.
+    """Counts what questions cost.
 
     Attributes:
       asked: requests made, repetitions included.

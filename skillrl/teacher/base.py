@@ -1,4 +1,4 @@
-"""What a teacher and an embedder are."""
+"""Defines what a teacher and an embedder are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from skillrl.errors import SkillRLError
 
 
 class Message(TypedDict):
-    """One chat turn; `role` is ``system``, ``user`` or ``assistant``."""
+    """Holds one chat turn; `role` is ``system``, ``user`` or ``assistant``."""
 
     role: str
     content: str

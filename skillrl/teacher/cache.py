@@ -1,4 +1,4 @@
-"""Answers kept on disk, so that a resumed run asks nothing twice."""
+"""Keeps answers on disk, so that a resumed run asks nothing twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skillrl.io.json_text import decode_json
 
 
 class AnswerCache:
-    """A folder with one JSON file per request, named by the request's sha256."""
+    """Keeps one JSON file per request in a folder, named by the request's sha256."""
 
     def __init__(self, folder: str | os.PathLike[str] | None) -> None:
         self._folder = Path(folder) if folder else None

@@ -1,4 +1,4 @@
-"""A deterministic embedder that needs no model and no network."""
+"""Embeds texts without a model and without a network, always in the same way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Teacher and embedder behind any OpenAI-compatible server (hosted, vLLM, llama.cpp, ...)."""
+"""Asks any OpenAI-compatible server (hosted, vLLM, llama.cpp, ...) as teacher and embedder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LIMITS = ("max_tokens", "max_completion_tokens")
 
 
 class _CachedClient:
-    """What teacher and embedder share: a client, answers kept on disk, and their errors.
+    """Holds what teacher and embedder share: a client, answers kept on disk, and their errors.
 
     Attributes:
       use: what the server is for, as `OpenAIClient` names it.
@@ -105,7 +105,7 @@ class _CachedClient:
 
 
 class OpenAITeacher(_CachedClient):
-    """A language model behind ``POST {api_base}/chat/completions``.
+    """Asks a language model behind ``POST {api_base}/chat/completions``.
 
     Every whole answer is kept in `cache_dir` by the sha256 of its request, so a resumed run
     asks nothing twice; `forget` drops one that could not be used.
@@ -169,7 +169,7 @@ class OpenAITeacher(_CachedClient):
 
 
 class OpenAIEmbedder(_CachedClient):
-    """An embedding model behind ``POST {api_base}/embeddings``; vectors are kept per text."""
+    """Asks an embedding model behind ``POST {api_base}/embeddings``; keeps vectors per text."""
 
     use = "embedding"
 

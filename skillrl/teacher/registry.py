@@ -1,4 +1,4 @@
-"""Teachers and embedders by name."""
+"""Registers teachers and embedders by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Embeddings as servers send them, checked before anything is compared with them."""
+"""Checks embeddings as servers send them, before anything is compared with them."""
 
 from __future__ import annotations
 

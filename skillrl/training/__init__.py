@@ -1,1 +1,1 @@
-"""Pure functions of training: advantages, losses, batches, updates, checkpoints."""
+"""Trains by pure functions: advantages, losses, batches, updates, checkpoints."""

@@ -1,4 +1,4 @@
-"""Advantage estimators: how much better than its group an episode went.
+"""Estimates advantages: how much better than its group an episode went.
 
     A_i = (R_i - mean_j R_j) / (std_j R_j + eps),    j over the group of episode i
 

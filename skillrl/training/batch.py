@@ -1,4 +1,4 @@
-"""From step samples to arrays: prefixes once, suffixes and responses in micro-batches.
+"""Makes arrays of step samples: prefixes once, suffixes and responses in micro-batches.
 
 A minibatch holds its distinct prefixes and a list of micro-batches. A slot of a micro-batch holds a
 suffix, the response right after it, and padding; its prefix row names the prefix that it continues.

@@ -1,4 +1,4 @@
-"""Checkpoints of the train state and whatever the host must remember with it.
+"""Saves the train state and whatever the host must remember with it, and restores them.
 
 One step is one directory ``<directory>/<step>/``: Orbax writes it under a temporary name,
 ``SHA256SUMS`` over all its files is added, everything is flushed, and our own rename is the

@@ -1,4 +1,4 @@
-"""Cold-start data: successes with thoughts, as prompts and responses of single steps.
+"""Makes cold-start data: successes with thoughts, as prompts and responses of single steps.
 
 One example is one step (as in the released data): the prompt is the one that RL will
 show, byte for byte, with the skills that are retrieved for the task.

@@ -1,4 +1,4 @@
-"""The learning half of a GRPO iteration: groups of episodes in, a new train state out."""
+"""Learns in a GRPO iteration: groups of episodes in, a new train state out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from skillrl.training.update import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Learner:
-    """What every iteration learns with; it stays the same throughout the phase.
+    """Holds what every iteration learns with; it stays the same throughout the phase.
 
     Attributes:
       updater: the jitted pieces of a GRPO step.

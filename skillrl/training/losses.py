@@ -1,4 +1,4 @@
-"""The losses, as pure functions of log-probabilities.
+"""Computes the losses, as pure functions of log-probabilities.
 
     cold start  L = - sum_t w_t * log pi_theta(a_t | ...)
     RL          L = sum_t w_t * ( - J_t + beta * KL_t )

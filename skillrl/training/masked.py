@@ -1,4 +1,4 @@
-"""Reductions over the part of an array that a mask selects.
+"""Reduces the part of an array that a mask selects.
 
 What lies outside the mask is never read: it may hold NaN or infinity without reaching the value or
 the gradient. An empty mask gives 0, with a zero gradient.

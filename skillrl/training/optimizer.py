@@ -1,4 +1,4 @@
-"""AdamW with warm-up, gradient clipping and float32 state.
+"""Makes AdamW with warm-up, gradient clipping and float32 state.
 
     gradients -> clip by global norm -> Adam -> decoupled weight decay -> * -learning rate
 

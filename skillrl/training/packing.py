@@ -1,4 +1,4 @@
-"""Which sample lies where: samples sorted into buckets, and blocks of a few sizes filled with them.
+"""Decides which sample lies where: sorts samples into buckets, and fills blocks of a few sizes.
 
 A block is what one compiled call works on: B prefix rows of G slots of T tokens. All samples of a
 prefix row continue the same prefix; every slot is padded to the block's width T. How wide a slot a

@@ -1,4 +1,4 @@
-"""Which parameters a phase trains, and how the policy is put together from them.
+"""Says which parameters a phase trains, and how the policy is put together from them.
 
 A partition cuts the policy into a *trained* tree, which gradients, optimiser and
 checkpoints know, and the rest, which stays where it is and is never copied:

@@ -1,4 +1,4 @@
-"""The keys and values of a minibatch's prefixes, and the gradients that add up there.
+"""Keeps keys and values of a minibatch's prefixes, and the gradients that add up there.
 
 A pool is a KV with room for U prefixes of P tokens. Batches of prefixes are written to it, each as
 wide as it is; micro-batches read the prefixes of their rows from it. How many prefixes a minibatch

@@ -1,4 +1,4 @@
-"""From the episodes of groups to samples with advantages."""
+"""Turns the episodes of groups into samples with advantages."""
 
 from __future__ import annotations
 

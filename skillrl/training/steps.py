@@ -1,4 +1,4 @@
-"""The updater of a phase: what is trained, on which devices, with which optimiser."""
+"""Makes the updater of a phase: what is trained, on which devices, with which optimiser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One optimiser step over a minibatch, with every prefix computed once.
+"""Makes one optimiser step over a minibatch, with every prefix computed once.
 
 1. Prefixes forward, block by block: tokens -> keys and values.
 2. Micro-batches of suffixes and responses: gradients with respect to (parameters, prefix KV), added
@@ -206,6 +206,14 @@ def make_updater(
     pools = PrefixPool(config, mesh)
 
     def micro_loss(trained: Params, kv: KV, frozen: Params, batch: MicroBatch):
+        """Computes the loss of one micro-batch, with its metrics.
+
+        Args:
+          trained: the parameters that the gradient is taken of.
+          kv: keys and values of the prefixes of `batch`, of which it is taken, too.
+          frozen: the other parameters of the policy.
+          batch: the samples.
+        """
         params = join(trained, frozen)
         states = response_states(params, kv, batch, config=config, remat=remat)
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]) if x.ndim > 1 else x, batch)
@@ -220,6 +228,18 @@ def make_updater(
         }
 
     def micro_step(trained, kv, frozen, batch, sums):
+        """Adds the gradient of one micro-batch to `sums`, which it may overwrite.
+
+        Args:
+          trained: the parameters that are trained.
+          kv: keys and values of the prefixes of `batch`.
+          frozen: the other parameters of the policy.
+          batch: the samples.
+          sums: gradients of the micro-batches before; a tree like `trained`.
+
+        Returns:
+          The new sums, the gradient with respect to `kv`, and the metrics.
+        """
         (grads, kv_grads), metrics = jax.grad(micro_loss, argnums=(0, 1), has_aux=True)(
             trained, kv, frozen, batch
         )
@@ -233,6 +253,16 @@ def make_updater(
     )
 
     def prefix_backward(trained, frozen, tokens, lengths, kv_grads, sums):
+        """Adds the part of the gradient that came through the prefixes to `sums`.
+
+        Args:
+          trained: the parameters that are trained.
+          frozen: the other parameters of the policy.
+          tokens: ``[N, P]`` int32, the prefixes.
+          lengths: ``[N]`` int32, how many of the P tokens exist.
+          kv_grads: gradients with respect to their keys and values.
+          sums: a tree like `trained`, which it may overwrite.
+        """
         kv, pull = jax.vjp(lambda p: kv_of(join(p, frozen), tokens, lengths), trained)
         kv_grads = jax.tree.map(lambda g, x: g.astype(x.dtype), kv_grads, kv)
         return jax.tree.map(jnp.add, sums, pull(kv_grads)[0])

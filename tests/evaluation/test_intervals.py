@@ -63,10 +63,10 @@ def test_wilson_mirrors():
     ("counts", "low", "high"),
     [
         # Newcombe (1998), Statistics in Medicine 17, 873-890, table II, method 10.
-        ((56, 70, 48, 80), 0.0524, 0.3339),
-        ((9, 10, 3, 10), 0.1705, 0.8090),
-        ((10, 10, 0, 20), 0.6791, 1.0),
-        ((5, 56, 0, 29), -0.0381, 0.1926),
+        (((56, 70), (48, 80)), 0.0524, 0.3339),
+        (((9, 10), (3, 10)), 0.1705, 0.8090),
+        (((10, 10), (0, 20)), 0.6791, 1.0),
+        (((5, 56), (0, 29)), -0.0381, 0.1926),
     ],
 )
 def test_difference_against_published_values(counts, low, high):
@@ -74,9 +74,9 @@ def test_difference_against_published_values(counts, low, high):
 
 
 def test_difference_edges():
-    assert difference(0, 0, 3, 5) == (-1.0, 1.0)
-    assert difference(3, 5, 0, 0) == (-1.0, 1.0)
-    low, high = difference(7, 20, 12, 30)
-    assert difference(12, 30, 7, 20) == pytest.approx((-high, -low))
+    assert difference((0, 0), (3, 5)) == (-1.0, 1.0)
+    assert difference((3, 5), (0, 0)) == (-1.0, 1.0)
+    low, high = difference((7, 20), (12, 30))
+    assert difference((12, 30), (7, 20)) == pytest.approx((-high, -low))
     with pytest.raises(SkillRLError):
-        difference(3, 2, 1, 2)
+        difference((3, 2), (1, 2))

@@ -29,7 +29,9 @@ def written(tmp_path_factory):
     config = weights.read_config(TINY)
     params = weights.load(TINY, config)
     weights.save(folder / "policy", params, config, tokenizer_dir=TINY, max_shard_bytes=1e6)
-    lora.save(folder / "adapter", lora.init(jax.random.key(0), config, RANK2), config, RANK2)
+    lora.save(
+        folder / "adapter", lora.init(jax.random.key(0), config, RANK2), config=config, lora=RANK2
+    )
     return folder
 
 

@@ -58,7 +58,7 @@ def random_adapter(config, shape, seed=3):
 
 def save(directory, config, shape=RANK4):
     """An adapter as from another program: with no checksums."""
-    lora.save(directory, random_adapter(config, shape), config, shape)
+    lora.save(directory, random_adapter(config, shape), config=config, lora=shape)
     (directory / "SHA256SUMS").unlink()
     return directory
 
@@ -139,11 +139,13 @@ def test_merging_in_bfloat16_sums_in_float32():
 def test_an_adapter_goes_out_and_comes_back(tmp_path, name):
     config, shape = CONFIGS[name], Lora(3, 5.0, ("k_proj", "o_proj", "gate_proj"))
     adapter = random_adapter(config, shape)
-    lora.save(tmp_path / "a", adapter, config, shape, base="models/base")
+    lora.save(tmp_path / "a", adapter, config=config, lora=shape, base="models/base")
     found, same = lora.load(tmp_path / "a", config)
     assert same == shape
     jax.tree.map(np.testing.assert_array_equal, found, adapter)
-    lora.save(tmp_path / "a", jax.tree.map(jnp.zeros_like, adapter), config, shape)  # replaces it
+    lora.save(
+        tmp_path / "a", jax.tree.map(jnp.zeros_like, adapter), config=config, lora=shape
+    )  # replaces it
     assert not jax.tree.reduce(
         lambda s, x: s + jnp.abs(x).sum(), lora.load(tmp_path / "a", config)[0], 0.0
     )
@@ -152,7 +154,7 @@ def test_an_adapter_goes_out_and_comes_back(tmp_path, name):
 def test_files_are_laid_out_as_peft_lays_them_out(tmp_path):
     config, shape = CONFIGS["qwen2"], Lora(2, 4.0, ("o_proj",))
     adapter = random_adapter(config, shape)
-    lora.save(tmp_path / "a", adapter, config, shape)
+    lora.save(tmp_path / "a", adapter, config=config, lora=shape)
     tensors = safetensors.numpy.load_file(tmp_path / "a" / "adapter_model.safetensors")
     stem = "base_model.model.model.layers.1.self_attn.o_proj"
     heads = config.num_heads * config.head_dim
@@ -214,7 +216,7 @@ def test_a_directory_of_something_else_is_not_replaced(tmp_path):
     (tmp_path / "a" / "thesis.txt").write_text("years of work")
     config = CONFIGS["qwen2"]
     with pytest.raises(SkillRLError, match=r"adapter_config\.json"):
-        lora.save(tmp_path / "a", random_adapter(config, RANK4), config, RANK4)
+        lora.save(tmp_path / "a", random_adapter(config, RANK4), config=config, lora=RANK4)
     with pytest.raises(SkillRLError, match="no LoRA adapter"):
         lora.load(tmp_path / "a", config)
 
@@ -269,7 +271,7 @@ def test_an_adapter_whose_numbers_are_damaged_is_refused(tmp_path):
         broken["layers"]["mlp"]["up"]["lora_a"], jnp.nan
     )
     with pytest.raises(SkillRLError, match="nothing is exported: tensor"):
-        lora.save(tmp_path / "b", broken, config, RANK4)
+        lora.save(tmp_path / "b", broken, config=config, lora=RANK4)
     assert not (tmp_path / "b").exists()
 
 
@@ -310,7 +312,7 @@ def test_peft_computes_the_same(tmp_path, name):
     config = CONFIGS[name]
     base, adapter = random_params(config), random_adapter(config, RANK4)
     weights.save(tmp_path / "base", base, config)
-    lora.save(tmp_path / "a", adapter, config, RANK4, base=str(tmp_path / "base"))
+    lora.save(tmp_path / "a", adapter, config=config, lora=RANK4, base=str(tmp_path / "base"))
     model = transformers.AutoModelForCausalLM.from_pretrained(
         tmp_path / "base", dtype=torch.float32
     )

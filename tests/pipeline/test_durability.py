@@ -182,15 +182,15 @@ def test_sessions_neither_play_nor_export_what_is_not_finite_or_has_no_room(whol
         leaves, tree = jax.tree.flatten(policy)
         broken = jax.tree.unflatten(tree, [*leaves[:-1], leaves[-1].at[0].set(np.nan)])
         with pytest.raises(SkillRLError, match=r"the policy cannot act: its parameter \w+"):
-            publish(config, player, broken, 0)
+            publish(config, player, params=broken, version=0)
         target = tmp_path / "policy"
         with pytest.raises(SkillRLError, match=r"is not written: the parameter \w+"):
-            export(config, model, broken, target)
+            export(config, model, params=broken, directory=target)
         assert not target.exists()
-        export(config, model, policy, target)
+        export(config, model, params=policy, directory=target)
         before = tiny.contents(tmp_path)
         with full_disk(5_000), pytest.raises(SkillRLError, match=r"cannot be written .*too large"):
-            export(config, model, policy, target)
+            export(config, model, params=policy, directory=target)
         assert tiny.contents(tmp_path) == before
 
 

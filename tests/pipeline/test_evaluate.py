@@ -28,7 +28,7 @@ def trained(whole):
     """A session on the finished run, with its final policy published."""
     with tiny.opened(whole.path) as (run, model, player):
         policy, bank = load_stage(run, model, "rl")
-        publish(run.config, player, policy, 0)
+        publish(run.config, player, params=policy, version=0)
         yield run, model, player, bank
 
 
@@ -37,7 +37,7 @@ def evaluated(trained):
     run, _, player, bank = trained
 
     def play(**how):
-        return evaluate_split(run, player, bank, "valid_unseen", label="test", **how)
+        return evaluate_split(run, player, bank=bank, split="valid_unseen", label="test", **how)
 
     return play
 

@@ -68,7 +68,7 @@ def corpus() -> Iterator[str]:
     suite = make_suite("alfworld", Config().env)
     environment = suite.make()
     for task in suite.tasks("train")[:12]:
-        role, user = render_prefix(suite.role, task.goal, ())
+        role, user = render_prefix(suite.role, task.goal, skills=())
         now: Observation = environment.reset(task)
         yield f"{role}\n{user}" + render_suffix(
             1, now.text, admissible=now.admissible, past=(), config=PromptConfig()

@@ -128,7 +128,7 @@ def test_the_first_command_is_not_called_long_and_a_real_policy_on_a_laptop_is(e
         found = estimate.loads("train", settings, sizes, tasks=tasks, categories=6, chosen={})
         if not estimate.may_be_long(found):
             return ""
-        return estimate.announcement(found, laptop, 1, "cpu")
+        return estimate.announcement(found, laptop, devices=1, kind="cpu")
 
     shipped = resolve(env).config.model.policy_path.removeprefix("asset:")
     tiny = sizes_of(read_config(resolve_path(f"asset:{shipped}")))
@@ -140,4 +140,7 @@ def test_the_first_command_is_not_called_long_and_a_real_policy_on_a_laptop_is(e
 
 def test_a_phase_that_is_short_is_not_announced():
     peak = Peak(bandwidth=1e12, flops=1e15, source="data sheet")
-    assert estimate.announcement(list(loads("train", SIZES).values()), peak, 1, "gpu") == ""
+    assert (
+        estimate.announcement(list(loads("train", SIZES).values()), peak, devices=1, kind="gpu")
+        == ""
+    )

@@ -1,4 +1,4 @@
-"""ALFWorld: the official text rules, played by a fast engine, with generated households."""
+"""Plays ALFWorld: the official text rules in a fast engine, with generated households."""
 
 from skillrl.envs.alfworld import suite  # registers "alfworld"
 

@@ -6,8 +6,8 @@ receptacles and at several locations at once, and nothing tidies that up.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from skillrl.envs.alfworld.world import MARKS, GameWorld, load_game
 
@@ -18,8 +18,9 @@ _WELCOME = "-= Welcome to TextWorld, ALFRED! =-"
 _MIDDLE = "You are in the middle of a room. Looking quickly around you, you see "
 
 
-class GameReply(NamedTuple):
-    """What the game answers.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GameReply:
+    """Holds what the game answers.
 
     Attributes:
       observation: the text.
@@ -37,7 +38,7 @@ class GameReply(NamedTuple):
 
 
 class GameEngine:
-    """The mutable state of one episode of `world`. Starts out reset; has no step limit."""
+    """Holds the mutable state of one episode of `world`. Starts out reset; has no step limit."""
 
     __slots__ = (
         "_admissible",

@@ -1,4 +1,4 @@
-"""An expert that reads only what an agent reads: the goal sentence, texts, admissible actions.
+"""Plays as an expert that reads only what an agent reads: goal, texts, admissible actions.
 
 It searches receptacles in the order of the admissible list, the ones it has visited last of all
 and longest ago first; takes the object, treats it if the task says so, and delivers it. It knows
@@ -61,7 +61,7 @@ _TREATED = re.compile(r"You (clean|heat|cool) the (\w+ \d+) using the")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HouseholdGoal:
-    """A template sentence, understood.
+    """Holds what a template sentence asks for.
 
     Attributes:
       category: ALFRED's task type.

@@ -37,7 +37,7 @@ _NO_GAME = f"no {GAME}"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GameFile:
-    """One game on disk.
+    """Describes one game on disk.
 
     Attributes:
       id: folder of the game below the directory that was indexed, ``/`` between its parts.
@@ -58,7 +58,7 @@ class GameFile:
 
 
 class GameIndex(dict[str, list[GameFile]]):
-    """Split -> its games, sorted by path; every split is a key.
+    """Maps each split to its games, sorted by path; every split is a key.
 
     Attributes:
       skipped: reason -> number of games left out for it.

@@ -21,7 +21,7 @@ _STOPS = re.compile(r"[;|<>\[\]#{}]")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Grammar:
-    """What differs between the grammars of two games.
+    """Holds what differs between the grammars of two games.
 
     Attributes:
       task: the task sentence as printed, without the period that the grammar adds.

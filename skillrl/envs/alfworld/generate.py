@@ -1,4 +1,4 @@
-"""Generated ALFWorld games: households that a seed describes completely.
+"""Generates ALFWorld games: households that a seed describes completely.
 
 A `Spec` names a room (by scene and seed) and a task in it (by category and seed). The same
 spec gives the same texts in every process: all choices come from `random.Random` seeded with
@@ -103,13 +103,13 @@ def make_problem(spec: Spec) -> Problem:
     copies = rng.choice((2, 2, 2, 2, 3) if spec.category == TWO else (1, 1, 1, 1, 1, 2))
     treated = spec.category in _TREATABLE
     banned = set() if treated or spec.category == LOOK else {place}
-    things = [_put(target, room, banned, rng) for _ in range(copies)]
+    things = [_put(target, room, banned=banned, rng=rng) for _ in range(copies)]
     if room.kind in ("LivingRoom", "Bedroom") and (spec.category == LOOK or rng.random() < 0.7):
-        things.append(_put(rooms.LAMP, room, set(), rng))
+        things.append(_put(rooms.LAMP, room, banned=set(), rng=rng))
     others = [o for o in rooms.THINGS[room.kind] if o != target and _has_place(o, room)]
     bag = rng.sample(others * 2, min(len(others) * 2, rng.randint(10, 18) - len(things)))
-    things += [_put(other, room, set(), rng) for other in bag]
-    goal = goal_sentence(spec.category, target, place, rng)
+    things += [_put(other, room, banned=set(), rng=rng) for other in bag]
+    goal = goal_sentence(spec.category, thing=target, place=place, rng=rng)
     return Problem(room=room, target=target, place=place, goal=goal, things=tuple(things))
 
 
@@ -164,7 +164,7 @@ def write_game(game: Mapping[str, Any], spec: Spec, directory: str | Path) -> Pa
     return path
 
 
-def goal_sentence(category: str, thing: str, place: str, rng: random.Random) -> str:
+def goal_sentence(category: str, *, thing: str, place: str, rng: random.Random) -> str:
     """Returns one of ALFRED's template sentences for an object and its destination (or lamp).
 
     Args:
@@ -215,7 +215,7 @@ def _has_place(kind: str, room: Room) -> bool:
 
 
 def _put(
-    kind: str, room: Room, banned: set[str], rng: random.Random
+    kind: str, room: Room, *, banned: set[str], rng: random.Random
 ) -> tuple[str, str, Receptacle]:
     """Lays one object of class `kind` somewhere in the room, often where it usually is."""
     allowed = [r for r in room.receptacles if r.kind not in banned]

@@ -32,7 +32,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """One game: the files as they were when it was read, and what was in them."""
+    """Describes one game: the files as they were when it was read, and what was in them."""
 
     stamp: tuple[Stamp, ...]
     record: Record

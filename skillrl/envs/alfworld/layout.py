@@ -1,4 +1,4 @@
-"""The records of a generated game: what describes it, its room, and the task in the room."""
+"""Holds the records of a generated game: what describes it, its room, and the task in the room."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Spec:
-    """All that a generated game depends on.
+    """Holds all that a generated game depends on.
 
     Attributes:
       scene: floor plan number; decides the kind of room (1 kitchen, 201 living room, ...).
@@ -24,7 +24,7 @@ class Spec:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Receptacle:
-    """A piece of furniture: class, id and location in PDDL spelling."""
+    """Describes a piece of furniture: class, id and location in PDDL spelling."""
 
     kind: str
     id: str
@@ -34,7 +34,7 @@ class Receptacle:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Room:
-    """A furnished room. `start` is the location in its middle, where nothing stands."""
+    """Describes a furnished room. `start` is the location in its middle, where nothing stands."""
 
     kind: str
     receptacles: tuple[Receptacle, ...]
@@ -49,7 +49,7 @@ class Room:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A task in a room, before it is written as PDDL.
+    """Describes a task in a room, before it is written as PDDL.
 
     Attributes:
       room: where.

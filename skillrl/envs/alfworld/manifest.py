@@ -1,4 +1,4 @@
-"""The fixed lists of generated games: 2160 to train on, 120 seen and 120 unseen to validate.
+"""Fixes the lists of generated games: 2160 to train on, 120 seen and 120 unseen to validate.
 
 Each list is interleaved by category, so that every prefix of it is balanced. Every game of
 ``train`` is furnished anew, so that a policy has to read what a room holds: with a few dozen

@@ -17,7 +17,7 @@ _CACHED_GAMES = 1024
 
 
 class Backend(Protocol):
-    """One of the two engines, playing one game at a time."""
+    """Plays one game at a time, in one of the two engines."""
 
     def reset(self, task: Task) -> GameReply:
         """Starts the game of `task`."""
@@ -30,7 +30,7 @@ class Backend(Protocol):
 
 
 class NativeBackend:
-    """The engine of this package. It has no step limit and goes on after a win."""
+    """Plays in the engine of this package, which has no step limit and goes on after a win."""
 
     def __init__(self) -> None:
         self._engine: GameEngine | None = None

@@ -27,7 +27,7 @@ _TOKEN = re.compile(r"[()]|[^\s()]+")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PddlProblem:
-    """One PDDL problem.
+    """Holds one PDDL problem.
 
     Attributes:
       types: declared name -> type, in the order of the text.
@@ -46,7 +46,7 @@ class PddlProblem:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Clause:
-    """A conjunction of ground facts: all of `positive` hold and none of `negative`."""
+    """Joins ground facts: all of `positive` hold and none of `negative`."""
 
     positive: frozenset[Atom] = frozenset()
     negative: frozenset[Atom] = frozenset()

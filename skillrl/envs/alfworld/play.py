@@ -1,4 +1,4 @@
-"""Playing one game to its end: what the agent gets to read, and the expert's solution."""
+"""Plays one game to its end: what the agent gets to read, and the expert's solution."""
 
 from __future__ import annotations
 

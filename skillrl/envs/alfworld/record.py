@@ -1,4 +1,4 @@
-"""What an index needs to know of one game on disk."""
+"""Reads what an index needs to know of one game on disk."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _MOVABLE = "pick_and_place_with_movable_recep"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A game, or why it is left out.
+    """Describes a game, or says why it is left out.
 
     Attributes:
       skip: reason to leave it out, or ""; then the rest is empty.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,4 +47,4 @@ def replay(world: GameWorld, actions: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _entry(reply: GameReply) -> dict[str, Any]:
-    return {**reply._asdict(), "admissible": list(reply.admissible)}
+    return {**dataclasses.asdict(reply), "admissible": list(reply.admissible)}

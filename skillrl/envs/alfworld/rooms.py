@@ -1,4 +1,4 @@
-"""What a generated household is made of: tables, no code beyond splitting words.
+"""Lists what a generated household is made of: tables, no code beyond splitting words.
 
 `CAN_CONTAIN`, `CLEANABLE`, `HEATABLE`, `COOLABLE` and `SLICEABLE` are ALFRED's constants
 (alfworld 0.4.2, gen/constants.py), restricted to the classes used here. `LIKELY` and `ROOMS`

@@ -1,4 +1,4 @@
-"""ALFWorld as a suite: generated games by default, official-format files with ``data_dir``."""
+"""Offers ALFWorld as a suite: generated games, or official-format files with ``data_dir``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SPEC_KEYS = ("scene", "room_seed", "task_seed")
 
 @register("alfworld")
 class AlfworldSuite:
-    """Household tasks played through text.
+    """Offers household tasks that are played through text.
 
     Args:
       config: ``data_dir``: a folder of official-format games, ``env`` for the one that the

@@ -59,7 +59,7 @@ def require_textworld() -> None:
 
 
 class TextworldBackend:
-    """A process that plays in the real engine. It starts with the first `reset`.
+    """Runs a process that plays in the real engine. It starts with the first `reset`.
 
     Args:
       patience: seconds that one answer may take before the process is ended.

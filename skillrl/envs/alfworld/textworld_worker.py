@@ -1,4 +1,4 @@
-"""The process of `textworld.TextworldBackend`: the real engine behind lines of JSON.
+"""Runs in the process of `textworld.TextworldBackend`: the real engine behind lines of JSON.
 
 Reads ``{"reset": PATH}`` or ``{"step": COMMAND}`` per line from standard input and answers
 ``{"observation", "admissible", "reward", "done", "won"}`` or ``{"error"}``, one line each; the
@@ -48,7 +48,7 @@ def _answers() -> Iterator[dict[str, Any]]:
 
 
 class _Game:
-    """One game in the engine, named as `alfworld` names things (its `AlfredDemangler`)."""
+    """Plays one game in the engine; names things as `alfworld` does (its `AlfredDemangler`)."""
 
     def __init__(self) -> None:
         textworld = importlib.import_module("textworld")

@@ -1,4 +1,4 @@
-"""One ALFWorld game as tables: everything about it that does not change during play.
+"""Holds one ALFWorld game as tables: everything about it that does not change during play.
 
 A game is an official ``game.tw-pddl``. Of its keys ``pddl_problem`` (the room and the goal)
 and ``grammar`` (the task sentence and the dialect) are read; the rules of ``pddl_domain``
@@ -55,7 +55,7 @@ _UNTRACKED = {"checked", "ison"}
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class InitialState:
-    """The state at the start, in numbers.
+    """Holds the state at the start, in numbers.
 
     Attributes:
       here: location of the agent.
@@ -78,7 +78,7 @@ class InitialState:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GameWorld:
-    """The static tables of one game. Never changes, so threads may share it.
+    """Holds the static tables of one game. Never changes, so threads may share it.
 
     Attributes:
       task: the task sentence as the game prints it, without the period it adds.
@@ -142,7 +142,7 @@ class GameWorld:
         """
         problem = pddl.parse_problem(required_text(game, "pddl_problem", name=name), name=name)
         grammar = read_grammar(required_text(game, "grammar", name=name), name=name)
-        return _build(problem, grammar, game, name)
+        return _build(problem, grammar, game=game, name=name)
 
 
 def load_game(path: str | pathlib.Path) -> GameWorld:
@@ -166,7 +166,7 @@ def names_of(ids: Sequence[str]) -> dict[str, str]:
 
 
 def _build(
-    problem: pddl.PddlProblem, grammar: Grammar, game: Mapping[str, Any], name: str
+    problem: pddl.PddlProblem, grammar: Grammar, *, game: Mapping[str, Any], name: str
 ) -> GameWorld:
     # Ids that occur in no fact do not exist, not even for the numbers in names.
     used = {a for rows in problem.facts.values() for args in rows for a in args}
@@ -249,7 +249,7 @@ def _build(
         object_number={o: n for n, o in enumerate(objects)},
         site=tuple(site),
         at_site=at_site,
-        fixed_commands=_fixed_commands(receptacles, site, at_site, grammar),
+        fixed_commands=_fixed_commands(receptacles, site, at_site=at_site, grammar=grammar),
         traits=traits,
         appliances={
             verb: frozenset(number[r] for r in by_type.get(kind, ()))
@@ -354,6 +354,7 @@ def _number_goal(
 def _fixed_commands(
     receptacles: Sequence[str],
     site: Sequence[int],
+    *,
     at_site: Mapping[int, Sequence[int]],
     grammar: Grammar,
 ) -> dict[int, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Checks of how an environment answers: that it always says the same, and always answers."""
+"""Checks how an environment answers: that it always says the same, and always answers."""
 
 from __future__ import annotations
 
@@ -141,12 +141,12 @@ def _refused(
     before, state = played.actions[:depth], played.answers[depth].observation
     if not state.admissible:
         return None
-    refusal = _after(suite, played.task, before, wrapped(_ASIDE, form, rng))
+    refusal = _after(suite, played.task, actions=before, last=wrapped(_ASIDE, form, rng))
     if refusal.done or refusal.observation.text == state.text:
         return None
     offers = rng.sample(state.admissible, min(_TRIED, len(state.admissible)))
     for action in (filled(offer, played.task, rng) for offer in offers):
-        reply = _after(suite, played.task, before, action)
+        reply = _after(suite, played.task, actions=before, last=action)
         if canonical(reply) == canonical(refusal):
             return Finding(
                 "an action that is offered is understood",
@@ -213,6 +213,6 @@ def _shared(task: Task, seen: str) -> Finding:
     )
 
 
-def _after(suite: Suite, task: Task, actions: Sequence[str], last: str) -> StepResult:
+def _after(suite: Suite, task: Task, *, actions: Sequence[str], last: str) -> StepResult:
     with handle(suite) as environment:
         return advance(environment, follow(environment, task, actions), last)

@@ -1,4 +1,4 @@
-"""Checks of the demonstrator, where an environment has one."""
+"""Checks the demonstrator, where an environment has one."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def check_expert(
     for task in tasks:
         try:
             wrong: list[Finding] = []
-            played = expert_episode(suite, task, form, wrong)
-            again = expert_episode(suite, task, form, [])
+            played = expert_episode(suite, task, form=form, wrong=wrong)
+            again = expert_episode(suite, task, form=form, wrong=[])
         except Broken as broken:
             found += [*wrong, broken.finding]
             continue
@@ -56,7 +56,7 @@ def check_expert(
 
 
 def expert_episode(
-    suite: Suite, task: Task, form: AnswerForm, wrong: list[Finding]
+    suite: Suite, task: Task, *, form: AnswerForm, wrong: list[Finding]
 ) -> Played | None:
     """Plays an episode of the expert (None without one); adds its faults to `wrong`.
 

@@ -1,4 +1,4 @@
-"""What a check says: questions that were asked, and what breaks the contract."""
+"""Holds what a check says: questions that were asked, and what breaks the contract."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WIDTH = 100
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """One way in which an environment breaks the contract.
+    """Describes one way in which an environment breaks the contract.
 
     Attributes:
       expected: what the contract says.
@@ -35,7 +35,7 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Check:
-    """One question and its answer.
+    """Holds one question and its answer.
 
     Attributes:
       name: a word or two.

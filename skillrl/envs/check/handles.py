@@ -1,4 +1,4 @@
-"""Checks of closing: twice, early, and that nothing stays behind."""
+"""Checks closing: twice, early, and that nothing stays behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check of the step limit: an episode that nobody wins ends at ``max_steps``.
+"""Checks the step limit: an episode that nobody wins ends at ``max_steps``.
 
 Random play may win, or end its episodes otherwise, long before the limit. So it is led past
 every early end: the action that ended the episode is left out, and another one is said there.

@@ -1,4 +1,4 @@
-"""Checks of what a suite says about itself: its parts, its tasks, its splits."""
+"""Checks what a suite says about itself: its parts, its tasks, its splits."""
 
 from __future__ import annotations
 

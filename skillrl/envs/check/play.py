@@ -1,4 +1,4 @@
-"""Playing episodes for the checks: the same moves wherever and whenever they are played."""
+"""Plays episodes for the checks: the same moves wherever and whenever they are played."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Choose = Callable[[Observation], str]
 
 
 class Played:
-    """One episode.
+    """Holds one episode.
 
     Attributes:
       task: what was attempted.
@@ -70,7 +70,7 @@ def start(environment: Environment, task: Task) -> Played:
     """
     with blamed("reset(task)", task.id):
         observation = environment.reset(task)
-    _require(observation, Observation, "reset(task)", task)
+    _require(observation, Observation, call="reset(task)", task=task)
     played = Played(task)
     played.answers.append(StepResult(observation=_sound(observation, task), done=False, won=False))
     return played
@@ -85,8 +85,8 @@ def advance(environment: Environment, played: Played, action: str) -> StepResult
     call = f"step({quoted(action, 60)}) after {len(played.actions)} actions"
     with blamed(call, played.task.id):
         result = environment.step(action)
-    _require(result, StepResult, call, played.task)
-    _require(result.observation, Observation, f"the observation of {call}", played.task)
+    _require(result, StepResult, call=call, task=played.task)
+    _require(result.observation, Observation, call=f"the observation of {call}", task=played.task)
     _sound(result.observation, played.task)
     played.actions.append(action)
     played.answers.append(result)
@@ -199,7 +199,7 @@ def _words(task: Task, rng: random.Random) -> str:
     return " ".join(rng.choice(words) for _ in range(rng.randint(1, 3)))
 
 
-def _require(value: object, kind: type, call: str, task: Task) -> None:
+def _require(value: object, kind: type, *, call: str, task: Task) -> None:
     if not isinstance(value, kind):
         raise Broken(
             Finding(

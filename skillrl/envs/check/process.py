@@ -1,4 +1,4 @@
-"""The check that another process sees the same tasks and the same answers.
+"""Checks that another process sees the same tasks and the same answers.
 
 Run as a program it is that other process: settings come in on stdin, digests go out.
 """

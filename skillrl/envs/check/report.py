@@ -1,4 +1,4 @@
-"""What people see while an environment is checked, and the end of a check that is stuck."""
+"""Shows people how the check of an environment goes, and ends a check that is stuck."""
 
 from __future__ import annotations
 

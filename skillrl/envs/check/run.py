@@ -1,4 +1,4 @@
-"""All checks of an environment, in the order in which they make sense."""
+"""Runs all checks of an environment, in the order in which they make sense."""
 
 from __future__ import annotations
 

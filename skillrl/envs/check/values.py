@@ -1,4 +1,4 @@
-"""Checks of what single answers hold: numbers that agree, actions that an agent can write."""
+"""Checks what single answers hold: numbers that agree, actions that an agent can write."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_answers(episodes: Sequence[Played]) -> list[Finding]:
         task = played.task
         for number, answer in enumerate(played.answers):
             found += _check_numbers(answer, number, task)
-            found += _check_offers(answer.observation, answer.done, number, task)
+            found += _check_offers(answer.observation, done=answer.done, number=number, task=task)
     return _first_per_kind(found)
 
 
@@ -81,7 +81,7 @@ def _check_numbers(answer: StepResult, number: int, task: Task) -> list[Finding]
     return found
 
 
-def _check_offers(seen: Observation, done: bool, number: int, task: Task) -> list[Finding]:
+def _check_offers(seen: Observation, *, done: bool, number: int, task: Task) -> list[Finding]:
     """Checks what a prompt (one action per line) and a stripped answer can carry."""
     place = f"after {number} actions"
     found = []

@@ -1,4 +1,4 @@
-"""Time limits of a check: for every call into the environment, and for all of them together.
+"""Limits the time of a check: for every call into the environment, and for all of them together.
 
 On the main thread a signal ends a call that takes too long, in the middle of it. Calls on
 other threads cannot be ended: `on_threads` stops waiting for them. Where there are no such
@@ -45,7 +45,7 @@ class Overdue(BaseException):
 
 @dataclasses.dataclass
 class Call:
-    """A call into the environment that is under way.
+    """Describes a call into the environment that is under way.
 
     Attributes:
       name: as a finding names it, e.g. ``reset(task)``.
@@ -61,7 +61,7 @@ class Call:
 
 
 class Watchdog:
-    """What a check is doing, and until when it may.
+    """Knows what a check is doing, and until when it may.
 
     Attributes:
       stage: name of the check that is under way.
@@ -185,7 +185,7 @@ def on_threads(function: Callable[[T], R], items: Sequence[T], count: int) -> li
 
 
 class Left(Exception):
-    """A call on another thread is overdue: the call, and what is to be said of it."""
+    """Says that a call on another thread is overdue: the call, and what is to be said of it."""
 
     def __init__(self, call: Call, overdue: Overdue):
         super().__init__(call.name)

@@ -1,4 +1,4 @@
-"""Environments that are played on a live server: AgentGym's two, and OpenEnv."""
+"""Plays environments on a live server: AgentGym's two, and OpenEnv."""
 
 from skillrl.envs.remote import alfworld, openenv, webshop  # registers the three suites
 

@@ -1,4 +1,4 @@
-"""What AgentGym's two servers have in common: sessions with a key, and how to tell them.
+"""Holds what AgentGym's two servers have in common: sessions with a key, and how to tell them.
 
 Wire shapes: WooooDyy/AgentGym, agentenv-alfworld and agentenv-webshop. Both give tasks by
 number; ours do, too (`skillrl.envs.serve.agentgym`), and add a manifest.
@@ -14,7 +14,7 @@ from skillrl.errors import SkillRLError
 
 
 class KeyedWire:
-    """The part of both wires that looks after the session's key.
+    """Looks after the session's key, for both wires.
 
     Attributes:
       connection: the server.
@@ -92,7 +92,7 @@ def look(connection: Connection, what: str) -> tuple[int, str, Any]:
         raise SkillRLError(f"{error}. {_remedy(connection, what)}") from None
 
 
-def not_the_server(connection: Connection, what: str, text: str, value: Any) -> SkillRLError:
+def not_the_server(connection: Connection, what: str, *, text: str, value: Any) -> SkillRLError:
     """Returns the error to raise where something else than AgentGym's `what` server answers.
 
     Args:

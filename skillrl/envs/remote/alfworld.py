@@ -1,4 +1,4 @@
-"""AgentGym's ALFWorld server (agentenv-alfworld) as a suite."""
+"""Offers AgentGym's ALFWorld server (agentenv-alfworld) as a suite."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TASK_LINE = re.compile(r"\n?Your task is to:\s*(.*)\Z", re.DOTALL)
 
 @register("agentgym_alfworld")
 class AgentGymAlfworldSuite(RemoteSuite):
-    """ALFWorld on an AgentGym server, by default http://localhost:3000.
+    """Offers ALFWorld on an AgentGym server, by default http://localhost:3000.
 
     On AgentGym's own server, numbers 0 to 2419 are its training games, of which every
     twentieth is kept as valid_seen, and 2420 to 2619 its test games, here valid_unseen.
@@ -43,7 +43,7 @@ class AgentGymAlfworldSuite(RemoteSuite):
             return
         if greeting.startswith("This is environment") and self._read_header() is not None:
             return  # one of ours, which says what else it serves
-        raise not_the_server(self.connection, "alfworld", text, value)
+        raise not_the_server(self.connection, "alfworld", text=text, value=value)
 
     def wire(self) -> AlfworldWire:
         """Returns a new session on the server."""
@@ -67,7 +67,7 @@ class AgentGymAlfworldSuite(RemoteSuite):
 
 
 class AlfworldWire(KeyedWire):
-    """agentenv-alfworld: {"id", "observation", "available_actions", ...}."""
+    """Speaks to agentenv-alfworld: {"id", "observation", "available_actions", ...}."""
 
     def __init__(self, connection: Connection):
         super().__init__(connection, "id")

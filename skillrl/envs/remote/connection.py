@@ -1,4 +1,4 @@
-"""One HTTP server that all episodes of a run share."""
+"""Asks one HTTP server that all episodes of a run share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_MANIFEST = 8 * MAX_ANSWER  # some 200 bytes a task, and data sets of a mill
 
 
 class Connection:
-    """Requests to one server, safe to use from many threads.
+    """Sends requests to one server, safe to use from many threads.
 
     Attributes:
       url: base address, without a slash at its end.

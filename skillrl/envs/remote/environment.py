@@ -1,4 +1,4 @@
-"""An episode on a server that may fail: what is lost is played again from the beginning.
+"""Plays an episode on a server that may fail: what is lost is played again from the beginning.
 
 A step is never sent twice to the same session, since nobody knows whether a request
 without an answer was carried out. The episode is replayed on a fresh session instead,
@@ -42,7 +42,7 @@ class Rejected(SessionLost):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EpisodeStart:
-    """What a server shows when an episode starts.
+    """Holds what a server shows when an episode starts.
 
     Attributes:
       observation: what the agent sees.
@@ -56,7 +56,7 @@ class EpisodeStart:
 
 
 class Wire(Protocol):
-    """One session of one server, in one dialect. Every failure is a `SessionLost`."""
+    """Speaks to one session of one server, in one dialect. Every failure is a `SessionLost`."""
 
     def start(self, number: int) -> EpisodeStart:
         """Starts the task with this number, opening a session if there is none."""

@@ -1,4 +1,4 @@
-"""Which tasks a server has: its own manifest where it is ours, else documented numbers."""
+"""Tells which tasks a server has: its own manifest where it is ours, else documented numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skillrl.types import Task
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Header:
-    """What one of our servers says about itself at /manifest."""
+    """Holds what one of our servers says about itself at /manifest."""
 
     environment: str
     role: str
@@ -100,7 +100,7 @@ def numbered_id(split: str, number: int) -> str:
 
 
 class NumberedTasks(Sequence[Task]):
-    """The tasks behind some numbers of a server that tells goal and category only at reset.
+    """Makes tasks of numbers, on a server that tells goal and category only at reset.
 
     A task is asked for when it is first looked at, and remembered.
     """

@@ -1,4 +1,4 @@
-"""An OpenEnv server as a suite, over its WebSocket.
+"""Offers an OpenEnv server as a suite, over its WebSocket.
 
 Protocol: openenv-core 0.3.0, core/env_server/types.py and http_server.py. One connection
 is one session. A task is the seed of a reset; on our own server (`skillrl serve
@@ -34,7 +34,7 @@ _REJECTIONS = ("EXECUTION_ERROR", "VALIDATION_ERROR")
 
 @register("openenv")
 class OpenEnvSuite(RemoteSuite):
-    """An environment on an OpenEnv server, by default http://localhost:8000.
+    """Offers an environment on an OpenEnv server, by default http://localhost:8000.
 
     On a server that is not ours, seeds 0 to 199 are valid_unseen, 200 to 399 valid_seen,
     and those from 400 train (``env.server.num_tasks`` of them, 1000 by default).
@@ -80,7 +80,7 @@ class OpenEnvSuite(RemoteSuite):
 
 
 class OpenEnvWire:
-    """One WebSocket; an observation is read by the usual names of its fields."""
+    """Speaks over one WebSocket; reads an observation by the usual names of its fields."""
 
     def __init__(self, connection: Connection, action_field: str):
         self._server, self._action_field = connection, action_field

@@ -1,4 +1,4 @@
-"""What the suites of live servers share: the server's own manifest, or lazily read tasks."""
+"""Holds what the suites of live servers share: the server's own manifest, or lazily read tasks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _EXPERTS = {
 
 
 class RemoteSuite:
-    """Tasks that are played on a server. Subclasses say how it is spoken to.
+    """Offers tasks that are played on a server. Subclasses say how it is spoken to.
 
     Attributes:
       header: what one of our servers says about itself; None with any other server.

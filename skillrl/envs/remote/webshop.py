@@ -1,4 +1,4 @@
-"""AgentGym's WebShop server (agentenv-webshop) as a suite."""
+"""Offers AgentGym's WebShop server (agentenv-webshop) as a suite."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _MARKS = {key: re.compile(rf"\b(?:{'|'.join(w)})(?:e?s)?\b") for key, w in _WORD
 
 @register("agentgym_webshop")
 class AgentGymWebshopSuite(RemoteSuite):
-    """WebShop on an AgentGym server, by default http://localhost:3001.
+    """Offers WebShop on an AgentGym server, by default http://localhost:3001.
 
     On AgentGym's own server, sessions 0 to 499 are valid_unseen (WebShop's test), 500 to
     1499 valid_seen (its dev) and 1500 to 6909 train: session n plays goal n.
@@ -72,7 +72,7 @@ class AgentGymWebshopSuite(RemoteSuite):
         _, text, value = look(self.connection, "webshop")
         if value == "ok" and isinstance(self.connection.look("/list_envs")[2], list):
             return
-        raise not_the_server(self.connection, "webshop", text, value)
+        raise not_the_server(self.connection, "webshop", text=text, value=value)
 
     def wire(self) -> WebshopWire:
         """Returns a new session on the server."""
@@ -93,7 +93,7 @@ class AgentGymWebshopSuite(RemoteSuite):
 
 
 class WebshopWire(KeyedWire):
-    """agentenv-webshop: pages as text, and clickables from a second request."""
+    """Speaks to agentenv-webshop: pages as text, and clickables from a second request."""
 
     def __init__(self, connection: Connection):
         super().__init__(connection, "env_idx")

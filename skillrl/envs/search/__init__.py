@@ -1,4 +1,4 @@
-"""Search QA: questions that are answered by searching passages, generated or the field's."""
+"""Asks questions that are answered by searching passages, generated or the field's."""
 
 from skillrl.envs.search import suite  # registers "search"
 

@@ -1,4 +1,4 @@
-"""Search by BM25 in a corpus on this machine."""
+"""Searches by BM25 in a corpus on this machine."""
 
 from __future__ import annotations
 

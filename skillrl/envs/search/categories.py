@@ -1,4 +1,4 @@
-"""The four kinds of question that skills are kept for (those of the released skill bank).
+"""Sorts questions into the four kinds that skills are kept for (as the released skill bank does).
 
 Which kind a question of a public data set is, the set itself says where it can: HotpotQA and
 2WikiMultihopQA carry a type, MuSiQue and Bamboogle are made of several hops, PopQA of one

@@ -1,4 +1,4 @@
-"""A corpus on disk: JSON lines {"id", "contents"}, read one line at a time."""
+"""Reads a corpus on disk: JSON lines {"id", "contents"}, one line at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHUNK = 1 << 20  # bytes read at once when lines are counted
 
 
 class Corpus:
-    """Documents by number; none of their text is held in memory.
+    """Gives documents by number; none of their text is held in memory.
 
     Args:
       path: the file; blank lines are no documents.

@@ -1,4 +1,4 @@
-"""The seven question sets of the paper, from files on this machine.
+"""Reads the seven question sets of the paper, from files on this machine.
 
     data_dir/hotpotqa/train.jsonl, dev.jsonl    a folder per set, as FlashRAG's release has them
     data_dir/hotpotqa_train.jsonl               or the set in the file's name; or either .jsonl.gz
@@ -52,7 +52,7 @@ _SHOWN = 20  # values of data_source in a message
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What is used of a row of a file, as it stands there.
+    """Holds what is used of a row of a file, as it stands there.
 
     Attributes:
       number: of the row from 1 on; in JSONL of the line, blank ones counted.
@@ -107,7 +107,7 @@ def load_split(directory: str | Path, split: str, datasets: Sequence[str] = ()) 
     names = [name for name in DATASETS if (name in TRAINED_ON) == in_domain]
     names = [name for name in names if not datasets or name in datasets]
     rows = _Rows()
-    found = {name: _tasks(rows, root, name, split) for name in names}
+    found = {name: _tasks(rows, root, dataset=name, split=split) for name in names}
     missing = ", ".join(name for name, tasks in found.items() if not tasks)
     there = any(_files(root, name, part) for name in names for part in _parts(split))
     if missing and (datasets or (there and not any(found.values()))):
@@ -146,7 +146,7 @@ def _files(root: Path, dataset: str, part: str) -> list[Path]:
 
 
 class _Rows:
-    """Rows of files by data set; a file that is shared by several is read once."""
+    """Reads rows of files by data set; a file that is shared by several is read once."""
 
     def __init__(self) -> None:
         self._shared: dict[Path, dict[str, list[Row]]] = {}
@@ -171,18 +171,18 @@ class _Rows:
         return f"The data_source values seen are {', '.join(values[:_SHOWN])}{more}. "
 
 
-def _tasks(rows: _Rows, root: Path, dataset: str, split: str) -> list[Task]:
+def _tasks(rows: _Rows, root: Path, *, dataset: str, split: str) -> list[Task]:
     """Returns the tasks of the first of the parts (``test``, ``dev``) that has any."""
     for part in _parts(split):
         for path in _files(root, dataset, part):
             shared = path.parent == root and path.name.partition(".")[0] == part
             found = rows.of(path, dataset, shared=shared)
-            if tasks := [_task(row, dataset, split, path) for row in found]:
+            if tasks := [_task(row, dataset=dataset, split=split, path=path) for row in found]:
                 return tasks
     return []
 
 
-def _task(row: Row, dataset: str, split: str, path: Path) -> Task:
+def _task(row: Row, *, dataset: str, split: str, path: Path) -> Task:
     place = _place(path, row.number)
     question = _question(row.question, place)
     return Task(

@@ -1,4 +1,4 @@
-"""Documents, what finds them, and how an agent sees them."""
+"""Defines documents, what finds them, and how an agent sees them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NOTHING_FOUND = "Nothing found."
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Document:
-    """A passage. `contents` is its title in quotes, a line break, and its text."""
+    """Holds a passage. `contents` is its title in quotes, a line break, and its text."""
 
     id: str
     contents: str
@@ -19,7 +19,7 @@ class Document:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hit:
-    """A document that was found; a higher `score` is better."""
+    """Holds a document that was found; a higher `score` is better."""
 
     document: Document
     score: float = 0.0
@@ -38,7 +38,7 @@ class DocumentRetriever(Protocol):
 
 
 class RetrievalError(Exception):
-    """A search that found no answer; it ends the episode that asked, and no other."""
+    """Says that a search found no answer; it ends the episode that asked, and no other."""
 
 
 def render_hits(hits: Sequence[Hit]) -> str:

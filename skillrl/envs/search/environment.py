@@ -1,4 +1,4 @@
-"""One question at a time: search, read, answer."""
+"""Plays one question at a time: search, read, answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An expert that reads only what an agent reads: the question and the last two observations.
+"""Plays as an expert that reads only the question and the last two observations.
 
 It looks a thing up by its name, believes the passages that bear its title, and takes the next
 thing from what they say; its thought is the sentence that it acts on. It remembers no more than

@@ -1,4 +1,4 @@
-"""Exact match, as the field counts it.
+"""Grades answers by exact match, as the field counts it.
 
 Source: the SQuAD evaluation script (Rajpurkar et al. 2016), which Search-R1
 (``verl/utils/reward_score/qa_em.py``) and SkyRL-gym repeat.

@@ -1,4 +1,4 @@
-"""Files as they are downloaded, ``.gz`` among them."""
+"""Opens files as they are downloaded, ``.gz`` among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions about the generated world: what is asked, how it is read back, and the manifest.
+"""Asks about the generated world: what is asked, how it is read back, and the manifest.
 
 ``train`` and ``valid_seen`` ask about the same part of the world and share no question;
 ``valid_unseen`` asks about the other. Every list is interleaved by category, so that every
@@ -35,7 +35,7 @@ _PAIRS = 6  # comparisons per thing and relation
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lookup:
-    """``last`` of the thing that is ``first`` of `name`; `first` is "" for one hop."""
+    """Asks for ``last`` of the thing that is ``first`` of `name`; "" as `first` is one hop."""
 
     name: str
     last: str
@@ -44,7 +44,7 @@ class Lookup:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Comparison:
-    """Which of `a` and `b` has more, fewer, or the value `wanted` of a relation."""
+    """Asks which of `a` and `b` has more, fewer, or the value `wanted` of a relation."""
 
     a: str
     b: str

@@ -1,4 +1,4 @@
-"""What the generated world is about: kinds of things, and what is said and asked of them."""
+"""Lists what the generated world is about: kinds of things, and what is said and asked of them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ VALUES = {
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Relation:
-    """Something that may be known about a thing; ``{x}`` is the thing, ``{y}`` the value.
+    """Describes what may be known about a thing; ``{x}`` is the thing, ``{y}`` the value.
 
     Attributes:
       key: unique name.

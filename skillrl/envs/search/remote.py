@@ -19,7 +19,7 @@ _BACKOFF, _LONGEST_PAUSE = 0.5, 10.0  # seconds
 
 
 class RemoteRetriever:
-    """One server, asked in one dialect.
+    """Asks one server in one dialect.
 
     Once it has answered well, what it answers wrongly or not at all fails that search alone. A
     server that never has is taken for a mistake of set-up.

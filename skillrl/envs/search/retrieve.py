@@ -1,4 +1,4 @@
-"""The two dialects of ``POST /retrieve``: what a client asks, and what a server answers.
+"""Knows the two dialects of ``POST /retrieve``: what clients ask, and what servers answer.
 
 ``single`` (SkyRL-gym, verl-agent, SkillRL): {"query": "...", "topk": 3, "return_scores": true}
 ``batched`` (Search-R1): {"queries": ["..."], "topk": 3, "return_scores": true}

@@ -1,4 +1,4 @@
-"""A small invented world of people, towns, books and companies, as a corpus of passages.
+"""Invents a small world of people, towns, books and companies, as a corpus of passages.
 
 It has two parts that never refer to each other: most things are in the part that training asks
 about, the others are kept for ``valid_unseen``. Names of both are made of the same words. A
@@ -41,7 +41,7 @@ RUMOURS = (102, 38)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Thing:
-    """Somebody or something with a page of its own.
+    """Describes somebody or something with a page of its own.
 
     Attributes:
       name: two capitalised words, unique in the world.
@@ -56,7 +56,7 @@ class Thing:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class World:
-    """Things by name, for the part that is trained on and the other, and all passages."""
+    """Holds things by name, for the part that is trained on and the other, and all passages."""
 
     parts: tuple[Mapping[str, Thing], Mapping[str, Thing]]
     documents: tuple[Document, ...]
@@ -70,13 +70,13 @@ def make_world(seed: int = 0) -> World:
     for sizes, rumours in zip(SIZES, RUMOURS, strict=True):
         members = {kind: [next(names[kind]) for _ in range(sizes[kind])] for kind in KINDS}
         part = {
-            name: Thing(name, kind, _facts(name, kind, members, rng))
+            name: Thing(name, kind, _facts(name, kind, members=members, rng=rng))
             for kind in KINDS
             for name in members[kind]
         }
         parts.append(part)
         texts += [text for thing in part.values() for text in _passages(thing, rng)]
-        texts += _gossip(part, members, rumours, rng)
+        texts += _gossip(part, members, count=rumours, rng=rng)
     rng.shuffle(texts)
     documents = tuple(Document(str(i), text) for i, text in enumerate(texts))
     return World((parts[0], parts[1]), documents)
@@ -95,7 +95,7 @@ def _names(kind: str, rng: random.Random) -> itertools.chain[str]:
 
 
 def _facts(
-    name: str, kind: str, members: Mapping[str, list[str]], rng: random.Random
+    name: str, kind: str, *, members: Mapping[str, list[str]], rng: random.Random
 ) -> dict[str, str]:
     facts: dict[str, str] = {}
     for key in itertools.chain(*PASSAGES[kind]):
@@ -119,7 +119,7 @@ def _passages(thing: Thing, rng: random.Random) -> list[str]:
 
 
 def _gossip(
-    part: Mapping[str, Thing], members: Mapping[str, list[str]], count: int, rng: random.Random
+    part: Mapping[str, Thing], members: Mapping[str, list[str]], *, count: int, rng: random.Random
 ) -> list[str]:
     known = [
         (thing, key)

@@ -1,4 +1,4 @@
-"""AgentGym's two wire shapes, for any environment.
+"""Serves any environment in AgentGym's two wire shapes.
 
 The shapes are those of WooooDyy/AgentGym: agentenv-alfworld (server.py, env_wrapper.py)
 and agentenv-webshop (server.py, model.py, environment.py). What differs: sessions are

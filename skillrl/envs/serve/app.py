@@ -1,4 +1,4 @@
-"""From a suite and a dialect to an ASGI application."""
+"""Makes an ASGI application of a suite and a dialect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every task of a suite under one number, so that a client can name a task by an integer."""
+"""Gives every task of a suite a number, so that a client can name a task by an integer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MANIFEST = "/manifest"
 
 
 class TaskCatalogue:
-    """The tasks of a suite, numbered: train first, then valid_seen, then valid_unseen.
+    """Numbers the tasks of a suite: train first, then valid_seen, then valid_unseen.
 
     Attributes:
       suite: whose tasks they are.

@@ -1,4 +1,4 @@
-"""What all dialects share: JSON bodies in and out, their limits, and their refusals."""
+"""Holds what all dialects share: JSON bodies in and out, their limits, and their refusals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class BadRequest(Exception):
-    """A body or query that does not have the promised shape.
+    """Says that a body or query does not have the promised shape.
 
     Attributes:
       errors: one {loc, msg, type} per field, as FastAPI's servers answer them.

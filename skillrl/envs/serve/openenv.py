@@ -1,4 +1,4 @@
-"""OpenEnv's protocol, for any environment: episodes over WebSocket, single calls over HTTP.
+"""Speaks OpenEnv's protocol for any environment: episodes over WebSocket, single calls over HTTP.
 
 The messages, routes and error codes are those of openenv-core 0.3.0
 (core/env_server/http_server.py, types.py), without MCP. An action is
@@ -88,7 +88,7 @@ def routes(sessions: Sessions, catalogue: TaskCatalogue, *, version: str) -> lis
 
 
 class _Connection:
-    """One WebSocket, which is one session."""
+    """Serves one WebSocket, which is one session."""
 
     def __init__(self, websocket: WebSocket, sessions: Sessions, catalogue: TaskCatalogue):
         self._websocket, self._sessions, self._catalogue = websocket, sessions, catalogue

@@ -1,4 +1,4 @@
-"""Connections that are not waited for without end: a request comes whole within some seconds."""
+"""Ends connections that make the server wait: a request comes whole within some seconds."""
 
 from __future__ import annotations
 

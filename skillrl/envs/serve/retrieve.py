@@ -1,4 +1,4 @@
-"""POST /retrieve: passages for queries, batched (as Search-R1 asks) or single (as SkyRL)."""
+"""Serves POST /retrieve: passages for queries, batched (as Search-R1 asks) or single (as SkyRL)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Episodes that clients play at the same time: bounded in number, closed when idle.
+"""Keeps the episodes that clients play at the same time: bounded in number, closed when idle.
 
 Everything here runs on the event loop; only the environments' own work is done on
 threads, one call per session at a time. So the registry needs no locks of its own.
@@ -39,7 +39,7 @@ class EpisodeOver(Exception):
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class ClientSession:
-    """One client's environment, and where its episode stands.
+    """Holds one client's environment, and where its episode stands.
 
     Attributes:
       key: a random integer that nobody can guess: whoever has it may act on the session.
@@ -71,7 +71,7 @@ class ClientSession:
 
 
 class Sessions:
-    """The open sessions of a server."""
+    """Holds the open sessions of a server."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""WebShop, natively: an online shop in which an agent buys what a sentence asks for.
+"""Plays WebShop natively: an online shop in which an agent buys what a sentence asks for.
 
 `catalogue` reads official files of any size, `goals` makes the tasks, `engine` plays them and
 `reward` judges the purchase.

@@ -1,4 +1,4 @@
-"""A catalogue: products by number, their prices, and the search over them."""
+"""Holds a catalogue: products by number, their prices, and the search over them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHORTCUTS = ("<r>", "<a>", "<c>", "<q>")
 
 
 class Catalogue:
-    """Products numbered from 0 in catalogue order. Immutable, and safe across threads.
+    """Holds products numbered from 0 in catalogue order. Immutable, and safe across threads.
 
     Args:
       source: where products come from.

@@ -1,4 +1,4 @@
-"""Which category of the skill bank a product belongs to.
+"""Tells which category of the skill bank a product belongs to.
 
 The released code looks for keywords anywhere in the goal sentence, so that "string" is jewelry
 (ring) and "wheel" footwear (heel). Here the product's own path of categories decides, and

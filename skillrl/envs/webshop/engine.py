@@ -1,4 +1,4 @@
-"""The shop: sessions, what actions do to them, and the page that each shows.
+"""Runs the shop: sessions, what actions do to them, and the page that each shows.
 
 A session is an immutable record and an action a function of it. All oddities of the original are
 kept; tests/fixtures/webshop has its recorded answers. Source of the rules: WebShop princeton-nlp
@@ -33,7 +33,7 @@ Find = Callable[[Sequence[str], str], Sequence[int] | None]
 
 
 class Place(enum.Enum):
-    """Which page a session is on."""
+    """Names the kind of page that a session is on."""
 
     START = enum.auto()
     RESULTS = enum.auto()
@@ -44,7 +44,7 @@ class Place(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ShopSession:
-    """Everything about one visit to the shop.
+    """Holds everything about one visit to the shop.
 
     Attributes:
       number: of the goal; part of the addresses.
@@ -74,7 +74,7 @@ class ShopSession:
 
 
 class Target(NamedTuple):
-    """What a clickable text stands for: a button, an option of that name, or a product."""
+    """Says what a clickable text stands for: a button, an option of that name, or a product."""
 
     option: str | None = None
     product: int | None = None
@@ -84,7 +84,7 @@ _BUTTON = Target()
 
 
 class ShopReply(NamedTuple):
-    """The answer to an action. An action that nothing answers to leaves the session as it was."""
+    """Answers an action. One that nothing answers to leaves the session as it was."""
 
     session: ShopSession
     reward: float = 0.0
@@ -92,7 +92,7 @@ class ShopReply(NamedTuple):
 
 
 class ShopEngine:
-    """The rules of the shop, for any number of sessions.
+    """Applies the rules of the shop to any number of sessions.
 
     Args:
       catalogue: the products.
@@ -105,6 +105,7 @@ class ShopEngine:
         self,
         catalogue: Catalogue,
         prices: np.ndarray,
+        *,
         nouns: Nouns,
         find: Find | None = None,
     ):

@@ -1,4 +1,4 @@
-"""An expert that reads only what an agent reads: the goal sentence, pages, admissible actions.
+"""Plays as an expert that reads only what an agent reads: goal, pages, admissible actions.
 
 It searches with the words of the goal, opens the first product of the results that fits by
 title and price and was not opened before, chooses the options one after the other or goes back
@@ -46,7 +46,7 @@ _MARKUP = re.compile(r"\[(?:clicked )?button_?\]")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ShoppingGoal:
-    """A synthetic goal sentence, understood.
+    """Holds what a synthetic goal sentence asks for.
 
     Attributes:
       phrase: attributes and kind of product as the sentence has them, without commas.
@@ -89,7 +89,7 @@ def parse_goal(sentence: str) -> ShoppingGoal:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """A product on a page of results: the click that opens it, and what the page says of it."""
+    """Describes a product on a page of results: the click that opens it, and what is said of it."""
 
     action: str
     title: str
@@ -207,7 +207,7 @@ class ShopExpert:
         for name, value in self.goal.options:
             if value not in chosen:
                 there = [action[6:-1] for action in actions if action.startswith("click[")]
-                thought = _looked_up(name, value, parts, {*there, *chosen})
+                thought = _looked_up(name, value, parts=parts, values_here={*there, *chosen})
                 return Move(thought, f"click[{value}]" if value in there else back)
         if self._features_read(parts):
             return Move("Its features fit, buy it.", BUY)
@@ -278,7 +278,7 @@ class ShopExpert:
         return set(chosen.values())
 
 
-def _looked_up(name: str, value: str, parts: Sequence[str], values_here: Collection[str]) -> str:
+def _looked_up(name: str, value: str, *, parts: Sequence[str], values_here: Collection[str]) -> str:
     """Words the search for a value under an option of a product's page: ``size: six seven yes.``
 
     Its pupil thinks before it clicks what it wants: it reads what there is until it finds it.

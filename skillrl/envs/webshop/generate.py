@@ -1,4 +1,4 @@
-"""A generated shop in the official schema: the mock data of WebShop.
+"""Generates a shop in the official schema: the mock data of WebShop.
 
 Every kind of product comes in families that a shopper can confuse (see `_families`): the same
 attributes in the title, but other options, a price over the limit, or an attribute that only the
@@ -53,7 +53,7 @@ RawCatalogue = tuple[
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """A product before it has words: `wanted` attributes make its instruction, if any."""
+    """Describes a product before it has words; `wanted` attributes make its instruction, if any."""
 
     shelf: Shelf
     aisle: str
@@ -135,7 +135,7 @@ def _stock(number: int) -> RawCatalogue:
         plan
         for shelf in shelves
         for aisle, kind in shelf.kinds
-        for plan in _families(shelf, aisle, kind, rng)
+        for plan in _families(shelf, aisle=aisle, kind=kind, rng=rng)
     ]
     parts = asin_parts()
     heads, tails = list(parts[:_ASIN_HEADS]), parts[_ASIN_HEADS:]
@@ -147,12 +147,12 @@ def _stock(number: int) -> RawCatalogue:
         asin = head + rng.choice([tail for tail in tails if head + tail not in attributes])
         products.append(_product(asin, plan, rng))
         attributes[asin] = _attributes(plan)
-    human = _human(shelves, products, attributes, rng)
+    human = _human(shelves, products, attributes=attributes, rng=rng)
     rng.shuffle(products)
     return products, attributes, human
 
 
-def _families(shelf: Shelf, aisle: str, kind: str, rng: random.Random) -> Iterator[_Plan]:
+def _families(shelf: Shelf, *, aisle: str, kind: str, rng: random.Random) -> Iterator[_Plan]:
     """Yields the fifteen products of one kind.
 
     - Two attributes in the title; one half of the first option's values here, the other there;
@@ -170,7 +170,16 @@ def _families(shelf: Shelf, aisle: str, kind: str, rng: random.Random) -> Iterat
     a, b, c, d, e, f = shown
     left, right = tuple(ones[:3]), tuple(ones[3:])
 
-    def plan(titled, options, price, *, featured=(), asked=True):
+    def plan(titled, options, *, price, featured=(), asked=True):
+        """Returns one product of this kind.
+
+        Args:
+          titled: attributes that the title names.
+          options: (name, values) of each option.
+          price: in dollars.
+          featured: attributes that only the features name.
+          asked: whether an instruction asks for it.
+        """
         wanted = (*featured, *titled) if asked else ()
         return _Plan(
             shelf=shelf,
@@ -186,10 +195,10 @@ def _families(shelf: Shelf, aisle: str, kind: str, rng: random.Random) -> Iterat
     def twins(titled, option_sets, copies):
         price = rng.choice(CHEAP[:3])
         for number, options in enumerate(option_sets):
-            yield plan(titled, options, price + 10 * number)
+            yield plan(titled, options, price=price + 10 * number)
         over = dear(price + 10)
         for options in option_sets[:copies]:
-            yield plan(titled, options, rng.choice(over), asked=False)
+            yield plan(titled, options, price=rng.choice(over), asked=False)
 
     def some(values):
         return tuple(sorted(rng.sample(values, rng.choice((2, 3))), key=values.index))
@@ -199,10 +208,10 @@ def _families(shelf: Shelf, aisle: str, kind: str, rng: random.Random) -> Iterat
     yield from twins((c, a), [((first, some(ones)), (second, tuple(h))) for h in _halves(twos)], 2)
     price = rng.choice(CHEAP)
     for hidden in shelf.hidden:
-        yield plan((f,), ((first, left),), price, featured=(hidden,))
+        yield plan((f,), ((first, left),), price=price, featured=(hidden,))
     price = rng.choice(CHEAP)
-    yield plan((d, c), (), price)
-    yield plan((d, c), (), rng.choice(dear(price)), asked=False)
+    yield plan((d, c), (), price=price)
+    yield plan((d, c), (), price=rng.choice(dear(price)), asked=False)
     yield from twins((e,), [((first, half),) for half in (right, left)], 1)
 
 
@@ -244,6 +253,7 @@ def _attributes(plan: _Plan) -> dict[str, Any]:
 def _human(
     shelves: Sequence[Shelf],
     products: Sequence[dict[str, Any]],
+    *,
     attributes: Mapping[str, dict],
     rng: random.Random,
 ) -> dict[str, list[dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Goals: what people, or the catalogue itself, ask for; in an order fixed by one seed.
+"""Makes goals: what people, or the catalogue itself, ask for; in an order fixed by one seed.
 
 Source of the rules: WebShop princeton-nlp 64fa2a5, web_agent_site/engine/goal.py. Every random
 number is drawn in the original's order, so that one seed gives the same prices, price limits and
@@ -30,7 +30,7 @@ _LISTS = ("instruction_attributes", "instruction_options")
 
 
 class Goals(Sequence[Goal]):
-    """All goals in session order, made on demand from a few bytes each.
+    """Holds all goals in session order, made on demand from a few bytes each.
 
     Attributes:
       prices: [products] dollars, of all products.

@@ -1,4 +1,4 @@
-"""Fuzzy equality of attributes and options, with the numbers that WebShop's rewards rest on.
+"""Compares attributes and options fuzzily, with the numbers that WebShop's rewards rest on.
 
 Source of the rules: WebShop princeton-nlp 64fa2a5, web_agent_site/engine/{goal,normalize}.py and
 the library they call, thefuzz. RapidFuzz scores the same once texts are prepared and scores are

@@ -1,4 +1,4 @@
-"""Nouns of product titles, which decide whether a bought product is of the right type.
+"""Finds the nouns of product titles, which decide whether a product is of the right type.
 
 The original asks spaCy's tagger. The default here, ``letters``, needs no model: it takes every
 word for a noun that is not on a list of function words and common adjectives (the rule

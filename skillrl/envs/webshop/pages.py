@@ -1,4 +1,4 @@
-"""What a page of the shop says: its visible pieces of text, and the two ways to write them.
+"""Says what a page of the shop shows: its pieces of text, and the two ways to write them.
 
 The original makes HTML and takes the visible text out of it again; the pieces below are what
 comes out. Source of the rules: WebShop princeton-nlp 64fa2a5,
@@ -26,7 +26,7 @@ _BLANKS = " \t\n\f\r"
 
 
 class Kind(enum.Enum):
-    """How ``text_rich`` writes a piece."""
+    """Says how ``text_rich`` writes a piece."""
 
     PLAIN = enum.auto()
     BUTTON = enum.auto()
@@ -35,7 +35,7 @@ class Kind(enum.Enum):
 
 
 class Piece(NamedTuple):
-    """A visible piece of text; `marked` where a product or an option counts as clicked."""
+    """Holds a visible piece of text; `marked` where a product or an option counts as clicked."""
 
     text: str
     kind: Kind = Kind.PLAIN

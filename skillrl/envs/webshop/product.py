@@ -1,4 +1,4 @@
-"""One product, cleaned as WebShop cleans it when it loads its catalogue.
+"""Cleans one product as WebShop cleans it when it loads its catalogue.
 
 Source of the rules: WebShop princeton-nlp 64fa2a5, web_agent_site/engine/engine.py.
 """
@@ -25,7 +25,7 @@ _NOT_NUMERIC = re.compile(r"[^\d.]")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """What pages show and rewards read.
+    """Holds what pages show and rewards read.
 
     Attributes:
       asin: the identifier that results pages list.
@@ -75,7 +75,7 @@ class Product:
 
 
 class _Unusable(Exception):
-    """What is wrong with a field; becomes a SkillRLError that names file and product."""
+    """Says what is wrong with a field; becomes a SkillRLError that names file and product."""
 
 
 def kept(raw: Any) -> bool:

@@ -20,7 +20,7 @@ _BLANKS = " \t\n\r"
 
 
 class JsonElement(NamedTuple):
-    """An element of a top-level list or object, and its bytes in the file."""
+    """Holds an element of a top-level list or object, and its bytes in the file."""
 
     key: str
     value: Any
@@ -66,7 +66,7 @@ class Slices:
 
 
 class _Scanner:
-    """A window of text that moves over the file."""
+    """Moves a window of text over the file."""
 
     def __init__(self, path: Path, file: BinaryIO):
         self._path, self._file = path, file

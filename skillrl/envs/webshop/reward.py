@@ -1,4 +1,4 @@
-"""The reward of a purchase, exactly as WebShop computes it.
+"""Computes the reward of a purchase, exactly as WebShop does.
 
     total = r_type * (n_attributes + n_options + [price <= price_upper])
                    / (goal attributes + goal options + 1)
@@ -22,7 +22,7 @@ NO_NOUNS = 0.2
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """What is to be bought.
+    """Says what is to be bought.
 
     Attributes:
       asin: the product that it was written for.
@@ -46,7 +46,7 @@ class Goal:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Reward:
-    """A reward in [0, 1] and how it came about: counts, and the parts of the type score."""
+    """Holds a reward in [0, 1] and how it came about: counts, and the parts of the type score."""
 
     total: float
     r_type: float

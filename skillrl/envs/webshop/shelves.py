@@ -1,4 +1,4 @@
-"""What the generated shop sells: the words of its products, by category.
+"""Lists what the generated shop sells: the words of its products, by category.
 
 All words are lower case and few (under 500 with those of the pages), since a small policy has to
 learn them; none is a brand.
@@ -11,7 +11,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Shelf:
-    """One category of products.
+    """Describes one category of products.
 
     Attributes:
       key: category of the skill bank.

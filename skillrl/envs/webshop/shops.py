@@ -1,4 +1,4 @@
-"""Which shop each task is played in.
+"""Tells which shop each task is played in.
 
 Official files make one shop (`OneShop`), whose goals `skillrl.envs.webshop.splits` divides. The
 generated shops (`ManyShops`) divide like this:
@@ -41,7 +41,7 @@ _KEPT = 32  # shops; some hundred kilobytes each
 
 
 class Shop:
-    """A catalogue, its goals and its rules; nothing in it changes, so threads may share it.
+    """Holds a catalogue, its goals and its rules; nothing in it changes, so threads may share it.
 
     Args:
       catalogue: the products.
@@ -51,11 +51,11 @@ class Shop:
     def __init__(self, catalogue: Catalogue, settings: Any):
         self.catalogue = catalogue
         self.goals = Goals(catalogue, kind=settings.goals, seed=settings.goal_seed)
-        self.engine = ShopEngine(catalogue, self.goals.prices, nouns.tagger(settings.nouns))
+        self.engine = ShopEngine(catalogue, self.goals.prices, nouns=nouns.tagger(settings.nouns))
 
 
 class Shops(Protocol):
-    """Tasks, and the shop of each."""
+    """Gives tasks, and the shop of each."""
 
     def tasks(self, split: str) -> Sequence[Task]:
         """Returns the fixed list of a split, made when asked for: there may be millions."""
@@ -65,7 +65,7 @@ class Shops(Protocol):
 
 
 class OneShop:
-    """One shop for all tasks.
+    """Plays all tasks in one shop.
 
     Args:
       catalogue: the products.
@@ -132,7 +132,10 @@ class ManyShops:
         if split in self._splits:
             return self._splits[split]
         numbers = self._unseen
-        return _Tasks(len(numbers), lambda index: _task_in(self._main, 0, split, numbers[index]))
+        return _Tasks(
+            len(numbers),
+            lambda index: _task_in(self._main, number=0, split=split, goal=numbers[index]),
+        )
 
     def find(self, task: Task) -> tuple[Shop, int]:
         """Returns the shop that the payload names, and the number of the goal in it.
@@ -157,7 +160,7 @@ class ManyShops:
             for number, goal in enumerate(shop.goals)
             if (wish := _wish(goal)) not in self._wishes and _held_out(wish) == seen
         )
-        return _task_in(shop, index + 1, split, next(numbers))
+        return _task_in(shop, number=index + 1, split=split, goal=next(numbers))
 
 
 def generated(settings: Any) -> Shops:
@@ -181,7 +184,7 @@ def _generated_catalogue(number: int) -> Catalogue:
     return Catalogue(Lists(*generate.catalogue(number), name=f"generated shop {number}"))
 
 
-def _task_in(shop: Shop, number: int, split: str, goal: int) -> Task:
+def _task_in(shop: Shop, *, number: int, split: str, goal: int) -> Task:
     product = shop.catalogue.product(int(shop.goals.rows[goal]))
     return Task(
         id=f"{split}/shop-{number:04d}-goal-{goal:04d}",
@@ -219,7 +222,7 @@ def _goal_number(task: Task, shop: Shop) -> int:
 
 
 class _Tasks(Sequence[Task]):
-    """Tasks made when asked for."""
+    """Makes tasks when they are asked for."""
 
     def __init__(self, size: int, make: Callable[[int], Task]):
         self._numbers, self._make = range(size), functools.lru_cache(maxsize=1 << 14)(make)

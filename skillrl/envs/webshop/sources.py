@@ -1,4 +1,4 @@
-"""Where a catalogue's entries come from: official files, or lists in memory."""
+"""Reads the entries of a catalogue: from official files, or from lists in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PRODUCTS, EXTRAS, HUMAN = "items_shuffle", "items_ins_v2", "items_human_ins"
 
 
 class Source(Protocol):
-    """Products and their extras (entries of items_ins_v2), in file order and by place.
+    """Gives products and their extras (entries of items_ins_v2), in file order and by place.
 
     Attributes:
       name: how errors call it.
@@ -43,7 +43,7 @@ class Source(Protocol):
 
 
 class Lists:
-    """A catalogue in memory, such as the generated one."""
+    """Holds a catalogue in memory, such as the generated one."""
 
     paths: tuple[Path, ...] = ()
 
@@ -82,7 +82,7 @@ class Lists:
 
 
 class Files:
-    """Official files, left on disk.
+    """Reads official files, which are left on disk.
 
     Args:
       products: items_shuffle*.json.

@@ -1,4 +1,4 @@
-"""How goals are divided into splits. A goal is its session number; no split shares a sentence.
+"""Divides goals into splits. A goal is its session number; no split shares a sentence.
 
     layout    train   valid_seen        valid_unseen
     products  rest    seen products     products that no training goal asks for

@@ -1,4 +1,4 @@
-"""WebShop as a suite: generated shops by default, official files with ``data_dir``."""
+"""Offers WebShop as a suite: generated shops, or official files with ``data_dir``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEARCH_OFFER = "search[<your query>]"
 
 @register("webshop")
 class WebshopSuite:
-    """Shopping by search and clicks for what a sentence asks for.
+    """Offers shopping by search and clicks for what a sentence asks for.
 
     Args:
       config: an EnvConfig: ``data_dir``, a folder of official files, or "" for the generated

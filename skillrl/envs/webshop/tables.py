@@ -1,4 +1,4 @@
-"""What is known of a whole catalogue without its texts: one array per field, kept on disk if big.
+"""Holds what is known of a whole catalogue without its texts: one array per field, on disk if big.
 
 Products and their attributes stay where they are; the arrays say where. They are made in one
 pass over the files, written once to the user's cache directory and mapped into memory from then
@@ -60,7 +60,7 @@ _COLUMNS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tables:
-    """A catalogue of products, in catalogue order.
+    """Holds a catalogue of products, in catalogue order.
 
     Attributes:
       start, size: [products], where a product lies in its source.

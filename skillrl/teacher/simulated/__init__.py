@@ -1,4 +1,4 @@
-"""A teacher without a language model: rules that read the request, and nothing else.
+"""Teaches without a language model: by rules that read the request, and nothing else.
 
 It stands in where there is no network: it finds causes in the text of failed episodes,
 procedures in that of successes, and words thoughts from goal and action. Its texts are short

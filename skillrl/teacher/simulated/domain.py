@@ -1,4 +1,4 @@
-"""What the simulated teacher must know of one kind of tasks to write skills for it."""
+"""Defines what the simulated teacher must know of one kind of tasks to write skills for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Entry = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """Words against one cause of failure. They may hold ``{slots}`` that `Domain.fill` fills.
+    """Advises against one cause of failure. Texts may hold ``{slots}`` that `Domain.fill` fills.
 
     Attributes:
       title: of the skill, at most 4 words.
@@ -41,7 +41,7 @@ def _nothing(wins: Sequence[Recording], causes: Sequence[str]) -> list[Entry]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Domain:
-    """A kind of tasks, as far as its texts show it.
+    """Describes a kind of tasks, as far as its texts show it.
 
     Attributes:
       name: for people.
@@ -75,7 +75,7 @@ class Domain:
     findings: Callable[[Sequence[Recording], Sequence[str]], list[Entry]] = _nothing
 
 
-def entry(title: str, principle: str, when: str, sources: Sequence[str] = ()) -> Entry:
+def entry(title: str, principle: str, when: str, *, sources: Sequence[str] = ()) -> Entry:
     """Returns a skill in the form that the teacher answers in.
 
     Args:
@@ -110,7 +110,7 @@ def advised(
     """
     when = fill(advice.when)
     principle = advice.stronger if stronger else advice.principle
-    return entry(fill(advice.title), fill(principle), when[:1].lower() + when[1:], sources)
+    return entry(fill(advice.title), fill(principle), when[:1].lower() + when[1:], sources=sources)
 
 
 def advice_texts(advice: Mapping[str, Advice], habits: Sequence[Entry] = ()) -> list[str]:

@@ -1,4 +1,4 @@
-"""The domains there are, and how one is chosen."""
+"""Lists the domains there are, and chooses one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be said of any kind of tasks, from actions and their validity alone."""
+"""Says what can be said of any kind of tasks, from actions and their validity alone."""
 
 from __future__ import annotations
 
@@ -81,7 +81,10 @@ def _patterns(wins: Sequence[Recording]) -> list[Entry]:
     title, principle, when = _STEPS
     principle = short(principle.format(verbs=", ".join(verbs)), 14)
     ids = [recording.id for recording in wins]
-    return [entry(title, principle, when, shown), advised(ADVICE["unfinished"], capital, ids)]
+    return [
+        entry(title, principle, when, sources=shown),
+        advised(ADVICE["unfinished"], capital, ids),
+    ]
 
 
 def _think(recording: Recording) -> list[str]:

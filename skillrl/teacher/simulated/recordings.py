@@ -1,4 +1,4 @@
-"""Reading recordings and skills back from a teacher's prompt: the layout of `skills.render`."""
+"""Reads recordings and skills back from a teacher's prompt: the layout of `skills.render`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RecordedMove:
-    """One step: what was done, why it was invalid ("" if it was not), what came of it."""
+    """Holds one step: what was done, why it was invalid ("" if it was not), what came of it."""
 
     action: str
     invalid: str
@@ -17,7 +17,7 @@ class RecordedMove:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """A trajectory as the prompt tells it."""
+    """Holds a trajectory as the prompt tells it."""
 
     id: str
     goal: str

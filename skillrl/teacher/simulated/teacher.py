@@ -1,4 +1,4 @@
-"""The answers of the simulated teacher, the same for every kind of tasks."""
+"""Answers as the simulated teacher, in the same way for every kind of tasks."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ import pytest
 
 from skillrl.config.settings import AlfworldConfig
 from skillrl.envs.alfworld import textworld, textworld_worker
+from skillrl.envs.alfworld.engine import GameReply
 from skillrl.envs.alfworld.suite import AlfworldSuite
 from skillrl.envs.alfworld.textworld import TextworldBackend, WorkerError
 from skillrl.errors import SkillRLError
@@ -128,8 +129,15 @@ def test_plays_and_keeps_its_process_for_later_games(backend, task, tmp_path):
     assert first.observation.startswith("You are in room 1, process ")
     assert first.admissible == ("look", "win")
     assert (first.reward, first.done, first.won) == (0, False, False)
-    assert backend.step("sing\na song") == ("You said sing\na song.", ("look", "win"), 0, False, 0)
-    assert backend.step("win")[2:] == (1, True, True)
+    assert backend.step("sing\na song") == GameReply(
+        observation="You said sing\na song.",
+        admissible=("look", "win"),
+        reward=0,
+        done=False,
+        won=False,
+    )
+    end = backend.step("win")
+    assert (end.reward, end.done, end.won) == (1, True, True)
     assert backend.reset(task) == first  # the game is loaded once
     other = tmp_path / "other.tw-pddl"
     other.write_text("{}")

@@ -36,7 +36,7 @@ NOT_UNDERSTOOD = [
 
 @pytest.fixture(scope="module")
 def engine() -> ShopEngine:
-    return ShopEngine(catalogue(), goals("human").prices, letters)
+    return ShopEngine(catalogue(), goals("human").prices, nouns=letters)
 
 
 @pytest.mark.parametrize("action", NOT_UNDERSTOOD)
@@ -78,14 +78,14 @@ def _walk(engine: ShopEngine, seed: int) -> list[str]:
 
 def test_walks_are_the_same_every_time() -> None:
     shop = Catalogue(find(FOLDER / "catalogue"))
-    engines = [ShopEngine(shop, goals("human").prices, letters) for _ in range(2)]
+    engines = [ShopEngine(shop, goals("human").prices, nouns=letters) for _ in range(2)]
     for seed in range(60):
         assert _walk(engines[0], seed) == _walk(engines[1], seed)
 
 
 @given(st.text(), st.text())
 def test_any_text_is_answered(verb: str, argument: str) -> None:
-    engine = ShopEngine(catalogue(), goals("human").prices, letters)
+    engine = ShopEngine(catalogue(), goals("human").prices, nouns=letters)
     goal = goals("human")[0]
     for action in (verb, f"search[{argument}]", f"click[{argument}]", f"{verb}[{argument}]"):
         session, reward, done = engine.step(ShopSession(number=0), goal, action)
@@ -98,7 +98,7 @@ def test_a_product_called_like_a_button_is_opened() -> None:
     extras = {"features": {"instruction": "a lamp", "instruction_attributes": ["soft"]}}
     shop = Catalogue(Lists(products, extras, {}, name="odd"))
     made = Goals(shop, kind="synthetic", seed=0)
-    engine = ShopEngine(shop, made.prices, letters)
+    engine = ShopEngine(shop, made.prices, nouns=letters)
     for asin in ("features", "buy now"):
         session = engine.step(ShopSession(number=0), made[0], "search[lamp]").session
         session = engine.step(session, made[0], f"click[{asin}]").session

@@ -141,7 +141,7 @@ def _check_page(
 def test_all_pages_of_all_episodes() -> None:
     episodes = recorded("episodes")["episodes"]
     hits = _Recorded()
-    engine = ShopEngine(catalogue(), goals("human").prices, letters, hits)
+    engine = ShopEngine(catalogue(), goals("human").prices, nouns=letters, find=hits)
     steps = 0
     for episode in episodes:
         goal = goals(episode["goals"])[episode["session"]]

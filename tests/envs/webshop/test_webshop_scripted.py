@@ -82,7 +82,7 @@ def test_scripted_episode(
     assert goal.text.startswith(
         "Find me machine wash, long sleeve shirts with color: navy, and size: small, and price"
     )
-    engine = ShopEngine(shop, goals.prices, letters)
+    engine = ShopEngine(shop, goals.prices, nouns=letters)
     session = ShopSession(number=0)
     for action in actions:
         before, (session, earned, done) = session, engine.step(session, goal, action)

@@ -1,4 +1,4 @@
-"""Household text games (ALFWorld): find an object, treat it, put it somewhere."""
+"""Knows household text games (ALFWorld): find an object, treat it, put it somewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Short advice against each cause of failure in a household."""
+"""Gives short advice against each cause of failure in a household."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a household episode failed, read from its text."""
+"""Tells why a household episode failed, read from its text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What household successes show: the order of the steps, and where things were found."""
+"""Finds what household successes show: the order of steps, and where things were found."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def patterns(wins: Sequence[Recording]) -> list[Entry]:
         thing="", place="", treatment=kind if kind in APPLIANCES else "", two=False, look=False
     )
     name = {"two": "bring two", "look": "use lamp", "place": "pick and place"}.get(kind, kind)
-    found = [entry(f"Steps to {name}", _FORMS[kind], _start(kind), shown)]
+    found = [entry(f"Steps to {name}", _FORMS[kind], _start(kind), sources=shown)]
     sources = [recording.id for recording in wins] if kind == "place" else shown
     found.append(_advice(_FORM_ADVICE.get(kind, "no_appliance"), aim, sources))
     found += [_find(*item) for item in _where(wins)]
@@ -121,7 +121,7 @@ def _where(wins: Sequence[Recording]) -> list[tuple[str, list[str], list[str]]]:
 
 def _find(thing: str, places: Sequence[str], sources: Sequence[str]) -> Entry:
     principle = _OFTEN.format(thing=thing, place=" or ".join(places[:2]))
-    return entry(f"Find {thing}", principle, f"you search {thing}", sources)
+    return entry(f"Find {thing}", principle, f"you search {thing}", sources=sources)
 
 
 def _start(kind: str) -> str:

@@ -1,4 +1,4 @@
-"""Reading household text games (ALFWorld): what the goal asks for, and what happened."""
+"""Reads household text games (ALFWorld): what the goal asks for, and what happened."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ACTION = re.compile(
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
-    """What a goal sentence asks for; parts that it does not tell are ""."""
+    """Holds what a goal sentence asks for; parts that it does not tell are ""."""
 
     thing: str
     place: str
@@ -73,7 +73,7 @@ def read_aim(recording: Recording) -> Aim:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What happened in a recording.
+    """Holds what happened in a recording.
 
     Attributes:
       visits: places gone to, in order, with repetitions.

@@ -1,4 +1,4 @@
-"""Short thoughts for the steps of a successful household episode, from goal and action."""
+"""Writes short thoughts for the steps of a successful household episode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions that are answered by searching passages (Search QA)."""
+"""Knows questions that are answered by searching passages (Search QA)."""
 
 from __future__ import annotations
 

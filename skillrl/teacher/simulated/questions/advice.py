@@ -1,4 +1,4 @@
-"""Short advice against each cause of a wrong answer, or of none."""
+"""Gives short advice against each cause of a wrong answer, or of none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a question was not answered rightly, read from the episode's text."""
+"""Tells why a question was not answered rightly, read from the episode's text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What successes in answering show: what was searched before what."""
+"""Finds what successes in answering show: what was searched before what."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def patterns(wins: Sequence[Recording]) -> list[Entry]:
     kind = min(kinds, key=lambda name: (-kinds[name], list(_FORMS).index(name)))
     shown = [recording.id for recording in wins if _kind(recording) == kind]
     title, principle, when, threat = _FORMS[kind]
-    found = [entry(title, principle, when, shown), advised(ADVICE[threat], capital, shown)]
+    found = [entry(title, principle, when, sources=shown), advised(ADVICE[threat], capital, shown)]
     brief = [recording.id for recording in wins if _searches_names(recording)]
     if brief:
         found.append(advised(ADVICE["whole"], capital, brief))

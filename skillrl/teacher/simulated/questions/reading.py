@@ -1,4 +1,4 @@
-"""Reading search episodes (Search QA): what the question asks, the passages, what happened."""
+"""Reads search episodes (Search QA): what the question asks, the passages, what happened."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COMPARES = re.compile(r"\bor\b|\bboth\b|\bsame\b")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Turn:
-    """One step: a search with the passages it found, or an answer; neither if it was malformed.
+    """Holds one step: a search with its passages, or an answer; neither if it was malformed.
 
     Attributes:
       query: what was searched, or "".

@@ -1,4 +1,4 @@
-"""Short thoughts for the steps of a rightly answered question, from the texts and the action."""
+"""Writes short thoughts for the steps of a rightly answered question."""
 
 from __future__ import annotations
 

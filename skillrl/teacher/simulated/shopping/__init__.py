@@ -1,4 +1,4 @@
-"""Shops (WebShop): find a product that fits in kind, words, options and price, and buy it."""
+"""Knows shops (WebShop): find a product that fits in kind, words, options and price, and buy it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Short advice against each cause of failure in a shop; ``{option}``: names of options."""
+"""Gives short advice against each cause of failure in a shop; ``{option}``: names of options."""
 
 from __future__ import annotations
 

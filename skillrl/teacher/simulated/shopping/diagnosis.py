@@ -1,4 +1,4 @@
-"""Why a shop episode failed, read from its text."""
+"""Tells why a shop episode failed, read from its text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What successes in a shop show: the order of the steps, and what matters in the category."""
+"""Finds what successes in a shop show: the order of steps, and what matters in the category."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def patterns(wins: Sequence[Recording]) -> list[Entry]:
     kind = min(kinds, key=lambda name: (-kinds[name], list(_FORMS).index(name)))
     same = [recording for recording in wins if _kind(recording) == kind]
     when = _WHEN.format(category=same[0].category.replace("_", " "))
-    found = [entry(_STEPS, fill(_FORMS[kind], wins), when, [r.id for r in same])]
+    found = [entry(_STEPS, fill(_FORMS[kind], wins), when, sources=[r.id for r in same])]
     wishes = [read_wish(recording.goal) for recording in wins]
     groups = {
         "options": [bool(w.options) for w in wishes],
@@ -106,7 +106,9 @@ def _checks(wins: Sequence[Recording]) -> list[Entry]:
     order = sorted(sources, key=lambda words: (-len(sources[words]), words))
     title, principle, when = _CHECK
     return [
-        entry(title.format(words=words), principle.format(words=words), when, sources[words])
+        entry(
+            title.format(words=words), principle.format(words=words), when, sources=sources[words]
+        )
         for words in order[:_CHECKS]
     ]
 

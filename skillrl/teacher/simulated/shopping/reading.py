@@ -1,4 +1,4 @@
-"""Reading shop episodes (WebShop): what the goal asks for, the pages, and what happened."""
+"""Reads shop episodes (WebShop): what the goal asks for, the pages, and what happened."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wish:
-    """What a goal sentence asks for.
+    """Holds what a goal sentence asks for.
 
     Attributes:
       phrase: the words before options and price, in their order, without commas.
@@ -102,9 +102,9 @@ def price_in(text: str) -> float | None:
     return max(map(float, _NUMBER.findall(text)), default=None)
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, kw_only=True)
 class Visit:
-    """One look at a product.
+    """Describes one look at a product.
 
     Attributes:
       name: what was clicked.
@@ -125,7 +125,7 @@ class Visit:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PageMove:
-    """A move with the page on which it was made.
+    """Holds a move with the page on which it was made.
 
     Attributes:
       verb: ``search``, ``click``, or "" if it is neither.
@@ -155,7 +155,7 @@ def read_acts(recording: Recording) -> list[PageMove]:
         kind, valid = page_kind(page), bool(match) and not move.invalid
         visit = None if kind in ("start", "results") else visit
         if kind == "item":
-            visit = visit or Visit("")
+            visit = visit or Visit(name="")
             _look(visit, page)
         idle = move.result == page
         acts.append(
@@ -171,7 +171,8 @@ def read_acts(recording: Recording) -> list[PageMove]:
             visit.read += " " + " ".join(page_parts(move.result))
         found = [row for row in results_on(page) if row[0] == text]
         if kind == "results" and verb == "click" and found:
-            visit = Visit(*found[0])
+            name, title, price = found[0]
+            visit = Visit(name=name, title=title, price=price)
             # An open product stays the visited one until results or start are shown again.
             if page_kind(move.result) == "item":
                 _look(visit, move.result)

@@ -1,4 +1,4 @@
-"""Short thoughts for the steps of a successful shop episode, from goal, page and action."""
+"""Writes short thoughts for the steps of a successful shop episode."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def think(recording: Recording) -> list[str]:
     settles, thoughts = False, []  # a whole search found nothing: the most similar will do
     for act in acts:
         if act.page == "results" and act.visit:
-            thought = _opening(act, act.visit, wish, opened, settles=settles)
+            thought = _opening(act, act.visit, wish=wish, opened=opened, settles=settles)
             opened.add(act.text)
         elif act.text == BUY and id(act.visit) in read:
             thought = "Its features fit, buy it."
@@ -98,7 +98,7 @@ def _thought(act: PageMove, wish: Wish) -> str:
     return f"Next do this: {words or 'nothing'}."
 
 
-def _opening(act: PageMove, visit: Visit, wish: Wish, opened: Set[str], *, settles: bool) -> str:
+def _opening(act: PageMove, visit: Visit, *, wish: Wish, opened: Set[str], settles: bool) -> str:
     """Goes product by product down to the opened one, with what is wrong with those before."""
     if act.text in opened:
         return "Nothing new fits, look again."
