@@ -16,7 +16,8 @@ import numpy as np
 from skillrl import extensions
 from skillrl.config.settings import SkillRetrievalConfig
 from skillrl.errors import SkillRLError
-from skillrl.skills.bank import SkillBank, skill_text
+from skillrl.skills.bank import SkillBank
+from skillrl.skills.duplicates import skill_text
 from skillrl.teacher.base import Embedder
 from skillrl.types import GENERAL, Skill, Task
 
