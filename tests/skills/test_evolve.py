@@ -4,7 +4,8 @@ import pytest
 
 from skillrl.errors import SkillRLError
 from skillrl.skills.bank import SkillBank
-from skillrl.skills.evolve import evolve, select_failures
+from skillrl.skills.evolve import evolve
+from skillrl.skills.failures import select_failures
 from skillrl.teacher.base import TeacherError
 from skillrl.teacher.hashing_embedder import HashingEmbedder
 from skillrl.teacher.simulated import SimulatedTeacher
