@@ -1,4 +1,4 @@
-"""What the teacher answers when the bank may change: additions, refinements, merges, retirements."""
+"""Reads which skills the teacher wants to add, refine, merge and retire."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class ReadChanges:
             targets=targets,
             title=skill.title,
             principle=skill.principle,
-            when_to_apply=skill.when_to_apply,
+            when_to_apply=skill.when_to_apply or None,
             teacher=skill.provenance.teacher,
             sources=skill.provenance.sources,
             reason=cause,

@@ -19,7 +19,7 @@ from skillrl.skills.changes import ReadChanges
 from skillrl.skills.failures import Selection, select_failures
 from skillrl.skills.history import BankEvent
 from skillrl.skills.proposals import Proposal
-from skillrl.skills.worth import Estimated, worth_by
+from skillrl.skills.worth import NOTHING_MEASURED, Estimated, worth_by
 from skillrl.teacher.ask import TeacherUsage, ask_about, ask_json
 from skillrl.teacher.base import Embedder, Message, Teacher, TeacherError
 from skillrl.types import GENERAL, Trajectory
@@ -78,9 +78,6 @@ class EvolutionEvent:
         return dataclasses.asdict(self)
 
 
-_UNMEASURED: Mapping[str, Estimated] = {}
-
-
 def evolve(
     bank: SkillBank,
     trajectories: Collection[Trajectory],
@@ -89,7 +86,7 @@ def evolve(
     step: int,
     policy_version: int = 0,
     embedder: Embedder | None = None,
-    utility: Mapping[str, Estimated] = _UNMEASURED,
+    utility: Mapping[str, Estimated] = NOTHING_MEASURED,
     evolution_threshold: float = 0.4,
     min_episodes: int = 4,
     max_new_skills: int = 3,

@@ -11,11 +11,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from skillrl.skills.render import render_all, render_trajectory
-from skillrl.skills.worth import Estimated, told
+from skillrl.skills.worth import NOTHING_MEASURED, Estimated, told
 from skillrl.teacher.base import Message
 from skillrl.types import Skill, Trajectory
-
-_UNMEASURED: Mapping[str, Estimated] = {}
 
 _ROLE = (
     "You study recordings of an agent that acts in a text environment, and you write advice that "
@@ -105,7 +103,7 @@ def evolution(
     rates: Mapping[str, float],
     categories: Sequence[str],
     count: int,
-    utility: Mapping[str, Estimated] = _UNMEASURED,
+    utility: Mapping[str, Estimated] = NOTHING_MEASURED,
     longest: int | None = None,
 ) -> list[Message]:
     """Asks for new skills, refinements, merges and retirements for failing categories (paper 3.3).
