@@ -16,6 +16,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from skillrl.io.numbers import SignedInt
 from skillrl.io.text import repair
 
 GENERAL = "general"
@@ -181,7 +182,7 @@ class Exams:
     """
 
     pairs: int = 0
-    gain: int = 0
+    gain: SignedInt = 0
     squares: int = 0
     step: int = 0
     policy_version: int = 0

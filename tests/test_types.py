@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 from skillrl.envs.base import Move
-from skillrl.skills.bank import BankEvent
+from skillrl.skills.history import BankEvent
 from skillrl.types import Observation, Provenance, Skill, Step, Task, Trajectory
 
 HALF = "half \ud83d"
@@ -41,7 +41,17 @@ RECORDS = [
         category=HALF,
         provenance=Provenance(HALF, 0, (HALF,)),
     ),
-    BankEvent(version=1, step=0, action="added", skill=HALF, title=HALF, reason=HALF, before=HALF),
+    BankEvent(
+        version=1,
+        step=0,
+        action="added",
+        skill=HALF,
+        title=HALF,
+        reason=HALF,
+        sources=(HALF,),
+        before=HALF,
+        after=HALF,
+    ),
     Move(HALF, HALF),
 ]
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeGuard
+from typing import Annotated, Any, TypeGuard
 
 MAX_INT = 2**31 - 1
 """The largest whole number of settings, counts and token ids: what 32 bits on devices hold."""
+
+SignedInt = Annotated[int, "signed"]
+"""The type of a record's field that may be below zero; plain ``int`` is a count, from 0."""
 
 
 def is_number(value: Any) -> TypeGuard[float]:

@@ -1,9 +1,9 @@
 """Reads plain records from JSON and checks them field by field.
 
-What a field takes is its declared type: a text, a count (a whole number from 0), a finite
-number, true or false, a list of such, an object of plain JSON, or a record of its own; null where
-the type says so. Nothing is converted but a whole number where any number is taken: ``"false"``
-is no truth value.
+What a field takes is its declared type: a text, a count (a whole number from 0; as `SignedInt`
+below 0, too), a finite number, true or false, a list of such, an object of plain JSON, or a record
+of its own; null where the type says so. Nothing is converted but a whole number where any number
+is taken: ``"false"`` is no truth value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from skillrl.errors import SkillRLError
-from skillrl.io.numbers import MAX_INT, is_number, is_whole_number
+from skillrl.io.numbers import MAX_INT, SignedInt, is_number, is_whole_number
 from skillrl.io.text import truncate
 
 T = TypeVar("T")
@@ -106,6 +106,9 @@ def _wrong(hint: Any, value: Any) -> str:
     if hint is int:
         good = is_whole_number(value) and 0 <= value <= MAX_INT
         return "" if good else f"a whole number from 0 to {MAX_INT}"
+    if hint == SignedInt:
+        good = is_whole_number(value) and abs(value) <= MAX_INT
+        return "" if good else f"a whole number from -{MAX_INT} to {MAX_INT}"
     if hint is float:
         return "" if is_number(value) else "a finite number"
     if typing.get_origin(hint) is collections.abc.Mapping:
@@ -140,7 +143,7 @@ def _declared(kind: Any) -> tuple[Mapping[str, bool], Mapping[str, Any]]:
         and field.default_factory is dataclasses.MISSING
         for field in dataclasses.fields(kind)
     }
-    return required, typing.get_type_hints(kind)
+    return required, typing.get_type_hints(kind, include_extras=True)
 
 
 def _place(where: str) -> str:

@@ -142,7 +142,8 @@ def rl(
                     now, event = _evolve(
                         session, now, teacher=teacher, embedder=player.retriever.embedder
                     )
-                    metrics["evolved"] = len(event.added) + len(event.refined)
+                    metrics["evolved"] = len((*event.added, *event.refined, *event.merged))
+                    metrics["retired"] = len(event.retired)
                 metrics["bank_version"], metrics["bank_size"] = now.bank.version, len(now.bank)
                 metrics |= _periodic_evaluation(
                     session, player, policy=learner.policy(state), now=now
@@ -285,12 +286,15 @@ def _evolve(
         now.since_event,
         teacher=teacher,
         step=now.iteration,
+        policy_version=now.iteration * session.config.rl.minibatches,
         embedder=embedder,
         evolution_threshold=config.evolution_threshold,
         min_episodes=config.min_episodes,
         max_new_skills=config.max_new_skills,
+        max_skills=config.max_skills,
         max_analysis_deep=config.max_analysis_deep,
         max_analysis_shallow=config.max_analysis_shallow,
+        max_request_tokens=session.config.distill.max_request_tokens,
     )
     append_sealed(session.run.file("rl", "evolution.jsonl"), event.to_json())
     save_bank(bank, session.run.file("banks", f"{bank.version}.json"))

@@ -10,9 +10,10 @@ from typing import Any
 
 _PUBLIC = {
     "Addition": "proposals",
-    "BankEvent": "bank",
+    "BankEvent": "history",
     "DistillReport": "distill",
     "EvolutionEvent": "evolve",
+    "Merge": "proposals",
     "Refinement": "proposals",
     "Retirement": "proposals",
     "Retrieved": "retrieval",

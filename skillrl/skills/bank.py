@@ -10,44 +10,25 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-
 from skillrl.errors import SkillRLError
-from skillrl.skills.proposals import Addition, Proposal, Refinement, Retirement
+from skillrl.skills import caps
+from skillrl.skills.duplicates import DUPLICATE_SIMILARITY, Twins, normal, skill_text
+from skillrl.skills.history import BankEvent
+from skillrl.skills.proposals import Addition, Merge, Proposal, Refinement, Retirement
+from skillrl.skills.worth import Worth, unmeasured
 from skillrl.teacher.base import Embedder
-from skillrl.types import GENERAL, Provenance, Skill, SkillUse, Trajectory, valid_texts
+from skillrl.types import GENERAL, Exams, Provenance, Skill, SkillUse, Trajectory
 
 KINDS = ("skill", "mistake")
-ACTIONS = ("added", "refined", "retired", "refused")
-"""What may have happened to a skill."""
-DUPLICATE_SIMILARITY = 0.85
-"""Cosine similarity from which two skills of one category say the same."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class BankEvent:
-    """Holds one line of a bank's history.
-
-    Attributes:
-      version: version of the bank after the event.
-      step: training iteration (0 before training).
-      action: one of `ACTIONS`.
-      skill: id of the skill; for a refusal, of the skill that it would have repeated ("" if none).
-      title: title of the skill that was added, refined, retired or refused.
-      reason: why.
-      before: for a refinement or a retirement, the words that went.
-    """
+class _When:
+    """When an event happens: what its lines of history have in common."""
 
     version: int
     step: int
-    action: str
-    skill: str
-    title: str = ""
-    reason: str = ""
-    before: str = ""
-
-    def __post_init__(self) -> None:
-        valid_texts(self, "skill", "title", "reason", "before")
+    policy_version: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +38,8 @@ class SkillBank:
     Attributes:
       skills: general and task-specific entries; ids are unique.
       version: grows by one with every update that changes the words of the bank. Use
-        statistics are not words: they leave it alone.
-      history: everything that was added, refined, retired or refused.
+        statistics and examinations are not words: they leave it alone.
+      history: everything that was added, refined, merged, retired or refused; it only grows.
     """
 
     skills: tuple[Skill, ...] = ()
@@ -129,48 +110,59 @@ class SkillBank:
         proposals: Iterable[Proposal],
         *,
         step: int = 0,
+        policy_version: int = 0,
         embedder: Embedder | None = None,
         max_similarity: float = DUPLICATE_SIMILARITY,
         limit: int | None = None,
+        max_skills: int = 0,
+        worth: Worth = unmeasured,
     ) -> SkillBank:
         """Returns a bank in which each proposal took effect or was refused, in their order.
 
-        Each proposal leaves exactly one line of history, and all that take effect together make
-        one new version. An addition is refused when its normalised title, or its whole text with
-        cosine similarity >= `max_similarity`, is that of a skill of the same category or of a
-        general one; a refinement is refused when it changes nothing. The use statistics of a
-        refined skill start afresh, because they belong to the old words.
+        Each proposal leaves a line of history for every skill that it touches, and all that take
+        effect together make one new version. New words are refused when their normalised title,
+        or their whole text with cosine similarity >= `max_similarity`, is that of another skill
+        of the same category or of a general one; a refinement also when it changes nothing, and
+        whatever would change a skill that left the bank in this very event. Use statistics and
+        examinations of a skill with new words start afresh, because they belong to the old ones.
 
         Args:
-          proposals: additions, refinements and retirements.
+          proposals: additions, refinements, merges and retirements.
           step: training iteration, for the history (0 before training).
+          policy_version: number of updates of the policy, for the history.
           embedder: finds near-duplicates; without one only equal titles are found.
           max_similarity: cosine similarity from which two skills say the same.
-          limit: most proposals that take effect (``evolution.max_new_skills``), the others are
-            refused; None sets no limit.
+          limit: most additions and refinements that take effect (``evolution.max_new_skills``),
+            and as many merges and retirements, the others are refused; None sets no limit.
+          max_skills: in the end the bank has at most as many skills, see `caps.beyond`; 0 sets no
+            limit.
+          worth: gives the worth of a skill, by which `max_skills` is kept.
 
         Raises:
           SkillRLError: a given id is taken, a skill is malformed, or a target is not in the bank.
         """
-        bank, version, effective = self, self.version + 1, 0
+        bank, twins = self, Twins(embedder, max_similarity)
+        when = _When(version=self.version + 1, step=step, policy_version=policy_version)
+        effective = {False: 0, True: 0}
         for proposal in proposals:
-            if limit is not None and effective >= limit:
+            shrinks = isinstance(proposal, Merge | Retirement)
+            lost = bank._lost(proposal, self)
+            if limit is not None and effective[shrinks] >= limit:
                 reason = f"more than max_new_skills={limit} in one event"
-                bank = bank._refuse(bank._title(proposal), step, reason, like=_target(proposal))
-                continue
-            if isinstance(proposal, Addition):
-                bank = bank._added(
-                    proposal,
-                    version=version,
-                    step=step,
-                    embedder=embedder,
-                    max_similarity=max_similarity,
+                bank = bank._refuse(when, proposal, reason, like=_targets(proposal)[0])
+            elif lost:
+                bank = bank._refuse(
+                    when, proposal, f"{lost} left the bank in this event", like=lost
                 )
-            elif isinstance(proposal, Refinement):
-                bank = bank._refined(proposal, version, step)
             else:
-                bank = bank._retired(proposal, version, step)
-            effective += bank.history[-1].action != "refused"
+                bank = bank._changed(when, proposal, twins)
+                effective[shrinks] += bank.history[-1].action != "refused"
+        new = [
+            event.skill for event in bank.history[len(self.history) :] if event.action == "added"
+        ]
+        for skill in caps.beyond(bank.skills, max_skills, worth=worth, new=new):
+            reason = f"more than evolution.max_skills={max_skills}"
+            bank = bank._retired(when, Retirement(target=skill.id, reason=reason))
         return bank
 
     def add(
@@ -229,17 +221,37 @@ class SkillBank:
         )
         return dataclasses.replace(self, skills=skills)
 
+    def record_exams(self, exams: Mapping[str, Exams]) -> SkillBank:
+        """Returns a bank whose skills have these examinations added to those they had.
+
+        Args:
+          exams: id of a skill -> what its new examinations gave.
+
+        Raises:
+          SkillRLError: there is no such skill in this bank.
+        """
+        for skill_id in exams:
+            self.get(skill_id)
+        skills = tuple(
+            dataclasses.replace(skill, exams=_sum(skill.exams, exams[skill.id]))
+            if skill.id in exams
+            else skill
+            for skill in self.skills
+        )
+        return dataclasses.replace(self, skills=skills)
+
     # Internals ----------------------------------------------------------------
 
-    def _added(
-        self,
-        proposal: Addition,
-        *,
-        version: int,
-        step: int,
-        embedder: Embedder | None,
-        max_similarity: float,
-    ) -> SkillBank:
+    def _changed(self, when: _When, proposal: Proposal, twins: Twins) -> SkillBank:
+        if isinstance(proposal, Addition):
+            return self._added(when, proposal, twins)
+        if isinstance(proposal, Refinement):
+            return self._refined(when, proposal, twins)
+        if isinstance(proposal, Merge):
+            return self._merged(when, proposal, twins)
+        return self._retired(when, proposal)
+
+    def _added(self, when: _When, proposal: Addition, twins: Twins) -> SkillBank:
         skill = proposal.skill
         if proposal.evolved or not skill.id:
             skill = dataclasses.replace(skill, id=self._free_id(skill, evolved=proposal.evolved))
@@ -249,81 +261,87 @@ class SkillBank:
                 f"skill id {skill.id!r} is taken by {self.get(skill.id).title!r}; leave the id "
                 "empty to be given a free one"
             )
-        twin, why = self._twin(skill, embedder, max_similarity)
+        twin, why = twins.find(skill, self.skills)
         if twin is not None:
-            return self._refuse(skill.title, step, why, like=twin.id)
-        event = BankEvent(
-            version=version,
-            step=step,
-            action="added",
-            skill=skill.id,
-            title=skill.title,
-            reason=proposal.reason,
-        )
-        return SkillBank((*self.skills, skill), version, (*self.history, event))
+            return self._refuse(when, proposal, why, like=twin.id)
+        event = _event(when, proposal, skill, action="added", after=skill_text(skill))
+        return SkillBank((*self.skills, skill), when.version, (*self.history, event))
 
-    def _refined(self, proposal: Refinement, version: int, step: int) -> SkillBank:
+    def _refined(self, when: _When, proposal: Refinement, twins: Twins) -> SkillBank:
         old = self.get(proposal.target)
-        words = {
-            name: word
-            for name in ("title", "principle", "when_to_apply")
-            if (word := getattr(proposal, name)) is not None
-        }
-        new = dataclasses.replace(old, **words)
-        if new == old:
-            return self._refuse(old.title, step, "the refinement changes nothing", like=old.id)
-        new = dataclasses.replace(
-            new,
-            use=SkillUse(),
-            provenance=Provenance(
-                teacher=proposal.teacher or old.provenance.teacher,
-                step=step,
-                sources=tuple(dict.fromkeys((*old.provenance.sources, *proposal.sources))),
-            ),
+        new = _reworded(old, proposal, step=when.step)
+        if _words(new) == _words(old):
+            return self._refuse(when, proposal, "the refinement changes nothing", like=old.id)
+        twin, why = twins.find(
+            new, self.skills, besides=(old.id,), titles=normal(new.title) != normal(old.title)
         )
-        event = BankEvent(
-            version=version,
-            step=step,
-            action="refined",
-            skill=old.id,
-            title=new.title,
-            reason=proposal.reason,
-            before=skill_text(old),
+        if twin is not None:
+            return self._refuse(when, proposal, why, like=twin.id)
+        event = _event(
+            when, proposal, new, action="refined", before=skill_text(old), after=skill_text(new)
         )
         skills = tuple(new if skill.id == old.id else skill for skill in self.skills)
-        return SkillBank(skills, version, (*self.history, event))
+        return SkillBank(skills, when.version, (*self.history, event))
 
-    def _retired(self, proposal: Retirement, version: int, step: int) -> SkillBank:
-        old = self.get(proposal.target)
-        event = BankEvent(
-            version=version,
-            step=step,
-            action="retired",
-            skill=old.id,
-            title=old.title,
-            reason=proposal.reason,
-            before=skill_text(old),
+    def _merged(self, when: _When, proposal: Merge, twins: Twins) -> SkillBank:
+        first, *others = (self.get(target) for target in proposal.targets)
+        same = all(other.category == first.category for other in others)
+        category = first.category if same else GENERAL
+        new = _reworded(dataclasses.replace(first, category=category), proposal, step=when.step)
+        sources = [name for old in (first, *others) for name in old.provenance.sources]
+        sources = [*sources, *new.provenance.sources]
+        provenance = dataclasses.replace(new.provenance, sources=tuple(dict.fromkeys(sources)))
+        new = dataclasses.replace(new, provenance=provenance)
+        twin, why = twins.find(new, self.skills, besides=proposal.targets)
+        if twin is not None:
+            return self._refuse(when, proposal, why, like=twin.id)
+        event = _event(
+            when, proposal, new, action="merged", before=skill_text(first), after=skill_text(new)
         )
-        skills = tuple(skill for skill in self.skills if skill.id != old.id)
-        return SkillBank(skills, version, (*self.history, event))
+        skills = tuple(new if skill.id == first.id else skill for skill in self.skills)
+        bank = SkillBank(skills, when.version, (*self.history, event))
+        for other in others:
+            gone = Retirement(
+                target=other.id, sources=proposal.sources, reason=f"merged into {first.id}"
+            )
+            bank = bank._retired(when, gone)
+        return bank
 
-    def _refuse(self, title: str, step: int, reason: str, *, like: str) -> SkillBank:
+    def _retired(self, when: _When, proposal: Retirement) -> SkillBank:
+        old = self.get(proposal.target)
+        event = _event(when, proposal, old, action="retired", before=skill_text(old))
+        skills = tuple(skill for skill in self.skills if skill.id != old.id)
+        return SkillBank(skills, when.version, (*self.history, event))
+
+    def _refuse(self, when: _When, proposal: Proposal, reason: str, *, like: str) -> SkillBank:
         """Returns the same bank with a refusal in its history."""
+        known = {skill.id: skill for skill in self.skills}
+        title, words = _said(proposal, known.get(_targets(proposal)[0]))
         event = BankEvent(
             version=self.version,
-            step=step,
+            step=when.step,
             action="refused",
             skill=like,
             title=title,
             reason=reason,
+            policy_version=when.policy_version,
+            sources=_sources(proposal),
+            after=words,
         )
         return dataclasses.replace(self, history=(*self.history, event))
 
-    def _title(self, proposal: Proposal) -> str:
-        if isinstance(proposal, Addition):
-            return proposal.skill.title
-        title = proposal.title if isinstance(proposal, Refinement) else None
-        return self.get(proposal.target).title if title is None else title
+    def _lost(self, proposal: Proposal, before: SkillBank) -> str:
+        """Returns a target that was in the bank `before` and is no longer, or "".
+
+        Raises:
+          SkillRLError: a target was in neither.
+        """
+        here = {skill.id for skill in self.skills}
+        for target in filter(None, _targets(proposal)):
+            if target not in here:
+                before.get(target)  # an id that never was is an error, not a refusal
+                return target
+        return ""
 
     def _free_id(self, skill: Skill, *, evolved: bool) -> str:
         if evolved:
@@ -338,31 +356,84 @@ class SkillBank:
         numbers = [int(match[1]) for match in map(pattern.fullmatch, used) if match]
         return f"{prefix}_{max(numbers, default=0) + 1:03d}"
 
-    def _twin(
-        self, skill: Skill, embedder: Embedder | None, max_similarity: float
-    ) -> tuple[Skill | None, str]:
-        """Returns the skill that already says this, and how that was seen."""
-        rivals = [other for other in self.skills if other.category in (skill.category, GENERAL)]
-        for other in rivals:
-            if _normal(other.title) == _normal(skill.title):
-                return other, f"same title as {other.id}"
-        if embedder is None or not rivals:
-            return None, ""
-        vectors = embedder.embed([skill_text(item) for item in (skill, *rivals)])
-        similarity = vectors[1:] @ vectors[0]
-        best = int(np.argmax(similarity))
-        if similarity[best] >= max_similarity:
-            return rivals[best], f"cosine {similarity[best]:.2f} with {rivals[best].id}"
-        return None, ""
+
+def _targets(proposal: Proposal) -> tuple[str, ...]:
+    """Returns the ids of the skills that a proposal is about; of an addition, ""."""
+    if isinstance(proposal, Addition):
+        return ("",)
+    return proposal.targets if isinstance(proposal, Merge) else (proposal.target,)
 
 
-def _target(proposal: Proposal) -> str:
-    return "" if isinstance(proposal, Addition) else proposal.target
+def _sources(proposal: Proposal) -> tuple[str, ...]:
+    if isinstance(proposal, Addition):
+        return proposal.skill.provenance.sources
+    return proposal.sources
 
 
-def skill_text(skill: Skill) -> str:
-    """Returns what is embedded of a skill: "title. principle. when_to_apply"."""
-    return ". ".join(filter(None, (skill.title, skill.principle, skill.when_to_apply)))
+def _said(proposal: Proposal, old: Skill | None) -> tuple[str, str]:
+    """Returns title and words of what was proposed; `old` is its first target, if that is there."""
+    if isinstance(proposal, Addition):
+        return proposal.skill.title, skill_text(proposal.skill)
+    if isinstance(proposal, Retirement):
+        return old.title if old else "", ""
+    if old is None:
+        words = (proposal.title, proposal.principle, proposal.when_to_apply)
+        return proposal.title or "", ". ".join(filter(None, words))
+    new = _reworded(old, proposal, step=0)
+    return new.title, skill_text(new)
+
+
+def _words(skill: Skill) -> tuple[str, str, str]:
+    return skill.title, skill.principle, skill.when_to_apply
+
+
+def _reworded(old: Skill, proposal: Refinement | Merge, *, step: int) -> Skill:
+    """Returns `old` with the words of a proposal, without the statistics of the old words."""
+    words = {
+        name: word
+        for name in ("title", "principle", "when_to_apply")
+        if (word := getattr(proposal, name)) is not None
+    }
+    provenance = Provenance(
+        teacher=proposal.teacher or old.provenance.teacher,
+        step=step,
+        sources=tuple(dict.fromkeys((*old.provenance.sources, *proposal.sources))),
+    )
+    return dataclasses.replace(old, **words, use=SkillUse(), exams=Exams(), provenance=provenance)
+
+
+def _event(
+    when: _When,
+    proposal: Proposal,
+    skill: Skill,
+    *,
+    action: str,
+    before: str = "",
+    after: str = "",
+) -> BankEvent:
+    """Makes the line of history that says what a proposal did to a skill."""
+    return BankEvent(
+        version=when.version,
+        step=when.step,
+        action=action,
+        skill=skill.id,
+        title=skill.title,
+        reason=proposal.reason,
+        policy_version=when.policy_version,
+        sources=_sources(proposal),
+        before=before,
+        after=after,
+    )
+
+
+def _sum(one: Exams, other: Exams) -> Exams:
+    return Exams(
+        pairs=one.pairs + other.pairs,
+        gain=one.gain + other.gain,
+        squares=one.squares + other.squares,
+        step=max(one.step, other.step),
+        policy_version=max(one.policy_version, other.policy_version),
+    )
 
 
 def check_skill(skill: Skill) -> None:
@@ -386,7 +457,3 @@ def rename_categories(bank: SkillBank, aliases: Mapping[str, str]) -> SkillBank:
         for skill in bank.skills
     )
     return dataclasses.replace(bank, skills=skills)
-
-
-def _normal(title: str) -> str:
-    return " ".join(re.findall(r"\w+", title.lower()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from skillrl.errors import SkillRLError
 from skillrl.types import Skill
 
 
@@ -52,11 +53,45 @@ class Retirement:
 
     Attributes:
       target: id of the skill.
+      sources: ids of the trajectories that speak against it.
       reason: why it is proposed, for the bank's history.
     """
 
     target: str
+    sources: tuple[str, ...] = ()
     reason: str = ""
 
 
-Proposal = Addition | Refinement | Retirement
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Merge:
+    """Proposes that skills of the bank which say much the same become one.
+
+    The first target keeps its id and place and gets the new words; the others leave the bank.
+
+    Attributes:
+      targets: ids of two or more different skills.
+      title: title of the one skill.
+      principle: its principle.
+      when_to_apply: the situation it is for; None keeps that of the first target.
+      teacher: model id of the teacher that wrote the words; "" keeps that of the first target.
+      sources: ids of the trajectories behind the words, which the skill's provenance gains beside
+        those of all targets.
+      reason: why it is proposed, for the bank's history.
+    """
+
+    targets: tuple[str, ...]
+    title: str
+    principle: str
+    when_to_apply: str | None = None
+    teacher: str = ""
+    sources: tuple[str, ...] = ()
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if len(set(self.targets)) < max(2, len(self.targets)):
+            raise SkillRLError(
+                f"a merge of {list(self.targets)!r:.80}: name two or more different skills"
+            )
+
+
+Proposal = Addition | Refinement | Retirement | Merge

@@ -15,7 +15,8 @@ from skillrl.errors import SkillRLError
 from skillrl.io import records
 from skillrl.io.files import read_json, write_json, write_sealed
 from skillrl.io.numbers import MAX_INT
-from skillrl.skills.bank import ACTIONS, BankEvent, SkillBank, rename_categories
+from skillrl.skills.bank import SkillBank, rename_categories
+from skillrl.skills.history import ACTIONS, BankEvent
 from skillrl.types import GENERAL, Skill
 
 T = TypeVar("T")
@@ -70,7 +71,9 @@ def bank_to_json(bank: SkillBank) -> dict[str, Any]:
         "format": FORMAT,
         "version": bank.version,
         "skills": [_plain(skill) for skill in bank.skills],
-        "history": [dataclasses.asdict(event) for event in bank.history],
+        "history": [
+            dataclasses.asdict(event) | {"sources": list(event.sources)} for event in bank.history
+        ],
     }
 
 
@@ -113,6 +116,12 @@ def bank_from_json(data: Any) -> SkillBank:
             raise SkillRLError(
                 f"skills[{index}].use: {skill.use.wins} wins in {skill.use.episodes} episodes; "
                 "correct the numbers, or remove the field"
+            )
+        exams = skill.exams
+        if not abs(exams.gain) <= exams.squares <= exams.pairs:
+            raise SkillRLError(
+                f"skills[{index}].exams: gain {exams.gain} and squares {exams.squares} in "
+                f"{exams.pairs} pairs; correct the numbers, or remove the field"
             )
     history = _records(BankEvent, data, "history")
     for index, event in enumerate(history):

@@ -1,5 +1,7 @@
 """Trajectories for tests of skills and teacher, written as scripts of (action, result)."""
 
+import dataclasses
+
 import numpy as np
 
 from skillrl.skills.bank import SkillBank
@@ -85,6 +87,16 @@ def played(script, *, category=CLEAN, won=False, task="0001", split="train", mem
         member=member,
         **fields,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """A measured utility."""
+
+    mean: float
+    low: float = -1.0
+    high: float = 1.0
+    pairs: int = 10
 
 
 class TableEmbedder:

@@ -1,14 +1,15 @@
 import dataclasses
+import json
 
 import pytest
 
 from skillrl.errors import SkillRLError
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.describe import describe_bank
-from skillrl.skills.proposals import Addition, Refinement, Retirement
+from skillrl.skills.proposals import Addition, Merge, Refinement, Retirement
 from skillrl.skills.store import bank_from_json, bank_to_json
 from skillrl.teacher.hashing_embedder import HashingEmbedder
-from skillrl.types import GENERAL, Skill
+from skillrl.types import GENERAL, Exams, Provenance, Skill
 from tests.skills.builders import CLEAN, HEAT, played
 
 
@@ -106,6 +107,133 @@ def test_a_retired_skill_is_gone_and_its_id_is_never_given_again():
         new.apply([Retirement(target="gen_002")])
 
 
+def test_skills_that_say_the_same_become_one():
+    first = skill(
+        "A",
+        "Old a.",
+        when_to_apply="w",
+        category=HEAT,
+        exams=Exams(pairs=3),
+        provenance=Provenance("o", 1),
+    )
+    second = skill("B", "Old b.", category=HEAT, provenance=Provenance("o", 1, ("t1",)))
+    bank = SkillBank().add([first, second, skill("C", category=HEAT)])
+    bank = bank.record_use([played([], skills=("pic_001",))])
+    merge = Merge(
+        targets=("pic_001", "pic_002"),
+        title="B",
+        principle="New.",
+        teacher="o3",
+        sources=("t2",),
+        reason="they say the same",
+    )
+    new = bank.apply([merge], step=7, policy_version=28)
+    assert [item.id for item in new.skills] == ["pic_001", "pic_003"]
+    one = new.get("pic_001")
+    assert (one.title, one.principle, one.when_to_apply, one.category) == ("B", "New.", "w", HEAT)
+    assert one.provenance == Provenance("o3", 7, ("t1", "t2"))
+    assert (one.use.episodes, one.exams) == (0, Exams())
+    kept, gone = new.history[3:]
+    assert (kept.action, kept.skill, kept.before, kept.after) == (
+        "merged",
+        "pic_001",
+        "A. Old a.. w",
+        "B. New.. w",
+    )
+    assert (gone.action, gone.skill, gone.before, gone.after) == (
+        "retired",
+        "pic_002",
+        "B. Old b.",
+        "",
+    )
+    assert gone.reason == "merged into pic_001"
+    for event in (kept, gone):
+        assert (event.version, event.step, event.policy_version) == (2, 7, 28)
+        assert event.sources == ("t2",)
+    assert new.version == 2
+
+
+def test_a_merge_over_categories_is_general_and_may_repeat_nobody():
+    bank = SkillBank().add([skill("A", category=HEAT), skill("B", category=CLEAN), skill("C")])
+    targets = ("pic_001", "pic_002")
+    new = bank.apply([Merge(targets=targets, title="D", principle="New.")])
+    assert [(item.id, item.category) for item in new.skills] == [
+        ("pic_001", GENERAL),
+        ("gen_001", GENERAL),
+    ]
+    same = bank.apply([Merge(targets=targets, title="c", principle="New.")])
+    assert (same.skills, same.version) == (bank.skills, 1)
+    assert same.history[-1].reason == "same title as gen_001"
+    assert same.history[-1].after == "c. New."
+    for few in (("pic_001",), (), ("pic_001", "pic_001", "pic_002")):
+        with pytest.raises(SkillRLError, match="two or more different"):
+            Merge(targets=few, title="D", principle="New.")
+    with pytest.raises(SkillRLError, match="gen_009"):
+        bank.apply([Merge(targets=("pic_001", "gen_009"), title="D", principle="New.")])
+
+
+def test_new_words_may_not_repeat_another_skill():
+    embedder = HashingEmbedder()
+    words = "Clean the mug with the sinkbasin."
+    bank = SkillBank().add(
+        [skill("Clean first", words), skill("Use the lamp", "Turn on the desklamp.", category=HEAT)]
+    )
+    near = Refinement(target="pic_001", title="Clean it first", principle=words, sources=("t",))
+    same = bank.apply([near], embedder=embedder)
+    assert same.skills == bank.skills
+    assert "cosine 1.00 with gen_001" in same.history[-1].reason
+    assert same.history[-1].skill == "gen_001"
+    assert same.history[-1].sources == ("t",)
+    assert same.history[-1].after == f"Clean it first. {words}"
+    assert len(bank.apply([near]).history[-1].before) > 0  # without an embedder only titles count
+    title = bank.apply([Refinement(target="pic_001", title="clean FIRST")])
+    assert title.history[-1].reason == "same title as gen_001"
+    # Its own old words are no rival, however near: gen_001 gets better ones.
+    better = bank.apply(
+        [Refinement(target="gen_001", principle=words + " Now.")], embedder=embedder
+    )
+    assert better.history[-1].action == "refined"
+    # What is said in another category, and not in general, may be said again.
+    other = bank.apply(
+        [Refinement(target="gen_001", principle="Turn on the desklamp.", title="Use the lamp")],
+        embedder=embedder,
+    )
+    assert other.history[-1].action == "refined"
+
+
+def test_what_left_the_bank_in_an_event_is_not_changed_by_the_rest_of_it():
+    bank = SkillBank().add([skill("A"), skill("B")])
+    new = bank.apply(
+        [
+            Retirement(target="gen_001", reason="no use"),
+            Refinement(target="gen_001", principle="New."),
+            Merge(targets=("gen_002", "gen_001"), title="D", principle="New."),
+            Retirement(target="gen_001"),
+        ]
+    )
+    assert [event.action for event in new.history[2:]] == ["retired", *["refused"] * 3]
+    assert all("left the bank in this event" in event.reason for event in new.history[3:])
+    assert [event.after for event in new.history[3:]] == ["New.", "D. New.", ""]
+
+
+def test_the_limit_holds_for_new_words_and_for_what_leaves_apart():
+    bank = SkillBank().add([skill(title) for title in "ABCD"])
+    proposals = [
+        Retirement(target="gen_001"),
+        evolved("E"),
+        evolved("F"),
+        Merge(targets=("gen_002", "gen_003"), title="G", principle="New."),
+    ]
+    new = bank.apply(proposals, limit=1)
+    told = [(event.action, event.skill) for event in new.history[4:]]
+    assert told == [
+        ("retired", "gen_001"),
+        ("added", "dyn_001"),
+        ("refused", ""),
+        ("refused", "gen_002"),
+    ]
+
+
 def test_proposals_of_one_call_are_one_version_and_a_line_of_history_each():
     bank = SkillBank().add([skill("A"), skill("B")])
     proposals = [
@@ -127,6 +255,38 @@ def test_proposals_of_one_call_are_one_version_and_a_line_of_history_each():
     assert new.version == 2
     assert "max_new_skills=2" in new.history[-1].reason
     assert bank.apply([]) is bank
+
+
+def test_examinations_add_up_and_new_words_start_afresh():
+    bank = SkillBank().add([skill("A"), skill("B")])
+    one = Exams(pairs=4, gain=-1, squares=3, step=5, policy_version=20)
+    two = Exams(pairs=2, gain=-2, squares=2, step=10, policy_version=40)
+    measured = bank.record_exams({"gen_002": one}).record_exams({"gen_002": two})
+    assert measured.get("gen_002").exams == Exams(
+        pairs=6, gain=-3, squares=5, step=10, policy_version=40
+    )
+    assert (measured.get("gen_001").exams, measured.version) == (Exams(), bank.version)
+    assert bank_from_json(json.loads(json.dumps(bank_to_json(measured)))) == measured
+    fresh = measured.apply([Refinement(target="gen_002", principle="New.")])
+    assert fresh.get("gen_002").exams == Exams()
+    with pytest.raises(SkillRLError, match="gen_009"):
+        bank.record_exams({"gen_009": one})
+
+
+def test_a_bank_beyond_its_cap_loses_the_least_worth_in_the_same_version():
+    bank = SkillBank().add([skill(title) for title in "ABC"])
+    worth = {"gen_001": 0.1, "gen_002": -0.2, "gen_003": 0.0}.get
+    new = bank.apply(
+        [evolved("D")],
+        step=5,
+        limit=1,
+        max_skills=2,
+        worth=lambda item: worth(item.id, -1.0),
+    )
+    assert [item.id for item in new.skills] == ["gen_001", "dyn_001"]
+    told = [(event.version, event.action, event.skill) for event in new.history[3:]]
+    assert told == [(2, "added", "dyn_001"), (2, "retired", "gen_002"), (2, "retired", "gen_003")]
+    assert new.history[-1].reason == "more than evolution.max_skills=2"
 
 
 def test_record_use_counts_wins_and_leaves_out_broken_episodes():

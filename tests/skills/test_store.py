@@ -1,12 +1,15 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from skillrl.errors import Corrupt, SkillRLError
 from skillrl.skills.bank import SkillBank
+from skillrl.skills.history import ACTIONS, BankEvent
 from skillrl.skills.proposals import Addition
-from skillrl.skills.store import load_bank, save_bank, save_released
-from skillrl.types import GENERAL, Provenance, Skill
+from skillrl.skills.store import bank_from_json, bank_to_json, load_bank, save_bank, save_released
+from skillrl.types import GENERAL, Exams, Provenance, Skill, SkillUse
 from tests.skills.builders import CLEAN, LOOK, PICK, played
 
 RELEASED = {
@@ -56,6 +59,68 @@ def test_own_format_round_trip(tmp_path):
     save_bank(bank, tmp_path / "deep" / "bank.json")
     assert load_bank(tmp_path / "deep" / "bank.json") == bank
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["bank.json"]
+
+
+TEXTS = st.text(st.characters(), max_size=12)
+WORDS = TEXTS.filter(str.strip)
+COUNTS = st.integers(0, 2**31 - 1)
+
+
+@st.composite
+def histories_of_exams(draw):
+    pairs = draw(st.integers(0, 40))
+    squares = draw(st.integers(0, pairs))
+    return Exams(
+        pairs=pairs,
+        gain=draw(st.integers(-squares, squares)),
+        squares=squares,
+        step=draw(COUNTS),
+        policy_version=draw(COUNTS),
+    )
+
+
+SKILLS = st.builds(
+    Skill,
+    id=WORDS,
+    title=WORDS,
+    principle=WORDS,
+    when_to_apply=TEXTS,
+    category=st.sampled_from([GENERAL, CLEAN]),
+    kind=st.sampled_from(["skill", "mistake"]),
+    provenance=st.builds(Provenance, TEXTS, COUNTS, st.lists(TEXTS, max_size=3).map(tuple)),
+    use=st.tuples(COUNTS, COUNTS).map(lambda n: SkillUse(max(n), min(n))),
+    exams=histories_of_exams(),
+)
+EVENTS = st.builds(
+    BankEvent,
+    version=COUNTS,
+    step=COUNTS,
+    action=st.sampled_from(ACTIONS),
+    skill=TEXTS,
+    title=TEXTS,
+    reason=TEXTS,
+    policy_version=COUNTS,
+    sources=st.lists(TEXTS, max_size=3).map(tuple),
+    before=TEXTS,
+    after=TEXTS,
+)
+BANKS = st.builds(
+    SkillBank,
+    st.lists(SKILLS, max_size=3, unique_by=lambda skill: skill.id).map(tuple),
+    COUNTS,
+    st.lists(EVENTS, max_size=3).map(tuple),
+)
+
+
+@given(BANKS)
+def test_any_bank_comes_back_from_its_json(bank):
+    assert bank_from_json(json.loads(json.dumps(bank_to_json(bank)))) == bank
+
+
+def test_a_bank_written_before_events_had_evidence_still_reads():
+    data = {"format": 1, "version": 1, "skills": [OWN], "history": [EVENT | {"before": "x"}]}
+    (event,) = bank_from_json(data).history
+    assert (event.before, event.after, event.sources, event.policy_version) == ("x", "", (), 0)
 
 
 def test_released_format_with_aliases(tmp_path):
@@ -132,6 +197,18 @@ def test_released_round_trip_keeps_the_words(tmp_path):
             },
             ["skills[0].use", "'wins'", "'1'"],
         ),
+        (
+            lambda d: {
+                "format": 1,
+                "version": 0,
+                "skills": [OWN | {"exams": {"pairs": 2, "gain": -2, "squares": 1}}],
+            },
+            ["skills[0].exams", "gain -2 and squares 1 in 2 pairs"],
+        ),
+        (
+            lambda d: {"format": 1, "version": 0, "skills": [OWN | {"exams": {"pairs": -1}}]},
+            ["skills[0].exams", "'pairs' is -1", "from 0"],
+        ),
         (lambda d: {"format": True, "version": 0}, ["format True"]),
         (lambda d: {"format": 1, "version": 0, "skils": []}, ["unknown field 'skils'", "history"]),
         (lambda d: {"format": 1, "version": 2**40}, ["'version'"]),
@@ -145,7 +222,7 @@ def test_released_round_trip_keeps_the_words(tmp_path):
         ),
         (
             lambda d: {"format": 1, "version": 0, "history": [EVENT | {"action": "forgot"}]},
-            ["history[0]", "'forgot'", "added, refined, retired, refused"],
+            ["history[0]", "'forgot'", "added, refined, merged, retired, refused"],
         ),
         (
             lambda d: d | {"general_skills": [d["general_skills"][0] | {"when_to_apply": False}]},
