@@ -95,6 +95,7 @@ class SkillRetrievalConfig:
     mistakes_top_k: int = setting(5, low=0)
     order: str = setting("similar", nonempty=True)
     """The rule that fills these budgets: `similar` takes the skills most similar to the task,
+    `useful` likewise, but those first that are measured to help, and those last that hurt,
     `stored` the first as stored (evolved general ones before the others), which needs no embedder
     and has no threshold; others are registered with `skillrl.skills.register_retrieval`."""
     first_step: bool = setting(True)
