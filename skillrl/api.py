@@ -266,6 +266,7 @@ def distill(
         categories=suite.categories,
         embedder=_embedder(embedder, config),
         max_per_category=config.distill.max_trajectories_per_category,
+        max_request_tokens=config.distill.max_request_tokens,
     )
     return bank
 
@@ -279,7 +280,7 @@ def evolve(
     step: int = 0,
     config: Config | None = None,
 ) -> tuple[SkillBank, EvolutionEvent]:
-    """Lets a bank grow from the failures of weak categories (paper 3.3).
+    """Lets a bank evolve from the failures of weak categories (paper 3.3).
 
     Args:
       bank: the skills so far.
@@ -287,10 +288,11 @@ def evolve(
       teacher: as in `distill`.
       embedder: as in `distill`.
       step: number of the iteration, for the provenance of new skills.
-      config: settings in ``config.evolution``: which categories are weak, how many skills.
+      config: settings in ``config.evolution``: which categories are weak, how many skills; and
+        ``config.distill.max_request_tokens``.
 
     Returns:
-      The new bank, and what was looked at, added, refined and refused. Where no category is
+      The new bank, and what was looked at and what came of it. Where no category is
       weak, or the teacher does not answer, that is the bank as it was.
 
     Raises:
@@ -309,8 +311,10 @@ def evolve(
         evolution_threshold=settings.evolution_threshold,
         min_episodes=settings.min_episodes,
         max_new_skills=settings.max_new_skills,
+        max_skills=settings.max_skills,
         max_analysis_deep=settings.max_analysis_deep,
         max_analysis_shallow=settings.max_analysis_shallow,
+        max_request_tokens=config.distill.max_request_tokens,
     )
 
 
@@ -434,7 +438,9 @@ def _player(policy: Policy, suite: Suite, config: Config, seed: int) -> Player:
     else:
         _KEPT.pop(policy.model, None)  # before there is another: each has memory for its slots
         del kept
-        player = make_player(config, suite, policy.model, make_retriever(config), seed=seed)
+        player = make_player(
+            config, suite, policy.model, make_retriever(config, policy.model), seed=seed
+        )
     publish(config, player, policy.params, policy.version)
     _KEPT[policy.model] = _Kept(player=player, config=config, seed=seed, policy=weakref.ref(policy))
     return player

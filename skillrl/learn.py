@@ -183,7 +183,7 @@ def sft_step(
     settings = _settings(policy, config, env=suite.name)
     state = _training(policy, settings, phase="sft", build=sft_updater)
     model = state.start.model
-    agent, retrieve = open_agent(settings, suite, model), make_retriever(settings)
+    agent, retrieve = open_agent(settings, suite, model), make_retriever(settings, model)
     found = [
         example
         for episode in episodes

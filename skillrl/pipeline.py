@@ -63,7 +63,7 @@ def train(config: Config, workdir: Path, *, on_metrics: OnMetrics | None = None)
             return
         model = open_model(config, open_mesh(config))
         _announce(run, model, "train")
-        teacher, retriever = open_teacher(run), open_retriever(run)
+        teacher, retriever = open_teacher(run), open_retriever(run, model)
         player = open_player(run, model, retriever)
         base = load_policy(run, model)
 
@@ -121,7 +121,7 @@ def collect(
     with open_session(config, workdir) as run:
         model = _local_model(config)
         _announce(run, model, "collect", episodes=episodes)
-        player = open_player(run, model, open_retriever(run))
+        player = open_player(run, model, open_retriever(run, model))
         if model is not None:
             publish(config, player, load_policy(run, model), 0)
         path = collect_phase(
@@ -162,7 +162,7 @@ def distill(
             run,
             path,
             teacher=open_teacher(run),
-            embedder=open_retriever(run).embedder,
+            embedder=open_retriever(run, None).embedder,
             output=Path(output) if output else None,
         )
         if output is None:
@@ -197,7 +197,8 @@ def sft(
     with open_session(config, workdir) as run:
         path = prerequisites.trajectories(run.run, trajectories)
         bank = prerequisites.bank(run.run, skill_bank)
-        model, retriever = open_model(config, open_mesh(config)), open_retriever(run)
+        model = open_model(config, open_mesh(config))
+        retriever = open_retriever(run, model)
         _announce(run, model, "sft", num_examples=num_examples)
         prompts.look(
             run, bank, model=model, retriever=retriever, phase="sft", tasks=run.suite.tasks("train")
@@ -233,7 +234,8 @@ def rl(config: Config, workdir: Path, *, skill_bank: str | None = None) -> None:
     with open_session(config, workdir) as run:
         cold_started = prerequisites.cold_started(run.run)
         bank = prerequisites.bank(run.run, skill_bank)
-        model, retriever = open_model(config, open_mesh(config)), open_retriever(run)
+        model = open_model(config, open_mesh(config))
+        retriever = open_retriever(run, model)
         _announce(run, model, "rl")
         prompts.look(
             run, bank, model=model, retriever=retriever, phase="rl", tasks=run.suite.tasks("train")
@@ -275,7 +277,8 @@ def evaluate(
     """
     config = prerequisites.evaluated(config, checkpoint)
     with open_session(config, workdir, lock=False) as run:
-        model, retriever = _local_model(config), open_retriever(run)
+        model = _local_model(config)
+        retriever = open_retriever(run, model)
         _announce(run, model, "evaluate", split=split, repeats=repeats)
         policy, bank = load_stage(run, model, checkpoint)
         player = open_player(run, model, retriever)

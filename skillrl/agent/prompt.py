@@ -78,6 +78,11 @@ def render_skills(skills: Sequence[Skill]) -> str:
     return "".join(f"{line}\n" for line in _skill_lines(skills))
 
 
+def count_skill_tokens(skills: Sequence[Skill], *, encode: Callable[[str], Sequence[int]]) -> int:
+    """Counts the tokens that these skills and their headings take in a prompt."""
+    return len(encode(render_skills(skills)))
+
+
 def _skill_lines(skills: Sequence[Skill]) -> list[str]:
     lines: list[str] = []
     general = [s for s in skills if s.kind == "skill" and s.category == "general"]

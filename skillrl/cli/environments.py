@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -63,13 +65,14 @@ def play(parsed: ParsedFlags) -> None:
     values, config = parsed.values, _config(parsed)
     suite = make_suite(config.env.name, config.env)
     task = find_task(suite, values["task"] or "", _split(values["split"]))
+    tokenizer = _tokenizer(config)
     episode = ManualEpisode(
         suite,
         task,
         config,
         out=sys.stdout,
-        skills=_skills(config, task, values["skill_bank"]),
-        tokenizer=_tokenizer(config),
+        skills=_skills(config, task, values["skill_bank"], tokenizer),
+        tokenizer=tokenizer,
     )
     try:
         episode.play(sys.stdin)
@@ -136,19 +139,21 @@ def _split(name: str | None) -> str:
     return name or ""
 
 
-def _skills(config: Config, task: Task, bank: str | None) -> tuple[Skill, ...] | None:
+def _skills(
+    config: Config, task: Task, bank: str | None, tokenizer: Callable[[], Tokenizer | None]
+) -> tuple[Skill, ...] | None:
     if not bank:
         return None
-    from skillrl.skills.retrieval import for_prompt
+    from skillrl.agent.prompt import count_skill_tokens
+    from skillrl.skills.retrieval import Retriever
     from skillrl.skills.store import load_bank
     from skillrl.teacher.registry import make_embedder
 
-    return for_prompt(
-        load_bank(bank),
-        task,
-        embedder=make_embedder(config.model),
-        settings=config.skill_retrieval,
-    )
+    retrieve = Retriever(make_embedder(config.model), config.skill_retrieval)
+    if config.skill_retrieval.max_tokens and (policys := tokenizer()) is not None:
+        count = functools.partial(count_skill_tokens, encode=policys.encode)
+        retrieve = dataclasses.replace(retrieve, count_tokens=count)
+    return retrieve(load_bank(bank), task)
 
 
 def _tokenizer(config: Config) -> Callable[[], Tokenizer | None]:

@@ -93,6 +93,9 @@ class SkillRetrievalConfig:
     """Cosine similarity that a task-specific skill must exceed (delta of eq. 4)."""
     general_top_k: int = setting(6, low=0)
     mistakes_top_k: int = setting(5, low=0)
+    max_tokens: int = setting(0, low=0, high=MAX_TOKENS)
+    """Tokens of a prompt that skills may take; those of the lowest utility are left out first. 0
+    sets no limit."""
     order: str = setting("similar", nonempty=True)
     """The rule that fills these budgets: `similar` takes the skills most similar to the task,
     `useful` likewise, but those first that are measured to help, and those last that hurt,
@@ -110,6 +113,10 @@ class EvolutionConfig:
     validation_interval: int = setting(5, low=1)
     """Iterations between two looks at the categories."""
     max_new_skills: int = setting(3, low=0)
+    """Most additions and refinements of one event, and most merges and retirements."""
+    max_skills: int = setting(0, low=0, high=MAX_COUNT)
+    """Skills that the bank keeps after an event, those of the highest utility; 0 sets no limit, and
+    the paper has none."""
     evolution_threshold: float = setting(0.4, low=0, high=1)
     """A category whose success is below this is shown to the teacher."""
     max_analysis_deep: int = setting(10, low=1)
@@ -272,6 +279,9 @@ class DistillConfig:
     """Phase two: the teacher distils trajectories into skills."""
 
     max_trajectories_per_category: int = setting(16, low=1)
+    max_request_tokens: int = setting(0, low=0, high=MAX_TOKENS)
+    """Budget of a request that shows the teacher trajectories, in evolution too, by four characters
+    to a token; 0 sets none. Long observations lose their middle, never the last three steps."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

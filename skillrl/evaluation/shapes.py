@@ -43,6 +43,8 @@ class _Event:
     step: int
     added: tuple[str, ...]
     refined: tuple[str, ...]
+    merged: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()
 
 
 def check_result(value: Any, path: Path, categories: Iterable[str]) -> dict[str, Any]:

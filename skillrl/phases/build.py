@@ -13,6 +13,7 @@ from typing import Any, cast
 import jax
 
 from skillrl.agent.agent import SkillAgent, make_agent
+from skillrl.agent.prompt import count_skill_tokens
 from skillrl.config import presets
 from skillrl.config.settings import Config
 from skillrl.envs import Suite
@@ -124,15 +125,30 @@ def open_teacher(session: Session) -> Teacher:
     return make_teacher(session.config.model, session.run.file("teacher"))
 
 
-def open_retriever(session: Session) -> Retriever:
+def open_retriever(session: Session, model: Model | None) -> Retriever:
     """Opens the retrieval of skills; the embedder's answers are kept in the run."""
-    return make_retriever(session.config, session.run.file("teacher"))
+    return make_retriever(session.config, model, cache_dir=session.run.file("teacher"))
 
 
-def make_retriever(config: Config, cache_dir: Path | None = None) -> Retriever:
-    """Makes the retrieval of skills; vectors that a server made are kept in `cache_dir`."""
+def make_retriever(
+    config: Config, model: Model | None, *, cache_dir: Path | None = None
+) -> Retriever:
+    """Makes the retrieval of skills.
+
+    Args:
+      config: the settings.
+      model: the policy, whose tokenizer counts for ``skill_retrieval.max_tokens``; None estimates.
+      cache_dir: where vectors that a server made are kept.
+
+    Raises:
+      SkillRLError: there is no such retrieval rule or embedder.
+    """
     get_retrieval(config.skill_retrieval.order)  # a typo shows before anything is played
-    return Retriever(make_embedder(config.model, cache_dir), config.skill_retrieval)
+    retriever = Retriever(make_embedder(config.model, cache_dir), config.skill_retrieval)
+    if model is None:
+        return retriever
+    count = functools.partial(count_skill_tokens, encode=model.tokenizer.encode)
+    return dataclasses.replace(retriever, count_tokens=count)
 
 
 def open_agent(config: Config, suite: Suite, model: Model | None) -> SkillAgent:

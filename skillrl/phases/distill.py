@@ -46,6 +46,7 @@ def distill(
             categories=session.suite.categories,
             embedder=embedder,
             max_per_category=session.config.distill.max_trajectories_per_category,
+            max_request_tokens=session.config.distill.max_request_tokens,
             progress=on_answer,
         )
     write_sealed(path.with_name(f"{path.stem}-report.json"), report.to_json())

@@ -47,13 +47,12 @@ class ExamReport:
     played: tuple[Trajectory, ...] = ()
 
     def metrics(self) -> dict[str, float]:
-        """Returns its cost and its outcome as metrics; empty where nothing was."""
-        if not self.episodes and not self.retired:
+        """Returns what it cost, as metrics; empty where nothing was examined."""
+        if not self.episodes:
             return {}
         return {
             "exam_episodes": float(self.episodes),
             "exam_pairs": float(sum(exams.pairs for exams in self.exams.values())),
-            "exam_retired": float(len(self.retired)),
         }
 
     def to_json(self) -> dict[str, Any]:

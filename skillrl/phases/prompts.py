@@ -18,7 +18,7 @@ from skillrl.phases.build import make_buckets
 from skillrl.phases.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.coverage import coverage
-from skillrl.skills.retrieval import Retriever, for_prompt
+from skillrl.skills.retrieval import Retriever
 from skillrl.types import Task
 
 _EACH = 16  # tasks of a category that are looked at
@@ -146,7 +146,7 @@ class _Ruler:
         unlimited = dataclasses.replace(config.rl, max_prompt_length=2**31 - 1)
         config = dataclasses.replace(config, rl=unlimited)
         self._agent: SkillAgent = make_agent(config, session.suite, model.tokenizer)
-        self._embedder, self._bank, self._tasks = retriever.embedder, bank, tasks
+        self._retriever, self._bank, self._tasks = retriever, bank, tasks
 
     def longest(self, settings: SkillRetrievalConfig, *, late: bool = False) -> tuple[int, Task]:
         """Measures the longest prefix that any of the tasks has.
@@ -158,9 +158,9 @@ class _Ruler:
         Returns:
           Its length in tokens, and its task.
         """
-        lengths = []
+        lengths, retrieve = [], dataclasses.replace(self._retriever, settings=settings)
         for task in self._tasks:
-            skills = for_prompt(self._bank, task, embedder=self._embedder, settings=settings)
+            skills = retrieve(self._bank, task)
             ids, *_ = self._agent.late(skills) if late else self._agent.prefix(task, skills)
             lengths.append(len(ids))
         at = max(range(len(lengths)), key=lengths.__getitem__)

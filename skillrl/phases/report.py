@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from skillrl.errors import SkillRLError
@@ -62,7 +63,7 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
     events_file = session.run.file("rl", "evolution.jsonl")
     rows = read_jsonl(events_file, required=True) if events_file.exists() else ()
     events = [check_event(row, events_file) for row in rows]
-    evolved = {skill for event in events for skill in (*event["added"], *event["refined"])}
+    evolved = {skill for event in events for skill in _new_words(event)}
     used = {skill.id for skill in bank.skills if skill.use.episodes} & evolved
     return {
         "eval": results,
@@ -163,7 +164,7 @@ def report(session: Session, summary: dict[str, Any]) -> str:
 
 def _evolution_line(bank: dict[str, Any]) -> str:
     """Says in one line whether evolution changed the bank, and whether that was ever seen."""
-    fired = [event for event in bank["events"] if event["added"] or event["refined"]]
+    fired = [event for event in bank["events"] if _new_words(event) or event.get("retired")]
     if not fired:
         return "evolution did not change the bank in this run"
     if not bank["evolved_skills_used"]:
@@ -172,3 +173,8 @@ def _evolution_line(bank: dict[str, Any]) -> str:
         f"evolution fired {len(fired)}x: {len(bank['evolved_skills'])} skills added or refined, "
         f"{len(bank['evolved_skills_used'])} of them seen in later prompts"
     )
+
+
+def _new_words(event: Mapping[str, Any]) -> list[str]:
+    """Lists the skills that an event gave new words."""
+    return [*event["added"], *event["refined"], *event.get("merged", ())]

@@ -55,6 +55,7 @@ from skillrl.rollouts.player import Player, make_job, play
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.evolve import evolve
 from skillrl.skills.store import bank_from_json, bank_to_json, load_bank, save_bank
+from skillrl.skills.utility import estimates
 from skillrl.teacher.base import Teacher
 from skillrl.training.bare import is_bare, single_skill_exams, skill_gain, with_skills
 from skillrl.training.batch import Sample
@@ -284,18 +285,25 @@ def _evolve(
         now.since_event,
         teacher=teacher,
         step=now.iteration,
+        policy_version=now.iteration * session.config.rl.minibatches,
         embedder=player.retriever.embedder,
+        utility=estimates(tested),
         evolution_threshold=config.evolution_threshold,
         min_episodes=config.min_episodes,
         max_new_skills=config.max_new_skills,
+        max_skills=config.max_skills,
         max_analysis_deep=config.max_analysis_deep,
         max_analysis_shallow=config.max_analysis_shallow,
+        max_request_tokens=session.config.distill.max_request_tokens,
     )
     row = event.to_json() | {"bank_before": now.bank.version, "exams": exams.to_json()}
     append_sealed(session.run.file("rl", "evolution.jsonl"), row)
     save_bank(bank, session.run.file("banks", f"{bank.version}.json"))
-    evolved = len(event.added) + len(event.refined)
-    return Cursor(iteration=now.iteration, bank=bank), {"evolved": evolved, **exams.metrics()}
+    metrics = {
+        "evolved": float(len((*event.added, *event.refined, *event.merged))),
+        "retired": float(len((*event.retired, *exams.retired))),
+    }
+    return Cursor(iteration=now.iteration, bank=bank), metrics | exams.metrics()
 
 
 def _periodic_evaluation(

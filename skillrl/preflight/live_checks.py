@@ -131,7 +131,8 @@ def check_prompts_fit(
 
     with open_session(config, workdir, lock=False) as run:
         bank = prerequisites.bank(run.run, chosen["skill_bank"])
-        model, retriever = open_model(config, open_mesh(config)), open_retriever(run)
+        model = open_model(config, open_mesh(config))
+        retriever = open_retriever(run, model)
         tasks = prompts.some(run.suite.tasks("train"))
         prompts.check_fit(run, bank, model=model, retriever=retriever, tasks=tasks)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+from skillrl.skills.budget import CHARACTERS
 from skillrl.skills.duplicates import skill_text
 from skillrl.skills.worth import Worth
 from skillrl.types import Skill
@@ -11,12 +12,10 @@ from skillrl.types import Skill
 CountTokens = Callable[[Sequence[Skill]], int]
 """Counts the tokens that skills take in a prompt."""
 
-_CHARACTERS = 4  # of a token, where no tokenizer is known
-
 
 def estimated_tokens(skills: Sequence[Skill]) -> int:
     """Estimates the tokens of skills from their characters, four to a token, rounded up."""
-    return sum(-(-len(skill_text(skill)) // _CHARACTERS) for skill in skills)
+    return sum(-(-len(skill_text(skill)) // CHARACTERS) for skill in skills)
 
 
 def beyond(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from skillrl.io.text import truncate
-from skillrl.skills import prompts
+from skillrl.skills import budget, prompts
 from skillrl.skills.answers import Entries, check_training, read_entries, read_skill
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.proposals import Addition
@@ -75,6 +75,7 @@ def distill(
     lessons_per_category: int = 4,
     general_count: int = 12,
     mistakes_count: int = 12,
+    max_request_tokens: int = 0,
     max_tries: int = 3,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> tuple[SkillBank, DistillReport]:
@@ -92,6 +93,7 @@ def distill(
       lessons_per_category: most mistakes of a category.
       general_count: most general skills.
       mistakes_count: most general mistakes.
+      max_request_tokens: budget of a question, see `budget.fit`; 0 sets none.
       max_tries: requests per question before it is skipped and counted.
       progress: called with (questions done, questions in all, name of the question).
 
@@ -166,12 +168,16 @@ def distill(
     for number, question in enumerate(questions):
         if progress:
             progress(number, len(questions), question.label)
+        build = functools.partial(_chat, question)
+        shown = budget.affordable(
+            question.shown, build, max_tokens=max_request_tokens, what=question.label
+        )
         answer, cost, _ = ask_about(
-            question.shown,
-            functools.partial(_ask, question, teacher, max_tries),
+            shown,
+            functools.partial(_ask, question, teacher, max_request_tokens, max_tries),
             what=question.label,
         )
-        counts += cost
+        counts += cost + TeacherUsage(omitted=len(question.shown) - len(shown))
         if answer is None:
             skipped[question.label] = "; ".join(cost.reasons)
             continue
@@ -238,8 +244,16 @@ class _Question:
         return f"{self.purpose} {self.category}"
 
 
+def _chat(question: _Question, shown: Sequence[Trajectory], longest: int | None) -> list[Message]:
+    return question.chat(shown, count=question.limit, longest=longest)
+
+
 def _ask(
-    question: _Question, teacher: Teacher, max_tries: int, shown: Sequence[Trajectory]
+    question: _Question,
+    teacher: Teacher,
+    max_tokens: int,
+    max_tries: int,
+    shown: Sequence[Trajectory],
 ) -> tuple[Entries[tuple[Skill, Lesson | None]] | None, TeacherUsage]:
     """Asks `question` about `shown`, which are some of its trajectories."""
     sources = [item.id for item in shown]
@@ -251,13 +265,17 @@ def _ask(
         )
         return skill, _lesson(item, skill) if question.purpose == "distill_failure" else None
 
-    return ask_json(
+    chat, cut = budget.fit(
+        shown, functools.partial(_chat, question), max_tokens=max_tokens, what=question.label
+    )
+    answer, usage = ask_json(
         teacher,
-        question.chat(shown, count=question.limit),
+        chat,
         lambda value: read_entries(value, read, limit=question.limit),
         purpose=question.purpose,
         max_tries=max_tries,
     )
+    return answer, usage + TeacherUsage(cut=cut)
 
 
 def _lesson(item: Any, skill: Skill) -> Lesson:

@@ -7,52 +7,24 @@ event, never from validation, so that held-out tasks neither trigger, select nor
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from skillrl.io.text import short_repr
-from skillrl.skills import prompts
-from skillrl.skills.answers import Entries, check_training, read_entries, read_skill
+from skillrl.skills import budget, prompts
+from skillrl.skills.answers import Entries
 from skillrl.skills.bank import SkillBank
-from skillrl.skills.proposals import Addition, Proposal, Refinement
+from skillrl.skills.changes import ReadChanges
+from skillrl.skills.failures import Selection, select_failures
+from skillrl.skills.history import BankEvent
+from skillrl.skills.proposals import Proposal
+from skillrl.skills.worth import NOTHING_MEASURED, Estimated, worth_by
 from skillrl.teacher.ask import TeacherUsage, ask_about, ask_json
-from skillrl.teacher.base import Embedder, Teacher, TeacherError
+from skillrl.teacher.base import Embedder, Message, Teacher, TeacherError
 from skillrl.types import GENERAL, Trajectory
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rate:
-    """Success of a category over the rollouts since the last event."""
-
-    episodes: int
-    wins: int
-
-    @property
-    def rate(self) -> float:
-        """Share of wins; 0 without episodes."""
-        return self.wins / self.episodes if self.episodes else 0.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """What the teacher will be shown.
-
-    Attributes:
-      rates: success per category, sorted by name.
-      overall: success over all episodes.
-      failing: categories below the threshold with enough episodes, weakest first.
-      failures: failed episodes to analyse, category by category in turn.
-      pairs: id of a failure -> a success at the same task.
-    """
-
-    rates: Mapping[str, Rate]
-    overall: Rate
-    failing: tuple[str, ...]
-    failures: tuple[Trajectory, ...]
-    pairs: Mapping[str, Trajectory]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +42,15 @@ class EvolutionEvent:
       pairs: id of a failure -> id of the success shown with it.
       added: ids of new skills.
       refined: ids of skills with new words.
+      merged: ids of skills that took others in.
+      retired: ids of skills that left the bank: merged into another, hurtful, or beyond the cap.
       refused: {"title", "reason"} of what the teacher proposed in vain.
       teacher_failures: questions without a usable answer; the bank then stays as it was.
       teacher_error: why the teacher did not answer, or "".
       requests: requests made.
       dropped: entries of the teacher's answer that were malformed and left out.
+      cut: characters left out of long observations, to keep within the budget of a request.
+      omitted: failures that were chosen and did not fit into the request.
     """
 
     step: int
@@ -87,75 +63,19 @@ class EvolutionEvent:
     pairs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     added: tuple[str, ...] = ()
     refined: tuple[str, ...] = ()
+    merged: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()
     refused: tuple[Mapping[str, str], ...] = ()
     teacher_failures: int = 0
     teacher_error: str = ""
     requests: int = 0
     dropped: int = 0
+    cut: int = 0
+    omitted: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON values."""
         return dataclasses.asdict(self)
-
-
-def select_failures(
-    trajectories: Collection[Trajectory],
-    *,
-    evolution_threshold: float = 0.4,
-    min_episodes: int = 4,
-    max_analysis_deep: int = 10,
-    max_analysis_shallow: int = 5,
-) -> Selection:
-    """Chooses failures by stratified round-robin over the failing categories.
-
-    Within a category the worst come first (low score, many invalid actions), one of each
-    task before the second of any. At most `max_analysis_deep` if overall success is below
-    the threshold, else `max_analysis_shallow`. Does not depend on the order of `trajectories`.
-
-    Args:
-      trajectories: training rollouts since the last event; failed environments are left out.
-      evolution_threshold: a category whose success is below this is failing (delta).
-      min_episodes: fewer episodes than this say nothing about a category.
-      max_analysis_deep: most failures where overall success is below the threshold.
-      max_analysis_shallow: most failures otherwise.
-
-    Raises:
-      SkillRLError: a trajectory is not of the training split.
-    """
-    check_training(trajectories, "evolve")
-    usable = sorted((t for t in trajectories if not t.error), key=lambda t: t.id)
-    rates: dict[str, Rate] = {}
-    for name in sorted({t.task.category for t in usable}):
-        members = [t for t in usable if t.task.category == name]
-        rates[name] = Rate(len(members), sum(t.won for t in members))
-    overall = Rate(len(usable), sum(t.won for t in usable))
-    failing = tuple(
-        sorted(
-            (
-                name
-                for name, rate in rates.items()
-                if rate.episodes >= min_episodes and rate.rate < evolution_threshold
-            ),
-            key=lambda name: (rates[name].rate, name),
-        )
-    )
-    limit = max_analysis_deep if overall.rate < evolution_threshold else max_analysis_shallow
-    queues = [_ranked([t for t in usable if t.task.category == name]) for name in failing]
-    failures: list[Trajectory] = []
-    while len(failures) < limit and any(queues):
-        for queue in queues:
-            if queue and len(failures) < limit:
-                failures.append(queue.pop(0))
-    winners: dict[str, Trajectory] = {}
-    for item in usable:
-        if item.won:
-            best = winners.setdefault(item.task.id, item)
-            if len(item.steps) < len(best.steps):
-                winners[item.task.id] = item
-    pairs = {item.id: winners[item.task.id] for item in failures if item.task.id in winners}
-    return Selection(
-        rates=rates, overall=overall, failing=failing, failures=tuple(failures), pairs=pairs
-    )
 
 
 def evolve(
@@ -164,31 +84,41 @@ def evolve(
     *,
     teacher: Teacher,
     step: int,
+    policy_version: int = 0,
     embedder: Embedder | None = None,
+    utility: Mapping[str, Estimated] = NOTHING_MEASURED,
     evolution_threshold: float = 0.4,
     min_episodes: int = 4,
     max_new_skills: int = 3,
+    max_skills: int = 0,
     max_analysis_deep: int = 10,
     max_analysis_shallow: int = 5,
+    max_request_tokens: int = 0,
     max_tries: int = 3,
 ) -> tuple[SkillBank, EvolutionEvent]:
     """Runs one evolution event: SkillBank <- SkillBank ∪ S_new, with refinements.
 
     The teacher sees whole failed episodes of the failing categories, a success at the
-    same task where there is one, and the skills that were in force. A teacher that does
-    not answer, or not usably, is logged and counted; the bank is then returned unchanged.
+    same task where there is one, and the skills that were in force with what they are worth. It
+    may also merge and retire, which the paper's does not. A teacher that does not answer, or not
+    usably, is logged and counted; the bank is then returned unchanged.
 
     Args:
       bank: the bank the episodes were played with.
       trajectories: training rollouts since the last event.
       teacher: who analyses.
       step: training iteration, for history and provenance.
+      policy_version: number of updates of the policy, for the history.
       embedder: finds near-duplicates among the proposals.
+      utility: id of a skill -> what it is measured to be worth; the others are unmeasured.
       evolution_threshold: a category whose success is below this is failing (delta).
       min_episodes: fewer episodes than this say nothing about a category.
+      max_new_skills: most additions and refinements together, and most merges and retirements;
+        the rest is refused.
+      max_skills: the bank keeps at most as many, those of the highest utility; 0 sets no limit.
       max_analysis_deep: most failures shown where overall success is below the threshold.
       max_analysis_shallow: most failures shown otherwise.
-      max_new_skills: most additions and refinements together; the rest is refused.
+      max_request_tokens: budget of the request, see `budget.fit`; 0 sets none.
       max_tries: requests before giving up.
 
     Raises:
@@ -201,7 +131,77 @@ def evolve(
         max_analysis_deep=max_analysis_deep,
         max_analysis_shallow=max_analysis_shallow,
     )
-    event = EvolutionEvent(
+    event = _begun(bank, chosen, step=step)
+    change = functools.partial(
+        bank.apply,
+        step=step,
+        policy_version=policy_version,
+        embedder=embedder,
+        limit=max_new_skills,
+        max_skills=max_skills,
+        worth=worth_by(utility),
+    )
+    if not chosen.failures or max_new_skills < 1:
+        return _ended(bank, change([]), event)
+
+    allowed = (*chosen.failing, GENERAL)
+    existing = [skill for skill in bank.skills if skill.category in allowed]
+    what = f"evolve at step {step}"
+
+    def build(failures: Sequence[Trajectory], longest: int | None) -> list[Message]:
+        return prompts.evolution(
+            failures,
+            chosen.pairs,
+            existing,
+            rates={name: chosen.rates[name].rate for name in chosen.failing},
+            categories=allowed,
+            count=max_new_skills,
+            utility=utility,
+            longest=longest,
+        )
+
+    def ask(failures: Sequence[Trajectory]) -> tuple[Entries[Proposal] | None, TeacherUsage]:
+        chat, cut = budget.fit(failures, build, max_tokens=max_request_tokens, what=what)
+        read = ReadChanges(
+            sources=tuple(t.id for t in failures),
+            known={skill.id for skill in existing},
+            allowed=allowed,
+            utility=utility,
+            teacher=teacher.model_id,
+            step=step,
+        )
+        answer, usage = ask_json(teacher, chat, read, purpose="evolve", max_tries=max_tries)
+        return answer, usage + TeacherUsage(cut=cut)
+
+    counts, problem, grown = TeacherUsage(), "", bank
+    affordable = budget.affordable(chosen.failures, build, max_tokens=max_request_tokens, what=what)
+    try:
+        answer, counts, shown = ask_about(affordable, ask, what=what)
+        event = dataclasses.replace(
+            event,
+            analysed=tuple(item.id for item in shown),
+            pairs={t.id: chosen.pairs[t.id].id for t in shown if t.id in chosen.pairs},
+            dropped=len(answer.dropped) if answer else 0,
+            cut=counts.cut,
+            omitted=len(chosen.failures) - len(affordable),
+        )
+        if answer is None:
+            problem = "no answer could be used: " + "; ".join(counts.reasons)
+        else:
+            grown = change(answer.kept)
+    except TeacherError as error:  # or the embedder's, which finds near-duplicates
+        _LOG.warning("step %d: the bank does not evolve, the teacher failed: %s", step, error)
+        problem = str(error)
+    if problem:
+        return bank, dataclasses.replace(
+            event, teacher_failures=1, teacher_error=problem, requests=counts.asked
+        )
+    return _ended(bank, grown, dataclasses.replace(event, requests=counts.asked))
+
+
+def _begun(bank: SkillBank, chosen: Selection, *, step: int) -> EvolutionEvent:
+    """Returns the event as it stands before the teacher is asked."""
+    return EvolutionEvent(
         step=step,
         bank_before=bank.version,
         bank_after=bank.version,
@@ -214,122 +214,27 @@ def evolve(
         analysed=tuple(item.id for item in chosen.failures),
         pairs={failure: success.id for failure, success in chosen.pairs.items()},
     )
-    if not chosen.failures or max_new_skills < 1:
-        return bank, event
 
-    allowed = (*chosen.failing, GENERAL)
-    existing = [skill for skill in bank.skills if skill.category in allowed]
-    known = {skill.id for skill in existing}
 
-    def ask(failures: Sequence[Trajectory]) -> tuple[Entries[Proposal] | None, TeacherUsage]:
-        chat = prompts.evolution(
-            failures,
-            chosen.pairs,
-            existing,
-            rates={name: chosen.rates[name].rate for name in chosen.failing},
-            categories=allowed,
-            count=max_new_skills,
-        )
-        check = _Proposals(tuple(t.id for t in failures), known, allowed, teacher, step)
-        return ask_json(teacher, chat, check, purpose="evolve", max_tries=max_tries)
+def _ended(
+    before: SkillBank, after: SkillBank, event: EvolutionEvent
+) -> tuple[SkillBank, EvolutionEvent]:
+    """Returns the new bank, and the event with what happened to its skills."""
+    new = after.history[len(before.history) :]
 
-    counts, problem, grown = TeacherUsage(), "", bank
-    try:
-        answer, counts, shown = ask_about(chosen.failures, ask, what=f"evolve at step {step}")
-        event = dataclasses.replace(
-            event,
-            analysed=tuple(item.id for item in shown),
-            pairs={t.id: chosen.pairs[t.id].id for t in shown if t.id in chosen.pairs},
-            dropped=len(answer.dropped) if answer else 0,
-        )
-        if answer is None:
-            problem = "no answer could be used: " + "; ".join(counts.reasons)
-        else:
-            grown = bank.apply(answer.kept, step=step, embedder=embedder, limit=max_new_skills)
-    except TeacherError as error:  # or the embedder's, which finds near-duplicates
-        _LOG.warning("step %d: the bank does not evolve, the teacher failed: %s", step, error)
-        problem = str(error)
-    if problem:
-        return bank, dataclasses.replace(
-            event, teacher_failures=1, teacher_error=problem, requests=counts.asked
-        )
-    bank, new = grown, grown.history[len(bank.history) :]
-    return bank, dataclasses.replace(
+    def ids(action: str) -> tuple[str, ...]:
+        return tuple(item.skill for item in new if item.action == action)
+
+    return after, dataclasses.replace(
         event,
-        bank_after=bank.version,
-        added=tuple(item.skill for item in new if item.action == "added"),
-        refined=tuple(item.skill for item in new if item.action == "refined"),
-        refused=tuple(
-            {"title": item.title, "reason": item.reason} for item in new if item.action == "refused"
-        ),
-        requests=counts.asked,
+        bank_after=after.version,
+        added=ids("added"),
+        refined=ids("refined"),
+        merged=ids("merged"),
+        retired=ids("retired"),
+        refused=tuple(_refusal(item) for item in new if item.action == "refused"),
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Proposals:
-    """Checks the teacher's answer; see `prompts.evolution` for its form."""
-
-    sources: Sequence[str]
-    known: Collection[str]
-    allowed: Sequence[str]
-    teacher: Teacher
-    step: int
-
-    def __call__(self, value: Any) -> Entries[Proposal]:
-        if isinstance(value, list):
-            value = {"add": value}
-        if not isinstance(value, dict) or not {"add", "refine"} & set(value):
-            raise ValueError("expected an object with the lists 'add' and 'refine'")
-        entries: list[tuple[str, Any]] = []
-        for name in ("refine", "add"):
-            items = value.get(name)
-            if items is not None and not isinstance(items, list):
-                raise ValueError(f"{name!r} must be a list")
-            entries += [(name, item) for item in items or ()]
-        return read_entries(entries, self._read)
-
-    def _read(self, entry: tuple[str, Any]) -> Proposal:
-        name, item = entry
-        skill = read_skill(item, self.sources, teacher=self.teacher.model_id, step=self.step)
-        cause = item.get("cause")
-        cause = " ".join(cause.split())[:300] if isinstance(cause, str) else ""
-        if name == "refine":
-            target = item.get("id")
-            if not isinstance(target, str) or target not in self.known:
-                raise ValueError(
-                    f"'refine' names the skill {short_repr(target)}; use an id of the list of "
-                    "existing skills"
-                )
-            return Refinement(
-                target=target,
-                title=skill.title,
-                principle=skill.principle,
-                when_to_apply=skill.when_to_apply,
-                teacher=skill.provenance.teacher,
-                sources=skill.provenance.sources,
-                reason=cause,
-            )
-        category = item.get("category")
-        if not isinstance(category, str) or category not in self.allowed:
-            raise ValueError(
-                f"category {short_repr(category)} is not one of {', '.join(self.allowed)}"
-            )
-        return Addition(
-            skill=dataclasses.replace(skill, category=category), reason=cause, evolved=True
-        )
-
-
-def _ranked(members: Sequence[Trajectory]) -> list[Trajectory]:
-    """Sorts failures, worst first; the second of a task only after the first of every other."""
-    failures = sorted(
-        (t for t in members if not t.won),
-        key=lambda t: (t.score, -sum(bool(s.invalid) for s in t.steps), t.id),
-    )
-    turn: dict[str, int] = {}
-    keyed = []
-    for rank, item in enumerate(failures):
-        nth = turn.get(item.task.id, 0)
-        turn[item.task.id] = nth + 1
-        keyed.append((nth, rank, item))
-    return [item for _, _, item in sorted(keyed, key=lambda entry: entry[:2])]
+def _refusal(event: BankEvent) -> Mapping[str, str]:
+    return {"title": event.title, "reason": event.reason}

@@ -72,7 +72,7 @@ class Merge:
       targets: ids of two or more different skills.
       title: title of the one skill.
       principle: its principle.
-      when_to_apply: the situation it is for.
+      when_to_apply: the situation it is for; None keeps that of the first target.
       teacher: model id of the teacher that wrote the words; "" keeps that of the first target.
       sources: ids of the trajectories behind the words, which the skill's provenance gains beside
         those of all targets.
@@ -82,7 +82,7 @@ class Merge:
     targets: tuple[str, ...]
     title: str
     principle: str
-    when_to_apply: str = ""
+    when_to_apply: str | None = None
     teacher: str = ""
     sources: tuple[str, ...] = ()
     reason: str = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,9 +16,12 @@ import numpy as np
 from skillrl import extensions
 from skillrl.config.settings import SkillRetrievalConfig
 from skillrl.errors import SkillRLError
+from skillrl.skills import caps
 from skillrl.skills.bank import SkillBank
+from skillrl.skills.caps import CountTokens
 from skillrl.skills.duplicates import skill_text
 from skillrl.skills.utility import estimates, state_of
+from skillrl.skills.worth import Estimated, worth_by
 from skillrl.teacher.base import Embedder
 from skillrl.types import GENERAL, Skill, Task
 
@@ -176,7 +179,7 @@ def retrieve(
 def for_prompt(
     bank: SkillBank, task: Task, *, embedder: Embedder, settings: SkillRetrievalConfig
 ) -> tuple[Skill, ...]:
-    """Returns what a run retrieves for a task, in prompt order.
+    """Returns what a run retrieves for a task, in prompt order, however long it is.
 
     Args:
       bank: where to look.
@@ -206,15 +209,29 @@ class Retriever:
 
     Attributes:
       embedder: finds similar skills.
-      settings: how many skills of which kind, and by which rule.
+      settings: how many skills of which kind, by which rule, and how many tokens in all.
+      count_tokens: counts the tokens that skills take in a prompt; without the policy's tokenizer
+        they are estimated.
+      utility: gives what the skills of a bank are measured to be worth, by their ids; of what does
+        not fit into ``skill_retrieval.max_tokens`` the least useful goes first.
     """
 
     embedder: Embedder
     settings: SkillRetrievalConfig
+    count_tokens: CountTokens = caps.estimated_tokens
+    utility: Callable[[SkillBank], Mapping[str, Estimated]] = estimates
 
     def __call__(self, bank: SkillBank, task: Task) -> tuple[Skill, ...]:
         """Retrieves the skills that the prompts of `task` show."""
-        return for_prompt(bank, task, embedder=self.embedder, settings=self.settings)
+        found = for_prompt(bank, task, embedder=self.embedder, settings=self.settings)
+        if not self.settings.max_tokens:
+            return found
+        return caps.fitting(
+            found,
+            self.settings.max_tokens,
+            count_tokens=self.count_tokens,
+            worth=worth_by(self.utility(bank)),
+        )
 
 
 @register_retrieval("similar")

@@ -28,6 +28,9 @@ class Estimated(Protocol):
         """Tasks that were played both ways."""
 
 
+NOTHING_MEASURED: Mapping[str, Estimated] = {}
+"""The utilities of a bank of which no skill was examined."""
+
 Worth = Callable[[Skill], float]
 """Gives the number by which skills are compared where there is not room for all."""
 

@@ -32,6 +32,8 @@ class TeacherUsage:
       skipped: questions given up after the last try.
       dropped: entries of answers that were left out, since they were malformed.
       shortened: questions asked again about fewer recordings, being too long for the teacher.
+      cut: characters left out of long observations, to keep within ``distill.max_request_tokens``.
+      omitted: recordings left out of questions, since they did not fit even so.
       reasons: why each skipped question was given up.
     """
 
@@ -40,6 +42,8 @@ class TeacherUsage:
     skipped: int = 0
     dropped: int = 0
     shortened: int = 0
+    cut: int = 0
+    omitted: int = 0
     reasons: tuple[str, ...] = ()
 
     def __add__(self, other: TeacherUsage) -> TeacherUsage:

@@ -12,6 +12,7 @@ import pytest
 from skillrl.agent.agent import Act
 from skillrl.config.settings import Config
 from skillrl.envs import make_suite
+from skillrl.envs.alfworld.suite import AlfworldSuite
 from skillrl.inference.base import Generated
 from skillrl.io.files import read_json
 from skillrl.parallel import random_keys
@@ -64,14 +65,63 @@ register_teacher("recording")(lambda config, cache: Recording())
 register_teacher("unreliable")(lambda config, cache: Unreliable())
 
 
+MARK = "xylograph"
+"""A word of every held-out task and of no other text."""
+
+
+class MarkedEnvironment:
+    """An environment whose every text about a held-out task has the mark."""
+
+    played = 0
+
+    def __init__(self, environment):
+        self._environment = environment
+
+    def reset(self, task):
+        self._held_out = task.split != "train"
+        MarkedEnvironment.played += self._held_out
+        return self._marked(self._environment.reset(task))
+
+    def step(self, action):
+        result = self._environment.step(action)
+        return dataclasses.replace(result, observation=self._marked(result.observation))
+
+    def close(self):
+        self._environment.close()
+
+    def _marked(self, seen):
+        if not self._held_out:
+            return seen
+        return dataclasses.replace(seen, text=f"{MARK} {seen.text}")
+
+
+def mark_held_out_tasks(patch):
+    """Has every held-out task of ALFWorld carry the mark in its id, its goal and its texts."""
+    tasks, make = AlfworldSuite.tasks, AlfworldSuite.make
+
+    def marked(self, split):
+        found = tasks(self, split)
+        if split == "train":
+            return found
+        return [
+            dataclasses.replace(task, id=f"{task.id}-{MARK}", goal=f"{task.goal} ({MARK})")
+            for task in found
+        ]
+
+    patch.setattr(AlfworldSuite, "tasks", marked)
+    patch.setattr(AlfworldSuite, "make", lambda self: MarkedEnvironment(make(self)))
+
+
 @pytest.fixture(scope="module")
 def stepwise(compiled, flags, tmp_path_factory):
-    """The phases one by one on one work directory."""
+    """The phases one by one on one work directory, with marked held-out tasks."""
     path = tmp_path_factory.mktemp("stepwise") / "run"
-    for command in ("collect", "distill", "sft", "rl"):
-        status, out, err = tiny.run(command, *flags(path, model={"teacher": "recording"}))
-        assert status == 0, err
-        assert str(path) in out
+    with pytest.MonkeyPatch.context() as patch:
+        mark_held_out_tasks(patch)
+        for command in ("collect", "distill", "sft", "rl"):
+            status, out, err = tiny.run(command, *flags(path, model={"teacher": "recording"}))
+            assert status == 0, err
+            assert str(path) in out
     return path
 
 
@@ -105,6 +155,16 @@ def test_held_out_tasks_never_reach_the_teacher(stepwise):
             found.append(environment.reset(task).text)
     assert any(observation in text for observation in first["train"])
     assert not any(observation in text for observation in first["valid_unseen"])
+
+
+def test_no_mark_of_a_held_out_task_is_in_what_the_run_teaches_or_learns(stepwise):
+    assert MarkedEnvironment.played >= 4  # two periodic evaluations of two tasks
+    assert REQUESTS
+    assert not [purpose for purpose, text in REQUESTS if MARK in text]
+    files = tiny.contents(stepwise)
+    learned = ("distill/", "sft/", "banks/", "rl/", "collect/", "checkpoints/")
+    assert all(any(name.startswith(folder) for name in files) for folder in learned)
+    assert not [name for name, data in files.items() if MARK.encode() in data]
 
 
 def test_held_out_games_were_played_meanwhile(stepwise):

@@ -83,6 +83,21 @@ def test_the_advice_about_a_bank_that_does_not_fit_can_be_followed(whole, other,
     assert not re.search(r"_top_k=-", fewer)
 
 
+def test_skills_take_no_more_tokens_of_a_prompt_than_they_may(whole):
+    base = Config.from_dict(read_json(whole.path / "config.json"))
+    for first_step in (True, False):
+        settings = {"skill_retrieval": {"max_tokens": 200, "first_step": first_step}}
+        with tiny.opened(whole.path, Config.from_dict(settings, base)) as (run, model, player):
+            bank = released_size(run.suite.categories)
+            tasks = run.suite.tasks("train")[:6]
+            prompts.check_fit(run, bank, model=model, retriever=player.retriever, tasks=tasks)
+            for task in tasks:
+                skills = player.retriever(bank, task)
+                ids = (player.agent.prefix(task, shown)[0] for shown in (skills, ()))
+                taken = [*map(len, ids)] if first_step else [len(player.agent.late(skills)[0]), 0]
+                assert 100 < taken[0] - taken[1] <= 200
+
+
 def test_skills_at_every_step_that_fill_it_are_refused_too(whole):
     late = {"skill_retrieval": {"first_step": False}, "rollout": {"cache_buckets": [128]}}
     config = Config.from_dict(late, Config.from_dict(read_json(whole.path / "config.json")))

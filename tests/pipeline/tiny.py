@@ -113,7 +113,7 @@ def opened(path: Path, config: Config | None = None) -> Iterator[tuple[Session, 
     config = config or Config.from_dict(read_json(path / "config.json"))
     with open_session(config, path, lock=False) as run:
         model = open_model(config, open_mesh(config))
-        yield run, model, open_player(run, model, open_retriever(run))
+        yield run, model, open_player(run, model, open_retriever(run, model))
 
 
 STOPPING = """

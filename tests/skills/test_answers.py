@@ -18,9 +18,10 @@ from skillrl.types import Skill
 from tests.skills.builders import CLEAN, HEAT, NEVER_OPENED, WIN_CLEAN, played
 
 NAMES = (
-    "title", "principle", "when_to_apply", "sources", "category", "cause", "id", "add", "refine",
-    "where_it_failed", "what_was_wrong", "what_to_do_instead",
+    "title", "principle", "when_to_apply", "sources", "category", "cause", "id", "ids",
+    "add", "refine", "merge", "retire", "where_it_failed", "what_was_wrong", "what_to_do_instead",
 )  # fmt: skip
+CHANGES = ("add", "refine", "merge", "retire")
 TEXTS = st.sampled_from(["Open it", CLEAN, "general", "gen_001", "", " ", "x" * 700]) | st.text(
     st.characters(), max_size=5
 )
@@ -40,14 +41,16 @@ VALUES = st.recursive(
     max_leaves=10,
 )
 ENTRIES = st.fixed_dictionaries(
-    {}, optional={name: TEXTS | VALUES for name in NAMES if name not in ("add", "refine")}
+    {}, optional={name: TEXTS | VALUES for name in NAMES if name not in CHANGES}
 )
-GOOD = {name: name for name in NAMES[9:]} | {
+GOOD = {name: name for name in NAMES[-3:]} | {
     "title": "Open it",
     "principle": "Open what is closed.",
 }
-LISTS = st.lists(ENTRIES | VALUES | st.just(GOOD), max_size=4)
-ANSWERS = VALUES | LISTS | st.fixed_dictionaries({}, optional={"add": LISTS, "refine": LISTS})
+MERGED = GOOD | {"ids": ["gen_001", "pic_001"]}
+RETIRED = {"id": "pic_001", "cause": "it misleads"}
+LISTS = st.lists(ENTRIES | VALUES | st.sampled_from([GOOD, MERGED, RETIRED]), max_size=4)
+ANSWERS = VALUES | LISTS | st.fixed_dictionaries({}, optional=dict.fromkeys(CHANGES, LISTS))
 
 ROLLOUTS = [
     played(WIN_CLEAN, won=True, task="1"),

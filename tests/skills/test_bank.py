@@ -108,7 +108,14 @@ def test_a_retired_skill_is_gone_and_its_id_is_never_given_again():
 
 
 def test_skills_that_say_the_same_become_one():
-    first = skill("A", "Old a.", category=HEAT, exams=Exams(pairs=3), provenance=Provenance("o", 1))
+    first = skill(
+        "A",
+        "Old a.",
+        when_to_apply="w",
+        category=HEAT,
+        exams=Exams(pairs=3),
+        provenance=Provenance("o", 1),
+    )
     second = skill("B", "Old b.", category=HEAT, provenance=Provenance("o", 1, ("t1",)))
     bank = SkillBank().add([first, second, skill("C", category=HEAT)])
     bank = bank.record_use([played([], skills=("pic_001",))])
@@ -123,15 +130,15 @@ def test_skills_that_say_the_same_become_one():
     new = bank.apply([merge], step=7, policy_version=28)
     assert [item.id for item in new.skills] == ["pic_001", "pic_003"]
     one = new.get("pic_001")
-    assert (one.title, one.principle, one.when_to_apply, one.category) == ("B", "New.", "", HEAT)
+    assert (one.title, one.principle, one.when_to_apply, one.category) == ("B", "New.", "w", HEAT)
     assert one.provenance == Provenance("o3", 7, ("t1", "t2"))
     assert (one.use.episodes, one.exams) == (0, Exams())
     kept, gone = new.history[3:]
     assert (kept.action, kept.skill, kept.before, kept.after) == (
         "merged",
         "pic_001",
-        "A. Old a.",
-        "B. New.",
+        "A. Old a.. w",
+        "B. New.. w",
     )
     assert (gone.action, gone.skill, gone.before, gone.after) == (
         "retired",

@@ -94,6 +94,21 @@ def test_general_skills_see_every_category_and_whole_trajectories():
     assert text.count("Action: go to desk 50") == 8
 
 
+def test_questions_keep_to_a_budget_and_the_report_says_what_that_cost():
+    long = [("go to desk 1", "You see " + "a pen, " * 300), *NEVER_OPENED, ("look", "Nothing.")]
+    many = [played(long, task=str(i), won=i % 2 == 0) for i in range(8)]
+    teacher = Recorder()
+    _, report = distill(many, teacher=teacher, categories=[CLEAN], max_request_tokens=1500)
+    for _, chat in teacher.chats:
+        assert sum(len(message["content"]) for message in chat) <= 6000
+        assert "Action: look" in chat[1]["content"]
+    assert report.counts.cut > 0
+    assert report.counts.omitted > 0  # of the general question, which would show all eight
+    assert json.loads(json.dumps(report.to_json()))["counts"]["cut"] == report.counts.cut
+    _, report = distill(many, teacher=teacher, categories=[CLEAN])
+    assert (report.counts.cut, report.counts.omitted) == (0, 0)
+
+
 def test_a_malformed_answer_is_skipped_and_counted():
     bank, report = distill(ROLLOUTS, teacher=Recorder(distill_success="?"), categories=[CLEAN])
     assert report.skipped == (f"distill_success {CLEAN}", f"distill_success {HEAT}")

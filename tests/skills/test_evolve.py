@@ -4,7 +4,8 @@ import pytest
 
 from skillrl.errors import SkillRLError
 from skillrl.skills.bank import SkillBank
-from skillrl.skills.evolve import evolve, select_failures
+from skillrl.skills.evolve import evolve
+from skillrl.skills.failures import select_failures
 from skillrl.teacher.base import TeacherError
 from skillrl.teacher.hashing_embedder import HashingEmbedder
 from skillrl.teacher.simulated import SimulatedTeacher
@@ -17,6 +18,7 @@ from tests.skills.builders import (
     PICK,
     UNTREATED,
     WIN_CLEAN,
+    Measured,
     played,
 )
 from tests.skills.test_distill import Recorder
@@ -150,6 +152,111 @@ def test_general_is_allowed_and_nothing_is_asked_without_failures():
     assert (teacher.chats, event.failing, event.analysed) == ([], (), ())
     evolve(bank, [], teacher=teacher, step=3)
     assert teacher.chats == []
+
+
+def four():
+    return SkillBank().add(
+        [Skill(title=title, principle=f"{title} it.", category=CLEAN) for title in "ABCD"]
+    )
+
+
+def test_the_teacher_merges_and_retires():
+    answer = {
+        "merge": [proposal("E", ids=["pic_001", "pic_002"], cause="the same")],
+        "retire": [{"id": "pic_003", "cause": "it misleads"}],
+    }
+    rollouts = group(CLEAN, 0, 4)
+    new, event = evolve(
+        four(), rollouts, teacher=Recorder(evolve=json.dumps(answer)), step=5, policy_version=20
+    )
+    assert [(item.id, item.title) for item in new.skills] == [("pic_001", "E"), ("pic_004", "D")]
+    assert (event.merged, event.retired) == (("pic_001",), ("pic_003", "pic_002"))
+    assert (event.added, event.refined, event.bank_after, new.version) == ((), (), 2, 2)
+    shown = {t.id for t in rollouts}
+    for line in new.history[4:]:
+        assert (line.policy_version, set(line.sources)) == (20, shown)
+    assert new.history[4].reason == "it misleads"
+    assert json.loads(json.dumps(event.to_json()))["merged"] == ["pic_001"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"merge": [proposal("E", ids=["pic_001"])]},
+        {"merge": [proposal("E", ids=["pic_001", "pic_001"])]},
+        {"merge": [proposal("E", ids=["pic_001", "gen_009"])]},
+        {"merge": [proposal("E", ids="pic_001")]},
+        {"merge": [proposal("", ids=["pic_001", "pic_002"])]},
+        {"retire": [{"id": "gen_009"}]},
+        {"retire": ["pic_001"]},
+        {"retire": {"id": "pic_001"}},
+        {"retire": [{"id": "pic_002"}]},  # which is measured to help
+    ],
+)
+def test_a_merge_or_retirement_of_what_is_not_there_is_malformed(entry):
+    teacher = Recorder(evolve=json.dumps(entry))
+    utility = {"pic_002": Measured(0.2, low=0.1)}
+    new, event = evolve(four(), group(CLEAN, 0, 4), teacher=teacher, step=5, utility=utility)
+    assert new == four()
+    assert event.teacher_failures == 1
+
+
+def test_the_teacher_is_told_what_skills_are_worth_and_the_simulated_one_listens():
+    bank = four().add([Skill(title="E", principle="A it.", category=CLEAN)])
+    bank = bank.record_use([played([], won=True, skills=("pic_002",))])
+    utility = {
+        "pic_002": Measured(-0.2, low=-0.33, high=-0.07, pairs=40),
+        "pic_003": Measured(-0.2, low=-0.41, high=0.01, pairs=12),
+    }
+    teacher = Recorder()
+    new, event = evolve(
+        bank, group(CLEAN, 0, 4), teacher=teacher, step=5, utility=utility, max_new_skills=2
+    )
+    text = teacher.chats[0][1][1]["content"]
+    listed = [line for line in text.splitlines() if line.startswith("[pic_00")]
+    assert listed == [
+        f"[pic_001] ({CLEAN}) A: A it. (unmeasured)",
+        f"[pic_002] ({CLEAN}) B: B it. (won 1 of 1) (helps -20 points, -33 to -7, 40 pairs)",
+        f"[pic_003] ({CLEAN}) C: C it. (helps -20 points, -41 to +1, 12 pairs)",
+        f"[pic_004] ({CLEAN}) D: D it. (unmeasured)",
+        f"[pic_005] ({CLEAN}) E: A it. (unmeasured)",
+    ]
+    assert (event.merged, event.retired) == (("pic_001",), ("pic_002", "pic_005"))
+    assert new.get("pic_001").principle == "A it."
+    reasons = {item.skill: item.reason for item in new.history if item.action == "retired"}
+    assert reasons["pic_002"] == "measured to hurt: -33 to -7 points"
+    assert reasons["pic_005"] == "merged into pic_001"
+
+
+def test_the_bank_keeps_to_its_cap_whether_or_not_there_are_failures():
+    utility = {"pic_001": Measured(-0.1), "pic_003": Measured(0.1)}
+    for rollouts, left in (
+        (group(CLEAN, 4, 0), {"pic_003", "pic_002"}),
+        (group(CLEAN, 0, 4), {"pic_003", "dyn_001"}),
+    ):
+        teacher = Recorder(evolve=json.dumps({"add": [proposal("New")]}))
+        new, event = evolve(
+            four(), rollouts, teacher=teacher, step=5, utility=utility, max_skills=2
+        )
+        assert {item.id for item in new.skills} == left
+        assert len(event.retired) == 4 + len(event.added) - 2
+        assert new.version == event.bank_after == 2
+
+
+def test_a_long_request_is_shortened_and_the_event_says_so():
+    long = [("go to shelf 1", "You see " + "a mug, " * 400), *NEVER_OPENED, ("look", "Nothing.")]
+    rollouts = [played(long, task=str(i)) for i in range(4)]
+    teacher = Recorder()
+    _, event = evolve(SkillBank(), rollouts, teacher=teacher, step=5, max_request_tokens=2500)
+    size = sum(len(message["content"]) for message in teacher.chats[0][1])
+    assert 9900 < size <= 10000
+    assert "characters left out" in teacher.chats[0][1][1]["content"]
+    assert event.cut > 4000
+    assert (event.omitted, len(event.analysed)) == (0, 4)
+    _, event = evolve(SkillBank(), rollouts, teacher=teacher, step=5, max_request_tokens=1400)
+    assert event.omitted > 0
+    assert len(event.analysed) == 4 - event.omitted
+    assert teacher.chats[1][1][1]["content"].count("=== Trajectory") == len(event.analysed)
 
 
 class NoEmbedder:

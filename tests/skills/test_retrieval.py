@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from skillrl.config.settings import SkillRetrievalConfig
@@ -6,6 +8,7 @@ from skillrl.skills.bank import SkillBank
 from skillrl.skills.proposals import Refinement
 from skillrl.skills.retrieval import (
     Retrieved,
+    Retriever,
     for_prompt,
     get_retrieval,
     query_text,
@@ -13,7 +16,7 @@ from skillrl.skills.retrieval import (
     retrieve,
 )
 from skillrl.types import GENERAL, Task
-from tests.skills.builders import CLEAN, HEAT, TableEmbedder, bank_of
+from tests.skills.builders import CLEAN, HEAT, Measured, TableEmbedder, bank_of
 
 TASK = Task(id="train/1", split="train", category=HEAT, goal="put a hot egg in fridge")
 
@@ -90,6 +93,19 @@ def test_a_rule_of_ones_own_is_called_by_its_name():
     assert not get_retrieval("newest").uses_embedder
     with pytest.raises(SkillRLError, match="'newest' is registered twice"):
         register_retrieval("newest")(lambda bank, task, **budgets: Retrieved())
+
+
+def test_a_retriever_keeps_to_the_tokens_that_skills_may_take():
+    bank = bank_of(*((name, 0.5, HEAT, "skill") for name in "abcd"))
+    retrieve = Retriever(TableEmbedder(), SkillRetrievalConfig(max_tokens=5))
+    assert [skill.id for skill in retrieve(bank, TASK)] == ["a", "b"]  # "a. 0.5" is two tokens
+    utility = lambda bank: {"a": Measured(-0.1), "d": Measured(0.1)}  # noqa: E731
+    useful = dataclasses.replace(retrieve, utility=utility)
+    assert [skill.id for skill in useful(bank, TASK)] == ["b", "d"]
+    exact = dataclasses.replace(useful, count_tokens=lambda skills: 5 * len(skills))
+    assert [skill.id for skill in exact(bank, TASK)] == ["d"]
+    free = dataclasses.replace(exact, settings=SkillRetrievalConfig())
+    assert [skill.id for skill in free(bank, TASK)] == list("abcd")
 
 
 def test_an_unknown_rule_is_an_error_that_names_the_known_ones():

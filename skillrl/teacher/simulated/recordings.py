@@ -65,5 +65,18 @@ def read_recordings(text: str) -> list[Recording]:
 def read_skills(text: str) -> list[tuple[str, str, str, str]]:
     """Reads (id, category, title, principle) of the skills that a prompt lists."""
     return re.findall(
-        r"^\[(\w+)\] \(([^)]*)\) (.*?): (.*?)(?: \(won \d+ of \d+\))?$", text, flags=re.M
+        r"^\[(\w+)\] \(([^)]*)\) (.*?): (.*?)(?: \(won \d+ of \d+\))?"
+        r"(?: \((?:unmeasured|helps [^)]*)\))?$",
+        text,
+        flags=re.M,
     )
+
+
+def read_utility(text: str) -> dict[str, tuple[int, int]]:
+    """Reads the ends of the interval of each measured skill that a prompt lists, in points."""
+    found = re.findall(
+        r"^\[(\w+)\] .* \(helps [+-]\d+ points, ([+-]\d+) to ([+-]\d+), \d+ pairs\)$",
+        text,
+        flags=re.M,
+    )
+    return {name: (int(low), int(high)) for name, low, high in found}

@@ -11,6 +11,7 @@ from skillrl.teacher.base import Message, TeacherError
 from skillrl.teacher.simulated.domain import Domain, Entry, advised, cited
 from skillrl.teacher.simulated.domains import domain_of
 from skillrl.teacher.simulated.recordings import Recording, read_recordings, read_skills
+from skillrl.teacher.simulated.tidy import tidied
 
 
 class SimulatedTeacher:
@@ -152,7 +153,7 @@ def _evolution(
             elif item["id"] not in refined:
                 refined.add(item["id"])
                 refine.append(item)
-    return {"add": add, "refine": refine}
+    return {"add": add, "refine": refine} | tidied(text, _ids(recordings), besides=refined)
 
 
 def _proposals(
