@@ -1,1 +1,1 @@
-"""What the calibration of examinations is made of: planted skills, a simulated and a real policy."""
+"""What the calibration of examinations is made of: planted skills and two kinds of policy."""
