@@ -5,6 +5,7 @@ from __future__ import annotations
 from skillrl.config.sections import (
     LORA_TARGETS,
     EvaluationConfig,
+    EvolutionConfig,
     LoraConfig,
     MeshConfig,
     ModelConfig,
@@ -30,6 +31,12 @@ def check_rl(rl: RLConfig) -> None:
         raise SkillRLError(
             "rl.group_size is 1: rl.advantage=grpo compares the episodes of a group, so alone "
             "every advantage would be 0. Use 2 or more."
+        )
+    if rl.bare_members >= rl.group_size:
+        raise SkillRLError(
+            f"rl.bare_members is {rl.bare_members}, but a group has {rl.group_size} members "
+            "(rl.group_size): none would be left to play with skills. Use at most "
+            f"{rl.group_size - 1}, or leave the bank empty."
         )
     high = rl.clip_epsilon_high or rl.clip_epsilon
     if rl.clip_ratio_c is not None and rl.clip_ratio_c <= 1 + high:
@@ -81,6 +88,20 @@ def check_rollout(rollout: RolloutConfig, rl: RLConfig, model: ModelConfig) -> N
         raise SkillRLError(
             "rollout.weights is int8, but model.policy is openai: the server's weights are its "
             "own. Use rollout.weights=policy, or model.policy=local."
+        )
+
+
+def check_evolution(evolution: EvolutionConfig) -> None:
+    """Refuses examinations that would never be held.
+
+    Raises:
+      SkillRLError: two values do not go together; says what would fit.
+    """
+    if evolution.exam_share and not evolution.enabled:
+        raise SkillRLError(
+            f"evolution.exam_share is {evolution.exam_share:g}, but evolution.enabled is false: "
+            "skills are examined where the bank evolves. Use evolution.exam_share=0, or "
+            "evolution.enabled=true (with evolution.max_new_skills=0 the teacher adds nothing)."
         )
 
 

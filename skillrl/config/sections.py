@@ -39,6 +39,9 @@ class RLConfig:
     batch_size: int = setting(64, low=1, high=MAX_COUNT)
     """Episodes per iteration: tasks x group_size."""
     group_size: int = setting(8, low=1, high=MAX_COUNT)
+    bare_members: int = setting(0, low=0, high=MAX_COUNT)
+    """Members of each group, its last ones, that play without skills. What the others win more than
+    these is logged as `skill_gain`; all are trained on the prompt that they had."""
     kl_coeff: float = setting(0.01, low=0)
     clip_epsilon: float = setting(0.2, above=0)
     invalid_action_penalty: float = setting(0.1, low=0)
@@ -95,6 +98,7 @@ class SkillRetrievalConfig:
     sets no limit."""
     order: str = setting("similar", nonempty=True)
     """The rule that fills these budgets: `similar` takes the skills most similar to the task,
+    `useful` likewise, but those first that are measured to help, and those last that hurt,
     `stored` the first as stored (evolved general ones before the others), which needs no embedder
     and has no threshold; others are registered with `skillrl.skills.register_retrieval`."""
     first_step: bool = setting(True)
@@ -120,6 +124,10 @@ class EvolutionConfig:
     enabled: bool = setting(True)
     min_episodes: int = setting(4, low=1)
     """Fewer episodes of a category than this say nothing about it."""
+    exam_share: float = setting(0.0, low=0, high=1)
+    """Episodes in which skills are examined, as a share of the training episodes since the last
+    look: training tasks are played with and without a skill, and those that hurt are retired; 0
+    examines none."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

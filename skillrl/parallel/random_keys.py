@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-COLLECT, SFT, RL, EVAL, INIT = 1, 2, 3, 4, 5
+COLLECT, SFT, RL, EVAL, INIT, EXAM = 1, 2, 3, 4, 5, 6
 """Phases of a run, the first number of an address. Fixed: they are part of the results."""
 
 ADDRESS_WIDTH = 6

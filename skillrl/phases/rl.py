@@ -1,8 +1,9 @@
 """Runs phase 4: GRPO with retrieved skills, while the bank evolves from training failures.
 
 One iteration: tasks -> retrieve skills -> G episodes each -> advantages -> minibatches
-of whole groups -> updates. Every ``evolution.validation_interval`` iterations the
-failures of weak categories since the last event go to the teacher.
+of whole groups -> updates. Every ``evolution.validation_interval`` iterations skills are examined
+(``evolution.exam_share``), and the failures of weak categories since the last event go to the
+teacher.
 
 Departures from GRPO (arXiv 2402.03300, section 4.1.2) that hold by default, each a setting:
 
@@ -29,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from skillrl.config.settings import Config, RLConfig
+from skillrl.config.settings import Config
 from skillrl.errors import SkillRLError
 from skillrl.evaluation.evaluate import outcome
 from skillrl.io.files import append_sealed, truncate_jsonl
@@ -44,6 +45,7 @@ from skillrl.phases.build import (
     make_updater,
     publish,
 )
+from skillrl.phases.examine import hold_exams
 from skillrl.phases.health import Skips, Watch
 from skillrl.phases.held_out import evaluate_split
 from skillrl.phases.session import Session
@@ -51,14 +53,16 @@ from skillrl.phases.sft import load_sft
 from skillrl.rollouts import store
 from skillrl.rollouts.player import Player, make_job, play
 from skillrl.skills.bank import SkillBank
-from skillrl.skills.evolve import EvolutionEvent, evolve
+from skillrl.skills.evolve import evolve
 from skillrl.skills.store import bank_from_json, bank_to_json, load_bank, save_bank
-from skillrl.teacher.base import Embedder, Teacher
+from skillrl.skills.utility import estimates
+from skillrl.teacher.base import Teacher
+from skillrl.training.bare import is_bare, single_skill_exams, skill_gain, with_skills
 from skillrl.training.batch import Sample
 from skillrl.training.checkpoint import Checkpoints
 from skillrl.training.grpo import Learner, make_loss, make_minibatches, train_on
 from skillrl.training.partition import Partition
-from skillrl.training.rollouts import choose_tasks, episode_return, to_samples
+from skillrl.training.rollouts import choose_tasks, to_samples, zero_variance
 from skillrl.training.update import TrainState, Updater
 from skillrl.types import Trajectory
 
@@ -72,7 +76,7 @@ class Cursor:
     Attributes:
       iteration: how many are done.
       bank: the skills that the next iteration retrieves from.
-      since_event: training episodes that the next look at failures will see.
+      since_event: training episodes with skills that the next look at failures will see.
     """
 
     iteration: int
@@ -136,14 +140,13 @@ def rl(
                 state, metrics = _update(
                     session, learner, state=state, trajectories=trajectories, skips=skips
                 )
-                metrics |= outcome(trajectories)
+                metrics |= outcome(trajectories) | skill_gain(trajectories, config)
                 now = _advance(session, now, trajectories)
                 if _evolves(session, now):
-                    now, event = _evolve(
-                        session, now, teacher=teacher, embedder=player.retriever.embedder
+                    now, found = _evolve(
+                        session, now, teacher, player=player, policy=learner.policy(state)
                     )
-                    metrics["evolved"] = len((*event.added, *event.refined, *event.merged))
-                    metrics["retired"] = len(event.retired)
+                    metrics |= found
                 metrics["bank_version"], metrics["bank_size"] = now.bank.version, len(now.bank)
                 metrics |= _periodic_evaluation(
                     session, player, policy=learner.policy(state), now=now
@@ -181,6 +184,7 @@ def _rollouts(session: Session, player: Player, now: Cursor) -> list[Trajectory]
             iteration=now.iteration,
             member=member,
             repeat=tasks[:at].count(task),  # above 0 only where tasks are fewer than groups
+            skills=() if is_bare(member, config) else None,
         )
         for at, task in enumerate(tasks)
         for member in range(config.group_size)
@@ -227,7 +231,7 @@ def _update(
     metrics |= {
         "padding": float(np.mean([batch.padding for batch in batches])) if batches else 0.0,
         "rows": float(len(flat)),
-        "zero_variance_groups": float(_zero_variance(trajectories, config)),
+        "zero_variance_groups": float(zero_variance(trajectories, config)),
         "response_tokens": float(np.mean([len(s.response_ids) for s in flat])) if flat else 0.0,
         "prompt_tokens": float(np.mean([len(s.prefix_ids) + len(s.suffix_ids) for s in flat]))
         if flat
@@ -236,26 +240,19 @@ def _update(
     return state, metrics
 
 
-def _zero_variance(trajectories: Sequence[Trajectory], config: RLConfig) -> float:
-    """Computes the share of groups whose episodes all ended alike.
-
-    The advantages in such a group are 0, so it teaches through the KL term alone.
-    """
-    size = config.group_size
-    groups = [trajectories[at : at + size] for at in range(0, len(trajectories), size)]
-    same = [
-        len({episode_return(t, config.reward) for t in group if not t.error}) <= 1
-        for group in groups
-    ]
-    return sum(same) / max(1, len(same))
-
-
 def _advance(session: Session, now: Cursor, trajectories: Sequence[Trajectory]) -> Cursor:
     """Counts an iteration, the use of its skills, and its episodes for the next event."""
-    seen = tuple(trajectories) if session.config.evolution.enabled else ()
+    config = session.config
+    seen = with_skills(trajectories, config.rl) if config.evolution.enabled else ()
+    exams = single_skill_exams(
+        trajectories,
+        config.rl,
+        step=now.iteration + 1,
+        policy_version=now.iteration * config.rl.minibatches,
+    )
     return Cursor(
         iteration=now.iteration + 1,
-        bank=now.bank.record_use(trajectories),
+        bank=now.bank.record_use(trajectories).record_exams(exams),
         since_event=now.since_event + seen,
     )
 
@@ -267,27 +264,37 @@ def _evolves(session: Session, now: Cursor) -> bool:
 
 
 def _evolve(
-    session: Session, now: Cursor, *, teacher: Teacher, embedder: Embedder
-) -> tuple[Cursor, EvolutionEvent]:
-    """Lets the bank evolve from the failures since the last event; writes event and bank.
+    session: Session, now: Cursor, teacher: Teacher, *, player: Player, policy: Params
+) -> tuple[Cursor, dict[str, float]]:
+    """Examines skills, and lets the bank evolve from the failures since the last event.
 
     Args:
-      session: the run.
+      session: the run, where event and bank are written.
       now: the bank, and the episodes since the last event.
       teacher: proposes new skills.
-      embedder: compares them with those of the bank.
+      player: plays examinations; its embedder compares new skills with those of the bank.
+      policy: the parameters to be examined with.
 
     Returns:
-      The cursor with the new bank and no episodes, and the event.
+      The cursor with the new bank and no episodes, and metrics by name.
     """
     config = session.config.evolution
+    if config.exam_share:
+        publish(
+                session.config,
+                player,
+                params=policy,
+                version=now.iteration * session.config.rl.minibatches,
+            )
+    tested, exams = hold_exams(session, player, now.bank, iteration=now.iteration)
     bank, event = evolve(
-        now.bank,
+        tested,
         now.since_event,
         teacher=teacher,
         step=now.iteration,
         policy_version=now.iteration * session.config.rl.minibatches,
-        embedder=embedder,
+        embedder=player.retriever.embedder,
+        utility=estimates(tested),
         evolution_threshold=config.evolution_threshold,
         min_episodes=config.min_episodes,
         max_new_skills=config.max_new_skills,
@@ -296,9 +303,14 @@ def _evolve(
         max_analysis_shallow=config.max_analysis_shallow,
         max_request_tokens=session.config.distill.max_request_tokens,
     )
-    append_sealed(session.run.file("rl", "evolution.jsonl"), event.to_json())
+    row = event.to_json() | {"bank_before": now.bank.version, "exams": exams.to_json()}
+    append_sealed(session.run.file("rl", "evolution.jsonl"), row)
     save_bank(bank, session.run.file("banks", f"{bank.version}.json"))
-    return Cursor(iteration=now.iteration, bank=bank), event
+    metrics = {
+        "evolved": float(len((*event.added, *event.refined, *event.merged))),
+        "retired": float(len((*event.retired, *exams.retired))),
+    }
+    return Cursor(iteration=now.iteration, bank=bank), metrics | exams.metrics()
 
 
 def _periodic_evaluation(
@@ -400,7 +412,10 @@ def _resume(
         now = Cursor(
             iteration=done,
             bank=bank_from_json(extra["bank"]),
-            since_event=tuple(trajectory for path in paths for trajectory in store.read(path)),
+            since_event=with_skills(
+                (trajectory for path in paths for trajectory in store.read(path)),
+                session.config.rl,
+            ),
         )
     else:
         _check_beginning(session)
@@ -409,6 +424,7 @@ def _resume(
     events = session.run.file("rl", "evolution.jsonl")
     truncate_jsonl(events, lambda row: row["step"] <= now.iteration, required=True)
     _unlink_later(session.run.file("rl", "trajectories").glob("*.jsonl"), now.iteration)
+    _unlink_later(session.run.file("rl", "exams").glob("*.jsonl"), now.iteration)
     _unlink_later(session.run.file("banks").glob("*.json"), now.bank.version)
     return state, now
 

@@ -68,6 +68,8 @@ def describe_phases(command: str, config: Config, chosen: Mapping[str, Any]) -> 
     flags = {flag: value for flag, value in chosen.items() if value is not None}
     splits = evaluation.final_splits if command == "train" else evaluation.splits
     every = f"evolving the bank every {evolution.validation_interval}"
+    if evolution.exam_share:
+        every += f", examining skills in {100 * evolution.exam_share:g} % as many episodes"
     shown = config.collect.expert_episodes
     phases = {
         "collect": f"collect: {flags.get('episodes', config.collect.episodes)} episodes "

@@ -98,6 +98,8 @@ def loads(
         repeats = flags.get("repeats", evaluation.repeats)
         return work.played(phase, int(stages * repeats * count))
 
+    share = evolution.exam_share * evolution.validation_interval
+    examined = events * int(share * rl.batch_size)
     looks = rl.training_epochs // evaluation.quick_interval * len(evaluation.splits)
     quick = work.played("", looks * evaluation.quick_tasks)
     phases = {
@@ -112,7 +114,7 @@ def loads(
         ),
         "rl": work.learned(
             dataclasses.replace(
-                _sum("rl", work.played("rl", rl.training_epochs * rl.batch_size), quick),
+                _sum("rl", work.played("rl", rl.training_epochs * rl.batch_size + examined), quick),
                 calls=events,
             ),
             samples=rl.training_epochs * rl.batch_size * work.steps,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from skillrl.agent.agent import Episode, SkillAgent
 from skillrl.envs.base import Suite
@@ -15,7 +15,7 @@ from skillrl.parallel import random_keys
 from skillrl.rollouts.collector import Job, collect
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.retrieval import Retriever
-from skillrl.types import Task, Trajectory
+from skillrl.types import Skill, Task, Trajectory
 
 
 def _say_nothing(doing: str) -> None:
@@ -54,6 +54,8 @@ def make_job(
     iteration: int = 0,
     member: int = 0,
     repeat: int = 0,
+    skills: Sequence[Skill] | None = None,
+    drawn_as: int | None = None,
 ) -> Job:
     """Plans an episode of `task` with skills from `bank`.
 
@@ -66,22 +68,25 @@ def make_job(
       iteration: of the phase.
       member: index within the group of the same task.
       repeat: index among episodes that are otherwise alike.
+      skills: what the prompt shows; None shows what is retrieved.
+      drawn_as: the member whose random draws this one makes; None makes its own.
     """
-    skills = player.retriever(bank, task)
+    shown = player.retriever(bank, task) if skills is None else tuple(skills)
+    draws = member if drawn_as is None else drawn_as
     number = random_keys.task_number(task.id)
 
     def start() -> Episode:
         return player.agent.episode(
             task,
-            skills,
-            rng_address=lambda step: (phase, iteration, number, member, repeat, step),
+            shown,
+            rng_address=lambda step: (phase, iteration, number, draws, repeat, step),
             member=member,
             repeat=repeat,
             policy_version=player.engine.version,
             bank_version=bank.version,
         )
 
-    ids = tuple(skill.id for skill in skills)
+    ids = tuple(skill.id for skill in shown)
     return Job(
         task=task,
         start=start,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +20,8 @@ from skillrl.skills import caps
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.caps import CountTokens
 from skillrl.skills.duplicates import skill_text
-from skillrl.skills.worth import NOTHING_MEASURED, Estimated, worth_by
+from skillrl.skills.utility import estimates, state_of
+from skillrl.skills.worth import Estimated, worth_by
 from skillrl.teacher.base import Embedder
 from skillrl.types import GENERAL, Skill, Task
 
@@ -202,11 +203,6 @@ def for_prompt(
     return found.skills
 
 
-def nothing_measured(bank: SkillBank) -> Mapping[str, Estimated]:
-    """Returns the utilities of a bank that was never examined: none."""
-    return NOTHING_MEASURED
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Retriever:
     """Retrieves as a run does: called with a bank and a task, it returns skills in prompt order.
@@ -223,7 +219,7 @@ class Retriever:
     embedder: Embedder
     settings: SkillRetrievalConfig
     count_tokens: CountTokens = caps.estimated_tokens
-    utility: Callable[[SkillBank], Mapping[str, Estimated]] = nothing_measured
+    utility: Callable[[SkillBank], Mapping[str, Estimated]] = estimates
 
     def __call__(self, bank: SkillBank, task: Task) -> tuple[Skill, ...]:
         """Retrieves the skills that the prompts of `task` show."""
@@ -277,6 +273,43 @@ def similar(
         mistakes=_budget(
             _mistakes(bank, task.category), query, embedder=embedder, budget=mistakes_top_k
         ),
+    )
+
+
+@register_retrieval("useful")
+def useful(
+    bank: SkillBank,
+    task: Task,
+    *,
+    embedder: Embedder,
+    top_k: int,
+    similarity_threshold: float,
+    general_top_k: int,
+    mistakes_top_k: int,
+) -> Retrieved:
+    """Retrieves as `similar` does, but skills that are known to help first; see `RetrievalRule`.
+
+    Of those that compete for a budget come first the skills whose measured utility lies above zero
+    with its whole interval (`skillrl.skills.utility.estimates`), last those of which it lies below;
+    between them are the others, measured or not. Within each of these three, the order is that of
+    `similar`, so that while nothing is decided the two rules retrieve the same. A task-specific
+    skill must still be similar enough: what helps elsewhere says nothing about this task.
+    """
+    known = estimates(bank)
+
+    def best(skills: Iterable[Skill], budget: int) -> tuple[Skill, ...]:
+        order = sorted(skills, key=lambda skill: -state_of(skill.id, known))  # stable
+        return tuple(order[: max(budget, 0)])
+
+    query = _embed(embedder, [query_text(task)])[0]
+    specific = _rank(bank.select(category=task.category, kind="skill"), query, embedder)
+    near = [skill for skill, similarity in specific if similarity > similarity_threshold]
+    general = bank.select(category=GENERAL, kind="skill")
+    mistakes = _mistakes(bank, task.category)
+    return Retrieved(
+        general=best(_in_turn(general, query, embedder, general_top_k), general_top_k),
+        task_specific=best(near, top_k) if task.category != GENERAL else (),
+        mistakes=best(_in_turn(mistakes, query, embedder, mistakes_top_k), mistakes_top_k),
     )
 
 
@@ -346,9 +379,16 @@ def best_similarities(
 def _budget(
     skills: tuple[Skill, ...], query: np.ndarray, *, embedder: Embedder, budget: int
 ) -> tuple[Skill, ...]:
+    return _in_turn(skills, query, embedder, budget)[: max(budget, 0)]
+
+
+def _in_turn(
+    skills: tuple[Skill, ...], query: np.ndarray, embedder: Embedder, budget: int
+) -> tuple[Skill, ...]:
+    """Sorts skills for a budget: most similar first, but in bank order where all of them fit."""
     if len(skills) <= budget:
         return skills
-    return tuple(skill for skill, _ in _rank(skills, query, embedder)[: max(budget, 0)])
+    return tuple(skill for skill, _ in _rank(skills, query, embedder))
 
 
 def _rank(

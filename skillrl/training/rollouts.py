@@ -45,6 +45,20 @@ def episode_return(trajectory: Trajectory, reward: str) -> float:
     return trajectory.score if reward == "score" else float(trajectory.won)
 
 
+def zero_variance(trajectories: Sequence[Trajectory], config: RLConfig) -> float:
+    """Computes the share of groups whose episodes all ended alike.
+
+    The advantages in such a group are 0, so it teaches through the KL term alone.
+    """
+    size = config.group_size
+    groups = [trajectories[at : at + size] for at in range(0, len(trajectories), size)]
+    same = [
+        len({episode_return(t, config.reward) for t in group if not t.error}) <= 1
+        for group in groups
+    ]
+    return sum(same) / max(1, len(same))
+
+
 def to_samples(trajectories: Sequence[Trajectory], config: RLConfig) -> list[list[Sample]]:
     """Makes samples with advantages, in canonical order (task, group member, step).
 

@@ -15,7 +15,7 @@ from skillrl.skills.retrieval import (
     register_retrieval,
     retrieve,
 )
-from skillrl.types import GENERAL, Task
+from skillrl.types import GENERAL, Exams, Task
 from tests.skills.builders import CLEAN, HEAT, Measured, TableEmbedder, bank_of
 
 TASK = Task(id="train/1", split="train", category=HEAT, goal="put a hot egg in fridge")
@@ -109,8 +109,41 @@ def test_a_retriever_keeps_to_the_tokens_that_skills_may_take():
 
 
 def test_an_unknown_rule_is_an_error_that_names_the_known_ones():
-    with pytest.raises(SkillRLError, match=r"order is 'random'.*: newest, similar, stored\."):
+    with pytest.raises(
+        SkillRLError, match=r"order is 'random'.*: newest, similar, stored, useful\."
+    ):
         retrieve(SkillBank(), TASK, embedder=TableEmbedder(), order="random")
+
+
+def measured(bank, **gains):
+    """The bank with 40 pairs of these skills; 20 differ."""
+    return bank.record_exams(
+        {name: Exams(pairs=40, gain=gain, squares=20) for name, gain in gains.items()}
+    )
+
+
+def test_useful_prefers_what_is_known_to_help_and_puts_last_what_hurts():
+    bank = bank_of(
+        *((name, s, HEAT, "skill") for name, s in zip("abcd", (0.9, 0.8, 0.7, 0.6), strict=True)),
+        ("e", 0.1, HEAT, "skill"),
+        ("g1", 0.1, GENERAL, "skill"),
+        ("g2", 0.2, GENERAL, "skill"),
+        ("m1", 0.1, GENERAL, "mistake"),
+        ("m2", 0.9, HEAT, "mistake"),
+    )
+    options = {"embedder": TableEmbedder(), "similarity_threshold": 0.4}
+    same = {"top_k": 3, "general_top_k": 2, "mistakes_top_k": 1, **options}
+    plain = retrieve(bank, TASK, order="useful", **same)
+    assert plain == retrieve(bank, TASK, order="similar", **same)  # while nothing is measured
+    assert [s.id for s in plain.skills] == ["g1", "g2", "a", "b", "c", "m2"]
+    known = measured(bank, a=-18, b=1, c=0, d=18, e=18, g2=18, m1=18)
+    found = retrieve(known, TASK, order="useful", **same)
+    assert [s.id for s in found.general] == ["g2", "g1"]
+    assert [s.id for s in found.task_specific] == ["d", "b", "c"]  # e is not similar enough
+    assert [s.id for s in found.mistakes] == ["m1"]
+    found = retrieve(known, TASK, order="useful", **{**same, "top_k": 4})
+    assert [s.id for s in found.task_specific] == ["d", "b", "c", "a"]
+    assert retrieve(known, TASK, order="useful", **{**same, "top_k": 0}).task_specific == ()
 
 
 def test_only_similar_asks_the_embedder():

@@ -31,7 +31,7 @@ def tidied(
         if name not in hurts and name not in besides:
             alike.setdefault((category, principle), []).append((name, title))
     merge = [
-        entry(same[0][1], principle, "", sources)
+        entry(same[0][1], principle, "", sources=sources)
         | {"ids": [name for name, _ in same], "cause": "the same advice under several titles"}
         for (_, principle), same in alike.items()
         if len(same) > 1

@@ -1,0 +1,1 @@
+"""What the calibration of examinations is made of: planted skills and two kinds of policy."""
