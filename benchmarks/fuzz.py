@@ -40,7 +40,8 @@ Make = Callable[[random.Random, Path], tuple[object, files.Attempt]]
 
 KINDS: dict[str, tuple[Make, int]] = {
     "config": (files.config, 5000),
-    "bank": (files.bank, 4500),
+    "bank": (files.bank, 3500),
+    "agent_skills": (files.agent_skills, 1000),
     "trajectories": (files.trajectories, 4500),
     "games": (games.games, 2500),
     "teacher": (files.teacher, 1500),

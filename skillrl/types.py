@@ -221,6 +221,8 @@ class Skill:
       provenance: where it came from.
       use: how often it was in a prompt.
       exams: what it is worth, as far as that was measured.
+      notes: what the file that it was imported from says beyond these fields, by format; JSON
+        only. It is written back on export and never shown to a policy or a teacher.
     """
 
     id: str = ""
@@ -232,6 +234,7 @@ class Skill:
     provenance: Provenance = Provenance()
     use: SkillUse = SkillUse()
     exams: Exams = Exams()
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        valid_texts(self, "id", "title", "principle", "when_to_apply", "category")
+        valid_texts(self, "id", "title", "principle", "when_to_apply", "category", "notes")

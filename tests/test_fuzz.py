@@ -17,6 +17,7 @@ PATH = Path(__file__).resolve().parents[1] / "benchmarks" / "fuzz.py"
 COUNTS = {
     "config": 120,
     "bank": 150,
+    "agent_skills": 80,
     "trajectories": 150,
     "games": 100,
     "teacher": 120,

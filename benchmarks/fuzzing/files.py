@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from fuzzing.damage import damaged, encoded, nasty, text_of
+from fuzzing.damage import damaged, encoded, flipped, nasty, text_of
 from skillrl.agent.prompt import render_prefix
 from skillrl.config import presets, strict
 from skillrl.config.settings import Config, public_dict
@@ -22,8 +22,9 @@ from skillrl.skills.describe import describe_bank
 from skillrl.skills.distill import distill
 from skillrl.skills.evolve import evolve
 from skillrl.skills.proposals import Addition
+from skillrl.skills.released import save_released
 from skillrl.skills.retrieval import for_prompt
-from skillrl.skills.store import load_bank, save_bank, save_released
+from skillrl.skills.store import export_bank, load_bank, save_bank
 from skillrl.teacher.base import Message
 from skillrl.teacher.registry import make_embedder
 from skillrl.types import Provenance, Skill, SkillUse, Step, Task, Trajectory
@@ -163,6 +164,51 @@ def bank(rng: random.Random, place: Path) -> tuple[object, Attempt]:
     def attempt() -> None:
         found = load_bank(path)
         use_bank(found, place)
+
+    return data, attempt
+
+
+_FRONT = {
+    "name": "look-first",
+    "description": "Look around before acting. Use at the start.",
+    "license": "MIT",
+    "allowed-tools": ["Read", "Bash(git:*)"],
+    "metadata": {"author": "x", "version": "1.10"},
+}
+_OWN_FRONT = _FRONT | {
+    "metadata": {
+        "skillrl-format": "1",
+        "skillrl-id": "gen_001",
+        "skillrl-position": "3",
+        "skillrl-provenance": '{"teacher": "o3", "step": 5, "sources": ["a"]}',
+        "skillrl-use": '{"episodes": 4, "wins": 2}',
+        "skillrl-exams": '{"pairs": 4, "gain": -1, "squares": 3, "step": 5, "policy_version": 2}',
+    }
+}
+
+
+def agent_skills(rng: random.Random, place: Path) -> tuple[object, Attempt]:
+    """A directory of Agent Skills, of which one is damaged: its values, or its bytes."""
+    front = damaged(rng, rng.choice((_FRONT, _OWN_FRONT)))
+    if rng.random() < 0.5:  # JSON is YAML
+        head = text_of(front, ascii_only=False).encode("utf-8", "surrogatepass")
+    elif isinstance(front, dict):
+        lines = (f"{key}: {text_of(item)}" for key, item in front.items())
+        head = "\n".join(lines).encode("utf-8", "surrogatepass")
+    else:
+        head = text_of(front).encode("utf-8", "surrogatepass")
+    data = b"---\n" + head + b"\n---\n\n# Look\n\nLook around.\n"
+    data = flipped(rng, data) if rng.random() < 0.4 else data
+    source = place / "skills"
+    for name, content in (("look-first", data), ("act", b"---\nname: act\ndescription: D.\n---")):
+        (source / name).mkdir(parents=True)
+        (source / name / "SKILL.md").write_bytes(content)
+
+    def attempt() -> None:
+        found = load_bank(source)
+        use_bank(found, place)
+        export_bank(found, place / "again", format="agent_skills")
+        hold(load_bank(place / "again").skills == found.skills, "skills do not come back equal")
 
     return data, attempt
 

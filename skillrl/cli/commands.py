@@ -14,8 +14,11 @@ _SETTINGS = tuple(flag for flag in RUN_FLAGS if flag.name in ("config", "env", "
 
 _BANK = flags.path(
     "skill_bank",
-    "FILE",
-    help="Skill bank to use. Default: the one that distill wrote for this run.",
+    "PATH",
+    help=(
+        "Skill bank to use: a file of ours or of the released code, or a directory of Agent "
+        "Skills. Default: the one that distill wrote for this run."
+    ),
 )
 
 COMMANDS = {
@@ -146,8 +149,69 @@ COMMANDS = {
         ),
         Command(
             name="inspect",
-            brief="shows a skill bank",
-            summary="Shows a skill bank: a bank file, or a run directory (its newest bank).",
+            brief="shows a skill bank, its history, two versions, or one skill's life",
+            summary=(
+                "Shows a skill bank with what each skill was measured to be worth, and its "
+                "history. PATH is a bank file, a directory of Agent Skills, or a run directory "
+                "(its newest bank)."
+            ),
+            own=(
+                flags.integer(
+                    "history",
+                    "N",
+                    help="Newest events of the history that are shown. Default: 10.",
+                    default=10,
+                    low=0,
+                ),
+                flags.integer(
+                    "from",
+                    "V",
+                    help=(
+                        "Shows instead what changed from this version of a run's bank on. "
+                        "Default, where --to is given: the oldest one."
+                    ),
+                    low=0,
+                ),
+                flags.integer(
+                    "to",
+                    "V",
+                    help="The version that --from is compared with. Default: the newest one.",
+                    low=0,
+                ),
+                flags.text(
+                    "why",
+                    "ID",
+                    help=(
+                        "Tells instead the life of one skill: who proposed it from which "
+                        "trajectories, every change with its reason, its use and examinations."
+                    ),
+                ),
+            ),
+            positional="PATH",
+            common=False,
+        ),
+        Command(
+            name="convert",
+            brief="writes a skill bank in another format",
+            summary=(
+                "Writes a skill bank in another format. PATH is a bank file of ours or of the "
+                "released code, a directory of Agent Skills (folders with SKILL.md), or a run "
+                "directory (its newest bank)."
+            ),
+            own=(
+                flags.path(
+                    "output", "PATH", help="Where to; there must be nothing yet. Always needed."
+                ),
+                flags.text(
+                    "format",
+                    "NAME",
+                    help=(
+                        "skillrl (a file that holds all), released (a file with the words alone) "
+                        "or agent_skills (a directory). Default: skillrl."
+                    ),
+                    default="skillrl",
+                ),
+            ),
             positional="PATH",
             common=False,
         ),
@@ -200,7 +264,7 @@ COMMANDS = {
                 flags.text("task", "ID", help="Which task. Default: the first."),
                 flags.text("split", "NAME", help="train, valid_seen or valid_unseen."),
                 flags.path(
-                    "skill_bank", "FILE", help="Bank that :skills and :prompt retrieve from."
+                    "skill_bank", "PATH", help="Bank that :skills and :prompt retrieve from."
                 ),
                 flags.path(
                     "output",

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from skillrl import api
-from skillrl.cli import environments
+from skillrl.cli import banks, environments
 from skillrl.cli.commands import COMMANDS
 from skillrl.cli.flags import ParsedFlags, asks_for_help, help_text, parse
 from skillrl.config import presets
-from skillrl.config.settings import Config
 from skillrl.envs import make_suite
 from skillrl.errors import EnvironmentLost, Problems, SkillRLError
 from skillrl.io import paths, signals
@@ -67,7 +66,8 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
         _show(help_text(command, program, runs))
         return 0
     others: dict[str, Callable[[ParsedFlags], int | None]] = {
-        "inspect": _inspect,
+        "inspect": lambda parsed: _show(banks.inspect(parsed)),
+        "convert": lambda parsed: _show(banks.convert(parsed)),
         "check": environments.check,
         "play": environments.play,
         "replay": environments.replay,
@@ -168,28 +168,6 @@ def _with_checkpoint(resolved: presets.Resolved, parsed: ParsedFlags) -> presets
         return resolved
     sources = {**resolved.sources, "model.policy_path": "--checkpoint"}
     return presets.Resolved(config, sources)
-
-
-def _inspect(parsed: ParsedFlags) -> None:
-    """Prints a skill bank."""
-    from skillrl.skills.describe import describe_bank
-    from skillrl.skills.store import load_bank
-
-    path = Path(parsed.positional)
-    if path.is_dir():
-        from skillrl.phases import prerequisites
-
-        versions = [p for p in path.glob("banks/*.json") if p.stem.isdecimal()]
-        first = prerequisites.first_bank(run_directory.RunDirectory(path, Config(), lock=False))
-        found = sorted(versions, key=lambda p: int(p.stem)) or ([first] if first else [])
-        if not found:
-            raise SkillRLError(
-                f"{path}: has no skill bank yet (neither banks/*.json nor distill/bank.json). "
-                "Name a bank file, or a run that has distilled one."
-            )
-        path = found[-1]
-        print(path)
-    _show(describe_bank(load_bank(path)))
 
 
 def _serve(parsed: ParsedFlags) -> None:

@@ -100,7 +100,8 @@ class SkillRetrievalConfig:
     """The rule that fills these budgets: `similar` takes the skills most similar to the task,
     `useful` likewise, but those first that are measured to help, and those last that hurt,
     `stored` the first as stored (evolved general ones before the others), which needs no embedder
-    and has no threshold; others are registered with `skillrl.skills.register_retrieval`."""
+    and has no threshold, `paper` does so in the category that the released code's keywords find in
+    the goal; others are registered with `skillrl.skills.register_retrieval`."""
     first_step: bool = setting(True)
     """Whether the first prompt of an episode has the skills, too. Without, they stand in front of
     the observation from the second step on and are read again at every step."""

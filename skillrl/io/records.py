@@ -14,7 +14,7 @@ import functools
 import math
 import reprlib
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from skillrl.errors import SkillRLError
@@ -54,6 +54,25 @@ def read(kind: type[T], value: Any, where: str = "") -> T:
         if required and name not in found:
             raise SkillRLError(f"{_place(where)}field {name!r} is missing")
     return kind(**found)
+
+
+def objects(data: Mapping[str, Any], name: str, where: str = "") -> Sequence[Mapping[str, Any]]:
+    """Returns the list of objects under a key; without the key it is empty.
+
+    Raises:
+      SkillRLError: it is no list, or has an item that is no object; names the place.
+    """
+    entries = data.get(name, [])
+    place = f"{where}.{name}" if where else name
+    if not isinstance(entries, list):
+        raise SkillRLError(f"{place}: must be a list, found {type(entries).__name__}")
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise SkillRLError(
+                f"{place}[{index}]: must be an object with named fields, found "
+                f"{type(entry).__name__}"
+            )
+    return entries
 
 
 def show(value: Any) -> str:
@@ -112,7 +131,7 @@ def _wrong(hint: Any, value: Any) -> str:
     if hint is float:
         return "" if is_number(value) else "a finite number"
     if typing.get_origin(hint) is collections.abc.Mapping:
-        return "" if isinstance(value, dict) and _is_plain(value) else "an object of plain JSON"
+        return "" if isinstance(value, dict) and is_plain(value) else "an object of plain JSON"
     raise TypeError(f"fields of type {hint} are not supported")
 
 
@@ -126,12 +145,12 @@ def _all_right(item: Any, values: Any) -> bool:
     return item is str or (item is float and all(map(math.isfinite, values)))
 
 
-def _is_plain(value: Any, depth: int = 0) -> bool:
-    """Tells whether a value can be written as JSON again: finite, and not absurdly deep."""
+def is_plain(value: Any, depth: int = 0) -> bool:
+    """Tells whether a value from JSON can be written as JSON again: finite, not absurdly deep."""
     if isinstance(value, dict):
-        return depth < _DEEPEST and all(_is_plain(item, depth + 1) for item in value.values())
+        return depth < _DEEPEST and all(is_plain(item, depth + 1) for item in value.values())
     if isinstance(value, list):
-        return depth < _DEEPEST and all(_is_plain(item, depth + 1) for item in value)
+        return depth < _DEEPEST and all(is_plain(item, depth + 1) for item in value)
     return not isinstance(value, float) or math.isfinite(value)
 
 

@@ -87,13 +87,22 @@ def trajectories(run: RunDirectory, given: str | None = None) -> Path:
                 "leave the flag out to use the one in the workdir."
             )
         return Path(given)
-    found = _written(run, "collect", name="trajectories.jsonl", flag="--trajectories")
+    found = collected(run)
     if found is None:
         raise SkillRLError(
             f"{run.path} has no collected trajectories. Run collect there first, or name the "
             "directory of a run that has them with --workdir, or a file with --trajectories."
         )
     return found
+
+
+def collected(run: RunDirectory) -> Path | None:
+    """Finds the file of trajectories that collect wrote for `run`, or None if it wrote none.
+
+    Raises:
+      SkillRLError: collect wrote it elsewhere (``--output``), and it is gone.
+    """
+    return _written(run, "collect", "trajectories.jsonl", "--trajectories")
 
 
 def bank(run: RunDirectory, given: str | None) -> SkillBank:

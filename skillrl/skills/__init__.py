@@ -19,6 +19,7 @@ _PUBLIC = {
     "Retrieved": "retrieval",
     "SkillBank": "bank",
     "describe_bank": "describe",
+    "export_bank": "store",
     "get_retrieval": "retrieval",
     "load_bank": "store",
     "register_retrieval": "retrieval",
@@ -26,7 +27,7 @@ _PUBLIC = {
     "retrieve": "retrieval",
     "rewrite_thoughts": "demonstrations",
     "save_bank": "store",
-    "save_released": "store",
+    "save_released": "released",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from skillrl.errors import SkillRLError
 from skillrl.skills import caps
@@ -17,7 +18,7 @@ from skillrl.skills.history import BankEvent
 from skillrl.skills.proposals import Addition, Merge, Proposal, Refinement, Retirement
 from skillrl.skills.worth import Worth, unmeasured
 from skillrl.teacher.base import Embedder
-from skillrl.types import GENERAL, Exams, Provenance, Skill, SkillUse, Trajectory
+from skillrl.types import GENERAL, Exams, Provenance, Skill, SkillUse, Trajectory, valid_texts
 
 KINDS = ("skill", "mistake")
 
@@ -40,13 +41,17 @@ class SkillBank:
       version: grows by one with every update that changes the words of the bank. Use
         statistics and examinations are not words: they leave it alone.
       history: everything that was added, refined, merged, retired or refused; it only grows.
+      notes: what the file that it was imported from says beyond its skills, by format; JSON
+        only. It is written back on export.
     """
 
     skills: tuple[Skill, ...] = ()
     version: int = 0
     history: tuple[BankEvent, ...] = ()
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        valid_texts(self, "notes")
         seen: set[str] = set()
         for skill in self.skills:
             check_skill(skill)
@@ -163,7 +168,7 @@ class SkillBank:
         for skill in caps.beyond(bank.skills, max_skills, worth=worth, new=new):
             reason = f"more than evolution.max_skills={max_skills}"
             bank = bank._retired(when, Retirement(target=skill.id, reason=reason))
-        return bank
+        return bank if bank is self else dataclasses.replace(bank, notes=self.notes)
 
     def add(
         self,
@@ -447,6 +452,21 @@ def check_skill(skill: Skill) -> None:
     if skill.kind not in KINDS:
         raise SkillRLError(
             f"skill {skill.id!r}: kind {skill.kind!r} is unknown; use one of {', '.join(KINDS)}"
+        )
+
+
+def check_counts(skill: Skill) -> None:
+    """Raises `SkillRLError` unless the numbers of use and examinations go together."""
+    use, exams = skill.use, skill.exams
+    if use.wins > use.episodes:
+        raise SkillRLError(
+            f"use: {use.wins} wins in {use.episodes} episodes; correct the numbers, or remove "
+            "the field"
+        )
+    if not abs(exams.gain) <= exams.squares <= exams.pairs:
+        raise SkillRLError(
+            f"exams: gain {exams.gain} and squares {exams.squares} in {exams.pairs} pairs; correct "
+            "the numbers, or remove the field"
         )
 
 

@@ -20,6 +20,7 @@ from skillrl.skills import caps
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.caps import CountTokens
 from skillrl.skills.duplicates import skill_text
+from skillrl.skills.keyword_router import route
 from skillrl.skills.utility import estimates, state_of
 from skillrl.skills.worth import Estimated, worth_by
 from skillrl.teacher.base import Embedder
@@ -344,6 +345,34 @@ def stored(
         general=tuple(first[: max(general_top_k, 0)]),
         task_specific=own[: max(top_k, 0)],
         mistakes=_mistakes(bank, task.category)[: max(mistakes_top_k, 0)],
+    )
+
+
+@register_retrieval("paper", uses_embedder=False)
+def paper(
+    bank: SkillBank,
+    task: Task,
+    *,
+    embedder: Embedder,
+    top_k: int,
+    similarity_threshold: float,
+    general_top_k: int,
+    mistakes_top_k: int,
+) -> Retrieved:
+    """Retrieves as the released code does: as `stored`, the category guessed from the goal's words.
+
+    The guess is `skillrl.skills.keyword_router.route`; where it finds no category, only general
+    skills and mistakes are retrieved. See `RetrievalRule` for the arguments.
+    """
+    guessed = dataclasses.replace(task, category=route(task.goal, bank.categories) or GENERAL)
+    return stored(
+        bank,
+        guessed,
+        embedder=embedder,
+        top_k=top_k,
+        similarity_threshold=similarity_threshold,
+        general_top_k=general_top_k,
+        mistakes_top_k=mistakes_top_k,
     )
 
 

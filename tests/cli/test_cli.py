@@ -23,12 +23,20 @@ from skillrl.io.atomic import critical_section
 from skillrl.phases import prerequisites
 from skillrl.phases.run_directory import RunDirectory, atomic_write
 from skillrl.phases.simulated_parts import ALWAYS_REAL
+from skillrl.rollouts import store as trajectory_store
 from skillrl.skills.bank import SkillBank
-from skillrl.skills.store import save_bank
-from skillrl.types import Skill
+from skillrl.skills.proposals import Refinement
+from skillrl.skills.store import load_bank, save_bank
+from skillrl.types import Provenance, Skill
+from tests.skills.builders import WIN_CLEAN, played
 
 ROOT = Path(__file__).resolve().parents[2]
-LAUNCHERS = {"inspect": "inspect_bank", "check": "check_env", "serve": "serve_env"}
+LAUNCHERS = {
+    "inspect": "inspect_bank",
+    "convert": "convert_bank",
+    "check": "check_env",
+    "serve": "serve_env",
+}
 
 
 @pytest.fixture
@@ -152,7 +160,7 @@ def test_phase_flags_that_are_not_given_are_none(here, calls):
         (["sft", "--set=model.embedder=bert"], ["embedder='bert'", "hashing"]),
         (
             ["collect", "--set=skill_retrieval.order=random"],
-            ["skill_retrieval.order", "'random'", "similar, stored"],
+            ["skill_retrieval.order", "'random'", "paper, similar, stored, useful"],
         ),
         (["rl", "--set=rl.advantage=gripo"], ["gripo", "grpo"]),
         (["rl", "--set=rl.kl_estimator=k9"], ["k9", "k3"]),
@@ -170,12 +178,17 @@ def test_phase_flags_that_are_not_given_are_none(here, calls):
         (["inspect"], ["PATH"]),
         (["inspect", "none.json"], ["none.json"]),
         (["inspect", "policy"], ["no skill bank"]),
+        (["inspect", "policy", "--from=1"], ["policy", "banks/*.json", "--from and --to"]),
+        (["inspect", "b.json", "--why=gen_001", "--to=2"], ["--why", "leave --from and --to out"]),
+        (["convert", "b.json"], ["--output=PATH"]),
+        (["convert", "none.json", "--output=x"], ["none.json", "no such file"]),
+        (["convert", "policy", "--output=x"], ["no skill bank"]),
         (["replay", "--game=g"], ["--actions, --output"]),
         (["dance"], ["dance", "train"]),
     ],
 )
 def test_bad_input_is_one_paragraph_and_status_2(here, capsys, arguments, words):
-    common = [] if arguments[0] in ("inspect", "replay", "dance") else here
+    common = [] if arguments[0] in ("inspect", "convert", "replay", "dance") else here
     assert main.main([arguments[0], *common, *arguments[1:]]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("skillrl")
@@ -450,6 +463,64 @@ def test_inspect_shows_a_file_or_the_newest_bank_of_a_run(tmp_path, capsys):
     assert "Newest" in capsys.readouterr().out
     assert main.main(["inspect", str(tmp_path / "distill" / "bank.json")]) == 0
     assert "Look around" in capsys.readouterr().out
+
+
+def run_with_two_banks(root: Path) -> Path:
+    """A run directory with versions 1 and 2 of a bank, and the episode that the first came from."""
+    episode = played(WIN_CLEAN, won=True)
+    with RunDirectory(root, Config()) as run:
+        trajectory_store.write(run.file("collect", "trajectories.jsonl"), [episode])
+        made = Skill(
+            title="Look", principle="Look first.", provenance=Provenance("o3", 0, (episode.id,))
+        )
+        first = SkillBank().add([made], reason="distilled")
+        more = Refinement(target="gen_001", principle="Look twice.", reason="once is too few")
+        for bank in (first, first.apply([more], step=5, policy_version=40)):
+            save_bank(bank, run.file("banks", f"{bank.version}.json"))
+    return run.path
+
+
+def test_inspect_compares_versions_and_tells_a_life(tmp_path, capsys):
+    run = str(run_with_two_banks(tmp_path / "run"))
+    assert main.main(["inspect", run, "--from=1", "--to=2"]) == 0
+    said = capsys.readouterr().out
+    assert "version 1 to 2: 0 added, 1 refined" in said
+    assert main.main(["inspect", run, "--from=1"]) == 0  # to the newest
+    assert capsys.readouterr().out == said
+    assert main.main(["inspect", run, "--to=2"]) == 0  # from the oldest
+    assert capsys.readouterr().out == said
+    assert main.main(["inspect", run, "--from=0"]) == 2
+    assert "--from=0" in (error := capsys.readouterr().err)
+    assert "has the versions 1, 2" in error
+    assert main.main(["inspect", run, "--from=2", "--to=1"]) == 2
+    assert "swap them" in capsys.readouterr().err
+    assert main.main(["inspect", run, "--why=gen_001"]) == 0
+    said = capsys.readouterr().out
+    assert "proposed by o3, v1 step 0" in said
+    assert "won in 7 steps" in said
+    assert "v2 step 5 policy 40 refined\n        reason: once is too few" in said
+    assert main.main(["inspect", run, "--why=gen_002"]) == 2
+    assert "'gen_002'" in capsys.readouterr().err
+
+
+def test_convert_writes_every_format_and_reads_it_again(tmp_path, capsys):
+    run = run_with_two_banks(tmp_path / "run")
+    words = []
+    source = run
+    for name, form in (("skills", "agent_skills"), ("r.json", "released"), ("b.json", "skillrl")):
+        output = tmp_path / name
+        command = ["convert", str(source), f"--output={output}", f"--format={form}"]
+        assert main.main(command) == 0
+        assert f"{output}: 1 skills of {source}" in capsys.readouterr().out or source == run
+        assert main.main(command) == 2  # nothing is overwritten
+        assert "something is there already" in capsys.readouterr().err
+        words.append([(s.id, s.title, s.principle) for s in load_bank(output).skills])
+        source = output
+    assert words == [[("gen_001", "Look", "Look twice.")]] * 3
+    assert main.main(["convert", str(source), "--output=x", "--format=yaml"]) == 2
+    assert "'yaml'; there are: skillrl, released, agent_skills" in capsys.readouterr().err
+    assert main.main(["inspect", str(tmp_path / "skills")]) == 0
+    assert "gen_001  Look" in capsys.readouterr().out
 
 
 def test_inspect_finds_what_distill_wrote_elsewhere(tmp_path, capsys):

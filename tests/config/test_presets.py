@@ -63,7 +63,7 @@ def test_the_released_values():
     assert (rl.max_prompt_length, rl.max_response_length) == (4096, 512)
     assert (rl.advantage, rl.old_logprobs) == ("grpo_over_steps", "recomputed")
     assert (config.evaluation.temperature, config.checkpoint.interval) == (0.4, 10)
-    assert (skills.order, skills.first_step, skills.similarity_threshold) == ("stored", False, -1)
+    assert (skills.order, skills.first_step, skills.similarity_threshold) == ("paper", False, -1)
     assert (skills.general_top_k, skills.mistakes_top_k) == (6, 5)
     assert (rl.kl_estimator, rl.clip_ratio_c, rl.entropy_coeff) == ("k3_clamped", 3.0, 0.001)
     assert (rl.loss_aggregation, rl.loss_micro_batch) == ("micro_batch_mean", 4)

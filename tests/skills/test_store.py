@@ -8,9 +8,10 @@ from skillrl.errors import Corrupt, SkillRLError
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.history import ACTIONS, BankEvent
 from skillrl.skills.proposals import Addition
-from skillrl.skills.store import bank_from_json, bank_to_json, load_bank, save_bank, save_released
+from skillrl.skills.released import save_released
+from skillrl.skills.store import bank_from_json, bank_to_json, load_bank, save_bank
 from skillrl.types import GENERAL, Exams, Provenance, Skill, SkillUse
-from tests.skills.builders import CLEAN, LOOK, PICK, played
+from tests.skills.builders import CLEAN, LOOK, PICK, TWO, played
 
 RELEASED = {
     "general_skills": [
@@ -225,6 +226,16 @@ def test_released_round_trip_keeps_the_words(tmp_path):
             ["history[0]", "'forgot'", "added, refined, merged, retired, refused"],
         ),
         (
+            lambda d: json.dumps(d | {"metadata": {"a": 1}}).replace('"a": 1', '"a": NaN'),
+            ["the bank", "not finite"],
+        ),
+        (lambda d: d | {"metadata": [1]}, ["metadata", "[1]", "an object"]),
+        (lambda d: {"format": 1, "version": 0, "notes": [1]}, ["'notes' is [1]"]),
+        (
+            lambda d: {"format": 1, "version": 0, "skills": [OWN | {"notes": "x"}]},
+            ["skills[0]", "'notes' is 'x'"],
+        ),
+        (
             lambda d: d | {"general_skills": [d["general_skills"][0] | {"when_to_apply": False}]},
             ["general_skills[0]", "'when_to_apply' is False"],
         ),
@@ -265,3 +276,47 @@ def test_a_number_of_thousands_of_digits_is_no_number_of_an_id(tmp_path):
     addition = Addition(skill=Skill(title="B", principle="Q."), evolved=True)
     bank = SkillBank((strange,)).apply([addition])
     assert bank.skills[1].id == "dyn_001"
+
+
+def test_all_that_a_released_bank_says_is_written_again(tmp_path):
+    data = {
+        "general_skills": [RELEASED["general_skills"][0] | {"confidence": 0.5}],
+        "task_specific_skills": RELEASED["task_specific_skills"],
+        "query_type_skills": {"comparison": [{"skill_id": "com_001", "title": "E",
+                                              "principle": "P.", "when_to_apply": ""}]},
+        "common_mistakes": [RELEASED["common_mistakes"][0] | {"seen_in": ["t1", 2]}],
+        "comments": "by hand",
+        "metadata": {"source": "x", "total_memories_analyzed": 223, "success": {"clean": 9}},
+    }  # fmt: skip
+    bank = load_bank(write(tmp_path / "b.json", data))
+    assert bank.get("exa_001").category == bank.get("loo_001").category == LOOK
+    save_bank(bank, tmp_path / "own.json")
+    assert load_bank(tmp_path / "own.json") == bank
+    bank = load_bank(tmp_path / "own.json")
+    save_released(bank, tmp_path / "c.json")
+    again = json.loads((tmp_path / "c.json").read_text())
+    for entries in data["task_specific_skills"].values():
+        for entry in entries:
+            entry.setdefault("when_to_apply", "")
+    assert again == data | {"metadata": data["metadata"] | {"bank_version": 0}}
+    assert load_bank(tmp_path / "c.json").skills == bank.skills
+
+
+def test_categories_are_written_as_the_released_code_looks_for_them(tmp_path):
+    bank = SkillBank().add(
+        [Skill(title=c, principle="P.", category=c) for c in (CLEAN, PICK, LOOK, TWO, "apparel")]
+    )
+    save_released(bank, tmp_path / "b.json")
+    found = json.loads((tmp_path / "b.json").read_text())["task_specific_skills"]
+    assert list(found) == ["clean", "pick_and_place", LOOK, TWO, "apparel"]
+    assert load_bank(tmp_path / "b.json").skills == bank.skills
+
+
+def test_notes_outlive_what_happens_to_the_bank(tmp_path):
+    bank = load_bank(write(tmp_path / "b.json", RELEASED | {"comments": "by hand"}))
+    changed = bank.add([Skill(title="New", principle="Q.")]).record_use([])
+    assert (
+        changed.notes
+        == bank.notes
+        == {"released": {"fields": {"comments": "by hand", "metadata": {"source": "x"}}}}
+    )
