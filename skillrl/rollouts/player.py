@@ -14,7 +14,7 @@ from skillrl.inference.base import Engine, Sampling
 from skillrl.parallel import random_keys
 from skillrl.rollouts.collector import Job, collect
 from skillrl.skills.bank import SkillBank
-from skillrl.skills.retrieval import Retriever
+from skillrl.skills.retrieval import Retrieve, Retriever
 from skillrl.types import Task, Trajectory
 
 
@@ -54,6 +54,7 @@ def make_job(
     iteration: int = 0,
     member: int = 0,
     repeat: int = 0,
+    retrieve: Retrieve | None = None,
 ) -> Job:
     """Plans an episode of `task` with skills from `bank`.
 
@@ -66,8 +67,9 @@ def make_job(
       iteration: of the phase.
       member: index within the group of the same task.
       repeat: index among episodes that are otherwise alike.
+      retrieve: chooses the skills from `bank`; None for the player's retriever.
     """
-    skills = player.retriever(bank, task)
+    skills = (retrieve or player.retriever)(bank, task)
     number = random_keys.task_number(task.id)
 
     def start() -> Episode:
