@@ -88,7 +88,7 @@ def parse_arms(text: str) -> tuple[AskedArm, ...]:
 
 def _asked(name: str) -> AskedArm:
     control, colon, source = name.partition(":")
-    if control not in CONTROLS or (not colon and _is_file(name)):
+    if control not in CONTROLS:
         control, source = "", name
     elif not colon:
         source = OWN
