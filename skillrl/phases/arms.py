@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from skillrl.agent.prompt import render_skills
 from skillrl.errors import SkillRLError
 from skillrl.models.policy import Model
 from skillrl.phases import prerequisites, prompts
@@ -77,7 +78,9 @@ def open_arms(
         (*named, AskedArm(NONE, NONE)) if added else named,
         banks,
         retriever=retriever,
-        count_tokens=(lambda text: len(tokenizer.encode(text))) if tokenizer else None,
+        count_tokens=(lambda skill: len(tokenizer.encode(render_skills([skill]))))
+        if tokenizer
+        else None,
     )
     return Arms(played=arms, chosen=asked is not None, added=added)
 

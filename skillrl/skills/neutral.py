@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 
-from skillrl.skills.bank import SkillBank, skill_text
+from skillrl.skills.bank import SkillBank
 from skillrl.types import Skill
 
-CountTokens = Callable[[str], int]
-"""Counts the tokens of a text."""
+CountTokens = Callable[[Skill], int]
+"""Counts the tokens of a skill as prompts show it: a text alone has others than within a line."""
 
 _SENTENCES = (
     "Rain fell",
@@ -59,7 +59,7 @@ def neutral_bank(bank: SkillBank, *, count_tokens: CountTokens | None = None) ->
 
     Args:
       bank: the bank to imitate.
-      count_tokens: counts as the policy's tokenizer does; None counts words.
+      count_tokens: counts the tokens of a skill's line in a prompt; None counts words.
     """
     skills = tuple(_neutral(skill, count_tokens) for skill in bank.skills)
     return SkillBank(skills, bank.version)
@@ -85,19 +85,23 @@ def _neutral(skill: Skill, count_tokens: CountTokens | None) -> Skill:
         text, new = getattr(skill, name), write(name)
         if count_tokens is None or not text:
             return new(len(text.split()), 0)
-        return _fit(new, count_tokens(text), count_tokens)
+
+        def alone(text: str) -> int:
+            return count_tokens(replaced(_WORDS[0], text, ""))
+
+        return _fit(new, alone(text), alone)
 
     title, when = same("title"), same("when_to_apply")
     if count_tokens is None:
         return replaced(title, same("principle"), when)
 
     def whole(principle: str) -> int:
-        return count_tokens(skill_text(replaced(title, principle, when)))
+        return count_tokens(replaced(title, principle, when))
 
-    return replaced(title, _fit(write("principle"), count_tokens(skill_text(skill)), whole), when)
+    return replaced(title, _fit(write("principle"), count_tokens(skill), whole), when)
 
 
-def _fit(write: Callable[[int, int], str], wanted: int, count: CountTokens) -> str:
+def _fit(write: Callable[[int, int], str], wanted: int, count: Callable[[str], int]) -> str:
     """Finds a text of `wanted` tokens, or the nearest to it that is found.
 
     Args:

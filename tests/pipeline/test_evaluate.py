@@ -52,14 +52,14 @@ def test_concurrency_and_workers_change_no_bit(trained):
             bank,
             "valid_unseen",
             label="test",
-            limit=18,
+            limit=12,
             temperature=temperature,
             concurrency=concurrency,
         )
 
     first = play(1, 0)
-    assert first[0]["n"] == 18
-    for concurrency, workers in ((16, 0), (64, 0), (1, 1), (16, 8), (64, 1), (64, 8)):
+    assert first[0]["n"] == 12
+    for concurrency, workers in ((16, 1), (64, 0), (64, 8)):
         assert play(concurrency, workers) == first
 
 
@@ -71,7 +71,7 @@ def test_greedy_success_is_the_same_with_other_slots(trained):
     other = make_player(config, run.suite, model, player.retriever, seed=run.seed)
     publish(config, other, policy, 0)
     few, many = (
-        evaluate_split(run, who, bank, "valid_unseen", label="test", limit=18)[1]
+        evaluate_split(run, who, bank, "valid_unseen", label="test", limit=12)[1]
         for who in (player, other)
     )
     assert [t.won for t in many] == [t.won for t in few]
@@ -189,7 +189,7 @@ def test_arms_are_played_side_by_side_and_compared_with_none(whole, tmp_path):
         assert one["prompt_tokens"] > results["none"]["prompt_tokens"]
     own, neutral, shuffled = results["own"], results["neutral"], results["shuffled"]
     assert neutral["skills_per_task"] == own["skills_per_task"] >= shuffled["skills_per_task"]
-    assert abs(neutral["skill_tokens"] - own["skill_tokens"]) <= 2 * own["skills_per_task"]
+    assert abs(neutral["skill_tokens"] - own["skill_tokens"]) <= own["skills_per_task"]
     played = {
         arm: list(store.read(path))
         for arm in ("none", "neutral", "shuffled")

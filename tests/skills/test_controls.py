@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skillrl.agent.prompt import render_skills
 from skillrl.config.presets import resolve_path
 from skillrl.config.settings import SkillRetrievalConfig
 from skillrl.errors import SkillRLError
@@ -101,12 +102,13 @@ def test_with_a_tokenizer_the_number_of_tokens_is_met(policy):
         for n in range(12)
     ]
 
-    def count(text):
-        return len(tokenizer.encode(text))
+    def count(*skills):
+        return len(tokenizer.encode(render_skills(skills)))
 
     new = neutral_bank(SkillBank(tuple(skills)), count_tokens=count)
     for skill, neutral in zip(skills, new.skills, strict=True):
-        assert abs(count(skill_text(neutral)) - count(skill_text(skill))) <= 1, skill_text(neutral)
+        assert abs(count(neutral) - count(skill)) <= 1, skill_text(neutral)
+    assert abs(count(*new.skills) - count(*skills)) <= 3
 
 
 def test_neutral_text_stands_where_the_skills_would():
