@@ -46,9 +46,9 @@ def contrast(played: Sequence[Trajectory], without: Sequence[Trajectory]) -> dic
     gains = [up - down for up, down in zip(recovered, regressed, strict=True)]
     n = len(gains)
     if all(gain in (-1, 0, 1) for gain in gains):
-        low, high = paired_difference(gains.count(1), gains.count(-1), n)
+        low, high = paired_difference(gains.count(1), gains.count(-1), n=n)
     else:
-        low, high = mean_interval(gains, -1.0, 1.0)
+        low, high = mean_interval(gains, low=-1.0, high=1.0)
     return {
         "tasks": n,
         "recovery": math.fsum(recovered) / n,

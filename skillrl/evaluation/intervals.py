@@ -91,7 +91,7 @@ def difference(
     return max(-1.0, low), min(1.0, high)
 
 
-def paired_difference(gained: int, lost: int, n: int, z: float = Z95) -> tuple[float, float]:
+def paired_difference(gained: int, lost: int, *, n: int, z: float = Z95) -> tuple[float, float]:
     """Computes Tango's score interval of a difference of success on the same tasks.
 
     The difference is ``p = (gained - lost) / n``. The limits are where the score statistic
@@ -107,7 +107,7 @@ def paired_difference(gained: int, lost: int, n: int, z: float = Z95) -> tuple[f
     same; unlike a normal interval it has a width where no task changed, and stays in [-1, 1].
 
     Examples:
-      >>> low, high = paired_difference(6, 16, 161)
+      >>> low, high = paired_difference(6, 16, n=161)
       >>> print(f"{low:.3f} {high:.3f}")
       -0.124 -0.005
 
@@ -139,12 +139,14 @@ def paired_difference(gained: int, lost: int, n: int, z: float = Z95) -> tuple[f
         variance = n * (2 * share + delta * (1 - delta))
         return (gained - lost - n * delta) / math.sqrt(variance) if variance > 0 else 0.0
 
-    low = -1.0 if found == -1 else _falls_to(z, score, -1.0, found)
-    high = 1.0 if found == 1 else _falls_to(-z, score, found, 1.0)
+    low = -1.0 if found == -1 else _falls_to(z, score, low=-1.0, high=found)
+    high = 1.0 if found == 1 else _falls_to(-z, score, low=found, high=1.0)
     return low, high
 
 
-def _falls_to(value: float, function: Callable[[float], float], low: float, high: float) -> float:
+def _falls_to(
+    value: float, function: Callable[[float], float], *, low: float, high: float
+) -> float:
     """Finds by bisection where a falling function takes `value` between `low` and `high`."""
     for _ in range(60):
         middle = (low + high) / 2
@@ -155,16 +157,16 @@ def _falls_to(value: float, function: Callable[[float], float], low: float, high
     return (low + high) / 2
 
 
-def mean_interval(values: Sequence[float], low: float, high: float) -> tuple[float, float]:
+def mean_interval(values: Sequence[float], *, low: float, high: float) -> tuple[float, float]:
     """Computes Student's 95 % interval of a mean, the units being tasks (or seeds).
 
         mean +- t_{n-1} * s / sqrt(n)
 
     Examples:
-      >>> low, high = mean_interval([0.0, 0.5, 1.0], 0.0, 1.0)
+      >>> low, high = mean_interval([0.0, 0.5, 1.0], low=0.0, high=1.0)
       >>> print(f"{low:.3f} {high:.3f}")
       0.000 1.000
-      >>> low, high = mean_interval([0.25, 0.5, 0.5, 0.75], 0.0, 1.0)
+      >>> low, high = mean_interval([0.25, 0.5, 0.5, 0.75], low=0.0, high=1.0)
       >>> print(f"{low:.3f} {high:.3f}")
       0.175 0.825
 

@@ -14,13 +14,13 @@ from skillrl.evaluation.intervals import mean_interval, wilson
 from skillrl.types import Trajectory
 
 
-def pass_at_k(n: int, won: int, k: int) -> float:
+def pass_at_k(n: int, won: int, *, k: int) -> float:
     """Estimates without bias how likely one of k episodes of a task is won.
 
         pass@k = 1 - C(n - c, k) / C(n, k)    (equation 1)
 
     Examples:
-      >>> print(f"{pass_at_k(4, 1, 2):.2f}")
+      >>> print(f"{pass_at_k(4, 1, k=2):.2f}")
       0.50
 
     Args:
@@ -59,7 +59,7 @@ def pass_rates(trajectories: Sequence[Trajectory], k: int) -> dict[str, dict[str
             found.setdefault(trajectory.task.id, []).append(trajectory.won)
     return {
         str(draw): _rate(
-            [pass_at_k(len(w), sum(w), draw) for w in found.values() if len(w) >= draw]
+            [pass_at_k(len(w), sum(w), k=draw) for w in found.values() if len(w) >= draw]
         )
         for draw in sorted({1, k})
     }
@@ -71,5 +71,5 @@ def _rate(shares: Sequence[float]) -> dict[str, Any]:
     if not n:
         return {"rate": None, "tasks": 0, "low": None, "high": None}
     whole = all(share in (0, 1) for share in shares)
-    low, high = wilson(round(sum(shares)), n) if whole else mean_interval(shares, 0.0, 1.0)
+    low, high = wilson(round(sum(shares)), n) if whole else mean_interval(shares, low=0.0, high=1.0)
     return {"rate": math.fsum(shares) / n, "tasks": n, "low": low, "high": high}

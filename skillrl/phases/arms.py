@@ -61,7 +61,7 @@ def open_arms(
         name = OWN if own.skills else NONE
         named: tuple[AskedArm, ...] = (AskedArm(name, name),)
     else:
-        named = prerequisites.arms(session.run, asked, checkpoint)
+        named = prerequisites.arms(session.run, asked, checkpoint=checkpoint)
     added = (
         asked is not None
         and named != (AskedArm(NONE, NONE),)
@@ -70,7 +70,7 @@ def open_arms(
     banks: dict[str, SkillBank] = {}
     for arm in named:
         if arm.source != NONE and arm.source not in banks:
-            banks[arm.source] = _read(session, arm, own)
+            banks[arm.source] = _read(session, arm, own=own)
     for bank in banks.values():
         prompts.look(session, bank, model=model, retriever=retriever, phase="evaluate", tasks=tasks)
     tokenizer = model.tokenizer if model is not None else None
@@ -85,7 +85,7 @@ def open_arms(
     return Arms(played=arms, chosen=asked is not None, added=added)
 
 
-def _read(session: Session, arm: AskedArm, own: SkillBank) -> SkillBank:
+def _read(session: Session, arm: AskedArm, *, own: SkillBank) -> SkillBank:
     if arm.source == OWN:
         bank = own
     elif arm.source == INITIAL:

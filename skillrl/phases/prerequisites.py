@@ -46,7 +46,7 @@ def check(name: str, run: RunDirectory, chosen: Mapping[str, Any]) -> None:
         cold_started(run)
         bank(run, chosen["skill_bank"])
     elif name == "evaluate" and chosen["bank"] is not None:
-        arms(run, chosen["bank"], chosen["checkpoint"])
+        arms(run, chosen["bank"], checkpoint=chosen["checkpoint"])
 
 
 def remember(run: RunDirectory, phase: str, output: Path) -> None:
@@ -121,7 +121,7 @@ def bank(run: RunDirectory, given: str | None) -> SkillBank:
     return load_bank(found)
 
 
-def arms(run: RunDirectory, text: str, checkpoint: str) -> tuple[AskedArm, ...]:
+def arms(run: RunDirectory, text: str, *, checkpoint: str) -> tuple[AskedArm, ...]:
     """Reads ``evaluate --bank``, and checks that the banks which it names are there.
 
     Args:

@@ -144,8 +144,9 @@ def evaluate_command(
     }
     print(results_table(shown, session.suite.categories))
     if arms.chosen:
-        print(f"\n{arms_table(results)}\n")
-        print(_EXPLAINED + (_ADDED if arms.added else ""))
+        print(f"\n{arms_table(results)}")
+        if len(arms.played) > 1:
+            print(f"\n{_EXPLAINED}{_ADDED if arms.added else ''}")
     if output is not None:
         write_json(output, {"checkpoint": checkpoint, "eval": first, "arms": results})
         print(f"written: {output}, trajectories beside it")
@@ -162,7 +163,7 @@ def _trajectory_names(arms: Sequence[str]) -> dict[str, str]:
     """Says what the file names of trajectories end with, by arm: nothing for the first."""
     found: dict[str, str] = {}
     for at, name in enumerate(arms):
-        word = re.sub(r"[^\w.-]+", "_", name)
+        word = re.sub(r"[^\w.-]+", "_", name)[-80:]  # a name of a file, which has its limits
         taken = any(other.lower() == f".{word}".lower() for other in found.values())
         found[name] = (f".{word}-{at}" if taken else f".{word}") if at else ""
     return found

@@ -124,12 +124,18 @@ def make_arms(
         skills that could be neutral ones.
     """
     return tuple(
-        _make_arm(arm, banks.get(arm.source, SkillBank()), retriever, count_tokens) for arm in asked
+        _make_arm(
+            arm,
+            banks.get(arm.source, SkillBank()),
+            retriever=retriever,
+            count_tokens=count_tokens,
+        )
+        for arm in asked
     )
 
 
 def _make_arm(
-    arm: AskedArm, bank: SkillBank, retriever: Retriever, count_tokens: CountTokens | None
+    arm: AskedArm, bank: SkillBank, *, retriever: Retriever, count_tokens: CountTokens | None
 ) -> Arm:
     if arm.control == "neutral":
         if not bank.skills:

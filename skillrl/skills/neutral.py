@@ -68,7 +68,7 @@ def neutral_bank(bank: SkillBank, *, count_tokens: CountTokens | None = None) ->
 def _neutral(skill: Skill, count_tokens: CountTokens | None) -> Skill:
     def write(name: str) -> Callable[[int, int], str]:
         end = "." if getattr(skill, name).rstrip().endswith(".") else ""
-        return lambda words, attempt: _sentences(f"{skill.id}/{name}/{attempt}", words, end)
+        return lambda words, attempt: _sentences(f"{skill.id}/{name}/{attempt}", words, end=end)
 
     def replaced(title: str, principle: str, when_to_apply: str) -> Skill:
         return Skill(  # without statistics and provenance, which belong to the old words
@@ -89,7 +89,7 @@ def _neutral(skill: Skill, count_tokens: CountTokens | None) -> Skill:
         def alone(text: str) -> int:
             return count_tokens(replaced(_WORDS[0], text, ""))
 
-        return _fit(new, alone(text), alone)
+        return _fit(new, alone(text), count=alone)
 
     title, when = same("title"), same("when_to_apply")
     if count_tokens is None:
@@ -98,10 +98,10 @@ def _neutral(skill: Skill, count_tokens: CountTokens | None) -> Skill:
     def whole(principle: str) -> int:
         return count_tokens(replaced(title, principle, when))
 
-    return replaced(title, _fit(write("principle"), count_tokens(skill), whole), when)
+    return replaced(title, _fit(write("principle"), count_tokens(skill), count=whole), when)
 
 
-def _fit(write: Callable[[int, int], str], wanted: int, count: Callable[[str], int]) -> str:
+def _fit(write: Callable[[int, int], str], wanted: int, *, count: Callable[[str], int]) -> str:
     """Finds a text of `wanted` tokens, or the nearest to it that is found.
 
     Args:
@@ -127,7 +127,7 @@ def _fit(write: Callable[[int, int], str], wanted: int, count: Callable[[str], i
     return best
 
 
-def _sentences(seed: str, words: int, end: str) -> str:
+def _sentences(seed: str, words: int, *, end: str) -> str:
     """Writes whole sentences that have so many words together; the last one ends with `end`."""
     if words < 1:
         return ""

@@ -13,7 +13,7 @@ from tests.evaluation.test_repeats import episodes
 
 def test_one_pair_a_task():
     found = contrast(episodes(*"wwwll"), episodes(*"wllwl"))
-    low, high = paired_difference(2, 1, 5)
+    low, high = paired_difference(2, 1, n=5)
     assert found == {
         "tasks": 5,
         "recovery": 0.4,
@@ -29,9 +29,9 @@ def test_several_pairs_a_task_count_as_one():
     # t0 gains both; t1 gains one and loses one; t2 neither: gains 1, 0, 0.
     assert (found["recovery"], found["regression"]) == (pytest.approx(0.5), pytest.approx(1 / 6))
     assert found["difference"] == pytest.approx(1 / 3)
-    assert (found["low"], found["high"]) == paired_difference(1, 0, 3)
+    assert (found["low"], found["high"]) == paired_difference(1, 0, n=3)
     found = contrast(episodes("ww", "wl"), episodes("wl", "ll"))
-    assert (found["low"], found["high"]) == mean_interval([0.5, 0.5], -1, 1)
+    assert (found["low"], found["high"]) == mean_interval([0.5, 0.5], low=-1, high=1)
     assert found["difference"] == 0.5
 
 
@@ -62,7 +62,7 @@ def test_the_tables():
     assert (none["steps_on_wins"], none["prompt_tokens"], none["skills_per_task"]) == (None, 6, 0)
     own["against_none"] = contrast([won], [lost])
     _, _, first, second = arms_table({"own": {"v": own}, "none": {"v": none}}).splitlines()
-    low, high = paired_difference(1, 0, 1)
+    low, high = paired_difference(1, 0, n=1)
     interval = f"{100 * low:+.1f} to {100 * high:+.1f}".split()
     assert first.split() == [
         "own",

@@ -32,13 +32,13 @@ def test_pass_at_k_is_the_share_of_draws_with_a_win(n):
         played = [True] * won + [False] * (n - won)
         for k in range(1, n + 1):
             draws = [any(draw) for draw in itertools.combinations(played, k)]
-            assert pass_at_k(n, won, k) == pytest.approx(sum(draws) / len(draws))
+            assert pass_at_k(n, won, k=k) == pytest.approx(sum(draws) / len(draws))
 
 
 def test_pass_at_k_refuses_what_cannot_be():
-    for numbers in ((3, 4, 1), (3, -1, 1), (3, 1, 4), (3, 1, 0), (0, 0, 1)):
+    for n, won, k in ((3, 4, 1), (3, -1, 1), (3, 1, 4), (3, 1, 0), (0, 0, 1)):
         with pytest.raises(SkillRLError, match="pass@"):
-            pass_at_k(*numbers)
+            pass_at_k(n, won, k=k)
 
 
 def test_rates_average_over_tasks():
@@ -46,7 +46,9 @@ def test_rates_average_over_tasks():
     assert found["1"] == {
         "rate": 0.5,
         "tasks": 3,
-        **dict(zip(("low", "high"), mean_interval([1.0, 0.5, 0.0], 0.0, 1.0), strict=True)),
+        **dict(
+            zip(("low", "high"), mean_interval([1.0, 0.5, 0.0], low=0.0, high=1.0), strict=True)
+        ),
     }
     assert found["2"]["rate"] == pytest.approx(2 / 3)
     assert (found["2"]["low"], found["2"]["high"]) == wilson(2, 3)
