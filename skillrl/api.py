@@ -215,7 +215,8 @@ def evaluate(
 
     Returns:
       ``success`` with its number of episodes ``n`` and the 95 % Wilson interval from ``low`` to
-      ``high``, the same ``by_category``, and ``mean_steps``, ``invalid_actions``, ``errored``.
+      ``high``, the same ``by_category``, and ``mean_steps``, ``invalid_actions``, ``errored``. The
+      hash of the tasks is ``manifest``; with repeats ``pass_at`` has pass@1 and pass@k.
 
     Raises:
       SkillRLError: the split has no tasks.

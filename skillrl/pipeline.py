@@ -19,6 +19,7 @@ from typing import Any
 from skillrl.config.settings import Config
 from skillrl.envs import SPLITS
 from skillrl.errors import Corrupt, SkillRLError
+from skillrl.evaluation import protocol
 from skillrl.io.checksums import check_directory
 from skillrl.io.text import printable
 from skillrl.models.flops import sizes_of
@@ -26,6 +27,7 @@ from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
 from skillrl.parallel import speed
 from skillrl.phases import prerequisites, prompts, report
+from skillrl.phases.arms import open_arms
 from skillrl.phases.build import (
     export,
     load_policy,
@@ -63,6 +65,7 @@ def train(config: Config, workdir: Path, *, on_metrics: OnMetrics | None = None)
             return
         model = open_model(config, open_mesh(config))
         _announce(run, model, "train")
+        _warn_of_departures(run, splits=config.evaluation.final_splits)
         teacher, retriever = open_teacher(run), open_retriever(run, model)
         player = open_player(run, model, retriever)
         base = load_policy(run, model)
@@ -261,6 +264,7 @@ def evaluate(
     repeats: int | None = None,
     temperature: float | None = None,
     output: str | None = None,
+    bank: str | None = None,
 ) -> None:
     """Evaluates a policy on fixed manifests and prints the table; changes nothing in the run.
 
@@ -273,28 +277,35 @@ def evaluate(
       repeats: how often each task is played; ``evaluation.repeats`` by default.
       temperature: of sampling, 0 is greedy; ``evaluation.temperature`` by default.
       output: a JSON file for the result; trajectories go beside it.
+      bank: arms with commas between them, see `skillrl.skills.controls`: ``none``, ``own``,
+        ``initial``, a file, ``shuffled`` or ``neutral``; ``none`` is played too, for the others to
+        be compared with. By default the bank that belongs to the checkpoint, and no comparison.
 
     Raises:
-      SkillRLError: there is no such checkpoint or split.
+      SkillRLError: there is no such checkpoint, split or bank.
     """
     config = prerequisites.evaluated(config, checkpoint)
     with open_session(config, workdir, lock=False) as run:
         model = _local_model(config)
         retriever = open_retriever(run, model)
-        _announce(run, model, "evaluate", split=split, repeats=repeats)
-        policy, bank = load_stage(run, model, checkpoint)
+        _announce(run, model, "evaluate", split=split, repeats=repeats, bank=bank)
+        policy, own = load_stage(run, model, checkpoint)
         player = open_player(run, model, retriever)
         if policy is not None:
             publish(config, player, params=policy, version=0)
         splits = split.split(",") if split else list(config.evaluation.splits)
+        _warn_of_departures(run, splits=splits, temperature=temperature, repeats=repeats)
         limit = config.evaluation.max_tasks or None
         held_out = [task for name in splits for task in run.suite.tasks(name)[:limit]]
-        prompts.look(run, bank, model=model, retriever=retriever, phase="evaluate", tasks=held_out)
+        arms = open_arms(
+            run, bank, checkpoint=checkpoint, own=own, retriever=retriever, model=model,
+            tasks=held_out,
+        )  # fmt: skip
         evaluate_command(
             run,
             player,
             checkpoint=checkpoint,
-            bank=bank,
+            arms=arms,
             splits=splits,
             temperature=temperature,
             repeats=repeats,
@@ -330,6 +341,13 @@ def _announce(run: Session, model: Model | None, name: str, **chosen: Any) -> No
     said = estimate.announcement(found, peak, devices=devices, kind=device.device_kind)
     if said:
         print(f"warning: {said}", file=sys.stderr, flush=True)
+
+
+def _warn_of_departures(run: Session, **played: Any) -> None:
+    """Warns where the protocol that ``evaluation.protocol`` names is not followed."""
+    said = protocol.warning(run.config, run.suite, **played)
+    if said:
+        print(f"warning: evaluate: {said}", file=sys.stderr, flush=True)
 
 
 def _is_finished(run: Session) -> bool:

@@ -127,6 +127,19 @@ COMMANDS = {
                     "NAME",
                     help="valid_unseen, valid_seen, ... Default: evaluation.splits.",
                 ),
+                flags.text(
+                    "bank",
+                    "ARM[,ARM]",
+                    help=(
+                        "Skills in the prompts: none; own, those that the checkpoint was saved "
+                        "with; initial, the first that the run distilled; PATH, another bank; "
+                        "shuffled, another category's for each task; neutral, text of the same "
+                        "length about nothing. The last two are made from own, or from what "
+                        "stands behind a colon (neutral:initial). Where it is given, none is "
+                        "played as well, and every arm compared with it. Default: own; none for "
+                        "--checkpoint=base."
+                    ),
+                ),
                 flags.integer(
                     "concurrency",
                     "N",
@@ -138,7 +151,10 @@ COMMANDS = {
                 flags.integer(
                     "repeats",
                     "N",
-                    help="Times that each task is played. Default: evaluation.repeats.",
+                    help=(
+                        "Times that each task is played; from 2 on with pass@1 and pass@N, and "
+                        "tasks as the units of intervals. Default: evaluation.repeats."
+                    ),
                     low=1,
                 ),
                 flags.number(

@@ -302,6 +302,9 @@ class EvaluationConfig:
     quick_tasks: int = setting(24, low=0)
     """Tasks of the periodic evaluation during RL; 0 turns it off."""
     quick_interval: int = setting(5, low=1)
+    protocol: str = setting("")
+    """A published protocol that this evaluation follows (`skillrl.evaluation.protocol`): what
+    departs from it, in settings or in the games, is warned of. Empty for none."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

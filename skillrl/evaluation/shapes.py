@@ -36,6 +36,7 @@ class _Whole:
     repeats: int = 1
     skills: int = 0
     dataset_mean: float | None = None
+    manifest: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from skillrl.evaluation.evaluate import evaluate, manifest
 from skillrl.phases.session import Session
 from skillrl.rollouts.player import Player
 from skillrl.skills.bank import SkillBank
+from skillrl.skills.retrieval import Retrieve
 from skillrl.types import Trajectory
 
 
@@ -22,6 +23,7 @@ def evaluate_split(
     repeats: int | None = None,
     limit: int | None = None,
     concurrency: int = 0,
+    retrieve: Retrieve | None = None,
 ) -> tuple[dict[str, Any], list[Trajectory]]:
     """Evaluates the published policy on a split; what is not given is the config's.
 
@@ -35,6 +37,7 @@ def evaluate_split(
       repeats: how often each task is played.
       limit: how many of the first tasks are played; 0 is all.
       concurrency: episodes alive at once; changes speed alone.
+      retrieve: chooses the skills of a prompt; None for the player's own way.
 
     Returns:
       The result (see `skillrl.evaluation.evaluate.summarise`) and the trajectories in manifest
@@ -61,4 +64,5 @@ def evaluate_split(
             repeats=repeats,
             concurrency=concurrency,
             on_done=on_done,
+            retrieve=retrieve,
         )

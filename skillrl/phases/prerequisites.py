@@ -19,6 +19,7 @@ from skillrl.models import adapter_config
 from skillrl.models import directory as model_directory
 from skillrl.phases.run_directory import RunDirectory
 from skillrl.skills.bank import SkillBank
+from skillrl.skills.controls import INITIAL, NONE, OWN, AskedArm, parse_arms
 from skillrl.skills.store import load_bank
 
 STAGES = ("base", "sft", "rl")
@@ -44,6 +45,8 @@ def check(name: str, run: RunDirectory, chosen: Mapping[str, Any]) -> None:
     elif name == "rl":
         cold_started(run)
         bank(run, chosen["skill_bank"])
+    elif name == "evaluate" and chosen["bank"] is not None:
+        arms(run, chosen["bank"], checkpoint=chosen["checkpoint"])
 
 
 def remember(run: RunDirectory, phase: str, output: Path) -> None:
@@ -102,7 +105,7 @@ def collected(run: RunDirectory) -> Path | None:
     Raises:
       SkillRLError: collect wrote it elsewhere (``--output``), and it is gone.
     """
-    return _written(run, "collect", "trajectories.jsonl", "--trajectories")
+    return _written(run, "collect", name="trajectories.jsonl", flag="--trajectories")
 
 
 def bank(run: RunDirectory, given: str | None) -> SkillBank:
@@ -125,6 +128,36 @@ def bank(run: RunDirectory, given: str | None) -> SkillBank:
             "run that has one with --workdir, or a bank with --skill_bank."
         )
     return load_bank(found)
+
+
+def arms(run: RunDirectory, text: str, *, checkpoint: str) -> tuple[AskedArm, ...]:
+    """Reads ``evaluate --bank``, and checks that the banks which it names are there.
+
+    Args:
+      run: the run directory.
+      text: the value of the flag.
+      checkpoint: the value of ``--checkpoint``.
+
+    Raises:
+      SkillRLError: no such arm or bank, or the base policy is asked for a bank of its own.
+    """
+    found = parse_arms(text)
+    for arm in found:
+        if arm.source == OWN and checkpoint == "base":
+            other = f"{arm.control}:{INITIAL}" if arm.control else INITIAL
+            raise SkillRLError(
+                f"--bank={arm.name}: the base policy has no bank of its own. Name one, as "
+                f"--bank={other} (the first that the run distilled) or a file, or use "
+                "--checkpoint=sft or rl."
+            )
+        if arm.source == INITIAL and first_bank(run) is None:
+            raise SkillRLError(
+                f"--bank={arm.name}: {run.path} has distilled no bank yet. Run distill there "
+                "first, name the run with --workdir, or name the file of a bank."
+            )
+        if arm.source not in (NONE, OWN, INITIAL):
+            load_bank(arm.source)
+    return found
 
 
 def first_bank(run: RunDirectory) -> Path | None:

@@ -281,11 +281,11 @@ def _evolve(
     config = session.config.evolution
     if config.exam_share:
         publish(
-                session.config,
-                player,
-                params=policy,
-                version=now.iteration * session.config.rl.minibatches,
-            )
+            session.config,
+            player,
+            params=policy,
+            version=now.iteration * session.config.rl.minibatches,
+        )
     tested, exams = hold_exams(session, player, now.bank, iteration=now.iteration)
     bank, event = evolve(
         tested,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from skillrl.errors import SkillRLError
-from skillrl.evaluation.evaluate import results_table
+from skillrl.evaluation.contrasts import arms_table, contrast
+from skillrl.evaluation.evaluate import manifest, manifest_hash, results_table
 from skillrl.io.files import read_sealed, write_json, write_sealed
 from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
 from skillrl.phases import prerequisites
+from skillrl.phases.arms import Arms
 from skillrl.phases.build import load_policy
 from skillrl.phases.held_out import evaluate_split
 from skillrl.phases.report import first_bank, newest_bank
@@ -21,7 +24,9 @@ from skillrl.phases.sft import load_sft
 from skillrl.rollouts import store
 from skillrl.rollouts.player import Player
 from skillrl.skills.bank import SkillBank
+from skillrl.skills.controls import NONE
 from skillrl.skills.store import load_bank
+from skillrl.types import Trajectory
 
 
 def evaluate_stage(
@@ -29,7 +34,7 @@ def evaluate_stage(
 ) -> None:
     """Evaluates the published policy once per split, unless that has been done.
 
-    A result on disk is kept if it is of the same policy and bank: a run that was given
+    A result on disk is kept if it is of the same policy, bank and tasks: a run that was given
     more training_epochs is evaluated again.
 
     Args:
@@ -39,10 +44,13 @@ def evaluate_stage(
       bank: the skills, which are only read; may be empty.
       splits: names of the splits to evaluate on.
     """
+    limit = session.config.evaluation.max_tasks
     versions = {"policy_version": player.engine.version, "bank_version": bank.version}
     for split in splits:
         path = session.run.file("evaluation", f"{stage}-{split}.json")
-        if path.exists() and versions.items() <= read_sealed(path).items():
+        tasks = manifest_hash(manifest(session.suite, split, limit=limit))
+        same = versions | {"manifest": tasks}
+        if path.exists() and same.items() <= read_sealed(path).items():
             continue
         with session.clock.timed(f"evaluate {stage}"):
             result, _ = evaluate_split(
@@ -90,41 +98,79 @@ def evaluate_command(
     player: Player,
     *,
     checkpoint: str,
-    bank: SkillBank,
+    arms: Arms,
     splits: Sequence[str],
     temperature: float | None,
     repeats: int | None,
     concurrency: int,
     output: Path | None,
 ) -> None:
-    """Evaluates, prints the table, and writes result and trajectories if asked to.
+    """Evaluates, prints the tables, and writes results and trajectories if asked to.
+
+    The file has the result of the first arm at ``eval.SPLIT``, and those of all at
+    ``arms.ARM.SPLIT``, with ``against_none`` where an arm is compared with the one without skills.
 
     Args:
       session: of the run.
       player: its engine has parameters.
       checkpoint: the name under which the table shows the policy.
-      bank: the skills, which are only read.
+      arms: the skills, which are only read.
       splits: names of manifests.
       temperature: of sampling; None is the config's.
       repeats: how often each task is played; None is the config's.
       concurrency: episodes alive at once, 0 for as many as is fast.
       output: a JSON file for the result, or None.
     """
-    results: dict[str, Any] = {}
+    results: dict[str, dict[str, Any]] = {arm.name: {} for arm in arms.played}
+    files = _trajectory_names([arm.name for arm in arms.played])
     for split in splits:
-        results[split], played = evaluate_split(
-            session,
-            player,
-            bank=bank,
-            split=split,
-            label=f"evaluate {checkpoint} {split}",
-            temperature=temperature,
-            repeats=repeats,
-            concurrency=concurrency,
-        )
-        if output is not None:
-            store.write(output.with_suffix(f".{split}.jsonl"), played)
-    print(results_table({checkpoint: results}, session.suite.categories))
+        played: dict[str, list[Trajectory]] = {}
+        for arm in arms.played:
+            label = f"evaluate {checkpoint} {split}"
+            results[arm.name][split], played[arm.name] = evaluate_split(
+                session,
+                player,
+                bank=arm.bank,
+                split=split,
+                label=f"{label} {arm.name}" if arms.chosen else label,
+                temperature=temperature,
+                repeats=repeats,
+                concurrency=concurrency,
+                retrieve=arm.retrieve,
+            )
+            if output is not None:
+                file = output.with_suffix(f".{split}{files[arm.name]}.jsonl")
+                store.write(file, played[arm.name])
+        for arm in arms.played:
+            if arm.name != NONE and NONE in played:
+                found = contrast(played[arm.name], played[NONE])
+                results[arm.name][split]["against_none"] = found
+    first = results[arms.played[0].name]
+    shown = {
+        f"{checkpoint} {name}" if arms.chosen else checkpoint: r for name, r in results.items()
+    }
+    print(results_table(shown, session.suite.categories))
+    if arms.chosen:
+        print(f"\n{arms_table(results)}")
+        if len(arms.played) > 1:
+            print(f"\n{_EXPLAINED}{_ADDED if arms.added else ''}")
     if output is not None:
-        write_json(output, {"checkpoint": checkpoint, "eval": results})
+        write_json(output, {"checkpoint": checkpoint, "eval": first, "arms": results})
         print(f"written: {output}, trajectories beside it")
+
+
+_EXPLAINED = (
+    "recovery: tasks that fail without skills and are won with these; regression: the reverse; "
+    "both, and their difference, in percent of all tasks, paired by task and random draw."
+)
+_ADDED = " none was not asked for; it is played for this comparison."
+
+
+def _trajectory_names(arms: Sequence[str]) -> dict[str, str]:
+    """Says what the file names of trajectories end with, by arm: nothing for the first."""
+    found: dict[str, str] = {}
+    for at, name in enumerate(arms):
+        word = re.sub(r"[^\w.-]+", "_", name)[-80:]  # a name of a file, which has its limits
+        taken = any(other.lower() == f".{word}".lower() for other in found.values())
+        found[name] = (f".{word}-{at}" if taken else f".{word}") if at else ""
+    return found

@@ -11,9 +11,11 @@ from skillrl.config import presets
 from skillrl.config.settings import Config, public_dict
 from skillrl.envs import SPLITS, make_suite
 from skillrl.errors import SkillRLError
+from skillrl.evaluation.protocol import PROTOCOLS, warning
 from skillrl.io.numbers import short_number
 from skillrl.models.flops import Sizes, sizes_of
 from skillrl.preflight import estimate, live_checks, static_checks
+from skillrl.skills.controls import num_played
 
 
 def describe_settings(resolved: presets.Resolved) -> str:
@@ -55,6 +57,7 @@ def report(
     if given:
         lines.append("  with " + ", ".join(f"--{k}={v}" for k, v in given.items()))
     if said:  # the environment is there
+        lines += _departures(command, config, chosen)
         lines += ["", *_takes(command, config, workdir=workdir, chosen=chosen, found=found)]
     lines += [f"note: {note}" for note in found.notes]
     if not problems:
@@ -84,9 +87,26 @@ def describe_phases(command: str, config: Config, chosen: Mapping[str, Any]) -> 
         "evaluate": f"evaluate: {flags.get('split') or ', '.join(splits)}, temperature "
         f"{flags.get('temperature', evaluation.temperature):g}, "
         f"{flags.get('repeats', evaluation.repeats)} x "
-        + (f"the first {evaluation.max_tasks} tasks" if evaluation.max_tasks else "each task"),
+        + (f"the first {evaluation.max_tasks} tasks" if evaluation.max_tasks else "each task")
+        + (f", {num_played(flags['bank'])} banks" if "bank" in flags else ""),
     }
     return list(phases.values()) if command == "train" else [phases[command]]
+
+
+def _departures(command: str, config: Config, chosen: Mapping[str, Any]) -> list[str]:
+    """Notes what of an evaluation departs from the protocol that the settings name."""
+    if command not in ("train", "evaluate") or config.evaluation.protocol not in PROTOCOLS:
+        return []
+    asked, settings = chosen.get("split"), config.evaluation
+    splits = settings.final_splits if command == "train" else settings.splits
+    note = warning(
+        config,
+        make_suite(config.env.name, config.env),
+        splits=asked.split(",") if asked else splits,
+        temperature=chosen.get("temperature"),
+        repeats=chosen.get("repeats"),
+    )
+    return [f"note: {note}"] if note else []
 
 
 def _takes(

@@ -16,6 +16,7 @@ from skillrl.config.settings import Config
 from skillrl.io.console import table
 from skillrl.io.numbers import rough_duration, short_number
 from skillrl.models.flops import Sizes, rollout_flops, step_flops
+from skillrl.skills.controls import num_played
 
 if TYPE_CHECKING:
     from skillrl.parallel.speed import Peak
@@ -127,8 +128,9 @@ def loads(
         last = held_out("", evaluation.final_splits)
         return [*phases.values(), _sum("evaluate", stages, last)]
     if command == "evaluate":
-        given = flags.get("split")
-        return [held_out("evaluate", given.split(",") if given else evaluation.splits)]
+        given, arms = flags.get("split"), num_played(flags.get("bank"))
+        splits = given.split(",") if given else evaluation.splits
+        return [held_out("evaluate", splits, stages=arms)]
     return [phases[command]]
 
 

@@ -15,6 +15,7 @@ from skillrl import extensions
 from skillrl.config.settings import Config
 from skillrl.envs import SPLITS, Suite, make_suite
 from skillrl.errors import SkillRLError
+from skillrl.evaluation.protocol import get_protocol
 from skillrl.phases import prerequisites, run_directory
 from skillrl.phases.simulated_parts import describe, list_parts
 
@@ -24,7 +25,15 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "distill": ("trajectories", "output"),
     "sft": ("skill_bank", "trajectories", "num_examples"),
     "rl": ("skill_bank",),
-    "evaluate": ("checkpoint", "split", "concurrency", "repeats", "temperature", "output"),
+    "evaluate": (
+        "checkpoint",
+        "split",
+        "bank",
+        "concurrency",
+        "repeats",
+        "temperature",
+        "output",
+    ),
 }
 """What each function of `skillrl.pipeline` takes by name, beside settings and directory."""
 
@@ -115,6 +124,7 @@ def _registry_checks(command: str, config: Config) -> list[Callable[[], Any]]:
         lambda: make_teacher(config.model),
         lambda: make_embedder(config.model),
         lambda: get_retrieval(config.skill_retrieval.order),
+        lambda: get_protocol(config.evaluation.protocol),
     ]
     return wanted + ([lambda: _check_learning(config)] if command in ("train", "rl") else [])
 

@@ -14,7 +14,7 @@ from skillrl.inference.base import Engine, Sampling
 from skillrl.parallel import random_keys
 from skillrl.rollouts.collector import Job, collect
 from skillrl.skills.bank import SkillBank
-from skillrl.skills.retrieval import Retriever
+from skillrl.skills.retrieval import Retrieve, Retriever
 from skillrl.types import Skill, Task, Trajectory
 
 
@@ -56,6 +56,7 @@ def make_job(
     repeat: int = 0,
     skills: Sequence[Skill] | None = None,
     drawn_as: int | None = None,
+    retrieve: Retrieve | None = None,
 ) -> Job:
     """Plans an episode of `task` with skills from `bank`.
 
@@ -70,8 +71,11 @@ def make_job(
       repeat: index among episodes that are otherwise alike.
       skills: what the prompt shows; None shows what is retrieved.
       drawn_as: the member whose random draws this one makes; None makes its own.
+      retrieve: chooses the skills from `bank`; None for the player's retriever.
     """
-    shown = player.retriever(bank, task) if skills is None else tuple(skills)
+    if skills is None:
+        skills = (retrieve or player.retriever)(bank, task)
+    shown = tuple(skills)
     draws = member if drawn_as is None else drawn_as
     number = random_keys.task_number(task.id)
 

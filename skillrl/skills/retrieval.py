@@ -204,6 +204,13 @@ def for_prompt(
     return found.skills
 
 
+class Retrieve(Protocol):
+    """Chooses the skills of a task's prompts from a bank: a `Retriever`, or what wraps one."""
+
+    def __call__(self, bank: SkillBank, task: Task, /) -> tuple[Skill, ...]:
+        """Returns skills of `bank` in prompt order; the same arguments always give the same."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Retriever:
     """Retrieves as a run does: called with a bank and a task, it returns skills in prompt order.

@@ -133,6 +133,7 @@ def test_phase_flags_that_are_not_given_are_none(here, calls):
     assert calls[2][3] == {
         "checkpoint": "rl",
         "split": None,
+        "bank": None,
         "concurrency": None,
         "repeats": None,
         "temperature": None,

@@ -87,7 +87,7 @@ def test_every_preset_says_what_it_runs_on_what_and_with_what_success(name):
     about = presets.about(name)
     assert list(about) == ["runs", "command", "hardware", "hours", "success"]
     assert all(isinstance(text, str) and text for text in about.values())
-    assert about["command"].startswith("skillrl train ")
+    assert about["command"].startswith(("skillrl train ", "skillrl evaluate "))
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -5,7 +5,13 @@ import pytest
 
 from skillrl.errors import SkillRLError
 from skillrl.evaluation import intervals
-from skillrl.evaluation.intervals import Z95, difference, wilson
+from skillrl.evaluation.intervals import (
+    Z95,
+    difference,
+    mean_interval,
+    paired_difference,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -80,3 +86,68 @@ def test_difference_edges():
     assert difference((12, 30), (7, 20)) == pytest.approx((-high, -low))
     with pytest.raises(SkillRLError):
         difference((3, 2), (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "n", "low", "high"),
+    [
+        # Fagerland, Lydersen and Laake, Statistical Analysis of Contingency Tables (2017), chapter
+        # 8: complete response before and after consolidation therapy (Cavo et al. 2012).
+        (6, 16, 161, -0.1240, -0.0054),
+    ],
+)
+def test_paired_difference_against_published_values(gained, lost, n, low, high):
+    assert paired_difference(gained, lost, n=n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_paired_difference_without_any_change_by_hand():
+    # q = 0 for gained = lost = 0 and d >= 0, so n d^2 = z^2 d (1 - d), d = z^2 / (n + z^2).
+    for n in (1, 20, 500):
+        limit = Z95**2 / (n + Z95**2)
+        assert paired_difference(0, 0, n=n) == pytest.approx((-limit, limit))
+
+
+def test_paired_difference_where_nothing_was_lost_by_hand():
+    # lost = 0 makes C = 0, and q = 0 where B >= 0: (5 - 10 d)^2 = z^2 10 d (1 - d), the larger
+    # root; B = -5 + 15 d is positive there.
+    z = 1.0
+    # 100 d^2 - 100 d + 25 = 10 d - 10 d^2  =>  110 d^2 - 110 d + 25 = 0
+    high = (110 + math.sqrt(110**2 - 4 * 110 * 25)) / 220
+    assert paired_difference(5, 0, n=10, z=z)[1] == pytest.approx(high)
+
+
+def test_paired_difference_edges_and_symmetry():
+    assert paired_difference(0, 0, n=0) == (-1.0, 1.0)
+    low, high = paired_difference(7, 7, n=14)
+    assert low == pytest.approx(-high)
+    for gained, lost, n in ((3, 1, 9), (9, 0, 9), (0, 4, 40), (20, 30, 120)):
+        low, high = paired_difference(gained, lost, n=n)
+        assert -1 <= low < (gained - lost) / n + 1e-12
+        assert (gained - lost) / n - 1e-12 < high <= 1
+        assert paired_difference(lost, gained, n=n) == pytest.approx((-high, -low))
+    for gained, lost in ((-1, 0), (0, -1), (2, 2)):
+        with pytest.raises(SkillRLError, match="cannot be more"):
+            paired_difference(gained, lost, n=3)
+
+
+def test_paired_difference_covers_the_truth_as_often_as_it_says():
+    # Exact coverage over all outcomes of 30 tasks at 20 % gained and 10 % lost.
+    n, up, down = 30, 0.2, 0.1
+    covered = 0.0
+    for gained in range(n + 1):
+        for lost in range(n + 1 - gained):
+            ways = math.comb(n, gained) * math.comb(n - gained, lost)
+            chance = ways * up**gained * down**lost * (1 - up - down) ** (n - gained - lost)
+            if chance > 1e-9:
+                low, high = paired_difference(gained, lost, n=n)
+                covered += chance * (low <= up - down <= high)
+    assert 0.94 < covered < 0.97
+
+
+def test_mean_interval_by_hand():
+    # mean 2, s = 1, t_2 at 97.5 % is 4.30265 (any table): 2 +- 4.30265 / sqrt(3).
+    half = 4.30265 / math.sqrt(3)
+    assert mean_interval([1, 2, 3], low=-9, high=9) == pytest.approx((2 - half, 2 + half), abs=1e-5)
+    assert mean_interval([1, 2, 3], low=0, high=3) == (0, 3)
+    assert mean_interval([0.5], low=0, high=1) == (0, 1)
+    assert mean_interval([], low=0, high=1) == (0, 1)

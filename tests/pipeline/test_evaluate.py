@@ -13,7 +13,7 @@ from skillrl.evaluation.evaluate import summarise
 from skillrl.evaluation.intervals import wilson
 from skillrl.io.files import read_json
 from skillrl.models.config import TransformerConfig
-from skillrl.phases.build import publish
+from skillrl.phases.build import make_player, publish
 from skillrl.phases.held_out import evaluate_split
 from skillrl.phases.stages import load_stage
 from skillrl.rollouts import store
@@ -42,10 +42,40 @@ def evaluated(trained):
     return play
 
 
-def test_concurrency_changes_nothing(evaluated):
-    result, played = evaluated(concurrency=1)
-    for concurrency in (3, 8):
-        assert evaluated(concurrency=concurrency) == (result, played)
+def test_concurrency_and_workers_change_no_bit(trained):
+    run, _, player, bank = trained
+
+    def play(concurrency, workers, temperature=1.0):
+        return evaluate_split(
+            run,
+            dataclasses.replace(player, workers=workers),
+            bank,
+            "valid_unseen",
+            label="test",
+            limit=12,
+            temperature=temperature,
+            concurrency=concurrency,
+        )
+
+    first = play(1, 0)
+    assert first[0]["n"] == 12
+    for concurrency, workers in ((16, 1), (64, 0), (64, 8)):
+        assert play(concurrency, workers) == first
+
+
+def test_greedy_success_is_the_same_with_other_slots(trained):
+    run, model, player, bank = trained
+    policy, _ = load_stage(run, model, "rl")
+    rollout = dataclasses.replace(run.config.rollout, slots=9)
+    config = dataclasses.replace(run.config, rollout=rollout)
+    other = make_player(config, run.suite, model, player.retriever, seed=run.seed)
+    publish(config, other, policy, 0)
+    few, many = (
+        evaluate_split(run, who, bank, "valid_unseen", label="test", limit=12)[1]
+        for who in (player, other)
+    )
+    assert [t.won for t in many] == [t.won for t in few]
+    assert [[s.action for s in t.steps] for t in many] == [[s.action for s in t.steps] for t in few]
 
 
 def test_each_task_once_in_manifest_order(trained, evaluated):
@@ -125,6 +155,86 @@ def test_a_stage_evaluated_alone_gives_the_number_of_the_run(whole, stage, tmp_p
     assert tiny.contents(whole.path) == before
 
 
+def test_arms_are_played_side_by_side_and_compared_with_none(whole, tmp_path):
+    before = tiny.contents(whole.path)
+    output, bank = tmp_path / "result.json", whole.path / "distill" / "bank.json"
+    asked = ["own", "initial", "neutral", "shuffled", f"neutral:{bank}"]
+    status, out, err = tiny.run(
+        "evaluate",
+        f"--workdir={whole.path}",
+        f"--bank={','.join(asked)}",
+        "--repeats=2",
+        "--temperature=1",
+        f"--output={output}",
+    )
+    assert status == 0, err
+    found = read_json(output)
+    results = {arm: splits["valid_unseen"] for arm, splits in found["arms"].items()}
+    assert list(results) == [*asked, "none"]
+    assert found["eval"] == found["arms"]["own"]
+    assert "none was not asked for" in out
+    assert all(f"rl {arm} valid_unseen" in out for arm in results)
+    recorded = read_json(whole.path / "evaluation" / "rl-valid_unseen.json")
+    assert {r["manifest"] for r in results.values()} == {recorded["manifest"]}
+    assert results["none"]["skill_tokens"] == results["none"]["skills_per_task"] == 0
+    assert "against_none" not in results["none"]
+    for arm in asked:
+        one, pairs = results[arm], results[arm]["against_none"]
+        gain = one["success"] - results["none"]["success"]
+        assert pairs["difference"] == pytest.approx(gain)
+        assert pairs["recovery"] - pairs["regression"] == pytest.approx(gain)
+        assert pairs["low"] <= gain <= pairs["high"]
+        assert pairs["tasks"] == one["pass_at"]["2"]["tasks"] == TASKS
+        assert one["skills_per_task"] > 0
+        assert one["prompt_tokens"] > results["none"]["prompt_tokens"]
+    own, neutral, shuffled = results["own"], results["neutral"], results["shuffled"]
+    assert neutral["skills_per_task"] == own["skills_per_task"] >= shuffled["skills_per_task"]
+    assert abs(neutral["skill_tokens"] - own["skill_tokens"]) <= own["skills_per_task"]
+    played = {
+        arm: list(store.read(path))
+        for arm in ("none", "neutral", "shuffled")
+        if (path := output.with_suffix(f".valid_unseen.{arm}.jsonl"))
+    }
+    first = list(store.read(output.with_suffix(".valid_unseen.jsonl")))
+    assert [t.skills for t in played["neutral"]] == [t.skills for t in first]
+    assert not any(t.skills for t in played["none"])
+    skills = {
+        skill["id"]: skill["category"]
+        for skill in read_json(whole.path / "distill" / "bank.json")["skills"]
+    }
+    for trajectory in played["shuffled"]:
+        theirs = {skills.get(name, "evolved") for name in trajectory.skills}
+        assert not theirs & {"general", trajectory.task.category}
+    assert tiny.contents(whole.path) == before
+
+
+def test_none_alone_has_nothing_to_be_compared_with(whole, tmp_path):
+    output = tmp_path / "result.json"
+    arguments = [f"--workdir={whole.path}", "--bank=none", f"--output={output}"]
+    status, out, err = tiny.run("evaluate", *arguments)
+    assert status == 0, err
+    found = read_json(output)
+    assert list(found["arms"]) == ["none"]
+    assert found["eval"]["valid_unseen"]["skills"] == 0
+    assert "against_none" not in found["eval"]["valid_unseen"]
+    assert "not asked for" not in out
+
+
+def test_the_protocol_that_a_config_names_is_held_against_it(whole):
+    asked = ["evaluate", f"--workdir={whole.path}", "--bank=none"]
+    named = "--set=evaluation.protocol"
+    status, _, err = tiny.run(*asked, f"{named}=alfworld_ahead")
+    assert status == 0
+    assert "warning: evaluate: this is not the protocol alfworld_ahead" in err
+    assert "valid_unseen has other games (Pick 20, there 24;" in err
+    status, out, _ = tiny.run(*asked, f"{named}=alfworld_ahead", "--dry_run")
+    assert status == 0
+    assert "note: this is not the protocol" in out
+    status, _, err = tiny.run(*asked, f"{named}=x")
+    assert status == 2
+    assert "no such protocol" in err
+
+
 def test_a_directory_is_evaluated_with_the_newest_bank(whole, evaluated, tmp_path):
     output = tmp_path / "result.json"
     arguments = [f"--checkpoint={whole.path / 'policy'}", f"--output={output}"]
@@ -140,9 +250,9 @@ def test_a_directory_brings_its_own_sizes_and_tokenizer(whole, tmp_path, monkeyp
     other = tiny.make_policy(tmp_path / "other", sizes, vocab_size=512)
     seen = []
 
-    def look(run, player, *, bank, **how):  # compiling the other sizes takes long
-        tokenizer = player.agent._tokenizer
-        seen.append((player.engine._config.hidden_size, tokenizer.vocab_size, len(bank) > 0))
+    def look(run, player, *, arms, **how):  # compiling the other sizes takes long
+        tokenizer, (arm,) = player.agent._tokenizer, arms.played
+        seen.append((player.engine._config.hidden_size, tokenizer.vocab_size, len(arm.bank) > 0))
 
     monkeypatch.setattr(pipeline, "evaluate_command", look)
     status, _, err = tiny.run("evaluate", f"--workdir={whole.path}", f"--checkpoint={other}")
@@ -157,6 +267,10 @@ def test_a_directory_brings_its_own_sizes_and_tokenizer(whole, tmp_path, monkeyp
         (["--checkpoint=sft"], ["--checkpoint=sft", "no such checkpoint yet", "--workdir"]),
         (["--checkpoint=nowhere"], ["nowhere", "neither base, sft or rl nor"]),
         (["--checkpoint=base", "--split=test"], ["'test'", "valid_unseen"]),
+        (["--checkpoint=base", "--bank=mine"], ["--bank=mine", "none, own, initial or the file"]),
+        (["--checkpoint=base", "--bank=own"], ["no bank of its own", "--bank=initial"]),
+        (["--checkpoint=base", "--bank=none,neutral"], ["neutral", "--bank=neutral:initial"]),
+        (["--checkpoint=base", "--bank=initial"], ["distilled no bank yet", "distill there"]),
     ],
 )
 def test_what_is_not_there_is_said(flags, tmp_path, arguments, words):

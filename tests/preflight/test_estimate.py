@@ -61,6 +61,8 @@ def test_episodes_tokens_and_calls_by_hand():
 def test_flags_win_over_the_settings():
     assert loads("collect", episodes=50)["collect"].episodes == 50
     assert loads("evaluate", split="valid_seen", repeats=3)["evaluate"].episodes == 21
+    three = loads("evaluate", split="valid_seen", bank="own,neutral")  # and none
+    assert three["evaluate"].episodes == 21
     limited = loads("evaluate", sections={"evaluation": {"max_tasks": 9}})
     assert limited["evaluate"].episodes == 9
 
