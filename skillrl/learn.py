@@ -16,9 +16,14 @@ from skillrl.config.settings import Config, RLConfig
 from skillrl.envs import Suite
 from skillrl.errors import SkillRLError
 from skillrl.models.policy import Model, Policy
-from skillrl.phases.build import make_partition, make_retriever, make_shapes, open_agent
+from skillrl.phases.build import (
+    make_partition,
+    make_retriever,
+    make_shapes,
+    open_agent,
+    rl_updater,
+)
 from skillrl.phases.collect import expert_episode
-from skillrl.phases.rl import rl_updater
 from skillrl.phases.sft import sft_updater
 from skillrl.skills.bank import SkillBank
 from skillrl.training.batch import make_minibatch

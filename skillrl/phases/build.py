@@ -37,6 +37,7 @@ from skillrl.teacher.base import Teacher
 from skillrl.teacher.registry import make_embedder, make_teacher
 from skillrl.training import partition
 from skillrl.training.finite import check_finite
+from skillrl.training.grpo import make_loss
 from skillrl.training.packing import Shapes
 from skillrl.training.partition import Partition
 from skillrl.training.steps import build_updater
@@ -269,6 +270,24 @@ def make_updater(
         logprob_chunk=config.train_batch.logprob_chunk,
         entropy_coeff=entropy_coeff,
         **optimizer,
+    )
+
+
+def rl_updater(settings: Config, model: Model, partition: Partition) -> Updater:
+    """Builds the jitted GRPO step that ``settings.rl`` describes."""
+    config = settings.rl
+    return make_updater(
+        settings,
+        model,
+        partition,
+        loss=make_loss(config),
+        entropy_coeff=config.entropy_coeff,
+        learning_rate=config.learning_rate,
+        schedule=config.lr_schedule,
+        total_steps=max(1, config.training_epochs) * config.minibatches + 1,
+        warmup_steps=config.warmup_iterations * config.minibatches,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
     )
 
 

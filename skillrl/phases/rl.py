@@ -30,7 +30,6 @@ from typing import Any
 
 import numpy as np
 
-from skillrl.config.settings import Config
 from skillrl.errors import SkillRLError
 from skillrl.evaluation.evaluate import outcome
 from skillrl.io.files import append_sealed, truncate_jsonl
@@ -42,8 +41,8 @@ from skillrl.phases.build import (
     load_policy,
     make_partition,
     make_shapes,
-    make_updater,
     publish,
+    rl_updater,
 )
 from skillrl.phases.examine import hold_exams
 from skillrl.phases.health import Skips, Watch
@@ -60,8 +59,7 @@ from skillrl.teacher.base import Teacher
 from skillrl.training.bare import is_bare, single_skill_exams, skill_gain, with_skills
 from skillrl.training.batch import Sample
 from skillrl.training.checkpoint import Checkpoints
-from skillrl.training.grpo import Learner, make_loss, make_minibatches, train_on
-from skillrl.training.partition import Partition
+from skillrl.training.grpo import Learner, make_minibatches, train_on
 from skillrl.training.rollouts import choose_tasks, to_samples, zero_variance
 from skillrl.training.update import TrainState, Updater
 from skillrl.types import Trajectory
@@ -489,21 +487,3 @@ def load_rl(session: Session, model: Model) -> tuple[Params, SkillBank] | None:
         return trained, bank
     base = load_sft(session, model) or load_policy(session, model)
     return partition.merge(trained, base), bank
-
-
-def rl_updater(settings: Config, model: Model, partition: Partition) -> Updater:
-    """Builds the jitted GRPO step that ``settings.rl`` describes."""
-    config = settings.rl
-    return make_updater(
-        settings,
-        model,
-        partition,
-        loss=make_loss(config),
-        entropy_coeff=config.entropy_coeff,
-        learning_rate=config.learning_rate,
-        schedule=config.lr_schedule,
-        total_steps=max(1, config.training_epochs) * config.minibatches + 1,
-        warmup_steps=config.warmup_iterations * config.minibatches,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-    )
