@@ -62,11 +62,19 @@ def simulate(
     }
 
 
-def simulate_all(seeds: Sequence[int], events: int, levels: Sequence[float]) -> list[dict]:
+def simulate_all(
+    seeds: Sequence[int],
+    events: int,
+    *,
+    levels: Sequence[float],
+    budgets: Sequence[int],
+    designs: Sequence[str],
+) -> list[dict]:
+    """All budgets at the level that is used, and one of them at the others."""
     rows = []
     for level in levels:
-        for design in simulated.DESIGNS:
-            for episodes in BUDGETS if level == RETIRE_LEVEL else (EPISODES,):
+        for design in designs:
+            for episodes in budgets if level == RETIRE_LEVEL else (EPISODES,):
                 rows.append(
                     simulate(seeds, design=design, episodes=episodes, events=events, level=level)
                 )
@@ -154,18 +162,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=20, help="how many banks")
     parser.add_argument("--events", type=int, default=EVENTS)
     parser.add_argument("--episodes", type=int, default=EPISODES, help="of an event, when playing")
-    parser.add_argument("--levels", default=f"{RETIRE_LEVEL}", help="such as 0.95,0.99")
+    parser.add_argument("--levels", default=f"{RETIRE_LEVEL}", help="such as 0.95,0.98")
+    parser.add_argument("--budgets", default=",".join(map(str, BUDGETS)), help="simulated events")
+    parser.add_argument("--designs", default=",".join(simulated.DESIGNS))
     parser.add_argument("--json", default="")
     parser.add_argument("--plot", type=Path, help="draw power here (needs matplotlib)")
     args = parser.parse_args(arguments)
     seeds = range(args.seeds)
     if args.simulated:
         levels = [float(level) for level in args.levels.split(",")]
-        rows = simulate_all(seeds, args.events, levels)
+        rows = simulate_all(
+            seeds,
+            args.events,
+            levels=levels,
+            budgets=[int(budget) for budget in args.budgets.split(",")],
+            designs=args.designs.split(","),
+        )
         print(show_simulated(rows))
         for row in rows:
             if row["design"] == "paired" and round(row["episodes"], -2) == 1000:
-                print(f"level {row['level']}: bars met: {meets_the_bars(row['retired'])}")
+                print(f"level {row['level']:g}, {row['episodes']:.0f} episodes: "
+                      f"bars {'' if meets_the_bars(row['retired']) else 'not '}met")  # fmt: skip
         result = {"simulated": rows, "effect": simulated.EFFECT, "coupled": simulated.COUPLED}
     else:
         rows = play_all(args.env, args.policy, seeds, events=args.events, episodes=args.episodes)

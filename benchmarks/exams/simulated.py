@@ -75,7 +75,9 @@ def make_world(truth: Planted, seed: int) -> World:
     """Draws tasks and how difficult they are."""
     rng = np.random.default_rng([seed, 1])
     tasks = tuple(
-        Task(id=f"train/{i:04d}", split="train", category=CATEGORIES[i % 3], goal="win")
+        Task(
+            id=f"train/{i:04d}", split="train", category=CATEGORIES[i % len(CATEGORIES)], goal="win"
+        )
         for i in range(TASKS)
     )
     effect = {HELPFUL: EFFECT, NEUTRAL: 0.0, HARMFUL: -EFFECT}
@@ -101,7 +103,7 @@ def play(
         for number, skills in enumerate(sitting.arms):
             task = sitting.task
             if number and design == "unpaired":
-                others = [t for t in world.tasks if t.category == task.category]
+                others = world.tasks[CATEGORIES.index(task.category) :: len(CATEGORIES)]
                 task = others[rng.integers(len(others))]
             own = rng.random()
             coupled = rng.random() < COUPLED and design == "paired"

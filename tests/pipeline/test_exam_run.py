@@ -18,7 +18,7 @@ def run(whole, flags, compiled, tmp_path_factory):
     path = tmp_path_factory.mktemp("exams") / "run"
     arguments = flags(
         path,
-        model={"policy_path": str(whole.path / "sft" / "policy")},
+        model={"policy_path": str(whole.path / "policy")},
         rl={"training_epochs": 2, "bare_members": 1},
         evolution={"exam_share": 1.0},
         evaluation={"quick_tasks": 0},
