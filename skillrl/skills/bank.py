@@ -336,10 +336,11 @@ class SkillBank:
         Raises:
           SkillRLError: a target was in neither.
         """
-        here, then = ({skill.id for skill in bank.skills} for bank in (self, before))
+        here = {skill.id for skill in self.skills}
         for target in filter(None, _targets(proposal)):
             if target not in here:
-                return target if target in then else before.get(target).id
+                before.get(target)  # an id that never was is an error, not a refusal
+                return target
         return ""
 
     def _free_id(self, skill: Skill, *, evolved: bool) -> str:

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skillrl.errors import Corrupt, SkillRLError
@@ -11,6 +11,8 @@ from skillrl.skills.proposals import Addition
 from skillrl.skills.store import bank_from_json, bank_to_json, load_bank, save_bank, save_released
 from skillrl.types import GENERAL, Exams, Provenance, Skill, SkillUse
 from tests.skills.builders import CLEAN, LOOK, PICK, played
+
+SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 RELEASED = {
     "general_skills": [
@@ -112,6 +114,7 @@ BANKS = st.builds(
 )
 
 
+@SLOW
 @given(BANKS)
 def test_any_bank_comes_back_from_its_json(bank):
     assert bank_from_json(json.loads(json.dumps(bank_to_json(bank)))) == bank
