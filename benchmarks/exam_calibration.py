@@ -10,7 +10,7 @@ hurts is retired after each. Bars, after 8 events of 128 episodes: of the harmfu
 `--simulated` draws outcomes (benchmarks/exams/simulated.py): power against episodes, for arms that
 share their task and their random draws (paired), their task alone, or neither (unpaired), and the
 share of looks at which the 95 % interval held the truth. `--levels` compares levels of the interval
-that must lie below zero. Ten minutes on one core with 100 seeds.
+that must lie below zero. A few minutes on one core with 40 seeds.
 
 Without it a policy plays: skills of benchmarks/exams/planted.py, whose advice is right, wrong or
 empty. A seed takes events x episodes episodes; the tasks are those of the training split.
