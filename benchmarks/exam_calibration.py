@@ -141,6 +141,8 @@ def plot(rows: Sequence[dict], path: Path) -> None:
     axis.axhline(75, lw=0.5, color="black")
     axis.axhline(5, lw=0.5, color="black")
     axis.set(xscale="log", xlabel="episodes of all examinations", ylabel="retired, %")
+    axis.set_xticks(episodes, [f"{count:.0f}" for count in episodes])
+    axis.minorticks_off()
     axis.set_title("harmful skills retired (dotted: neutral ones)", fontsize=10)
     axis.legend()
     figure.tight_layout()
