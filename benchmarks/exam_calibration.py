@@ -10,7 +10,7 @@ hurts is retired after each. Bars, after 8 events of 128 episodes: of the harmfu
 `--simulated` draws outcomes (benchmarks/exams/simulated.py): power against episodes, for arms that
 share their task and their random draws (paired), their task alone, or neither (unpaired), and the
 share of looks at which the 95 % interval held the truth. `--levels` compares levels of the interval
-that must lie below zero. Ten minutes on one core with 100 seeds.
+that must lie below zero. A few minutes on one core with 40 seeds.
 
 Without it a policy plays: skills of benchmarks/exams/planted.py, whose advice is right, wrong or
 empty. A seed takes events x episodes episodes; the tasks are those of the training split.
@@ -141,6 +141,8 @@ def plot(rows: Sequence[dict], path: Path) -> None:
     axis.axhline(75, lw=0.5, color="black")
     axis.axhline(5, lw=0.5, color="black")
     axis.set(xscale="log", xlabel="episodes of all examinations", ylabel="retired, %")
+    axis.set_xticks(episodes, [f"{count:.0f}" for count in episodes])
+    axis.minorticks_off()
     axis.set_title("harmful skills retired (dotted: neutral ones)", fontsize=10)
     axis.legend()
     figure.tight_layout()

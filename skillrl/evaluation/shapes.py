@@ -44,6 +44,7 @@ class _Event:
     step: int
     added: tuple[str, ...]
     refined: tuple[str, ...]
+    used: tuple[str, ...] = ()
     merged: tuple[str, ...] = ()
     retired: tuple[str, ...] = ()
 

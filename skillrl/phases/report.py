@@ -63,8 +63,12 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
     events_file = session.run.file("rl", "evolution.jsonl")
     rows = read_jsonl(events_file, required=True) if events_file.exists() else ()
     events = [check_event(row, events_file) for row in rows]
-    evolved = {skill for event in events for skill in _new_words(event)}
-    used = {skill.id for skill in bank.skills if skill.use.episodes} & evolved
+    evolved: set[str] = set()
+    used: set[str] = set()
+    for event in events:
+        used |= evolved & set(event.get("used", ()))
+        evolved |= set(_new_words(event))
+    used |= evolved & {skill.id for skill in bank.skills if skill.use.episodes}
     return {
         "eval": results,
         "bank": {

@@ -37,6 +37,7 @@ class EvolutionEvent:
       bank_after: version after.
       overall: share of episodes won.
       categories: category -> {"episodes", "wins", "rate"}.
+      used: ids of skills that had been in prompts with the words they had before the event.
       failing: categories below the threshold.
       analysed: ids of the failures that the teacher saw.
       pairs: id of a failure -> id of the success shown with it.
@@ -58,6 +59,7 @@ class EvolutionEvent:
     bank_after: int
     overall: float
     categories: Mapping[str, Mapping[str, float]]
+    used: tuple[str, ...] = ()
     failing: tuple[str, ...] = ()
     analysed: tuple[str, ...] = ()
     pairs: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -210,6 +212,7 @@ def _begun(bank: SkillBank, chosen: Selection, *, step: int) -> EvolutionEvent:
             name: {"episodes": r.episodes, "wins": r.wins, "rate": r.rate}
             for name, r in chosen.rates.items()
         },
+        used=tuple(skill.id for skill in bank.skills if skill.use.episodes),
         failing=chosen.failing,
         analysed=tuple(item.id for item in chosen.failures),
         pairs={failure: success.id for failure, success in chosen.pairs.items()},

@@ -49,8 +49,8 @@ def test_concurrency_and_workers_change_no_bit(trained):
         return evaluate_split(
             run,
             dataclasses.replace(player, workers=workers),
-            bank,
-            "valid_unseen",
+            bank=bank,
+            split="valid_unseen",
             label="test",
             limit=12,
             temperature=temperature,
@@ -68,10 +68,10 @@ def test_greedy_success_is_the_same_with_other_slots(trained):
     policy, _ = load_stage(run, model, "rl")
     rollout = dataclasses.replace(run.config.rollout, slots=9)
     config = dataclasses.replace(run.config, rollout=rollout)
-    other = make_player(config, run.suite, model, player.retriever, seed=run.seed)
-    publish(config, other, policy, 0)
+    other = make_player(config, run.suite, model=model, retriever=player.retriever, seed=run.seed)
+    publish(config, other, params=policy, version=0)
     few, many = (
-        evaluate_split(run, who, bank, "valid_unseen", label="test", limit=12)[1]
+        evaluate_split(run, who, bank=bank, split="valid_unseen", label="test", limit=12)[1]
         for who in (player, other)
     )
     assert [t.won for t in many] == [t.won for t in few]

@@ -1,12 +1,14 @@
 import logging
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skillrl.skills.budget import CHARACTERS, LEAST, affordable, fit, shorten
 from skillrl.skills.render import render_all, render_trajectory
 from tests.skills.builders import played
+
+SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 HINT = "characters left out"
 
@@ -25,6 +27,7 @@ def told(lengths, task="1"):
     return played(script, task=task)
 
 
+@SLOW
 @given(st.integers(0, 4000), st.integers(0, 2000))
 def test_a_shortened_text_has_exactly_the_length_and_keeps_both_ends(size, longest):
     text = "".join(chr(33 + i % 90) for i in range(size))
@@ -61,6 +64,7 @@ EPISODES = st.lists(
 ).map(lambda rows: [told(row, task=str(i)) for i, row in enumerate(rows)])
 
 
+@SLOW
 @given(EPISODES, st.integers(1, 3000))
 def test_a_request_keeps_to_its_budget_whenever_it_can(items, tokens):
     shown = affordable(items, request, max_tokens=tokens, what="it")

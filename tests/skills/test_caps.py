@@ -1,10 +1,12 @@
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skillrl.skills.caps import beyond, estimated_tokens, fitting
 from skillrl.skills.worth import told, unmeasured, worth_by
 from skillrl.types import Exams, Skill, SkillUse
 from tests.skills.builders import Measured
+
+SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def skill(name, *, pairs=0, episodes=0, principle="P."):
@@ -44,6 +46,7 @@ def test_what_was_just_added_stays_while_there_is_anything_else():
 WORTHS = st.lists(st.sampled_from([-0.5, 0.0, 0.25]), min_size=1, max_size=8)
 
 
+@SLOW
 @given(WORTHS, st.integers(1, 9), st.sets(st.integers(0, 7)))
 def test_a_cap_is_kept_exactly_and_by_worth(worths, most, new):
     skills = [skill(str(at)) for at in range(len(worths))]

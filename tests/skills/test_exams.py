@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skillrl.errors import SkillRLError
@@ -152,6 +152,7 @@ def test_a_failed_whole_episode_loses_its_sitting():
     assert pairs_of(sittings, played(sittings, [None] + [True] * (arms - 1))) == []
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 150), st.integers(0, 5), st.integers(0, 4))
 def test_a_plan_keeps_to_its_budget(episodes, iteration, skills):
     bank = SkillBank(BANK.skills[:skills])

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skillrl.errors import Corrupt, SkillRLError
@@ -12,6 +12,8 @@ from skillrl.skills.released import save_released
 from skillrl.skills.store import bank_from_json, bank_to_json, load_bank, save_bank
 from skillrl.types import GENERAL, Exams, Provenance, Skill, SkillUse
 from tests.skills.builders import CLEAN, LOOK, PICK, TWO, played
+
+SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 RELEASED = {
     "general_skills": [
@@ -113,6 +115,7 @@ BANKS = st.builds(
 )
 
 
+@SLOW
 @given(BANKS)
 def test_any_bank_comes_back_from_its_json(bank):
     assert bank_from_json(json.loads(json.dumps(bank_to_json(bank)))) == bank

@@ -140,7 +140,7 @@ def test_a_handful_of_pairs_retires_nothing():
 counts_of_outcomes = st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60))
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(counts_of_outcomes, max_size=6))
 def test_intervals_hold_their_mean_and_stay_in_bounds(counts):
     exams = [(b + w + s, b - w, b + w) for b, w, s in counts]
