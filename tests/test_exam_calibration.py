@@ -38,7 +38,5 @@ def test_a_policy_plays(tmp_path, capsys):
     exam_calibration.main(["--seeds=1", "--events=1", "--episodes=4", f"--json={path}"])
     (row,) = json.loads(path.read_text())["rows"]
     assert 2 <= row["episodes"] <= 4
-    assert sum(found["pairs"] for found in row["found"].values()) == row["episodes"] - 1 or (
-        row["episodes"] == 4  # two sittings of two
-    )
+    assert 1 <= sum(found["pairs"] for found in row["found"].values()) < row["episodes"]
     assert "harmful" in capsys.readouterr().out
