@@ -59,7 +59,7 @@ def success_table(rows: Sequence[Row], splits: Sequence[str], env: str) -> str:
                 else [None, None, None]
             )
             cells.append(None if rate is None else _range(rate.pooled_low, rate.pooled_high))
-        cells.append(None if arm in seen else paper.get(arm))
+        cells.append(f"{paper[arm]:.1f}" if arm in paper and arm not in seen else None)
         seen.add(arm)
         shown.append(cells)
     headers = ["success %"]
