@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from skillrl.errors import SkillRLError
+
 _POLL = 0.2  # seconds
 _PATIENCE = 60.0  # seconds that a command has to end after SIGTERM
 
@@ -59,11 +61,15 @@ class _Running:
     since: float
 
 
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
 def run_jobs(
     jobs: Sequence[Job],
     *,
     places: Sequence[Mapping[str, str]],
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = _say,
 ) -> list[Failure]:
     """Runs jobs until each is done, has failed, or waits for one that has.
 
@@ -133,8 +139,6 @@ def _begin_next(
     Returns:
       Whether one was taken out of `waiting`.
     """
-    from skillrl.errors import SkillRLError
-
     free = [at for at in range(len(places)) if at not in {one.place for one in running}]
     ready = [job for job in waiting if done.issuperset(job.after)]
     if not free or not ready:

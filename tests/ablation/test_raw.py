@@ -86,13 +86,11 @@ def test_a_flat_list_knows_no_category_kind_or_threshold():
         ("c", 0.5, GENERAL, "skill"),
         ("d", 0.7, CLEAN, "mistake"),
     )
-    found = retrieve(
-        bank, TASK, embedder=TableEmbedder(), top_k=1, general_top_k=1, mistakes_top_k=1, order="flat"
-    )  # fmt: skip
+    budgets = {"top_k": 1, "general_top_k": 1, "mistakes_top_k": 1}
+    found = retrieve(bank, TASK, embedder=TableEmbedder(), order="flat", **budgets)
     assert [skill.id for skill in found.skills] == ["b", "d", "c"]
-    none = retrieve(
-        bank, TASK, embedder=TableEmbedder(), top_k=0, general_top_k=0, mistakes_top_k=0, order="flat"
-    )  # fmt: skip
+    budgets = dict.fromkeys(budgets, 0)
+    none = retrieve(bank, TASK, embedder=TableEmbedder(), order="flat", **budgets)
     assert none.skills == ()
 
 
