@@ -23,6 +23,7 @@ FLOORS = (
     ("rollouts", "training"),
     ("evaluation",),
     ("phases",),
+    ("ablation",),
     ("preflight",),
     ("pipeline",),
     ("api",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from skillrl.ablation.arms import ARMS
 from skillrl.cli import flags
 from skillrl.cli.flags import RUN_FLAGS, Command
 
@@ -162,6 +163,57 @@ COMMANDS = {
                 ),
                 flags.path("output", "FILE", help="Also writes the result there (JSON)."),
             ),
+        ),
+        Command(
+            name="ablate",
+            brief="controls and ablations side by side, and what they say of skills",
+            summary=(
+                "Trains and evaluates arms that differ in one thing each, several at once and "
+                "each a run of its own, and says with intervals what skills do: against no "
+                "skills, others' skills, neutral text, raw trajectories, a bank that does not "
+                "evolve. They share episodes, demonstrations and budgets. The same command goes "
+                "on where it stopped. Status 1 if an arm failed."
+            ),
+            own=(
+                flags.text(
+                    "arms",
+                    "all|NAME[,NAME]",
+                    help=f"Which: {', '.join(ARMS)}. Default: all. What these need is run, too.",
+                    default="all",
+                ),
+                flags.text("seeds", "N[,N]", help="Seeds. Default: 0.", default="0"),
+                flags.integer(
+                    "jobs",
+                    "N",
+                    help=(
+                        "Processes at once. Default: half as many as cores, or as the GPUs allow."
+                    ),
+                    low=1,
+                ),
+                flags.texts(
+                    "set_arm",
+                    "ARM:SECTION.FIELD=VALUE",
+                    help=(
+                        "One setting of one arm, e.g. its own tuned learning rate, "
+                        "--set_arm grpo_sft:rl.learning_rate=3e-4. May be repeated."
+                    ),
+                ),
+                flags.path(
+                    "workdir",
+                    "DIR",
+                    help="Arms are runs in DIR/seedN/ARM. Default: runs/ablate-ENV.",
+                ),
+                flags.path(
+                    "output",
+                    "FILE",
+                    help="Also writes DIR/ablation.json, all that was found, there.",
+                ),
+                flags.path(
+                    "plot", "FILE", help="Draws the training curves there (needs matplotlib)."
+                ),
+                *_SETTINGS,
+            ),
+            common=False,
         ),
         Command(
             name="inspect",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from skillrl import api
-from skillrl.cli import banks, environments
+from skillrl.cli import ablation, banks, environments
 from skillrl.cli.commands import COMMANDS
 from skillrl.cli.flags import ParsedFlags, asks_for_help, help_text, parse
 from skillrl.config import presets
@@ -66,6 +66,7 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
         _show(help_text(command, program, runs))
         return 0
     others: dict[str, Callable[[ParsedFlags], int | None]] = {
+        "ablate": ablation.ablate,
         "inspect": lambda parsed: _show(banks.inspect(parsed)),
         "convert": lambda parsed: _show(banks.convert(parsed)),
         "check": environments.check,
@@ -92,7 +93,7 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
         terminated = isinstance(stop, signals.Terminated)
         how = "terminated" if terminated else "interrupted"
         message = f"\nskillrl {name}: {how}; nothing is half written."
-        if name in static_checks.OPTIONS:
+        if name in static_checks.OPTIONS or name == "ablate":
             message += f" The same command continues from the last checkpoint:\n  {again}"
         print(message, file=sys.stderr)
         from skillrl.parallel import background

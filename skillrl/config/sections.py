@@ -21,7 +21,8 @@ class SFTConfig:
     learning_rate: float = setting(1e-4, low=0)
     batch_size: int = setting(16, low=1, high=MAX_COUNT)
     """Examples (single steps of an episode) per optimiser update."""
-    epochs: int = setting(3, low=1, high=MAX_COUNT)
+    epochs: int = setting(3, low=0, high=MAX_COUNT)
+    """Passes over the examples; 0 leaves the base policy as it is, so that RL has no cold start."""
     warmup_fraction: float = setting(0.03, low=0, high=1)
     weight_decay: float = setting(0.0, low=0)
     max_grad_norm: float = setting(1.0, above=0)
@@ -101,7 +102,11 @@ class SkillRetrievalConfig:
     `useful` likewise, but those first that are measured to help, and those last that hurt,
     `stored` the first as stored (evolved general ones before the others), which needs no embedder
     and has no threshold, `paper` does so in the category that the released code's keywords find in
-    the goal; others are registered with `skillrl.skills.register_retrieval`."""
+    the goal, `flat` the most similar of all, of whatever category and kind, under one budget as
+    large as the three together; others are registered with `skillrl.skills.register_retrieval`."""
+    content: str = setting("skills", choices=("skills", "neutral", "none"))
+    """What prompts show of what was retrieved: the skills, in place of each a text of its length
+    about nothing (`skillrl.skills.neutral`), or nothing at all. Controls want the last two."""
     first_step: bool = setting(True)
     """Whether the first prompt of an episode has the skills, too. Without, they stand in front of
     the observation from the second step on and are read again at every step."""

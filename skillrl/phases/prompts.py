@@ -48,7 +48,7 @@ def look(
       SkillRLError: skills and task are longer than prompts may be; says what to set.
     """
     chosen = some(tasks)
-    if not bank.skills or not chosen:
+    if not bank.skills or not chosen or session.config.skill_retrieval.content == "none":
         return
     if model is not None:
         check_fit(session, bank, model=model, retriever=retriever, tasks=chosen)

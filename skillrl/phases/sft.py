@@ -81,6 +81,8 @@ def sft(
       SkillRLError: there is nothing to imitate, or training diverged.
     """
     config = session.config.sft
+    if not config.epochs:
+        return _no_cold_start(session, base, model=model)
     limit = config.num_examples if num_examples is None else num_examples
     with session.clock.timed("sft"):
         inputs = _fingerprint(bank, trajectories, limit)
@@ -155,6 +157,31 @@ def sft(
             export(
                 session.config, model, params=policy, directory=session.run.file("sft", "policy")
             )
+    return policy
+
+
+def _no_cold_start(session: Session, base: Params, *, model: Model) -> Params:
+    """Leaves the base policy as it is (``sft.epochs=0``), with a checkpoint as of a cold start.
+
+    Args:
+      session: of the run.
+      base: the parameters that stay.
+      model: the policy's architecture.
+
+    Returns:
+      `base`, as the later phases will read it again.
+    """
+    partition = make_partition(session.config, model, seed=session.seed)
+    updater = sft_updater(session.config, model, partition, total_steps=0)
+    with session.clock.timed("sft"):
+        state = updater.init(partition.trained(base))
+        with Checkpoints(session.run.file("checkpoints", "sft")) as checkpoints:
+            if checkpoints.latest() is None:
+                checkpoints.save(0, state, {"examples": 0})
+        policy = partition.merge(state.params, base)
+        if session.config.lora.rank:
+            folder = session.run.file("sft", "policy")  # the base of the adapter that RL trains
+            export(session.config, model, params=policy, directory=folder)
     return policy
 
 

@@ -109,6 +109,7 @@ def evaluate_command(
 
     The file has the result of the first arm at ``eval.SPLIT``, and those of all at
     ``arms.ARM.SPLIT``, with ``against_none`` where an arm is compared with the one without skills.
+    ``trajectories.ARM.SPLIT`` names the files of the episodes, which lie beside it.
 
     Args:
       session: of the run.
@@ -123,6 +124,7 @@ def evaluate_command(
     """
     results: dict[str, dict[str, Any]] = {arm.name: {} for arm in arms.played}
     files = _trajectory_names([arm.name for arm in arms.played])
+    written: dict[str, dict[str, str]] = {arm.name: {} for arm in arms.played}
     for split in splits:
         played: dict[str, list[Trajectory]] = {}
         for arm in arms.played:
@@ -141,6 +143,7 @@ def evaluate_command(
             if output is not None:
                 file = output.with_suffix(f".{split}{files[arm.name]}.jsonl")
                 store.write(file, played[arm.name])
+                written[arm.name][split] = file.name
         for arm in arms.played:
             if arm.name != NONE and NONE in played:
                 found = contrast(played[arm.name], played[NONE])
@@ -155,7 +158,8 @@ def evaluate_command(
         if len(arms.played) > 1:
             print(f"\n{_EXPLAINED}{_ADDED if arms.added else ''}")
     if output is not None:
-        write_json(output, {"checkpoint": checkpoint, "eval": first, "arms": results})
+        whole = {"checkpoint": checkpoint, "eval": first, "arms": results, "trajectories": written}
+        write_json(output, whole)
         print(f"written: {output}, trajectories beside it")
 
 

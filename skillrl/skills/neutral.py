@@ -61,11 +61,18 @@ def neutral_bank(bank: SkillBank, *, count_tokens: CountTokens | None = None) ->
       bank: the bank to imitate.
       count_tokens: counts the tokens of a skill's line in a prompt; None counts words.
     """
-    skills = tuple(_neutral(skill, count_tokens) for skill in bank.skills)
+    skills = tuple(neutral_skill(skill, count_tokens=count_tokens) for skill in bank.skills)
     return SkillBank(skills, bank.version)
 
 
-def _neutral(skill: Skill, count_tokens: CountTokens | None) -> Skill:
+def neutral_skill(skill: Skill, *, count_tokens: CountTokens | None = None) -> Skill:
+    """Returns what `neutral_bank` makes of one skill, the same whenever it is asked.
+
+    Args:
+      skill: what to imitate.
+      count_tokens: counts the tokens of a skill's line in a prompt; None counts words.
+    """
+
     def write(name: str) -> Callable[[int, int], str]:
         end = "." if getattr(skill, name).rstrip().endswith(".") else ""
         return lambda words, attempt: _sentences(f"{skill.id}/{name}/{attempt}", words, end=end)

@@ -21,6 +21,7 @@ from skillrl.skills.bank import SkillBank
 from skillrl.skills.caps import CountTokens
 from skillrl.skills.duplicates import skill_text
 from skillrl.skills.keyword_router import route
+from skillrl.skills.neutral import neutral_skill
 from skillrl.skills.utility import estimates, state_of
 from skillrl.skills.worth import Estimated, worth_by
 from skillrl.teacher.base import Embedder
@@ -182,6 +183,9 @@ def for_prompt(
 ) -> tuple[Skill, ...]:
     """Returns what a run retrieves for a task, in prompt order, however long it is.
 
+    Nothing where ``skill_retrieval.content`` is ``none``. Of a skill that a neutral text stands for
+    (``neutral``) it is the skill itself that is returned; a `Retriever` puts the text in its place.
+
     Args:
       bank: where to look.
       task: for whom.
@@ -191,6 +195,8 @@ def for_prompt(
     Raises:
       SkillRLError: no rule has the name that the settings give.
     """
+    if settings.content == "none":
+        return ()
     found = retrieve(
         bank,
         task,
@@ -228,18 +234,32 @@ class Retriever:
     settings: SkillRetrievalConfig
     count_tokens: CountTokens = caps.estimated_tokens
     utility: Callable[[SkillBank], Mapping[str, Estimated]] = estimates
+    _neutral: dict[tuple[str, ...], Skill] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __call__(self, bank: SkillBank, task: Task) -> tuple[Skill, ...]:
         """Retrieves the skills that the prompts of `task` show."""
         found = for_prompt(bank, task, embedder=self.embedder, settings=self.settings)
-        if not self.settings.max_tokens:
-            return found
-        return caps.fitting(
-            found,
-            self.settings.max_tokens,
-            count_tokens=self.count_tokens,
-            worth=worth_by(self.utility(bank)),
-        )
+        if self.settings.max_tokens:
+            found = caps.fitting(
+                found,
+                self.settings.max_tokens,
+                count_tokens=self.count_tokens,
+                worth=worth_by(self.utility(bank)),
+            )
+        if self.settings.content == "neutral":
+            return tuple(self._twin(skill) for skill in found)
+        return found
+
+    def _twin(self, skill: Skill) -> Skill:
+        """Returns text about nothing that is as long as `skill`; made once, which takes a while."""
+        key = (skill.id, skill.title, skill.principle, skill.when_to_apply, skill.category)
+        if key not in self._neutral:
+            self._neutral[key] = neutral_skill(
+                skill, count_tokens=lambda one: self.count_tokens([one])
+            )
+        return self._neutral[key]
 
 
 @register_retrieval("similar")
@@ -353,6 +373,28 @@ def stored(
         task_specific=own[: max(top_k, 0)],
         mistakes=_mistakes(bank, task.category)[: max(mistakes_top_k, 0)],
     )
+
+
+@register_retrieval("flat")
+def flat(
+    bank: SkillBank,
+    task: Task,
+    *,
+    embedder: Embedder,
+    top_k: int,
+    similarity_threshold: float,
+    general_top_k: int,
+    mistakes_top_k: int,
+) -> Retrieved:
+    """Retrieves from one flat list, without hierarchy (compare paper 4.4); see `RetrievalRule`.
+
+    Skills and mistakes, general ones and those of every category, compete for one budget as large
+    as the three together, by their similarity to the task alone. There is no threshold, as there
+    is none for general skills elsewhere. Prompts still show them under the usual headings.
+    """
+    query = _embed(embedder, [query_text(task)])[0]
+    budget = sum(max(k, 0) for k in (top_k, general_top_k, mistakes_top_k))
+    return Retrieved(task_specific=_budget(bank.skills, query, embedder=embedder, budget=budget))
 
 
 @register_retrieval("paper", uses_embedder=False)
