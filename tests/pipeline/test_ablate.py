@@ -18,10 +18,12 @@ from skillrl.io.files import read_json
 from skillrl.skills.store import load_bank
 from tests.pipeline import tiny
 
+pytestmark = pytest.mark.examples  # two minutes of processes that compile
+
 SMALL = {
     "collect": {"episodes": 2, "expert_episodes": 6},
     "sft": {"epochs": 1},
-    "rl": {"training_epochs": 1},
+    "rl": {"training_epochs": 1, "warmup_iterations": 0},
     "evaluation": {"max_tasks": 1, "quick_tasks": 0, "final_splits": ["valid_unseen"]},
 }
 
@@ -45,7 +47,7 @@ def finished(arguments, compiled, tmp_path_factory):
         command = [sys.executable, "-m", "skillrl", *arguments]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         wanted, until = path / f"seed{tiny.SEED}" / "sft" / "collect", time.monotonic() + 200
-        while not wanted.exists() and time.monotonic() < until:
+        while not wanted.exists() and process.poll() is None and time.monotonic() < until:
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         _, stopped = process.communicate(timeout=100)
