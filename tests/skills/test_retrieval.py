@@ -110,7 +110,7 @@ def test_a_retriever_keeps_to_the_tokens_that_skills_may_take():
 
 def test_an_unknown_rule_is_an_error_that_names_the_known_ones():
     with pytest.raises(
-        SkillRLError, match=r"order is 'random'.*: newest, paper, similar, stored, useful\."
+        SkillRLError, match=r"order is 'random'.*: flat, newest, paper, similar, stored, useful\."
     ):
         retrieve(SkillBank(), TASK, embedder=TableEmbedder(), order="random")
 
