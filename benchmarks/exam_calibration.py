@@ -191,6 +191,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(show_played(rows))
         result = {"env": args.env, "events": args.events, "episodes": args.episodes, "rows": rows}
     if args.json:
+        words = sys.argv[1:] if arguments is None else arguments
+        result = {
+            "command": " ".join(["python", "benchmarks/exam_calibration.py", *words])
+        } | result
         Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
     if args.plot:
         plot(rows, args.plot)

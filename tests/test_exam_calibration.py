@@ -1,6 +1,8 @@
 """The benchmark of examinations: its planted banks, and that both of its modes run."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +32,33 @@ def test_the_simulated_mode_prints_and_writes(tmp_path, capsys):
     rows = json.loads(path.read_text())["simulated"]
     assert len(rows) == 3 * len(exam_calibration.BUDGETS)
     assert all(row["episodes"] <= 512 for row in rows)
+
+
+def test_the_table_is_that_of_the_results():
+    folder = Path(exam_calibration.__file__).parent
+    said = [
+        [cell.strip().split(" (")[0] for cell in line.strip("| \n").split("|")]
+        for line in (folder / "README.md").read_text().splitlines()
+        if re.match(r"\| (paired|same task|unpaired), ", line)
+    ]
+    rows = [
+        row
+        for name in ("exam_calibration", "exam_calibration_long")
+        for row in json.loads((folder / "results" / f"{name}.json").read_text())["simulated"]
+    ]
+    found = {
+        (row["design"], row["level"], row["events"], round(row["episodes"])): [
+            *(100 * row["retired"][worth] for worth in ("helpful", "neutral", "harmful")),
+            100 * row["coverage"],
+        ]
+        for row in rows
+    }
+    assert len(said) == len(rows)
+    for label, episodes, *percents in said:
+        design, level, *rest = label.split(", ")
+        events = int(rest[0].split()[0]) if rest else 8
+        key = (design, float(level.split()[0]) / 100, events, int(episodes.replace(",", "")))
+        assert [float(p) for p in percents] == pytest.approx(found[key], abs=0.051), label
 
 
 @pytest.mark.examples

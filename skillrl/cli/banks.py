@@ -72,15 +72,17 @@ def _newest(path: Path) -> Path:
 
     versions = _versions(path)
     first = prerequisites.first_bank(_run(path))
-    if not versions and first is None:
-        if agent_skills.is_directory(path):
-            return path
-        raise SkillRLError(
-            f"{path}: has no skill bank yet (neither banks/*.json nor distill/bank.json, nor "
-            "folders with SKILL.md). Name a bank file, a run that has distilled one, or a "
-            "directory of Agent Skills."
-        )
-    return versions[max(versions)] if versions else first  # type: ignore[return-value]
+    if versions:
+        return versions[max(versions)]
+    if first is not None:
+        return first
+    if agent_skills.is_directory(path):
+        return path
+    raise SkillRLError(
+        f"{path}: has no skill bank yet (neither banks/*.json nor distill/bank.json, nor "
+        "folders with SKILL.md). Name a bank file, a run that has distilled one, or a "
+        "directory of Agent Skills."
+    )
 
 
 def _run(path: Path) -> RunDirectory:
