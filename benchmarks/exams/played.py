@@ -34,8 +34,9 @@ def run(env: str, policy: str, seed: int, *, events: int, episodes: int) -> dict
     """
     config, model, params = _policy(env, policy)
     truth, suite = PLANTED[env](), make_suite(env, config.env)
-    player = make_player(config, suite, model, make_retriever(config, model), seed=seed)
-    publish(config, player, params, 0)
+    retriever = make_retriever(config, model)
+    player = make_player(config, suite, model=model, retriever=retriever, seed=seed)
+    publish(config, player, params=params, version=0)
     bank, retired, played = truth.bank, {}, 0
     for event in range(1, events + 1):
         bank, report = examine(
