@@ -345,7 +345,8 @@ def main() -> None:
     sizes = [int(size) for size in sizes]
     devices, on_gpu = find_devices(args.device, math.prod(sizes))
     mesh = make_mesh(*sizes, devices=devices)
-    result = {"command": " ".join(sys.argv), "jax": jax.__version__, "rows": []}
+    rows: list[dict[str, Any]] = []
+    result = {"command": " ".join(sys.argv), "jax": jax.__version__, "rows": rows}
     result |= {"device": devices[0].device_kind, "mesh": args.mesh}
     for name in shapes:
         options = {"attention": args.attention, "scan_layers": not args.layers_one_by_one}
@@ -356,9 +357,9 @@ def main() -> None:
         programs = {"sampling": sampling(it), "training": training(it, args.micro, args.remat)}
         for part in parts:
             for program in programs[part]:
-                result["rows"].append(compile_one(it, program, on_gpu, args.keep))
+                rows.append(compile_one(it, program, on_gpu, args.keep))
                 print(f"{name} {program[0]}", file=sys.stderr, flush=True)
-    show(result["rows"])
+    show(rows)
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -19,7 +19,8 @@ def main(iterations: int = 4, groups: int = 4, group_size: int = 8) -> list[floa
     tasks = [t for t in suite.tasks("train") if t.category == "pick_and_place_simple"][:groups]
 
     successes = []
-    training = policy  # the first step takes a policy, later ones what the step before returned
+    # The first step takes a policy, each later one what the step before returned.
+    training: skillrl.Policy | skillrl.Training = policy
     print("iteration  success    loss      kl  grad norm")
     for iteration in range(iterations):
         episodes = skillrl.rollout(
