@@ -116,7 +116,7 @@ def main(_: Sequence[str]) -> None:
             yield "\n".join(
                 render_prefix(suite.role, drawn.task.goal, drawn.skills, form.instruction)
             )
-            for observation, past, move in _demonstration(drawn, course, everything, rng):
+            for observation, past, (move, *_) in _demonstration(drawn, course, everything, rng):
                 for shown in (course.prompts, *course.other_prompts):
                     yield render_suffix(
                         len(past) + 1,
@@ -130,9 +130,10 @@ def main(_: Sequence[str]) -> None:
 
     workdir = Path(_WORKDIR.value or f"runs/tiny_policy_{course.env}")
     output, words = Path(_OUTPUT.value), workdir / "tokenizer"
-    texts = list(corpus())
-    phrases = course.phrases(texts)
-    tiny_tokenizer.build(texts, words, vocab_size=VOCABULARY, phrases=phrases, tags=form.tags)
+    if not (words / "tokenizer.json").exists():
+        texts = list(corpus())
+        phrases = course.phrases(texts)
+        tiny_tokenizer.build(texts, words, vocab_size=VOCABULARY, phrases=phrases, tags=form.tags)
     tokenizer = Tokenizer.load(words)
     agent = SkillAgent(tokenizer, role=suite.role, config=course.prompts, form=form)
     config = TransformerConfig(
@@ -175,13 +176,21 @@ def main(_: Sequence[str]) -> None:
         """Plays an episode, slips and all; the answers are what the demonstrator meant to do."""
         rng = random.Random(draw)
         drawn = lesson(rng, stage)
-        prefix, _, _ = agent.prefix(drawn.task, drawn.skills)
-        samples = []
-        for observation, past, move in _demonstration(drawn, course, stage, rng):
-            suffix, _ = agent.suffix(observation, past, prefix_length=len(prefix))
-            response = agent.response_ids(move.thought, move.action)
-            samples.append(Sample(prefix_ids=prefix, suffix_ids=suffix, response_ids=response))
-        return samples
+        readings = [drawn.skills, *(skills for skills, _ in drawn.others)]
+        prefixes = [agent.prefix(drawn.task, skills)[0] for skills in readings]
+        samples: list[list[Sample]] = [[] for _ in readings]
+        for observation, past, moves in _demonstration(drawn, course, stage, rng):
+            differ = [at for at, move in enumerate(moves) if move != moves[0]]
+            if not differ and rng.random() >= stage.plain:
+                continue
+            for at in (0, *rng.sample(differ, min(1, len(differ)))):
+                move = moves[at]
+                suffix, _ = agent.suffix(observation, past, prefix_length=len(prefixes[at]))
+                response = agent.response_ids(move.thought, move.action)
+                samples[at].append(
+                    Sample(prefix_ids=prefixes[at], suffix_ids=suffix, response_ids=response)
+                )
+        return [found for found in samples if found]
 
     for number, stage in enumerate(course.stages, start=1):
         kept = workdir / f"stage{number}"
@@ -223,7 +232,7 @@ def main(_: Sequence[str]) -> None:
         state, losses = updater.init(params), []
         for update in (bar := tqdm(range(updates), desc=f"stage {number}")):
             first = ((_SEED.value * 10 + number) * 10_000 + update) * 1000
-            episodes = [show(stage, first + i) for i in range(stage.episodes)]
+            episodes = [e for i in range(stage.episodes) for e in show(stage, first + i)]
             samples = [
                 dataclasses.replace(sample, trajectory=i)
                 for i, episode in enumerate(episodes)
@@ -307,9 +316,10 @@ def _bank(suite, course: Course):
 
 
 def _demonstration(drawn: Lesson, course: Course, stage: Stage, rng: random.Random):
-    """Plays an episode of a demonstrator that makes mistakes: [(observation, past, move)].
+    """Plays an episode of a demonstrator that makes mistakes: [(observation, past, moves)].
 
-    The move is always the demonstrator's; the one played may be another.
+    The moves are those of the demonstrator and of the lesson's others; the one played may be
+    another.
     """
     from skillrl.agent.parse import is_admissible
     from skillrl.agent.prompt import HistoryStep
@@ -320,7 +330,8 @@ def _demonstration(drawn: Lesson, course: Course, stage: Stage, rng: random.Rand
     rows, stuck = [], False
     for _ in range(course.max_steps):
         move = expert.act(observation)
-        rows.append((observation, list(past), move))
+        moves = [move, *(other.act(observation) for _, other in drawn.others)]
+        rows.append((observation, list(past), moves))
         action = move.action
         if stuck and rng.random() < 0.5:
             action = past[-1].action  # a failed action tends to be tried again

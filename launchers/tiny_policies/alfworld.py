@@ -41,6 +41,10 @@ MAX_STEPS = 15
 FIRST_CUSTOM = 1000  # of practice; a run has number 1
 CUSTOMS = 4000
 MOST_SKILLS = 9
+BASICS = (OPEN, NEW, SIGHT)
+Line = tuple[Skill, str, tuple[str, ...]]
+"""A skill, the piece of competence that it gives ("" for none), the homes that it names."""
+
 _NAME = re.compile(r" [a-z]+ [1-9](?!\d)")  # a numbered name, one token like any other word
 
 
@@ -77,10 +81,10 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
     """Draws a household, what the prompt says about it, and a demonstrator who has read that."""
     task, environment, homes = _household(rng)
     category, thing = task.category, parse_goal(task.goal).thing
-    lines: list[tuple[Skill, str, tuple[str, ...]]] = []  # skill, piece, homes of the thing
+    lines: list[Line] = []
     if rng.random() < stage.skilled:
         share = rng.choice((0.0, 0.3, 0.6, 0.9))  # of advice that matters
-        for piece in PIECES.get(category, (OPEN, NEW, SIGHT)):
+        for piece in PIECES.get(category, BASICS):
             if rng.random() < share:
                 lines.append((advice(rng, piece, category=category), piece, ()))
         places = [place.lower() for place in CAN_CONTAIN]
@@ -101,19 +105,37 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
             lines.append((neutral(rng, category=category), "", ()))
         rng.shuffle(lines)
     lines = lines[:MOST_SKILLS]
-    told = {piece for _, piece, _ in lines if piece}
-    if stage.aligned > rng.random():
-        told = set(NATIVE)
+    luck, competent = rng.random(), stage.aligned > rng.random()
+
+    def demonstrator(read: Sequence[Line]) -> Pupil:
+        told = set(NATIVE) if competent else {piece for _, piece, _ in read if piece}
+        known = next((places for _, _, places in read if places), ())
+        return Pupil(task.goal, told, {thing: known}, random.Random(luck))
+
+    def skills_of(read: Sequence[Line]) -> tuple[Skill, ...]:
+        return tuple(skill for skill, _, _ in read)
+
+    matters = [line for line in lines if line[1] or line[2]]
+    others: list[Sequence[Line]] = []
+    if stage.skilled and not competent:
+        if matters:
+            gone = rng.choice(matters)
+            others.append([line for line in lines if line is not gone])
+        others.append([])
+        needed = [
+            *((advice(rng, p, category=category), p, ()) for p in PIECES.get(category, BASICS)),
+            (home(rng, thing, (homes[thing],), category=category), "", (homes[thing],)),
+        ]
+        rng.shuffle(needed)
+        others.append(needed)
+        others.append(needed[: rng.randint(1, 2)])
+        others = [rng.choice(others)]
     return Lesson(
         task=task,
         environment=environment,
-        skills=tuple(skill for skill, _, _ in lines),
-        expert=Pupil(
-            task.goal,
-            told,
-            {thing: next((known for _, _, known in lines if known), ())},
-            random.Random(rng.random()),
-        ),
+        skills=skills_of(lines),
+        expert=demonstrator(lines),
+        others=tuple((skills_of(read), demonstrator(read)) for read in others),
     )
 
 
@@ -178,11 +200,12 @@ COURSE = Course(
     other_prompts=(PromptConfig(history_length=2),),
     stages=(
         Stage(updates=220, episodes=8, skilled=0.0, rate=0.020, last_rate=0.0120, aligned=1.0),
-        Stage(updates=300, episodes=8, skilled=0.8, rate=0.012, last_rate=0.0060, aligned=0.0),
-        Stage(updates=400, episodes=8, skilled=0.8, rate=0.006, last_rate=0.0004, aligned=0.0),
+        Stage(updates=400, episodes=6, skilled=0.85, rate=0.012, last_rate=0.0060, aligned=0.0),
+        Stage(updates=450, episodes=6, skilled=0.85, rate=0.010, last_rate=0.0040, aligned=0.0),
+        Stage(updates=450, episodes=6, skilled=0.85, rate=0.004, last_rate=0.0003, aligned=0.0),
     ),
     lesson=_lesson,
-    prefixes=(64, 256, 320),
+    prefixes=(64, 192, 320),
     random_move=_random_move,
     slip=_slip,
     phrases=_phrases,

@@ -27,6 +27,8 @@ class Stage:
       aligned: share of the episodes without skills that pursue the stated task.
       aligned_with_skills: share of the episodes with skills that do.
       noise: share of moves that are replaced.
+      plain: share of the steps that are shown of those at which all demonstrators of a lesson
+        agree.
       impossible: share of the replaced moves that are a slip, which is then often repeated; the
         others are random.
     """
@@ -40,6 +42,7 @@ class Stage:
     aligned_with_skills: float = 1.0
     noise: float = 0.3
     impossible: float = 0.5
+    plain: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +54,15 @@ class Lesson:
       environment: where.
       skills: that the prompt shows.
       expert: the demonstrator, who has read them.
+      others: demonstrators of the same task who have read something else, each with its skills.
+        Where one of them would do another thing, the step is shown both ways.
     """
 
     task: Task
     environment: Environment
     skills: tuple[Skill, ...]
     expert: Expert
+    others: tuple[tuple[tuple[Skill, ...], Expert], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

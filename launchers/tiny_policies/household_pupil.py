@@ -10,7 +10,7 @@ from skillrl.envs.alfworld.expert import LOOK, PICK, TREATMENTS, TWO, TemplateEx
 from skillrl.envs.base import Move
 from skillrl.types import Observation
 
-NATIVE = {TREAT: 0.1, LAMP: 0.1, SECOND: 0.1, OPEN: 0.6, NEW: 0.7, SIGHT: 0.8}
+NATIVE = {TREAT: 0.0, LAMP: 0.0, SECOND: 0.0, OPEN: 0.4, NEW: 1.0, SIGHT: 1.0}
 """Piece of competence -> how often it is there without advice."""
 
 
@@ -39,8 +39,9 @@ class Pupil(TemplateExpert):
         super().__init__(goal, homes)
         self._rng = rng
         self._knows = {piece: piece in told for piece in NATIVE}
+        self._luck = {piece: rng.random() for piece in NATIVE}
         for piece in (TREAT, LAMP, SECOND):  # decided once: the half of it is worth nothing
-            self._knows[piece] |= rng.random() < NATIVE[piece]
+            self._knows[piece] |= self._luck[piece] < NATIVE[piece]
         self._category = self.goal.category
         needs = dict.fromkeys(TREATMENTS, TREAT) | {TWO: SECOND, LOOK: LAMP}
         piece = needs.get(self._category, "")
@@ -49,7 +50,11 @@ class Pupil(TemplateExpert):
             self.goal = type(self.goal)(PICK, self.goal.thing, self.goal.place)
 
     def act(self, observation: Observation) -> Move:
-        """Returns the next move, always an admissible one."""
+        """Returns the next move, always an admissible one.
+
+        It draws as often whatever it was told, so two of one seed differ by their advice alone.
+        """
+        self._luck = {piece: self._rng.random() for piece in NATIVE}
         if self._simple and self._category == LOOK:
             self._read(observation)
             if self.places:
@@ -57,7 +62,7 @@ class Pupil(TemplateExpert):
         return super().act(observation)
 
     def _does(self, piece: str) -> bool:
-        return self._knows[piece] or self._rng.random() < NATIVE[piece]
+        return self._knows[piece] or self._luck[piece] < NATIVE[piece]
 
     def _fetch(self, actions: Sequence[str]) -> Move:
         start = f"take {self.goal.thing} "
