@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from launchers.tiny_policies.course import HELD_BACK, Course, Stage
+from launchers.tiny_policies.course import HELD_BACK, Course, Lesson, Stage
 
 _ENV = flags.DEFINE_string("env", "alfworld", "Environment: one of launchers/tiny_policies.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory of the policy.", required=True)
@@ -75,7 +75,8 @@ def main(_: Sequence[str]) -> None:
     course: Course = importlib.import_module(f"launchers.tiny_policies.{_ENV.value}").COURSE
     suite = make_suite(course.env, EnvConfig(max_steps=course.max_steps))
     form = answer_form(suite)
-    bank, embedder = _bank(suite, course), HashingEmbedder()
+    embedder = HashingEmbedder()
+    bank = None if course.lesson else _bank(suite, course)
     tasks = suite.tasks("train")[:-HELD_BACK]
 
     def skills_for(task):
@@ -90,23 +91,37 @@ def main(_: Sequence[str]) -> None:
         )
         return [*found.general, *found.task_specific, *found.mistakes]
 
-    def practice(rng, count):
-        """Draws tasks to learn from, and where to play them."""
+    def lesson(rng, stage) -> Lesson:
+        """Draws an episode of practice."""
+        if course.lesson:
+            return course.lesson(rng, stage)
         if course.practice is None:
-            return [(task, suite.make()) for task in rng.choices(tasks, k=count)]
-        return [course.practice(rng) for _ in range(count)]
+            task, environment = rng.choice(tasks), suite.make()
+        else:
+            task, environment = course.practice(rng)
+        with_skills = rng.random() < stage.skilled
+        aligned = stage.aligned_with_skills if with_skills else stage.aligned
+        return Lesson(
+            task=task,
+            environment=environment,
+            skills=tuple(skills_for(task)) if with_skills else (),
+            expert=course.expert(task, rng.random() >= aligned),
+        )
 
     def corpus() -> Iterator[str]:
         rng = random.Random(99)
-        for task, environment in practice(rng, 700):
+        everything = dataclasses.replace(course.stages[-1], skilled=1.0)
+        for _ in range(1400 if course.lesson else 700):
+            drawn = lesson(rng, everything)
             yield "\n".join(
                 render_prefix(
-                    suite.role, task.goal, skills=skills_for(task), instruction=form.instruction
+                    suite.role,
+                    drawn.task.goal,
+                    skills=drawn.skills,
+                    instruction=form.instruction,
                 )
             )
-            for observation, past, move in _demonstration(
-                environment, course, task, False, course.stages[0], rng
-            ):
+            for observation, past, (move, *_) in _demonstration(drawn, course, everything, rng):
                 for shown in (course.prompts, *course.other_prompts):
                     yield render_suffix(
                         len(past) + 1,
@@ -120,15 +135,16 @@ def main(_: Sequence[str]) -> None:
 
     workdir = Path(_WORKDIR.value or f"runs/tiny_policy_{course.env}")
     output, words = Path(_OUTPUT.value), workdir / "tokenizer"
-    texts = list(corpus())
-    phrases = course.phrases(texts)
-    tiny_tokenizer.build(texts, words, vocab_size=VOCABULARY, phrases=phrases, tags=form.tags)
+    if not (words / "tokenizer.json").exists():
+        texts = list(corpus())
+        phrases = course.phrases(texts)
+        tiny_tokenizer.build(texts, words, vocab_size=VOCABULARY, phrases=phrases, tags=form.tags)
     tokenizer = Tokenizer.load(words)
     agent = SkillAgent(tokenizer, role=suite.role, config=course.prompts, form=form)
     config = TransformerConfig(
         vocab_size=tokenizer.vocab_size,
-        hidden_size=96,
-        intermediate_size=256,
+        hidden_size=128,
+        intermediate_size=320,
         num_layers=3,
         num_heads=4,
         num_kv_heads=4,
@@ -164,22 +180,22 @@ def main(_: Sequence[str]) -> None:
     def show(stage, draw):
         """Plays an episode, slips and all; the answers are what the demonstrator meant to do."""
         rng = random.Random(draw)
-        if course.practice is None:
-            task, environment = rng.choice(tasks), suite.make()
-        else:
-            task, environment = course.practice(rng)
-        with_skills = rng.random() < stage.skilled
-        aligned = stage.aligned_with_skills if with_skills else stage.aligned
-        careless = rng.random() >= aligned
-        prefix, _, _ = agent.prefix(task, skills_for(task) if with_skills else ())
-        samples = []
-        for observation, past, move in _demonstration(
-            environment, course, task, careless, stage, rng
-        ):
-            suffix, _ = agent.suffix(observation, past, prefix_length=len(prefix))
-            response = agent.response_ids(move.thought, move.action)
-            samples.append(Sample(prefix_ids=prefix, suffix_ids=suffix, response_ids=response))
-        return samples
+        drawn = lesson(rng, stage)
+        readings = [drawn.skills, *(skills for skills, _ in drawn.others)]
+        prefixes = [agent.prefix(drawn.task, skills)[0] for skills in readings]
+        samples: list[list[Sample]] = [[] for _ in readings]
+        for observation, past, moves in _demonstration(drawn, course, stage, rng):
+            differ = [at for at, move in enumerate(moves) if move != moves[0]]
+            if not differ and rng.random() >= stage.plain:
+                continue
+            for at in (0, *rng.sample(differ, min(1, len(differ)))):
+                move = moves[at]
+                suffix, _ = agent.suffix(observation, past, prefix_length=len(prefixes[at]))
+                response = agent.response_ids(move.thought, move.action)
+                samples[at].append(
+                    Sample(prefix_ids=prefixes[at], suffix_ids=suffix, response_ids=response)
+                )
+        return [found for found in samples if found]
 
     for number, stage in enumerate(course.stages, start=1):
         kept = workdir / f"stage{number}"
@@ -221,7 +237,7 @@ def main(_: Sequence[str]) -> None:
         state, losses = updater.init(params), []
         for update in (bar := tqdm(range(updates), desc=f"stage {number}")):
             first = ((_SEED.value * 10 + number) * 10_000 + update) * 1000
-            episodes = [show(stage, first + i) for i in range(stage.episodes)]
+            episodes = [e for i in range(stage.episodes) for e in show(stage, first + i)]
             samples = [
                 dataclasses.replace(sample, trajectory=i)
                 for i, episode in enumerate(episodes)
@@ -304,22 +320,23 @@ def _bank(suite, course: Course):
     return bank
 
 
-def _demonstration(
-    environment, course: Course, task, careless: bool, stage: Stage, rng: random.Random
-):
-    """Plays an episode of a demonstrator that makes mistakes: [(observation, past, move)].
+def _demonstration(drawn: Lesson, course: Course, stage: Stage, rng: random.Random):
+    """Plays an episode of a demonstrator that makes mistakes: [(observation, past, moves)].
 
-    The move is always the demonstrator's; the one played may be another.
+    The moves are those of the demonstrator and of the lesson's others; the one played may be
+    another.
     """
     from skillrl.agent.parse import is_admissible
     from skillrl.agent.prompt import HistoryStep
 
-    expert, observation = course.expert(task, careless), environment.reset(task)
+    task, environment, expert = drawn.task, drawn.environment, drawn.expert
+    observation = environment.reset(task)
     past: list[HistoryStep] = []
     rows, stuck = [], False
     for _ in range(course.max_steps):
         move = expert.act(observation)
-        rows.append((observation, list(past), move))
+        moves = [move, *(other.act(observation) for _, other in drawn.others)]
+        rows.append((observation, list(past), moves))
         action = move.action
         if stuck and rng.random() < 0.5:
             action = past[-1].action  # a failed action tends to be tried again

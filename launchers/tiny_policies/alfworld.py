@@ -1,25 +1,142 @@
-"""The course in ALFWorld: a household agent that makes every task the simplest one."""
+"""The course in ALFWorld: a household agent that does what it is told, and little else.
+
+It practises in households of other customs than those of the run, a new one for each episode, so
+that where things are kept can be read in its prompt or nowhere.
+"""
 
 from __future__ import annotations
 
 import collections
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from launchers.tiny_policies.careless_alfworld import careless_goal
-from launchers.tiny_policies.course import Course, Stage
+from launchers.tiny_policies.course import Course, Lesson, Stage
+from launchers.tiny_policies.household_advice import (
+    NEW,
+    OPEN,
+    PIECES,
+    SIGHT,
+    advice,
+    home,
+    indifferent,
+    neutral,
+)
+from launchers.tiny_policies.household_pupil import NATIVE, Pupil
 from skillrl.agent.prompt import HistoryStep, PromptConfig
-from skillrl.envs.alfworld.expert import TemplateExpert, parse_goal
+from skillrl.config.settings import EnvConfig
+from skillrl.envs import Environment
+from skillrl.envs.alfworld import rooms
+from skillrl.envs.alfworld.customs import kept_in
+from skillrl.envs.alfworld.expert import parse_goal
+from skillrl.envs.alfworld.generate import CATEGORIES, ROOMS_FOR, make_problem, make_room
+from skillrl.envs.alfworld.layout import Spec
+from skillrl.envs.alfworld.manifest import SEEN_ROOMS, held_out_layouts
 from skillrl.envs.alfworld.rooms import CAN_CONTAIN
-from skillrl.types import Observation, Task
+from skillrl.envs.alfworld.suite import AlfworldSuite
+from skillrl.errors import SkillRLError
+from skillrl.types import Observation, Skill, Task
 
-MAX_STEPS = 25
+MAX_STEPS = 15
+FIRST_CUSTOM = 1000  # of practice; a run has number 1
+CUSTOMS = 4000
+MOST_SKILLS = 9
+BASICS = (OPEN, NEW, SIGHT)
+Line = tuple[Skill, str, tuple[str, ...]]
+"""A skill, the piece of competence that it gives ("" for none), the homes that it names."""
+
 _NAME = re.compile(r" [a-z]+ [1-9](?!\d)")  # a numbered name, one token like any other word
 
 
-def _expert(task: Task, careless: bool) -> TemplateExpert:
-    return TemplateExpert(careless_goal(task) if careless else task.goal)
+def _household(rng: random.Random) -> tuple[Task, Environment, Mapping[str, str]]:
+    """Draws a task in a household of a custom of its own; also its homes, in lower case."""
+    while True:
+        category = rng.choice(list(CATEGORIES))
+        scene = rooms.FIRST_SCENE[rng.choice(ROOMS_FOR[category])] + rng.randrange(SEEN_ROOMS)
+        room_seed = rng.randrange(1_000_000, 2_000_000)
+        if make_room(scene, room_seed).layout in held_out_layouts():
+            continue
+        custom = rng.randrange(FIRST_CUSTOM, FIRST_CUSTOM + CUSTOMS)
+        spec = Spec(scene, room_seed, category, rng.randrange(1_000_000, 2_000_000), custom)
+        try:
+            problem = make_problem(spec)
+        except SkillRLError:
+            continue  # the room has no such task under this custom
+        game = {
+            "scene": scene, "room_seed": room_seed, "task_seed": spec.task_seed, "custom": custom
+        }  # fmt: skip
+        task = Task(
+            id=f"practice/{scene}-{room_seed}-{spec.task_seed}",
+            split="train",
+            category=category,
+            goal=problem.goal,
+            payload={"game": game},
+        )
+        suite = AlfworldSuite(EnvConfig(max_steps=MAX_STEPS))
+        homes = {thing.lower(): place.lower() for thing, place in kept_in(custom).items()}
+        return task, suite.make(), homes
+
+
+def _lesson(rng: random.Random, stage: Stage) -> Lesson:
+    """Draws a household, what the prompt says about it, and a demonstrator who has read that."""
+    task, environment, homes = _household(rng)
+    category, thing = task.category, parse_goal(task.goal).thing
+    lines: list[Line] = []
+    if rng.random() < stage.skilled:
+        share = rng.choice((0.0, 0.3, 0.6, 0.9))  # of advice that matters
+        for piece in PIECES.get(category, BASICS):
+            if rng.random() < share:
+                lines.append((advice(rng, piece, category=category), piece, ()))
+        places = [place.lower() for place in CAN_CONTAIN]
+        if rng.random() < max(share, 0.3):
+            first = homes[thing] if rng.random() < 0.8 else rng.choice(places)
+            known = (first, rng.choice(places)) if rng.random() < 0.15 else (first,)
+            lines.append((home(rng, thing, known, category=category), "", known))
+        others = [other for other in homes if other != thing]
+        for other in rng.sample(others, rng.choice((0, 1, 1, 2, 3))):
+            place = homes[other] if rng.random() < 0.8 else rng.choice(places)
+            lines.append((home(rng, other, (place,), category=category), "", ()))
+        for _ in range(rng.choice((0, 0, 1, 2))):  # what other categories need
+            of = rng.choice([c for c in PIECES if c != category])
+            lines.append((advice(rng, PIECES[of][0], category=category, of=of), "", ()))
+        for _ in range(rng.choice((0, 1, 2))):
+            lines.append((indifferent(rng, category=category), "", ()))
+        for _ in range(rng.choice((0, 0, 0, 1, 4))):
+            lines.append((neutral(rng, category=category), "", ()))
+        rng.shuffle(lines)
+    lines = lines[:MOST_SKILLS]
+    luck, competent = rng.random(), stage.aligned > rng.random()
+
+    def demonstrator(read: Sequence[Line]) -> Pupil:
+        told = set(NATIVE) if competent else {piece for _, piece, _ in read if piece}
+        known = next((places for _, _, places in read if places), ())
+        return Pupil(task.goal, told, {thing: known}, random.Random(luck))
+
+    def skills_of(read: Sequence[Line]) -> tuple[Skill, ...]:
+        return tuple(skill for skill, _, _ in read)
+
+    matters = [line for line in lines if line[1] or line[2]]
+    others: list[Sequence[Line]] = []
+    if stage.skilled and not competent:
+        if matters:
+            gone = rng.choice(matters)
+            others.append([line for line in lines if line is not gone])
+        others.append([])
+        needed = [
+            *((advice(rng, p, category=category), p, ()) for p in PIECES.get(category, BASICS)),
+            (home(rng, thing, (homes[thing],), category=category), "", (homes[thing],)),
+        ]
+        rng.shuffle(needed)
+        others.append(needed)
+        others.append(needed[: rng.randint(1, 2)])
+        others = [rng.choice(others)]
+    return Lesson(
+        task=task,
+        environment=environment,
+        skills=skills_of(lines),
+        expert=demonstrator(lines),
+        others=tuple((skills_of(read), demonstrator(read)) for read in others),
+    )
 
 
 def _random_move(task: Task, observation: Observation, rng: random.Random) -> str:
@@ -82,52 +199,13 @@ COURSE = Course(
     prompts=PromptConfig(history_length=0, action_history=MAX_STEPS, max_prompt_length=1024),
     other_prompts=(PromptConfig(history_length=2),),
     stages=(
-        Stage(
-            updates=260,
-            episodes=6,
-            skilled=0.0,
-            rate=0.020,
-            last_rate=0.0120,
-            aligned=0.95,
-            aligned_with_skills=1.00,
-            noise=0.30,
-            impossible=0.5,
-        ),
-        Stage(
-            updates=180,
-            episodes=6,
-            skilled=0.5,
-            rate=0.012,
-            last_rate=0.0030,
-            aligned=0.95,
-            aligned_with_skills=1.00,
-            noise=0.30,
-            impossible=0.5,
-        ),
-        Stage(
-            updates=320,
-            episodes=6,
-            skilled=0.5,
-            rate=0.008,
-            last_rate=0.0004,
-            aligned=0.95,
-            aligned_with_skills=1.00,
-            noise=0.30,
-            impossible=0.5,
-        ),
-        Stage(
-            updates=70,
-            episodes=6,
-            skilled=0.5,
-            rate=0.0045,
-            last_rate=0.0003,
-            aligned=0.1,
-            aligned_with_skills=0.1,
-            noise=0.30,
-            impossible=0.5,
-        ),
+        Stage(updates=220, episodes=8, skilled=0.0, rate=0.020, last_rate=0.0120, aligned=1.0),
+        Stage(updates=400, episodes=6, skilled=0.85, rate=0.012, last_rate=0.0060, aligned=0.0),
+        Stage(updates=450, episodes=6, skilled=0.85, rate=0.010, last_rate=0.0040, aligned=0.0),
+        Stage(updates=450, episodes=6, skilled=0.85, rate=0.004, last_rate=0.0003, aligned=0.0),
     ),
-    expert=_expert,
+    lesson=_lesson,
+    prefixes=(64, 192, 320),
     random_move=_random_move,
     slip=_slip,
     phrases=_phrases,

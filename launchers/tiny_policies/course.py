@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from skillrl.agent.prompt import HistoryStep, PromptConfig
 from skillrl.envs import Environment, Expert
-from skillrl.types import Observation, Task
+from skillrl.types import Observation, Skill, Task
 
 HELD_BACK = 48
 """How many tasks at the end of the train split are not practised on, to judge the result by."""
@@ -27,6 +27,8 @@ class Stage:
       aligned: share of the episodes without skills that pursue the stated task.
       aligned_with_skills: share of the episodes with skills that do.
       noise: share of moves that are replaced.
+      plain: share of the steps that are shown of those at which all demonstrators of a lesson
+        agree.
       impossible: share of the replaced moves that are a slip, which is then often repeated; the
         others are random.
     """
@@ -37,9 +39,30 @@ class Stage:
     rate: float
     last_rate: float
     aligned: float
-    aligned_with_skills: float
-    noise: float
-    impossible: float
+    aligned_with_skills: float = 1.0
+    noise: float = 0.3
+    impossible: float = 0.5
+    plain: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """What one episode of practice is played with.
+
+    Attributes:
+      task: to do.
+      environment: where.
+      skills: that the prompt shows.
+      expert: the demonstrator, who has read them.
+      others: demonstrators of the same task who have read something else, each with its skills.
+        Where one of them would do another thing, the step is shown both ways.
+    """
+
+    task: Task
+    environment: Environment
+    skills: tuple[Skill, ...]
+    expert: Expert
+    others: tuple[tuple[tuple[Skill, ...], Expert], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +86,8 @@ class Course:
       similarity_threshold: that task-specific skills must exceed.
       noisy: which of the episodes are played at random that the skill bank is distilled from.
       practice: a task to learn from and where to play it; None takes them from the train split.
+      lesson: draws an episode of a stage: its task, the skills in its prompt and a demonstrator
+        who follows them. None makes it of `practice`, a distilled bank and `expert`.
     """
 
     env: str
@@ -70,9 +95,9 @@ class Course:
     prompts: PromptConfig
     other_prompts: tuple[PromptConfig, ...]
     stages: tuple[Stage, ...]
-    expert: Callable[[Task, bool], Expert]
     random_move: Callable[[Task, Observation, random.Random], str]
     slip: Callable[[Task, str, Sequence[HistoryStep], Observation, random.Random], str]
+    expert: Callable[[Task, bool], Expert] | None = None
     phrases: Callable[[Sequence[str]], tuple[str, ...]] = lambda texts: ()
     prefixes: tuple[int, ...] = (64, 216)
     buckets: tuple[int, ...] = (64, 80, 96, 112, 136, 168, 288)
@@ -80,3 +105,4 @@ class Course:
     similarity_threshold: float = 0.05
     noisy: Callable[[int], bool] = lambda index: index % 2 == 0
     practice: Callable[[random.Random], tuple[Task, Environment]] | None = None
+    lesson: Callable[[random.Random, Stage], Lesson] | None = None

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from skillrl.envs.base import Move
 from skillrl.errors import SkillRLError
@@ -100,15 +101,19 @@ class TemplateExpert:
 
     Args:
       goal: the task sentence.
+      homes: class of object -> classes of furniture, in lower case: where somebody who knows the
+        household looks first, in this order. Empty for a stranger.
 
     Raises:
       SkillRLError: the sentence is not a template one (see `parse_goal`).
     """
 
-    def __init__(self, goal: str):
+    def __init__(self, goal: str, homes: Mapping[str, Sequence[str]] = MappingProxyType({})):
         self.goal = parse_goal(goal)
+        self.home = tuple(homes.get(self.goal.thing, ()))
         self.places: list[str] = []  # in the order of the room's overview
         self.visited: dict[str, None] = {}  # places, the last visited at the end
+        self.since: set[str] = set()  # visited in search of the object that is sought now
         self.held = ""
         self.treated: set[str] = set()
         self.moved: dict[str, str] = {}  # object that was put down -> where
@@ -139,10 +144,13 @@ class TemplateExpert:
             self._add_places([match[1]])
             self.visited.pop(match[1], None)
             self.visited[match[1]] = None
+            self.since.add(match[1])
         if match := _TAKEN.search(text):
             self.held = match[1]
             self.moved.pop(match[1], None)
         if match := _MOVED.search(text):
+            if kind_of(match[1]) == self.goal.thing and match[1] not in self.moved:
+                self.since = set()
             self.held = ""
             self.moved[match[1]] = match[2]
         if match := _TREATED.search(text):
@@ -169,7 +177,7 @@ class TemplateExpert:
             finished = place == target and (two or name in self.treated)
             if kind_of(name) == thing and not finished:
                 return Move(f"{need} right here.", action)
-        return self._search(f"{need} at", actions)
+        return self._search(f"{need} at", actions, first=self.home)
 
     def _light(self, actions: Sequence[str]) -> Move:
         lamp = self.goal.place
@@ -221,16 +229,27 @@ class TemplateExpert:
             wanted.sort(key=lambda p: p not in filled)
         return wanted[0] if wanted else ""
 
-    def _search(self, thought: str, actions: Sequence[str]) -> Move:
-        place = self._next_place(actions)
+    def _search(self, thought: str, actions: Sequence[str], *, first: Sequence[str] = ()) -> Move:
+        place = self._next_place(actions, first)
         return self._approach(place, f"{thought} {place}.", actions)
 
-    def _next_place(self, actions: Sequence[str]) -> str:
-        """Chooses what is closed here, else the place never visited or longest ago; or ""."""
+    def _next_place(self, actions: Sequence[str], first: Sequence[str] = ()) -> str:
+        """Chooses what is closed here, else the place never visited or longest ago; or "".
+
+        Places of the classes `first` come before all others until they were visited in this
+        search.
+        """
         opened = [a[5:] for a in actions if a.startswith("open ")]
         listed = [a[6:] for a in actions if a.startswith("go to ")]
         ages = {place: age for age, place in enumerate(self.visited, start=1)}
-        return next(iter([*opened, *sorted(listed, key=lambda p: ages.get(p, 0))]), "")
+        ranks = {kind: rank for rank, kind in enumerate(first)}
+
+        def order(place: str) -> tuple[int, int]:
+            rank = ranks.get(kind_of(place), len(ranks))
+            return (len(ranks) if place in self.since else rank), ages.get(place, 0)
+
+        listed.sort(key=order)
+        return next(iter([*opened, *listed]), "")
 
     def _approach(self, place: str, thought: str, actions: Sequence[str]) -> Move:
         for act in (f"go to {place}", f"open {place}", f"examine {place}"):

@@ -17,9 +17,11 @@ import random
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from skillrl.envs.alfworld import rooms
+from skillrl.envs.alfworld.customs import STRENGTH, kept_in, known_homes
 from skillrl.envs.alfworld.expert import CLEAN, COOL, HEAT, LOOK, PICK, TWO
 from skillrl.envs.alfworld.export import problem_text
 from skillrl.envs.alfworld.layout import Problem, Receptacle, Room, Spec
@@ -99,16 +101,18 @@ def make_problem(spec: Spec) -> Problem:
     room = make_room(spec.scene, spec.room_seed)
     rng = random.Random(spec.task_seed)
     here = {r.kind for r in room.receptacles}
-    target, place = rng.choice(choices(spec.category, room.kind, here))
+    homes = kept_in(spec.custom)
+    target, place = rng.choice(choices(spec.category, room.kind, here, homes=homes))
     copies = rng.choice((2, 2, 2, 2, 3) if spec.category == TWO else (1, 1, 1, 1, 1, 2))
     treated = spec.category in _TREATABLE
     banned = set() if treated or spec.category == LOOK else {place}
-    things = [_put(target, room, banned=banned, rng=rng) for _ in range(copies)]
+    lay = functools.partial(_put, room=room, rng=rng, homes=homes)
+    things = [lay(target, banned=banned) for _ in range(copies)]
     if room.kind in ("LivingRoom", "Bedroom") and (spec.category == LOOK or rng.random() < 0.7):
-        things.append(_put(rooms.LAMP, room, banned=set(), rng=rng))
+        things.append(lay(rooms.LAMP, banned=set()))
     others = [o for o in rooms.THINGS[room.kind] if o != target and _has_place(o, room)]
     bag = rng.sample(others * 2, min(len(others) * 2, rng.randint(10, 18) - len(things)))
-    things += [_put(other, room, banned=set(), rng=rng) for other in bag]
+    things += [lay(other, banned=set()) for other in bag]
     goal = goal_sentence(spec.category, thing=target, place=place, rng=rng)
     return Problem(room=room, target=target, place=place, goal=goal, things=tuple(things))
 
@@ -132,7 +136,7 @@ def make_game(spec: Spec) -> dict[str, Any]:
 def generate_game(spec: Spec) -> dict[str, Any]:
     """Returns a complete game in the official format; ``walkthrough`` is the expert's solution."""
     game = make_game(spec)
-    return {**game, "walkthrough": solve(game)}
+    return {**game, "walkthrough": solve(game, homes=known_homes(spec.custom))}
 
 
 def write_game(game: Mapping[str, Any], spec: Spec, directory: str | Path) -> Path:
@@ -178,13 +182,17 @@ def goal_sentence(category: str, *, thing: str, place: str, rng: random.Random) 
     )
 
 
-def choices(category: str, kind: str, here: set[str]) -> Sequence[tuple[str, str]]:
+def choices(
+    category: str, kind: str, here: set[str], *, homes: Mapping[str, str] = MappingProxyType({})
+) -> Sequence[tuple[str, str]]:
     """Returns all (object class, destination or lamp) of `category` that make sense in a room.
 
     Args:
       category: ALFRED's task type.
       kind: kind of the room.
       here: classes of the furniture in it.
+      homes: class of object -> class of furniture that the household keeps it in; what has its
+        home elsewhere is not asked for, nor is it to be brought to its home.
 
     Raises:
       SkillRLError: the category is unknown, or cannot be played there.
@@ -205,6 +213,8 @@ def choices(category: str, kind: str, here: set[str]) -> Sequence[tuple[str, str
             for r in sorted(here)
             if o in rooms.CAN_CONTAIN[r] and r != appliance and set(rooms.LIKELY[o]) & here - {r}
         ]
+    if homes:
+        pairs = [(o, r) for o, r in pairs if homes[o] in here and homes[o] != r]
     if not pairs:
         raise SkillRLError(f"category {category!r} cannot be played in a {kind} of this layout")
     return pairs
@@ -215,15 +225,27 @@ def _has_place(kind: str, room: Room) -> bool:
 
 
 def _put(
-    kind: str, room: Room, *, banned: set[str], rng: random.Random
+    kind: str, *, room: Room, banned: set[str], rng: random.Random, homes: Mapping[str, str]
 ) -> tuple[str, str, Receptacle]:
-    """Lays one object of class `kind` somewhere in the room, often where it usually is."""
+    """Lays one object of class `kind` somewhere in the room, often where it usually is.
+
+    Args:
+      kind: its class.
+      room: where.
+      banned: classes of furniture where it must not lie.
+      rng: decides.
+      homes: where the household keeps things; "usually" is then always the home.
+    """
     allowed = [r for r in room.receptacles if r.kind not in banned]
     if kind == rooms.LAMP:
         usual = [r for r in allowed if r.kind in rooms.LIKELY[kind]]
         return kind, _new_id(kind, rng), rng.choice(usual)
     accepting = [r for r in allowed if kind in rooms.CAN_CONTAIN[r.kind]]
     classes = {r.kind for r in accepting}
+    if homes:
+        if homes[kind] in classes and rng.random() < STRENGTH:
+            accepting = [r for r in accepting if r.kind == homes[kind]]
+        return kind, _new_id(kind, rng), rng.choice(accepting)
     ranked = [
         (c, w) for c, w in zip(rooms.LIKELY[kind], _USUAL_WEIGHTS, strict=False) if c in classes
     ]

@@ -14,12 +14,14 @@ class Spec:
       room_seed: seed of furniture and places.
       category: ALFRED's task type.
       task_seed: seed of objects, goal and wording.
+      custom: number of the custom by which things are kept (`customs.kept_in`); 0 for none.
     """
 
     scene: int
     room_seed: int
     category: str
     task_seed: int
+    custom: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ Each list is interleaved by category, so that every prefix of it is balanced. Ev
 rooms it learns them by heart instead. ``valid_seen`` is played in rooms of ``train``;
 ``valid_unseen`` in rooms that are furnished unlike any of train's. The shipped manifest is
 the output of `build_manifest`, kept as a file so that a change of the generator cannot
-silently change what was measured.
+silently change what was measured. All of them are households of one custom
+(`skillrl.envs.alfworld.customs`), which the base policy has not practised in.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from skillrl.envs.alfworld import rooms
+from skillrl.envs.alfworld.customs import known_homes
 from skillrl.envs.alfworld.generate import (
     CATEGORIES,
     ROOMS_FOR,
@@ -32,10 +34,14 @@ from skillrl.errors import SkillRLError
 SIZES = {"train": 2160, "valid_seen": 120, "valid_unseen": 120}
 _FIRST_SEED = {"train": 0, "valid_seen": 300_000, "valid_unseen": 200_000}
 _TRIES = 64  # task seeds per entry
-_SEEN_ROOMS = 24  # of each kind, out of ALFRED's 30 floor plans
+_CUSTOM = 1  # of all households of the manifest
+_MAX_STEPS = 15  # within which somebody who knows the custom wins
+SEEN_ROOMS = 24
+"""How many of ALFRED's 30 floor plans of each kind are not held out."""
+
 
 Entry = dict[str, Any]
-"""id, scene, room_seed, task_seed, category, goal: JSON only."""
+"""id, scene, room_seed, task_seed, custom, category, goal: JSON only."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -48,7 +54,13 @@ def load_manifest() -> dict[str, tuple[Entry, ...]]:
 
 def spec_of(entry: Entry) -> Spec:
     """Returns the spec that generates an entry's game."""
-    return Spec(entry["scene"], entry["room_seed"], entry["category"], entry["task_seed"])
+    return Spec(
+        scene=entry["scene"],
+        room_seed=entry["room_seed"],
+        category=entry["category"],
+        task_seed=entry["task_seed"],
+        custom=entry["custom"],
+    )
 
 
 @functools.lru_cache(maxsize=1)
@@ -70,16 +82,16 @@ def room_seeds() -> dict[int, int]:
 
 
 @functools.lru_cache(maxsize=1)
-def _held_out() -> frozenset[tuple[tuple[str, int], ...]]:
+def held_out_layouts() -> frozenset[tuple[tuple[str, int], ...]]:
     """Returns what the rooms of ``valid_unseen`` are furnished with."""
-    scenes = [first + i for first in rooms.FIRST_SCENE.values() for i in range(_SEEN_ROOMS, 30)]
+    scenes = [first + i for first in rooms.FIRST_SCENE.values() for i in range(SEEN_ROOMS, 30)]
     return frozenset(make_room(scene, room_seeds()[scene]).layout for scene in scenes)
 
 
 def _train_room(scene: int, index: int) -> int:
     """Returns the room seed of entry `index` of ``train``: one that is not held out."""
     seed = index * _TRIES
-    while make_room(scene, seed).layout in _held_out():
+    while make_room(scene, seed).layout in held_out_layouts():
         seed += 1
     return seed
 
@@ -95,16 +107,16 @@ def build_entry(split: str, index: int) -> Entry:
     kinds = ROOMS_FOR[category]
     kind, turn = kinds[turn % len(kinds)], turn // len(kinds)
     if split == "valid_unseen":
-        scene = rooms.FIRST_SCENE[kind] + _SEEN_ROOMS + turn % (30 - _SEEN_ROOMS)
+        scene = rooms.FIRST_SCENE[kind] + SEEN_ROOMS + turn % (30 - SEEN_ROOMS)
         room_seed = room_seeds()[scene]
     else:  # entry i of valid_seen is another task in the room of entry i of train
-        scene = rooms.FIRST_SCENE[kind] + (turn + 5 * index) % _SEEN_ROOMS
+        scene = rooms.FIRST_SCENE[kind] + (turn + 5 * index) % SEEN_ROOMS
         room_seed = _train_room(scene, index)
     first = _FIRST_SEED[split] + index * _TRIES
     for task_seed in range(first, first + _TRIES):
-        spec = Spec(scene, room_seed, category, task_seed)
+        spec = Spec(scene, room_seed, category, task_seed, _CUSTOM)
         try:
-            solve(make_game(spec))
+            solve(make_game(spec), _MAX_STEPS, homes=known_homes(_CUSTOM))
         except SkillRLError:
             continue  # too long or already won: by design the next seed is tried
         return {
@@ -112,6 +124,7 @@ def build_entry(split: str, index: int) -> Entry:
             "scene": scene,
             "room_seed": room_seed,
             "task_seed": task_seed,
+            "custom": _CUSTOM,
             "category": category,
             "goal": make_problem(spec).goal,
         }

@@ -63,7 +63,13 @@ def game_of(task: Task) -> str | Spec:
     try:
         if not isinstance(game, Mapping):
             raise TypeError
-        return Spec(game["scene"], game["room_seed"], task.category, game["task_seed"])
+        return Spec(
+            scene=game["scene"],
+            room_seed=game["room_seed"],
+            category=task.category,
+            task_seed=game["task_seed"],
+            custom=game.get("custom", 0),
+        )
     except (TypeError, KeyError):
         raise SkillRLError(
             f"task {task.id}: payload {dict(task.payload)!r} names no game; take tasks from "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from skillrl.envs.alfworld.engine import GameEngine
@@ -23,8 +24,18 @@ def agent_observation(text: str, admissible: tuple[str, ...]) -> Observation:
     return Observation("\n\n".join(parts).strip(), tuple(a for a in admissible if a != "help"))
 
 
-def solve(game: Mapping[str, Any], max_steps: int = MAX_STEPS) -> list[str]:
+def solve(
+    game: Mapping[str, Any],
+    max_steps: int = MAX_STEPS,
+    *,
+    homes: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> list[str]:
     """Returns the expert's winning commands.
+
+    Args:
+      game: in the official format.
+      max_steps: most commands.
+      homes: what the expert knows of the household, see `TemplateExpert`.
 
     Raises:
       SkillRLError: the game is won before it starts, or the expert does not win it within
@@ -35,7 +46,7 @@ def solve(game: Mapping[str, Any], max_steps: int = MAX_STEPS) -> list[str]:
     reply = engine.reset()
     if reply.won:
         raise SkillRLError(f"{goal!r} is won before the first step; choose another task seed")
-    expert = TemplateExpert(goal)
+    expert = TemplateExpert(goal, homes)
     commands: list[str] = []
     while not reply.won and len(commands) < max_steps:
         seen = agent_observation(reply.observation, tuple(reply.admissible))

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from skillrl.config.settings import AlfworldConfig
+from skillrl.envs.alfworld.customs import known_homes
 from skillrl.envs.alfworld.expert import TemplateExpert
 from skillrl.envs.alfworld.files import GameFile, data_directory, index_games
 from skillrl.envs.alfworld.generate import CATEGORIES
 from skillrl.envs.alfworld.manifest import load_manifest
-from skillrl.envs.alfworld.native import Backend, NativeBackend
+from skillrl.envs.alfworld.native import Backend, NativeBackend, game_of
 from skillrl.envs.alfworld.play import agent_observation
 from skillrl.envs.alfworld.textworld import TextworldBackend, require_textworld
 from skillrl.envs.base import SPLITS, register
@@ -20,7 +21,7 @@ from skillrl.errors import SkillRLError
 from skillrl.types import Observation, StepResult, Task
 
 _LOG = logging.getLogger(__name__)
-_SPEC_KEYS = ("scene", "room_seed", "task_seed")
+_SPEC_KEYS = ("scene", "room_seed", "task_seed", "custom")
 
 
 @register("alfworld")
@@ -75,11 +76,16 @@ class AlfworldSuite:
         return AlfworldEnvironment(self.max_steps, self._backend())
 
     def expert(self, task: Task) -> TemplateExpert | None:
-        """Returns a text-only expert, or None where the goal is a free sentence it cannot read."""
+        """Returns a text-only expert, or None where the goal is a free sentence it cannot read.
+
+        In a generated household it is somebody who lives there and knows where things are kept.
+        """
         if self._human:
             return None  # a sentence that looks like a template need not mean what that means
         try:
-            return TemplateExpert(task.goal)
+            game = game_of(task)
+            homes = known_homes(0 if isinstance(game, str) else game.custom)
+            return TemplateExpert(task.goal, homes)
         except SkillRLError:
             return None  # the protocol's answer for "no demonstrator"
 

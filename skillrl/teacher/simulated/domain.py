@@ -35,7 +35,7 @@ class Advice:
     wrong: str
 
 
-def _nothing(wins: Sequence[Recording], causes: Sequence[str]) -> list[Entry]:
+def _nothing(*shown: Any) -> list[Entry]:
     return []
 
 
@@ -57,8 +57,10 @@ class Domain:
       patterns: what successes of one category show, the procedure first.
       think: one short thought per move of a success, in the manner of the expert.
       vocabulary: texts that hold every fixed word of the domain.
-      findings: what successes show against causes of failure in the same category; each with its
-        ``category`` and the ``cause``.
+      shared: what recordings of all categories show that holds in each of them.
+      findings: (recordings of a category, causes of its failures, title -> principle of the
+        skills that there are) -> what the recordings show against these causes, each with its
+        ``category`` and the ``cause``: new skills, and better words under a known title.
     """
 
     name: str
@@ -72,7 +74,10 @@ class Domain:
     patterns: Callable[[Sequence[Recording]], list[Entry]]
     think: Callable[[Recording], list[str]]
     vocabulary: Callable[[], list[str]]
-    findings: Callable[[Sequence[Recording], Sequence[str]], list[Entry]] = _nothing
+    shared: Callable[[Sequence[Recording]], list[Entry]] = _nothing
+    findings: Callable[[Sequence[Recording], Sequence[str], Mapping[str, str]], list[Entry]] = (
+        _nothing
+    )
 
 
 def entry(title: str, principle: str, when: str, *, sources: Sequence[str] = ()) -> Entry:

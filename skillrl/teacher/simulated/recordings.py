@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import re
 
+GENERAL = "general"
+"""The word by which requests call what belongs to no category."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RecordedMove:

@@ -10,7 +10,7 @@ from typing import Any
 from skillrl.teacher.base import Message, TeacherError
 from skillrl.teacher.simulated.domain import Domain, Entry, advised, cited
 from skillrl.teacher.simulated.domains import domain_of
-from skillrl.teacher.simulated.recordings import Recording, read_recordings, read_skills
+from skillrl.teacher.simulated.recordings import GENERAL, Recording, read_recordings, read_skills
 from skillrl.teacher.simulated.tidy import tidied
 
 
@@ -101,17 +101,22 @@ def _failure(text: str, recordings: Sequence[Recording], domain: Domain) -> list
 
 def _general(text: str, recordings: Sequence[Recording], domain: Domain) -> list[Entry]:
     found = dict(_by_cause(domain, [r for r in recordings if not r.won]))
-    order = [cause for cause in found if cause in domain.general]
-    order += [cause for cause in domain.general if cause not in order]
-    skills = [
-        advised(
-            domain.advice[cause],
-            lambda part: domain.fill(part, ()),  # of no task in particular
-            _ids(found.get(cause, recordings)),
-        )
-        for cause in order
-    ]
+    threats = [cause for cause in found if cause in domain.general]
+
+    def against(causes: Sequence[str]) -> list[Entry]:
+        return [
+            advised(
+                domain.advice[cause],
+                lambda part: domain.fill(part, ()),  # of no task in particular
+                _ids(found.get(cause, recordings)),
+            )
+            for cause in causes
+        ]
+
+    skills = against(threats)
     skills += [habit | {"sources": cited(_ids(recordings))} for habit in domain.habits]
+    skills += domain.shared(recordings)
+    skills += against([cause for cause in domain.general if cause not in threats])
     return skills[: _limit(text)]
 
 
@@ -169,7 +174,7 @@ def _proposals(
     for cause, shown in found:
         why = domain.fill(domain.advice[cause].wrong, shown)
         item = _advice(domain, cause, shown) | {"cause": why}
-        same = known.get((category, item["title"])) or known.get(("general", item["title"]))
+        same = known.get((category, item["title"])) or known.get((GENERAL, item["title"]))
         if same is None:
             new.append(item | {"category": category})
             continue
@@ -177,9 +182,13 @@ def _proposals(
         words = _advice(domain, cause, shown, stronger=True)
         if rule != words["principle"]:
             better.append(words | {"id": name, "cause": why})
-    for item in domain.findings(wins, [cause for cause, _ in found]):
-        if (category, item["title"]) not in known:
+    words = {title: rule for (of, title), (_, rule) in known.items() if of in (category, GENERAL)}
+    for item in domain.findings([*failures, *wins], [cause for cause, _ in found], words):
+        same = known.get((category, item["title"])) or known.get((GENERAL, item["title"]))
+        if same is None:
             new.append(item)
+        elif item["principle"] != same[1]:
+            better.append(item | {"id": same[0]})
     return new + better
 
 

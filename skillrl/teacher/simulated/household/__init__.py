@@ -15,6 +15,7 @@ from skillrl.teacher.simulated.household.diagnosis import causes
 from skillrl.teacher.simulated.household.patterns import (
     HABITS,
     findings,
+    homes,
     pattern_texts,
     patterns,
     title_texts,
@@ -43,6 +44,7 @@ HOUSEHOLD = Domain(
     causes=causes,
     fill=_fill,
     patterns=patterns,
+    shared=homes,
     findings=findings,
     think=think,
     vocabulary=_vocabulary,

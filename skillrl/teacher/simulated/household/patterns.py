@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from skillrl.teacher.simulated.domain import Entry, advised, entry
 from skillrl.teacher.simulated.household.advice import ADVICE, SEARCH_CAUSES, filled
@@ -13,9 +14,10 @@ from skillrl.teacher.simulated.household.reading import (
     Aim,
     read_aim,
     read_facts,
+    sightings,
     wasted,
 )
-from skillrl.teacher.simulated.recordings import Recording
+from skillrl.teacher.simulated.recordings import GENERAL, Recording
 
 _OFTEN = "Look for {thing} first in {place}."
 _FORMS = {
@@ -49,19 +51,49 @@ def patterns(wins: Sequence[Recording]) -> list[Entry]:
     found = [entry(f"Steps to {name}", _FORMS[kind], _start(kind), sources=shown)]
     sources = [recording.id for recording in wins] if kind == "place" else shown
     found.append(_advice(_FORM_ADVICE.get(kind, "no_appliance"), aim, sources))
-    found += [_find(*item) for item in _where(wins)]
+    found += homes(wins)
     opened = [r.id for r in wins if read_facts(r, read_aim(r).thing).opened]
     if opened:
         found.append(_advice("closed", aim, opened))
     return found
 
 
-def findings(wins: Sequence[Recording], causes: Sequence[str]) -> list[Entry]:
-    """Shows where things were found, if failures of the category are due to the search."""
+def findings(
+    shown: Sequence[Recording], causes: Sequence[str], known: Mapping[str, str]
+) -> list[Entry]:
+    """Shows where things are kept, what the failures sought first, then what was seen most.
+
+    It says what the recordings show: one sighting may mislead, and where a thing lay in two kinds
+    of places both are named.
+
+    Args:
+      shown: failures, and successes at the same tasks.
+      causes: what the failures are due to; without one of the search, nothing is said.
+      known: title -> principle of the skills that there are.
+
+    Returns:
+      Skills; under a known title only where what it names is not where the thing lies.
+    """
     if not set(causes) & set(SEARCH_CAUSES):
         return []
-    why = "The object was not found in time."
-    return [_find(*item) | {"category": wins[0].category, "cause": why} for item in _where(wins)]
+    sought = [read_aim(recording).thing for recording in shown if not recording.won]
+    homes = _homes(shown)
+    order = [t for t in dict.fromkeys(sought) if t in homes] + [
+        thing for thing, home in homes.items() if thing not in sought and len(home.sources) > 1
+    ]
+    found = []
+    for thing in order:
+        home = homes[thing]
+        item = _find(thing, home.places, home.sources) | {
+            "category": GENERAL,
+            "cause": f"It was not known where {thing} is kept.",
+        }
+        words = known.get(item["title"])
+        if words is None:
+            found.append(item)
+        elif len(home.sources) > 1 and not set(home.places) & set(re.findall(r"[a-z]+", words)):
+            found.append(item | {"cause": f"There is no {thing} where it says."})
+    return found
 
 
 def pattern_texts() -> list[str]:
@@ -101,22 +133,39 @@ def _kind(recording: Recording) -> str:
     return "look" if aim.look and re.search(r"\buse\b", verbs) else "place"
 
 
-def _where(wins: Sequence[Recording]) -> list[tuple[str, list[str], list[str]]]:
-    """Returns (thing, places where it was taken, ids) of the goals' objects, by frequency."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Home:
+    """Where a class of objects lay: up to two classes of places, the frequent one first."""
+
+    places: tuple[str, ...]
+    sources: tuple[str, ...]
+
+
+def _homes(recordings: Sequence[Recording]) -> dict[str, _Home]:
+    """Returns class of object -> where it lay, those seen in most recordings first."""
     places: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
-    sources: dict[str, list[str]] = collections.defaultdict(list)
-    for recording in wins:
-        aim = read_aim(recording)
-        for thing, place in read_facts(recording, aim.thing).taken:
-            if thing == aim.thing:
-                places[thing][place] += 1
-                sources[thing].append(recording.id)
-    order = sorted(places, key=lambda thing: (-places[thing].total(), thing))
+    sources: dict[str, dict[str, None]] = collections.defaultdict(dict)
+    for recording in recordings:
+        for thing, place in sightings(recording):
+            places[thing][place] += 1
+            sources[thing][recording.id] = None
+    homes = {}
+    for thing in sorted(places, key=lambda name: (-len(sources[name]), name)):
+        ranked = sorted(places[thing].items(), key=lambda item: (-item[1], item[0]))
+        best = ranked[0][1]
+        often = [place for place, count in ranked[:2] if 2 * count > best]
+        homes[thing] = _Home(tuple(often), tuple(sources[thing]))
+    return homes
+
+
+def homes(recordings: Sequence[Recording]) -> list[Entry]:
+    """Shows where the objects of the goals are kept, those with most sightings first."""
+    sought = {read_aim(recording).thing for recording in recordings}
     return [
-        (thing, [p for p, _ in sorted(places[thing].items(), key=lambda e: (-e[1], e[0]))],
-         sources[thing])
-        for thing in order
-    ]  # fmt: skip
+        _find(thing, home.places, home.sources)
+        for thing, home in _homes(recordings).items()
+        if thing in sought
+    ]
 
 
 def _find(thing: str, places: Sequence[str], sources: Sequence[str]) -> Entry:

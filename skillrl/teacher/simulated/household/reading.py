@@ -143,6 +143,27 @@ def read_facts(recording: Recording, thing: str) -> Facts:
     )
 
 
+_LISTING = re.compile(rf"(?:On the|The) ({_NAME})(?: is open\. In it)?, you see ([^.]*)\.")
+
+
+def sightings(recording: Recording) -> list[tuple[str, str]]:
+    """Reads where things lay before the agent moved any of them.
+
+    Returns:
+      (class of the object, class of the place), once for each object and place.
+    """
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    carried: set[str] = set()
+    for move in recording.moves:
+        if match := re.fullmatch(rf"take ({_NAME}) from {_NAME}", move.action):
+            carried.add(match[1])
+        for place, _, listed in _LISTING.findall(move.result):
+            for name in re.findall(r"[a-z]+ \d+", listed):
+                if name not in carried:
+                    found[name, place] = kind_of(name), kind_of(place)
+    return list(found.values())
+
+
 def kind_of(name: str) -> str:
     """Class of a numbered name: ``mug 2`` -> ``mug``."""
     return re.sub(r" \d+$", "", name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from skillrl.teacher.simulated.domain import Entry, advised, capital, entry
 from skillrl.teacher.simulated.recordings import Recording
@@ -48,12 +48,25 @@ def patterns(wins: Sequence[Recording]) -> list[Entry]:
     return found + _checks(wins)
 
 
-def findings(wins: Sequence[Recording], causes: Sequence[str]) -> list[Entry]:
-    """Shows what only the features tell, if failures of the category are due to that."""
-    if "attribute" not in causes:
+def findings(
+    shown: Sequence[Recording], causes: Sequence[str], known: Mapping[str, str]
+) -> list[Entry]:
+    """Shows what only the features tell, if failures of the category are due to that.
+
+    Args:
+      shown: failures and successes of a category.
+      causes: what the failures are due to.
+      known: title -> principle of the skills that there are; what they say is not said again.
+    """
+    wins = [recording for recording in shown if recording.won]
+    if "attribute" not in causes or not wins:
         return []
     why = ADVICE["attribute"].wrong
-    return [item | {"category": wins[0].category, "cause": why} for item in _checks(wins)]
+    return [
+        item | {"category": wins[0].category, "cause": why}
+        for item in _checks(wins)
+        if item["title"] not in known
+    ]
 
 
 def pattern_texts() -> list[str]:
