@@ -329,14 +329,15 @@ def _demonstration(drawn: Lesson, course: Course, stage: Stage, rng: random.Rand
     from skillrl.agent.parse import is_admissible
     from skillrl.agent.prompt import HistoryStep
 
-    task, environment, expert = drawn.task, drawn.environment, drawn.expert
+    task, environment = drawn.task, drawn.environment
+    experts = [drawn.expert, *(other for _, other in drawn.others)]
     observation = environment.reset(task)
     past: list[HistoryStep] = []
     rows, stuck = [], False
     for _ in range(stage.steps or course.max_steps):
-        move = expert.act(observation)
-        moves = [move, *(other.act(observation) for _, other in drawn.others)]
+        moves = [expert.act(observation) for expert in experts]
         rows.append((observation, list(past), moves))
+        move = moves[0]
         action = move.action
         if stuck and rng.random() < 0.5:
             action = past[-1].action  # a failed action tends to be tried again
@@ -348,8 +349,9 @@ def _demonstration(drawn: Lesson, course: Course, stage: Stage, rng: random.Rand
         offers = observation.admissible
         stuck = bool(offers) and not is_admissible(action, offers)
         past.append(HistoryStep(observation.text, action, stuck))
-        if action != move.action and hasattr(expert, "played"):
-            expert.played("" if stuck else action)
+        for one, meant in zip(experts, moves, strict=True):
+            if action != meant.action and hasattr(one, "played"):
+                one.played("" if stuck else action)
         result = environment.step(action)
         observation = result.observation
         if result.done:

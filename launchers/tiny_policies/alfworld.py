@@ -116,32 +116,34 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
     def skills_of(read: Sequence[Line]) -> tuple[Skill, ...]:
         return tuple(skill for skill, _, _ in read)
 
-    others: list[Sequence[Line]] = []
+    readings: list[Sequence[Line]] = [lines]
     if stage.skilled and not competent:
-        others.append([])
+        readings.append([])
         matters = [line for line in lines if line[1] or line[2]]
         if matters:
             gone = rng.choice(matters)
-            others.append([line for line in lines if line is not gone])
+            readings.append([line for line in lines if line is not gone])
         needed = [
             *((advice(rng, p, category=category), p, ()) for p in PIECES.get(category, BASICS)),
             (home(rng, thing, (homes[thing],), category=category), "", (homes[thing],)),
         ]
         rng.shuffle(needed)
-        others += [needed, needed[: rng.randint(1, 2)]]
+        readings += [needed, needed[: rng.randint(1, 2)]]
         for _ in range(ELSEWHERE):  # the same advice, and the thing is said to be kept elsewhere
             custom = rng.randrange(FIRST_CUSTOM, FIRST_CUSTOM + CUSTOMS)
             place = {t.lower(): at.lower() for t, at in kept_in(custom).items()}[thing]
             told = (home(rng, thing, (place,), category=category), "", (place,))
             rest = [line for line in lines if not line[2]][: MOST_SKILLS - 1]
             at = rng.randint(0, len(rest))
-            others.append([*rest[:at], told, *rest[at:]])
+            readings.append([*rest[:at], told, *rest[at:]])
+    rng.shuffle(readings)
+    (skills, expert), *others = ((skills_of(read), demonstrator(read)) for read in readings)
     return Lesson(
         task=task,
         environment=environment,
-        skills=skills_of(lines),
-        expert=demonstrator(lines),
-        others=tuple((skills_of(read), demonstrator(read)) for read in others),
+        skills=skills,
+        expert=expert,
+        others=tuple(others),
     )
 
 
