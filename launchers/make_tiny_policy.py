@@ -62,8 +62,8 @@ def main(_: Sequence[str]) -> None:
     from skillrl.models.config import TransformerConfig
     from skillrl.models.parameters import axes_tree
     from skillrl.models.tokenizer import Tokenizer
+    from skillrl.parallel import compile_cache, rules
     from skillrl.parallel import mesh as meshes
-    from skillrl.parallel import rules
     from skillrl.skills.retrieval import retrieve
     from skillrl.teacher.hashing_embedder import HashingEmbedder
     from skillrl.teacher.simulated import vocabulary
@@ -72,6 +72,7 @@ def main(_: Sequence[str]) -> None:
     from skillrl.training.packing import Shapes
     from skillrl.training.update import make_updater
 
+    compile_cache.enable()
     course: Course = importlib.import_module(f"launchers.tiny_policies.{_ENV.value}").COURSE
     suite = make_suite(course.env, EnvConfig(max_steps=course.max_steps))
     form = answer_form(suite)
@@ -188,7 +189,7 @@ def main(_: Sequence[str]) -> None:
             differ = [at for at, move in enumerate(moves) if move != moves[0]]
             if not differ and rng.random() >= stage.plain:
                 continue
-            for at in (0, *rng.sample(differ, min(1, len(differ)))):
+            for at in (0, *differ):
                 move = moves[at]
                 suffix, _ = agent.suffix(observation, past, prefix_length=len(prefixes[at]))
                 response = agent.response_ids(move.thought, move.action)
@@ -245,6 +246,10 @@ def main(_: Sequence[str]) -> None:
             ]
             state, metrics = updater.update(state, make_minibatch(samples, shapes))
             losses.append(metrics["loss"])
+            if update % 50 == 49:
+                weights.save(
+                    workdir / "latest", state.params, config, tokenizer_dir=words, dtype="float32"
+                )
             if update % 10 == 9:
                 bar.set_postfix(loss=f"{np.mean([float(x) for x in losses[-10:]]):.3f}")
         params = state.params
@@ -329,14 +334,15 @@ def _demonstration(drawn: Lesson, course: Course, stage: Stage, rng: random.Rand
     from skillrl.agent.parse import is_admissible
     from skillrl.agent.prompt import HistoryStep
 
-    task, environment, expert = drawn.task, drawn.environment, drawn.expert
+    task, environment = drawn.task, drawn.environment
+    experts = [drawn.expert, *(other for _, other in drawn.others)]
     observation = environment.reset(task)
     past: list[HistoryStep] = []
     rows, stuck = [], False
-    for _ in range(course.max_steps):
-        move = expert.act(observation)
-        moves = [move, *(other.act(observation) for _, other in drawn.others)]
+    for _ in range(stage.steps or course.max_steps):
+        moves = [expert.act(observation) for expert in experts]
         rows.append((observation, list(past), moves))
+        move = moves[0]
         action = move.action
         if stuck and rng.random() < 0.5:
             action = past[-1].action  # a failed action tends to be tried again
@@ -348,8 +354,9 @@ def _demonstration(drawn: Lesson, course: Course, stage: Stage, rng: random.Rand
         offers = observation.admissible
         stuck = bool(offers) and not is_admissible(action, offers)
         past.append(HistoryStep(observation.text, action, stuck))
-        if action != move.action and hasattr(expert, "played"):
-            expert.played("" if stuck else action)
+        for one, meant in zip(experts, moves, strict=True):
+            if action != meant.action and hasattr(one, "played"):
+                one.played("" if stuck else action)
         result = environment.step(action)
         observation = result.observation
         if result.done:

@@ -41,6 +41,7 @@ MAX_STEPS = 15
 FIRST_CUSTOM = 1000  # of practice; a run has number 1
 CUSTOMS = 4000
 MOST_SKILLS = 9
+ELSEWHERE = 2
 BASICS = (OPEN, NEW, SIGHT)
 Line = tuple[Skill, str, tuple[str, ...]]
 """A skill, the piece of competence that it gives ("" for none), the homes that it names."""
@@ -92,8 +93,8 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
             first = homes[thing] if rng.random() < 0.8 else rng.choice(places)
             known = (first, rng.choice(places)) if rng.random() < 0.15 else (first,)
             lines.append((home(rng, thing, known, category=category), "", known))
-        others = [other for other in homes if other != thing]
-        for other in rng.sample(others, rng.choice((0, 1, 1, 2, 3))):
+        elsewhere = [other for other in homes if other != thing]
+        for other in rng.sample(elsewhere, rng.choice((0, 1, 1, 2, 3))):
             place = homes[other] if rng.random() < 0.8 else rng.choice(places)
             lines.append((home(rng, other, (place,), category=category), "", ()))
         for _ in range(rng.choice((0, 0, 1, 2))):  # what other categories need
@@ -115,27 +116,34 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
     def skills_of(read: Sequence[Line]) -> tuple[Skill, ...]:
         return tuple(skill for skill, _, _ in read)
 
-    matters = [line for line in lines if line[1] or line[2]]
-    others: list[Sequence[Line]] = []
+    readings: list[Sequence[Line]] = [lines]
     if stage.skilled and not competent:
+        readings.append([])
+        matters = [line for line in lines if line[1] or line[2]]
         if matters:
             gone = rng.choice(matters)
-            others.append([line for line in lines if line is not gone])
-        others.append([])
+            readings.append([line for line in lines if line is not gone])
         needed = [
             *((advice(rng, p, category=category), p, ()) for p in PIECES.get(category, BASICS)),
             (home(rng, thing, (homes[thing],), category=category), "", (homes[thing],)),
         ]
         rng.shuffle(needed)
-        others.append(needed)
-        others.append(needed[: rng.randint(1, 2)])
-        others = [rng.choice(others)]
+        readings += [needed, needed[: rng.randint(1, 2)]]
+        for _ in range(ELSEWHERE):  # the same advice, and the thing is said to be kept elsewhere
+            custom = rng.randrange(FIRST_CUSTOM, FIRST_CUSTOM + CUSTOMS)
+            place = {t.lower(): at.lower() for t, at in kept_in(custom).items()}[thing]
+            told = (home(rng, thing, (place,), category=category), "", (place,))
+            rest = [line for line in lines if not line[2]][: MOST_SKILLS - 1]
+            at = rng.randint(0, len(rest))
+            readings.append([*rest[:at], told, *rest[at:]])
+    rng.shuffle(readings)
+    (skills, expert), *others = ((skills_of(read), demonstrator(read)) for read in readings)
     return Lesson(
         task=task,
         environment=environment,
-        skills=skills_of(lines),
-        expert=demonstrator(lines),
-        others=tuple((skills_of(read), demonstrator(read)) for read in others),
+        skills=skills,
+        expert=expert,
+        others=tuple(others),
     )
 
 
@@ -199,10 +207,39 @@ COURSE = Course(
     prompts=PromptConfig(history_length=0, action_history=MAX_STEPS, max_prompt_length=1024),
     other_prompts=(PromptConfig(history_length=2),),
     stages=(
-        Stage(updates=220, episodes=8, skilled=0.0, rate=0.020, last_rate=0.0120, aligned=1.0),
-        Stage(updates=400, episodes=6, skilled=0.85, rate=0.012, last_rate=0.0060, aligned=0.0),
-        Stage(updates=450, episodes=6, skilled=0.85, rate=0.010, last_rate=0.0040, aligned=0.0),
-        Stage(updates=450, episodes=6, skilled=0.85, rate=0.004, last_rate=0.0003, aligned=0.0),
+        Stage(
+            updates=200, episodes=8, skilled=0.9, rate=0.02, last_rate=0.015, aligned=0.0, steps=1
+        ),
+        Stage(
+            updates=200, episodes=8, skilled=0.9, rate=0.015, last_rate=0.012, aligned=0.0, steps=3
+        ),
+        Stage(
+            updates=300,
+            episodes=6,
+            skilled=0.85,
+            rate=0.012,
+            last_rate=0.007,
+            aligned=0.0,
+            plain=0.6,
+        ),
+        Stage(
+            updates=300,
+            episodes=6,
+            skilled=0.85,
+            rate=0.007,
+            last_rate=0.002,
+            aligned=0.0,
+            plain=0.6,
+        ),
+        Stage(
+            updates=200,
+            episodes=6,
+            skilled=0.85,
+            rate=0.002,
+            last_rate=0.0002,
+            aligned=0.0,
+            plain=0.6,
+        ),
     ),
     lesson=_lesson,
     prefixes=(64, 192, 320),

@@ -29,6 +29,7 @@ class Stage:
       noise: share of moves that are replaced.
       plain: share of the steps that are shown of those at which all demonstrators of a lesson
         agree.
+      steps: of an episode that are shown; 0 shows all.
       impossible: share of the replaced moves that are a slip, which is then often repeated; the
         others are random.
     """
@@ -43,6 +44,7 @@ class Stage:
     noise: float = 0.3
     impossible: float = 0.5
     plain: float = 1.0
+    steps: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

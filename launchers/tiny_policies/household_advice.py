@@ -142,6 +142,12 @@ _HOME_RULES = (
     "The {thing} is often in {place}.",
     "Search {place} first to find {thing}.",
     "In {place} you find {thing}.",
+    "You find {thing} in {place}.",
+    "The first place to look for {thing} is {place}.",
+    "To find {thing}, go to {place} first.",
+    "Start at {place} when the task needs {thing}.",
+    "Go to {place}, the {thing} is often there.",
+    "Take {thing} from {place}.",
 )
 HOME_HELD_BACK = ("First go to {place} to find {thing}.",)
 _HOME_WHENS = ("you search {thing}", "the task needs {thing}", "the {thing} is not found")

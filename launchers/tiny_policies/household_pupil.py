@@ -10,7 +10,7 @@ from skillrl.envs.alfworld.expert import LOOK, PICK, TREATMENTS, TWO, TemplateEx
 from skillrl.envs.base import Move
 from skillrl.types import Observation
 
-NATIVE = {TREAT: 0.0, LAMP: 0.0, SECOND: 0.0, OPEN: 0.4, NEW: 1.0, SIGHT: 1.0}
+NATIVE = {TREAT: 0.0, LAMP: 0.0, SECOND: 0.0, OPEN: 0.0, NEW: 1.0, SIGHT: 1.0}
 """Piece of competence -> how often it is there without advice."""
 
 
