@@ -189,7 +189,7 @@ def main(_: Sequence[str]) -> None:
             differ = [at for at, move in enumerate(moves) if move != moves[0]]
             if not differ and rng.random() >= stage.plain:
                 continue
-            for at in (0, *differ):
+            for at in (0, *rng.sample(differ, min(stage.contrasts, len(differ)))):
                 move = moves[at]
                 suffix, _ = agent.suffix(observation, past, prefix_length=len(prefixes[at]))
                 response = agent.response_ids(move.thought, move.action)

@@ -206,40 +206,25 @@ COURSE = Course(
     max_steps=MAX_STEPS,
     prompts=PromptConfig(history_length=0, action_history=MAX_STEPS, max_prompt_length=1024),
     other_prompts=(PromptConfig(history_length=2),),
-    stages=(
+    stages=tuple(
         Stage(
-            updates=200, episodes=8, skilled=0.9, rate=0.02, last_rate=0.015, aligned=0.0, steps=1
-        ),
-        Stage(
-            updates=200, episodes=8, skilled=0.9, rate=0.015, last_rate=0.012, aligned=0.0, steps=3
-        ),
-        Stage(
-            updates=300,
-            episodes=6,
-            skilled=0.85,
-            rate=0.012,
-            last_rate=0.007,
+            updates=updates,
+            episodes=8 if steps else 5,
+            skilled=0.9,
+            rate=rate,
+            last_rate=last_rate,
             aligned=0.0,
-            plain=0.6,
-        ),
-        Stage(
-            updates=300,
-            episodes=6,
-            skilled=0.85,
-            rate=0.007,
-            last_rate=0.002,
-            aligned=0.0,
-            plain=0.6,
-        ),
-        Stage(
-            updates=200,
-            episodes=6,
-            skilled=0.85,
-            rate=0.002,
-            last_rate=0.0002,
-            aligned=0.0,
-            plain=0.6,
-        ),
+            steps=steps,
+            plain=0.5,
+            contrasts=6 if steps else 1,
+        )
+        for updates, steps, rate, last_rate in (
+            (200, 1, 0.020, 0.015),  # look up where it says that a thing is kept
+            (200, 3, 0.015, 0.012),
+            (350, 0, 0.012, 0.007),
+            (350, 0, 0.007, 0.002),
+            (200, 0, 0.002, 0.0002),
+        )
     ),
     lesson=_lesson,
     prefixes=(64, 192, 320),

@@ -30,6 +30,7 @@ class Stage:
       plain: share of the steps that are shown of those at which all demonstrators of a lesson
         agree.
       steps: of an episode that are shown; 0 shows all.
+      contrasts: most readings in which a step is shown besides that of the one who plays.
       impossible: share of the replaced moves that are a slip, which is then often repeated; the
         others are random.
     """
@@ -45,6 +46,7 @@ class Stage:
     impossible: float = 0.5
     plain: float = 1.0
     steps: int = 0
+    contrasts: int = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ class Lesson:
       skills: that the prompt shows.
       expert: the demonstrator, who has read them.
       others: demonstrators of the same task who have read something else, each with its skills.
-        Where one of them would do another thing, the step is shown both ways.
+        Where they would do another thing, the step is shown as one or some of them would do it too.
     """
 
     task: Task
