@@ -28,6 +28,9 @@ class SFTConfig:
     max_grad_norm: float = setting(1.0, above=0)
     num_examples: int = setting(7500, low=0)
     """At most this many step examples; 0 means all."""
+    rewrite_expert: bool = setting(False)
+    """The teacher writes thoughts for the expert's successes too, which then use the skills of the
+    prompt; otherwise they keep what the expert thought, who has read none."""
     max_skipped_updates: int = setting(3, low=1, resumable=True)
     """This many updates in a row without a finite gradient end the phase."""
 

@@ -94,6 +94,7 @@ def sft(
                 agent=agent,
                 retriever=retriever,
                 teacher=teacher,
+                rewrite_expert=config.rewrite_expert,
             )
             data = data[:limit] if limit else data
         if not data:
@@ -281,6 +282,7 @@ def make_examples(
     agent: SkillAgent,
     retriever: Retriever,
     teacher: Teacher,
+    rewrite_expert: bool,
 ) -> list[Example]:
     """Makes demonstrations of own successes, rewritten by the teacher, and of the expert's.
 
@@ -289,7 +291,8 @@ def make_examples(
       bank: the skills that demonstrations show.
       agent: builds the prompts.
       retriever: chooses the skills of a prompt.
-      teacher: writes thoughts for the policy's own successes; the expert's have theirs.
+      teacher: writes thoughts for the policy's own successes.
+      rewrite_expert: it writes them for the expert's too; otherwise those keep their own.
 
     Raises:
       SkillRLError: the teacher wrote thoughts for none of the policy's successes.
@@ -300,7 +303,7 @@ def make_examples(
         if not trajectory.won:
             continue
         skills = retriever(bank, trajectory.task)
-        if trajectory.source == "expert":
+        if trajectory.source == "expert" and not rewrite_expert:
             thoughts: tuple[str, ...] | None = tuple(
                 agent.thought(step.response) for step in trajectory.steps
             )
@@ -313,10 +316,10 @@ def make_examples(
             found += examples(trajectory, thoughts, skills=skills, agent=agent)
     if without and not written:
         raise SkillRLError(
-            f"sft: the teacher wrote thoughts for none of the {without} success(es) of the policy, "
-            "so something stands in its way (the log has its last words). Mend that and start the "
-            "same command again; to learn from demonstrations alone, give sft trajectories without "
-            "the policy's own."
+            f"sft: the teacher wrote thoughts for none of the {without} success(es) it was asked "
+            "about, so something stands in its way (the log has its last words). Mend that and "
+            "start the same command again; to learn from demonstrations alone, give sft "
+            "trajectories without the policy's own."
         )
     if without:
         _LOG.warning("sft: the teacher wrote no thoughts for %d success(es), left out", without)

@@ -356,6 +356,7 @@ def test_demonstrations_have_the_prompts_of_rl(whole):
                 agent=player.agent,
                 retriever=player.retriever,
                 teacher=teacher,
+                rewrite_expert=False,
             )
             assert len(examples) == len(demonstration.steps)
             job = make_job(
@@ -372,6 +373,29 @@ def test_demonstrations_have_the_prompts_of_rl(whole):
                 assert example.prefix_ids == played.prefix_ids
                 assert example.suffix_ids == step.suffix_ids
                 assert example.response_ids == step.response_ids
+
+
+def test_an_experts_thoughts_are_its_own_or_the_teachers(whole):
+    """Rewritten ones may use the skills of the prompt, which the expert has not read."""
+    collected = store.read(whole.path / "collect" / "trajectories.jsonl")
+    one = next(t for t in collected if t.won and t.source == "expert")
+
+    class Writer:
+        def complete(self, messages, *, purpose, **_):
+            return json.dumps([f"I read rule {number}." for number in range(len(one.steps))])
+
+    with tiny.opened(whole.path) as (_, model, player):
+        for rewrite_expert in (False, True):
+            found = make_examples(
+                [one],
+                load_bank(whole.path / "distill" / "bank.json"),
+                agent=player.agent,
+                retriever=player.retriever,
+                teacher=Writer(),
+                rewrite_expert=rewrite_expert,
+            )
+            texts = [model.tokenizer.decode(example.response_ids) for example in found]
+            assert ["I read rule" in text for text in texts] == [rewrite_expert] * len(one.steps)
 
 
 def test_addresses_of_a_run_are_all_different(whole):

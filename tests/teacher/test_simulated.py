@@ -156,10 +156,24 @@ def test_thoughts_are_short_and_one_per_step(script, category):
     assert len(thoughts) == len(script)
     assert all(4 <= len(text.split()) <= 9 for text in thoughts)
     if category == CLEAN:
-        assert thoughts[0] == "I seek a mug at cabinet 1."
+        assert thoughts[0] == "I seek a mug."
         assert thoughts[2] == "I seek a mug right here."
         assert thoughts[4] == "Now clean the mug with sinkbasin 1."
         assert thoughts[6] == "Put the mug in cabinet 1."
+
+
+def test_thoughts_recall_what_the_skills_of_the_prompt_tell_and_nothing_else():
+    def written(*rules):
+        skills = [
+            Skill(id=f"gen_{i:03d}", title=f"Rule {i}", principle=rule, category="general")
+            for i, rule in enumerate(rules)
+        ]
+        chat = prompts.thoughts(played(WIN_CLEAN, won=True, category=CLEAN), skills, max_words=60)
+        return json.loads(SimulatedTeacher().complete(chat, purpose="rewrite"))
+
+    told = written("Look for egg first in fridge.", "Look for mug first in shelf or desk.")
+    assert told[:3] == ["I seek a mug, kept in shelf or desk."] * 2 + ["I seek a mug right here."]
+    assert written("Look for egg first in fridge.")[0] == "I seek a mug."
 
 
 def test_an_unknown_purpose_is_refused():

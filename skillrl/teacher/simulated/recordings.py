@@ -20,7 +20,7 @@ class RecordedMove:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """Holds a trajectory as the prompt tells it."""
+    """Holds a trajectory as the prompt tells it; `told` are the rules that its agent is given."""
 
     id: str
     goal: str
@@ -28,6 +28,7 @@ class Recording:
     won: bool
     opening: str
     moves: tuple[RecordedMove, ...]
+    told: tuple[str, ...] = ()
 
 
 def read_recordings(text: str) -> list[Recording]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -193,7 +194,10 @@ def _proposals(
 
 
 def _rewrite(text: str, recordings: Sequence[Recording], domain: Domain) -> list[str]:
-    return domain.think(recordings[-1]) if recordings else []
+    if not recordings:
+        return []
+    told = tuple(rule for *_, rule in read_skills(text))
+    return domain.think(dataclasses.replace(recordings[-1], told=told))
 
 
 _ANSWERS: dict[str, Callable[[str, Sequence[Recording], Domain], Any]] = {

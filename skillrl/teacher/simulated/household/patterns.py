@@ -11,6 +11,7 @@ from skillrl.teacher.simulated.domain import Entry, advised, entry
 from skillrl.teacher.simulated.household.advice import ADVICE, SEARCH_CAUSES, filled
 from skillrl.teacher.simulated.household.reading import (
     APPLIANCES,
+    OFTEN,
     Aim,
     read_aim,
     read_facts,
@@ -19,7 +20,6 @@ from skillrl.teacher.simulated.household.reading import (
 )
 from skillrl.teacher.simulated.recordings import GENERAL, Recording
 
-_OFTEN = "Look for {thing} first in {place}."
 _FORMS = {
     "clean": "Find the object, take it, clean it with sinkbasin, then put it.",
     "heat": "Find the object, take it, heat it with microwave, then put it.",
@@ -99,7 +99,7 @@ def findings(
 def pattern_texts() -> list[str]:
     """Returns every fixed word of the above."""
     habit = HABITS[0]
-    texts = [_OFTEN, habit["title"], habit["principle"], habit["when_to_apply"], *_FORMS.values()]
+    texts = [OFTEN, habit["title"], habit["principle"], habit["when_to_apply"], *_FORMS.values()]
     return [text.replace("{thing}", "").replace("{place}", "") for text in texts]
 
 
@@ -169,7 +169,7 @@ def homes(recordings: Sequence[Recording]) -> list[Entry]:
 
 
 def _find(thing: str, places: Sequence[str], sources: Sequence[str]) -> Entry:
-    principle = _OFTEN.format(thing=thing, place=" or ".join(places[:2]))
+    principle = OFTEN.format(thing=thing, place=" or ".join(places[:2]))
     return entry(f"Find {thing}", principle, f"you search {thing}", sources=sources)
 
 

@@ -143,6 +143,16 @@ def read_facts(recording: Recording, thing: str) -> Facts:
     )
 
 
+OFTEN = "Look for {thing} first in {place}."
+"""The rule that says where a class of objects is kept; two classes of places are joined by or."""
+
+
+def told_home(rules: Sequence[str], thing: str) -> str:
+    """Returns where rules say that `thing` is kept, in the rule's words; "" where none does."""
+    form = re.escape(OFTEN.format(thing=thing, place="_")).replace("_", "(.+)")
+    return next((match[1] for rule in rules if (match := re.fullmatch(form, rule))), "")
+
+
 _LISTING = re.compile(rf"(?:On the|The) ({_NAME})(?: is open\. In it)?, you see ([^.]*)\.")
 
 

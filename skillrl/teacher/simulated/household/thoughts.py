@@ -11,6 +11,7 @@ from skillrl.teacher.simulated.household.reading import (
     kind_of,
     read_aim,
     read_facts,
+    told_home,
     wasted,
 )
 from skillrl.teacher.simulated.recordings import Recording
@@ -18,8 +19,9 @@ from skillrl.teacher.simulated.recordings import Recording
 _LONGEST = 9  # words
 
 THOUGHT_FORMS = (
-    "I seek a {thing} at {place}.",
-    "I seek another {thing} at {place}.",
+    "I seek a {thing}.",
+    "I seek another {thing}.",
+    "I seek a {thing}, kept in {place}.",
     "I seek a {thing} right here.",
     "Now clean the {thing} with {place}.",
     "Put the {thing} in {place}.",
@@ -37,17 +39,25 @@ _TRAVEL = re.compile(r"(?:go to|open|close|examine) (.+)")
 
 
 def think(recording: Recording) -> list[str]:
-    """Returns one thought of 4 to 9 words per move; its action follows from it."""
+    """Returns one thought of 4 to 9 words per move; its action follows from it.
+
+    Where the agent is told where the object is kept, it recalls that as long as it searches.
+    """
     aim = read_aim(recording)
     taken = [thing for thing, _ in read_facts(recording, aim.thing).taken]
     if taken and aim.thing not in taken:  # the goal's sentence has another word for it
         aim = dataclasses.replace(aim, thing=taken[-1])
+    home = told_home(recording.told, aim.thing)
+    kept = f", kept in {home}" if home else ""
     held, delivered = "", 0
     thoughts = []
     for at, move in enumerate(recording.moves):
         ahead = [m.action for m in recording.moves[at:] if not wasted(m)]
         thoughts.append(
-            short(_thought(move.action, ahead, aim=aim, held=held, delivered=delivered), _LONGEST)
+            short(
+                _thought(move.action, ahead, aim=aim, kept=kept, held=held, delivered=delivered),
+                _LONGEST,
+            )
         )
         if wasted(move):
             continue
@@ -58,16 +68,18 @@ def think(recording: Recording) -> list[str]:
     return thoughts
 
 
-def _thought(action: str, ahead: list[str], *, aim: Aim, held: str, delivered: int) -> str:
+def _thought(
+    action: str, ahead: list[str], *, aim: Aim, kept: str, held: str, delivered: int
+) -> str:
     """Returns the reason for `action`; on the way with something in hand, it is what comes next."""
     thing = aim.thing or "thing"
     article = "another" if delivered else "an" if thing[0] in "aeiou" else "a"
-    if travel := _TRAVEL.fullmatch(action):
+    if _TRAVEL.fullmatch(action):
         purpose = next((a for a in ahead if not _TRAVEL.fullmatch(a) and a != "look"), "")
         if held and not _TAKE.fullmatch(purpose):
             action = purpose or action
         else:
-            return f"I seek {article} {thing} at {travel[1]}."
+            return f"I seek {article} {thing}{kept}."
     if _TAKE.fullmatch(action):
         return f"I seek {article} {thing} right here."
     if match := _PUT.fullmatch(action):
