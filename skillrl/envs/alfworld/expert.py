@@ -177,14 +177,15 @@ class TemplateExpert:
             finished = place == target and (two or name in self.treated)
             if kind_of(name) == thing and not finished:
                 return Move(f"{need} right here.", action)
-        return self._search(f"{need} at", actions, first=self.home)
+        kept = f", kept in {' or '.join(self.home)}" if self.home else ""
+        return self._search(f"{need}{kept}.", actions, first=self.home)
 
     def _light(self, actions: Sequence[str]) -> Move:
         lamp = self.goal.place
         for action in actions:
             if action.startswith("use ") and kind_of(action[4:]) == lamp:
                 return Move(f"Look at the {self.goal.thing} under {action[4:]}.", action)
-        return self._search(f"I seek {_article(lamp)} {lamp} at", actions)
+        return self._search(f"I seek {_article(lamp)} {lamp}.", actions)
 
     def _treat(self, actions: Sequence[str]) -> Move:
         verb, appliance = TREATMENTS[self.goal.category]
@@ -195,13 +196,13 @@ class TemplateExpert:
                 if act in actions:
                     return Move(thought, act)
                 return self._approach(place, thought, actions)
-        return self._search(f"I seek {_article(appliance)} {appliance} at", actions)
+        return self._search(f"I seek {_article(appliance)} {appliance}.", actions)
 
     def _deliver(self, actions: Sequence[str]) -> Move:
         place = self._target()
         if not place:  # the overview was never shown: look around for one
             wanted = self.goal.place
-            return self._search(f"I seek {_article(wanted)} {wanted} at", actions)
+            return self._search(f"I seek {_article(wanted)} {wanted}.", actions)
         thought = f"Put the {self.goal.thing} in {place}."
         for act in (f"move {self.held} to {place}", f"put {self.held} in/on {place}"):
             if act in actions:
@@ -231,7 +232,7 @@ class TemplateExpert:
 
     def _search(self, thought: str, actions: Sequence[str], *, first: Sequence[str] = ()) -> Move:
         place = self._next_place(actions, first)
-        return self._approach(place, f"{thought} {place}.", actions)
+        return self._approach(place, thought, actions)
 
     def _next_place(self, actions: Sequence[str], first: Sequence[str] = ()) -> str:
         """Chooses what is closed here, else the place never visited or longest ago; or "".
