@@ -146,7 +146,7 @@ def main(_: Sequence[str]) -> None:
         vocab_size=tokenizer.vocab_size,
         hidden_size=128,
         intermediate_size=320,
-        num_layers=3,
+        num_layers=4,
         num_heads=4,
         num_kv_heads=4,
         head_dim=32,

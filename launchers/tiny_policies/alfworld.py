@@ -40,7 +40,7 @@ from skillrl.types import Observation, Skill, Task
 MAX_STEPS = 15
 FIRST_CUSTOM = 1000  # of practice; a run has number 1
 CUSTOMS = 4000
-MOST_SKILLS = 9
+MOST_SKILLS = 8
 ELSEWHERE = 2
 BASICS = (OPEN, NEW, SIGHT)
 Line = tuple[Skill, str, tuple[str, ...]]
@@ -216,18 +216,17 @@ COURSE = Course(
             aligned=0.0,
             steps=steps,
             plain=0.5,
-            contrasts=6 if steps else 1,
+            contrasts=contrasts,
         )
-        for updates, steps, rate, last_rate in (
-            (200, 1, 0.020, 0.015),  # look up where it says that a thing is kept
-            (200, 3, 0.015, 0.012),
-            (350, 0, 0.012, 0.007),
-            (350, 0, 0.007, 0.002),
-            (200, 0, 0.002, 0.0002),
+        for updates, steps, contrasts, rate, last_rate in (
+            (150, 1, 6, 0.020, 0.016),  # look up where it says that a thing is kept
+            (160, 3, 2, 0.016, 0.012),
+            (260, 0, 1, 0.012, 0.006),
+            (320, 0, 1, 0.006, 0.0003),
         )
     ),
     lesson=_lesson,
-    prefixes=(64, 192, 320),
+    prefixes=(64, 176, 288),
     random_move=_random_move,
     slip=_slip,
     phrases=_phrases,
