@@ -187,7 +187,8 @@ def main(_: Sequence[str]) -> None:
         samples: list[list[Sample]] = [[] for _ in readings]
         for observation, past, moves in _demonstration(drawn, course, stage, rng):
             differ = [at for at, move in enumerate(moves) if move != moves[0]]
-            if not differ and rng.random() >= stage.plain:
+            common = not differ and course.frequent(moves[0].action)
+            if common and rng.random() >= stage.plain:
                 continue
             for at in (0, *rng.sample(differ, min(stage.contrasts, len(differ)))):
                 move = moves[at]

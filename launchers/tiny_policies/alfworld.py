@@ -42,6 +42,7 @@ FIRST_CUSTOM = 1000  # of practice; a run has number 1
 CUSTOMS = 4000
 MOST_SKILLS = 8
 ELSEWHERE = 2
+LED = 0.4  # share of the episodes that are played by who has all the advice
 BASICS = (OPEN, NEW, SIGHT)
 Line = tuple[Skill, str, tuple[str, ...]]
 """A skill, the piece of competence that it gives ("" for none), the homes that it names."""
@@ -137,6 +138,8 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
             at = rng.randint(0, len(rest))
             readings.append([*rest[:at], told, *rest[at:]])
     rng.shuffle(readings)
+    if stage.skilled and not competent and rng.random() < LED:
+        readings.sort(key=lambda read: read is not needed)
     (skills, expert), *others = ((skills_of(read), demonstrator(read)) for read in readings)
     return Lesson(
         task=task,
@@ -215,18 +218,21 @@ COURSE = Course(
             last_rate=last_rate,
             aligned=0.0,
             steps=steps,
-            plain=0.5,
+            plain=0.25,
             contrasts=contrasts,
         )
         for updates, steps, contrasts, rate, last_rate in (
             (150, 1, 6, 0.020, 0.016),  # look up where it says that a thing is kept
             (160, 3, 2, 0.016, 0.012),
             (260, 0, 1, 0.012, 0.006),
-            (320, 0, 1, 0.006, 0.0003),
+            (200, 0, 1, 0.006, 0.0024),
+            (240, 0, 1, 0.010, 0.005),
+            (300, 0, 1, 0.005, 0.0003),
         )
     ),
     lesson=_lesson,
-    prefixes=(64, 176, 288),
+    frequent=lambda action: action.startswith("go to "),
+    prefixes=(64, 176, 320),
     random_move=_random_move,
     slip=_slip,
     phrases=_phrases,

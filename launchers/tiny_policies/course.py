@@ -27,8 +27,8 @@ class Stage:
       aligned: share of the episodes without skills that pursue the stated task.
       aligned_with_skills: share of the episodes with skills that do.
       noise: share of moves that are replaced.
-      plain: share of the steps that are shown of those at which all demonstrators of a lesson
-        agree.
+      plain: share that is shown of the steps with a frequent move on which all demonstrators of a
+        lesson agree.
       steps: of an episode that are shown; 0 shows all.
       contrasts: most readings in which a step is shown besides that of the one who plays.
       impossible: share of the replaced moves that are a slip, which is then often repeated; the
@@ -89,6 +89,7 @@ class Course:
       responses: padded lengths of answers.
       similarity_threshold: that task-specific skills must exceed.
       noisy: which of the episodes are played at random that the skill bank is distilled from.
+      frequent: tells moves of which a stage may show a share; the others are too rare for that.
       practice: a task to learn from and where to play it; None takes them from the train split.
       lesson: draws an episode of a stage: its task, the skills in its prompt and a demonstrator
         who follows them. None makes it of `practice`, a distilled bank and `expert`.
@@ -108,5 +109,6 @@ class Course:
     responses: tuple[int, ...] = (20,)
     similarity_threshold: float = 0.05
     noisy: Callable[[int], bool] = lambda index: index % 2 == 0
+    frequent: Callable[[str], bool] = lambda action: True
     practice: Callable[[random.Random], tuple[Task, Environment]] | None = None
     lesson: Callable[[random.Random, Stage], Lesson] | None = None
