@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jax
 import pytest
 from absl import flags
+from jax.experimental.compilation_cache import compilation_cache
 
 import skillrl
 from skillrl import api
@@ -18,8 +22,6 @@ from skillrl.models.config import TransformerConfig
 from skillrl.types import Observation, StepResult, Task
 
 if TYPE_CHECKING:
-    import jax
-
     from skillrl.models.tokenizer import Tokenizer
 
 flags.FLAGS.mark_as_parsed()  # libraries read absl flags; pytest's arguments are not theirs
@@ -31,6 +33,27 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("POLICY", "TEACHER", "EMBEDDING"):
         monkeypatch.delenv(f"SKILLRL_{name}_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Directory in which this and other processes keep what they compiled."""
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
+    directory.mkdir(exist_ok=True)
+    settings = {
+        "jax_compilation_cache_dir": str(directory),
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield directory
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -66,6 +66,7 @@ def test_the_page_says_what_its_benchmark_measured():
     assert all(run["won"]["rl"] >= max(run["won"]["sft"], 10) for run in runs)
 
 
+@pytest.mark.examples
 def test_demonstrations_of_every_task_teach_the_held_out_ones(here, capsys):
     """The page's command with its settings, its last sentence about them, and no RL."""
     (line,) = [line for line in commands() if "--config=automat.json" in line]
