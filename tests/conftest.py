@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 flags.FLAGS.mark_as_parsed()  # libraries read absl flags; pytest's arguments are not theirs
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Names tests by what is the same in every process: packed bytes may hold the time."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True)
 def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test may pick up, or send, a real API key."""
