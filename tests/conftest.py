@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,28 @@ from skillrl.types import Observation, StepResult, Task
 if TYPE_CHECKING:
     from skillrl.models.tokenizer import Tokenizer
 
+MOST_COMPILED = 2**28
+"""Bytes of compiled programs that are kept between sessions; one session makes 24 million."""
+
 flags.FLAGS.mark_as_parsed()  # libraries read absl flags; pytest's arguments are not theirs
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Names tests by what is the same in every process: packed bytes may hold the time."""
+    return argname if isinstance(val, bytes) else None
+
+
+def _compiled(config: pytest.Config) -> Path:
+    """Returns a directory of pytest's cache, which `pytest --cache-clear` empties."""
+    return config.rootpath / ".pytest_cache" / "d" / "compiled"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Empties the directory of compiled programs when it has grown large."""
+    if "PYTEST_XDIST_WORKER" in os.environ or not _compiled(config).is_dir():
+        return
+    if sum(entry.stat().st_size for entry in os.scandir(_compiled(config))) > MOST_COMPILED:
+        shutil.rmtree(_compiled(config))
 
 
 @pytest.fixture(autouse=True)
@@ -36,11 +58,10 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Directory in which this and other processes keep what they compiled."""
-    base = tmp_path_factory.getbasetemp()
-    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
-    directory.mkdir(exist_ok=True)
+def compiled(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Directory in which this and other processes, and later sessions, keep what they compiled."""
+    directory = _compiled(request.config)
+    directory.mkdir(parents=True, exist_ok=True)
     settings = {
         "jax_compilation_cache_dir": str(directory),
         "jax_persistent_cache_min_compile_time_secs": 0,
@@ -131,12 +152,13 @@ def toy_env() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def few_shapes() -> Iterator[Config]:
-    """Default settings of `import skillrl` that compile fewer programs; no number changes."""
+    """Default settings of `import skillrl` that compile fewer programs, with shorter episodes."""
     sizes = [
         "rollout.prefix_buckets=[448]",
         "rollout.suffix_buckets=[448]",
         "train_batch.row_buckets=[184]",
         "train_batch.tokens=20000",
+        "env.max_steps=20",
     ]
     config = presets.resolve("alfworld", overrides=sizes).config
 

@@ -229,6 +229,7 @@ def test_workers_and_prefill_sizes_change_no_answer(placed, tiny_config, tiny_pa
         np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_suffix_longer_than_a_prefill_is_read_in_chunks(tiny_config, tiny_params, one_device):
     layout = Layout(
         prefix_rows=2,
@@ -348,6 +349,7 @@ def test_generating_before_publishing_is_a_bug(tiny_config, one_device):
         engine.submit({0: REQUESTS[0]}, SAMPLING)
 
 
+@pytest.mark.slow
 def test_int8_weights_sample_nearly_as_the_policy(tiny_config, tiny_params, one_device):
     exact = make_engine(tiny_config, tiny_params, one_device)
     rounded = make_engine(tiny_config, quantise(tiny_params), one_device)

@@ -36,6 +36,7 @@ def _pull_of_what_followed(params) -> float:
     return float(above.mean() / (above.std() / np.sqrt(2048)))
 
 
+@pytest.mark.slow
 def test_what_followed_a_word_before_is_likelier_again():
     assert _pull_of_what_followed(induction_init(CONFIG)) > 4
     assert abs(_pull_of_what_followed(init(jax.random.key(0), CONFIG))) < 3

@@ -6,6 +6,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 MESHES = ("8,1,1", "2,2,2", "1,4,2", "2,2,2:cudnn")
 
 SCRIPT = """
@@ -104,6 +106,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_agree_with_one():
     root = Path(__file__).parents[2]
     done = subprocess.run(

@@ -104,6 +104,7 @@ def test_run_files_of_another_shape_are_one_message(copy, flags, name, content):
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_corrupt_checkpoint_is_refused_by_evaluate_and_passed_by_training(
     whole, copy, flags, capfd
 ):

@@ -42,6 +42,7 @@ def evaluated(trained):
     return play
 
 
+@pytest.mark.slow
 def test_concurrency_and_workers_change_no_bit(trained):
     run, _, player, bank = trained
 

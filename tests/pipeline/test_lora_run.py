@@ -10,6 +10,8 @@ from skillrl.io.files import read_json
 from skillrl.models import lora, weights
 from tests.pipeline import tiny
 
+pytestmark = pytest.mark.slow  # a whole run, and another from its checkpoint
+
 LORA = {"lora": {"rank": 4, "alpha": 8.0, "targets": ["q_proj", "v_proj", "down_proj"]}}
 
 

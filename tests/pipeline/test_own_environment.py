@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from skillrl.envs import registered
 from skillrl.io.files import read_json
 from skillrl.rollouts import store
@@ -9,6 +11,7 @@ from tests.docs import write_automat
 from tests.pipeline import tiny
 
 
+@pytest.mark.slow
 def test_all_phases_run_on_the_automat(compiled, flags, tmp_path):
     write_automat(tmp_path)
     module = {"name": "automat", "module": str(tmp_path / "automat.py")}

@@ -17,6 +17,8 @@ from skillrl.phases.run_directory import RunDirectory
 from skillrl.skills.store import load_bank
 from tests.pipeline import tiny
 
+pytestmark = pytest.mark.slow  # six commands
+
 SEQUENCE = """
 collect --episodes 4 --output data/trajectories.json
 distill --trajectories data/trajectories.json --output data/skill_bank.json

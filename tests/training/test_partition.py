@@ -54,6 +54,7 @@ def batch():
     return made
 
 
+@pytest.mark.slow
 def test_an_adapter_s_gradient_is_the_kernel_s_through_the_low_rank_product(
     tiny_config, tiny_params, one_device, batch
 ):

@@ -45,6 +45,14 @@ SORTED = Shapes(
     response_buckets=(2, RESPONSE),
 )
 SHAPES = {"one": ONE, "shared": SHARED, "sorted": SORTED}
+EACH = pytest.mark.parametrize(
+    "shapes",
+    [
+        pytest.param(ONE, id="one", marks=pytest.mark.slow),
+        pytest.param(SHARED, id="shared"),
+        pytest.param(SORTED, id="sorted"),
+    ],
+)
 STEPS = 4
 REF = np.random.default_rng(9).normal(-4.0, 0.5, (len(SAMPLES), RESPONSE)).astype(np.float32)
 REFERENCES = {"sft": np.ones_like(REF), "grpo": REF}
@@ -97,7 +105,7 @@ def run(updater, batch):
     return host_metrics(metrics), state.optimizer.gradient
 
 
-@pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES)
+@EACH
 @pytest.mark.parametrize("name", ["sft", "grpo"])
 def test_two_passes_equal_the_plain_gradient(updater, expected, name, shapes):
     batch = with_ref(make_minibatch(SAMPLES, shapes), REFERENCES[name])
@@ -155,7 +163,7 @@ def test_the_order_and_cut_of_micro_batches_change_rounding_only(updater):
     assert distance(run(updater, cut)[1], grads) < 1e-6
 
 
-@pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES)
+@EACH
 def test_scores_are_the_log_probabilities_of_the_responses(updater, expected, shapes):
     made, params = updater
     batch = make_minibatch(SAMPLES, shapes)
@@ -296,6 +304,7 @@ def test_the_abstract_state_describes_the_state(updater):
         assert leaf.sharding.is_equivalent_to(spec.sharding, leaf.ndim)
 
 
+@pytest.mark.slow
 def test_entropy_is_added_to_the_objective(tiny_config, tiny_params, one_device):
     """The two-pass gradient against that of mean(-log p) - coeff * mean(entropy) in one piece."""
     coeff = 0.7

@@ -161,6 +161,7 @@ def test_a_plain_webshop_server(native):
         assert len(server.app.state.sessions) == 1  # of the reader of goals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env", "name", "dialect", "max_steps"),
     [("webshop", "agentgym_webshop", "agentgym", 15), ("search", "openenv", "openenv", 4)],
