@@ -42,6 +42,9 @@ _SCALE = flags.DEFINE_float("scale", 1.0, "Share of the updates, for a quick try
 _SEED = flags.DEFINE_integer("seed", 7, "Of weights and episodes.")
 
 VOCABULARY = 1024
+REFRESH = 6  # updates for which the policy plays episodes ahead
+TEMPERATURE = 0.6
+WHOLE = 500  # first number, in an update, of the episodes that `Stage.whole` adds
 _NUMBERED = re.compile(r" \S+ [1-9]")
 
 
@@ -56,14 +59,18 @@ def main(_: Sequence[str]) -> None:
     from launchers.tiny_policies.induction_init import induction_init
     from skillrl.agent.agent import SkillAgent, render_response
     from skillrl.agent.prompt import render_prefix, render_suffix
+    from skillrl.api import default_config, load_policy
     from skillrl.config.settings import EnvConfig
     from skillrl.envs import answer_form, make_suite
     from skillrl.models import intact, weights
     from skillrl.models.config import TransformerConfig
     from skillrl.models.parameters import axes_tree
     from skillrl.models.tokenizer import Tokenizer
-    from skillrl.parallel import compile_cache, rules
+    from skillrl.parallel import compile_cache, random_keys, rules
     from skillrl.parallel import mesh as meshes
+    from skillrl.phases.build import make_engine
+    from skillrl.rollouts.player import Player, make_job, play
+    from skillrl.skills.bank import SkillBank
     from skillrl.skills.retrieval import retrieve
     from skillrl.teacher.hashing_embedder import HashingEmbedder
     from skillrl.teacher.simulated import vocabulary
@@ -155,6 +162,40 @@ def main(_: Sequence[str]) -> None:
     )
     params = induction_init(config, parts=_parts(words))
 
+    settings = default_config(course.env)
+    settings = dataclasses.replace(
+        settings,
+        env=dataclasses.replace(settings.env, max_steps=course.max_steps),
+        rl=dataclasses.replace(settings.rl, max_prompt_length=course.prompts.max_prompt_length),
+    )
+
+    def act(lessons: dict[int, Lesson], stage: Stage, state) -> dict[int, Sequence[str]]:
+        """Plays the episodes of lessons with the policy as it now is; returns its actions."""
+        nonlocal engine
+        weights.save(workdir / "latest", state.params, config, tokenizer_dir=words, dtype="float32")
+        if engine is None:
+            engine = make_engine(settings, load_policy(workdir / "latest").model, seed=_SEED.value)
+        engine.publish(state.params, 1)
+        tasks = {draw: dataclasses.replace(of.task, id=str(draw)) for draw, of in lessons.items()}
+        player = Player(
+            suite=_Practice(
+                {tasks[draw].id: of for draw, of in lessons.items()},
+                stage.steps or course.max_steps,
+            ),
+            agent=agent,
+            engine=engine,
+            retriever=lambda bank, task: lessons[int(task.id)].skills,
+            max_response_length=course.responses[-1],
+        )
+        jobs = [
+            make_job(player, task, SkillBank(), phase=random_keys.RL) for task in tasks.values()
+        ]
+        played = play(player, jobs, temperature=TEMPERATURE)
+        won.extend(one.won for one in played)
+        return {int(one.task.id): [step.action for step in one.steps] for one in played}
+
+    engine, won = None, []
+
     def matrices(tree):
         """Says which axes of a parameter Muon orthogonalises; None leaves it to Adam."""
 
@@ -178,17 +219,22 @@ def main(_: Sequence[str]) -> None:
         response_buckets=course.responses,
     )
 
-    def show(stage, draw):
+    def show(stage, draw, played=()):
         """Plays an episode, slips and all; the answers are what the demonstrator meant to do."""
         rng = random.Random(draw)
+        if draw % 1000 >= WHOLE:
+            stage = dataclasses.replace(stage, steps=0, contrasts=1)
         drawn = lesson(rng, stage)
         readings = [drawn.skills, *(skills for skills, _ in drawn.others)]
         prefixes = [agent.prefix(drawn.task, skills)[0] for skills in readings]
         samples: list[list[Sample]] = [[] for _ in readings]
-        for observation, past, moves in _demonstration(drawn, course, stage, rng):
+        steps = _demonstration(drawn, course, stage, rng, played)
+        for number, (observation, past, moves) in enumerate(steps):
             differ = [at for at, move in enumerate(moves) if move != moves[0]]
-            common = not differ and course.frequent(moves[0].action)
-            if common and rng.random() >= stage.plain:
+            common = not differ and course.frequent(moves[0])
+            wrong = number < len(played) and played[number] != moves[0].action
+            failed = bool(past) and past[-1].failed
+            if common and not wrong and not failed and rng.random() >= stage.plain:
                 continue
             for at in (0, *rng.sample(differ, min(stage.contrasts, len(differ)))):
                 move = moves[at]
@@ -237,9 +283,18 @@ def main(_: Sequence[str]) -> None:
             ),
         )
         state, losses = updater.init(params), []
+        own = round(stage.own * stage.episodes)
+        acted: dict[int, Sequence[str]] = {}
         for update in (bar := tqdm(range(updates), desc=f"stage {number}")):
             first = ((_SEED.value * 10 + number) * 10_000 + update) * 1000
-            episodes = [e for i in range(stage.episodes) for e in show(stage, first + i)]
+            if own and update % REFRESH == 0:
+                draws = [first + at * 1000 + i for at in range(REFRESH) for i in range(own)]
+                acted = act(
+                    {draw: lesson(random.Random(draw), stage) for draw in draws}, stage, state
+                )
+            whole = range(first + WHOLE, first + WHOLE + stage.whole)
+            draws = (*range(first, first + stage.episodes), *whole)
+            episodes = [e for draw in draws for e in show(stage, draw, acted.get(draw, ()))]
             samples = [
                 dataclasses.replace(sample, trajectory=i)
                 for i, episode in enumerate(episodes)
@@ -247,12 +302,15 @@ def main(_: Sequence[str]) -> None:
             ]
             state, metrics = updater.update(state, make_minibatch(samples, shapes))
             losses.append(metrics["loss"])
-            if update % 50 == 49:
+            if update % 25 == 24:
                 weights.save(
                     workdir / "latest", state.params, config, tokenizer_dir=words, dtype="float32"
                 )
             if update % 10 == 9:
-                bar.set_postfix(loss=f"{np.mean([float(x) for x in losses[-10:]]):.3f}")
+                shown = {"loss": f"{np.mean([float(x) for x in losses[-10:]]):.3f}"}
+                if won:
+                    shown["won"] = f"{np.mean(won[-100:]):.2f}"
+                bar.set_postfix(shown)
         params = state.params
         weights.save(kept, params, config, tokenizer_dir=words, dtype="float32")
     weights.save(output, params, config, tokenizer_dir=words, dtype="float32")
@@ -326,11 +384,38 @@ def _bank(suite, course: Course):
     return bank
 
 
-def _demonstration(drawn: Lesson, course: Course, stage: Stage, rng: random.Random):
+class _Practice:
+    """A suite, and an environment, in which each task is played where its lesson says."""
+
+    def __init__(self, lessons: dict[str, Lesson], max_steps: int):
+        self._lessons, self._max_steps = lessons, max_steps
+
+    def make(self):
+        return _Practice(self._lessons, self._max_steps)
+
+    def reset(self, task):
+        self._environment, self._left = self._lessons[task.id].environment, self._max_steps
+        return self._environment.reset(task)
+
+    def step(self, action):
+        result, self._left = self._environment.step(action), self._left - 1
+        return result if self._left else dataclasses.replace(result, done=True)
+
+    def close(self):
+        pass
+
+
+def _demonstration(
+    drawn: Lesson,
+    course: Course,
+    stage: Stage,
+    rng: random.Random,
+    played: Sequence[str] = (),
+):
     """Plays an episode of a demonstrator that makes mistakes: [(observation, past, moves)].
 
     The moves are those of the demonstrator and of the lesson's others; the one played may be
-    another.
+    another. Where the policy has `played` the episode, its actions are played again.
     """
     from skillrl.agent.parse import is_admissible
     from skillrl.agent.prompt import HistoryStep
@@ -340,12 +425,14 @@ def _demonstration(drawn: Lesson, course: Course, stage: Stage, rng: random.Rand
     observation = environment.reset(task)
     past: list[HistoryStep] = []
     rows, stuck = [], False
-    for _ in range(stage.steps or course.max_steps):
+    for number in range(len(played) or stage.steps or course.max_steps):
         moves = [expert.act(observation) for expert in experts]
         rows.append((observation, list(past), moves))
         move = moves[0]
         action = move.action
-        if stuck and rng.random() < 0.5:
+        if played:
+            action = played[number]
+        elif stuck and rng.random() < 0.5:
             action = past[-1].action  # a failed action tends to be tried again
         elif rng.random() < stage.noise:
             if rng.random() < stage.impossible:

@@ -34,6 +34,7 @@ from skillrl.envs.alfworld.layout import Spec
 from skillrl.envs.alfworld.manifest import SEEN_ROOMS, held_out_layouts
 from skillrl.envs.alfworld.rooms import CAN_CONTAIN
 from skillrl.envs.alfworld.suite import AlfworldSuite
+from skillrl.envs.base import Move
 from skillrl.errors import SkillRLError
 from skillrl.types import Observation, Skill, Task
 
@@ -43,6 +44,7 @@ CUSTOMS = 4000
 MOST_SKILLS = 8
 ELSEWHERE = 2
 LED = 0.4  # share of the episodes that are played by who has all the advice
+UNLED = 0.2  # and by who has none
 BASICS = (OPEN, NEW, SIGHT)
 Line = tuple[Skill, str, tuple[str, ...]]
 """A skill, the piece of competence that it gives ("" for none), the homes that it names."""
@@ -138,8 +140,12 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
             at = rng.randint(0, len(rest))
             readings.append([*rest[:at], told, *rest[at:]])
     rng.shuffle(readings)
-    if stage.skilled and not competent and rng.random() < LED:
-        readings.sort(key=lambda read: read is not needed)
+    if stage.skilled and not competent:
+        draw = rng.random()
+        if draw < LED:
+            readings.sort(key=lambda read: read is not needed)
+        elif draw < LED + UNLED:
+            readings.sort(key=lambda read: bool(read))
     (skills, expert), *others = ((skills_of(read), demonstrator(read)) for read in readings)
     return Lesson(
         task=task,
@@ -175,6 +181,8 @@ def _slip(
         after = [f"{kind} 1" for kind in kinds if kind > place][:3]
         if number.isdecimal():
             after += [f"{place} {int(number) + 1}"] * 2
+        if rng.random() < 0.5:
+            return visited[-1]  # to the place where it is
         absent = [a for a in [*after, visited[-1]] if a not in observation.admissible]
         return rng.choice(absent or [visited[-1]])
     thing = parse_goal(task.goal).thing
@@ -188,6 +196,11 @@ def _slip(
             rng.choice(["take mug 1 from countertop 1", "open fridge 1", ""]),
         ]
     )
+
+
+def _is_search(move: Move) -> bool:
+    """Whether a move goes to look for something, as most do."""
+    return move.thought.startswith("I seek") and move.action.startswith("go to ")
 
 
 def _phrases(texts: Sequence[str]) -> tuple[str, ...]:
@@ -209,29 +222,62 @@ COURSE = Course(
     max_steps=MAX_STEPS,
     prompts=PromptConfig(history_length=0, action_history=MAX_STEPS, max_prompt_length=1024),
     other_prompts=(PromptConfig(history_length=2),),
-    stages=tuple(
+    stages=(
+        # How households work, by who knows all that and nothing of this one.
         Stage(
-            updates=updates,
-            episodes=8 if steps else 5,
+            updates=220,
+            episodes=6,
+            skilled=0.0,
+            aligned=1.0,
+            rate=0.020,
+            last_rate=0.014,
+            plain=0.5,
+        ),
+        Stage(
+            updates=260,
+            episodes=6,
+            skilled=0.0,
+            aligned=1.0,
+            rate=0.014,
+            last_rate=0.007,
+            plain=0.5,
+        ),
+        # To look up where it says that a thing is kept, and what else it says.
+        Stage(
+            updates=130,
+            episodes=5,
             skilled=0.9,
-            rate=rate,
-            last_rate=last_rate,
             aligned=0.0,
-            steps=steps,
-            plain=0.25,
-            contrasts=contrasts,
-        )
-        for updates, steps, contrasts, rate, last_rate in (
-            (150, 1, 6, 0.020, 0.016),  # look up where it says that a thing is kept
-            (160, 3, 2, 0.016, 0.012),
-            (260, 0, 1, 0.012, 0.006),
-            (200, 0, 1, 0.006, 0.0024),
-            (240, 0, 1, 0.010, 0.005),
-            (300, 0, 1, 0.005, 0.0003),
-        )
+            rate=0.016,
+            last_rate=0.012,
+            plain=0.5,
+            steps=1,
+            contrasts=6,
+            whole=2,
+        ),
+        Stage(
+            updates=220,
+            episodes=5,
+            skilled=0.9,
+            aligned=0.0,
+            rate=0.012,
+            last_rate=0.006,
+            plain=0.4,
+        ),
+        # From its own mistakes.
+        Stage(
+            updates=140,
+            episodes=5,
+            skilled=0.9,
+            aligned=0.0,
+            rate=0.007,
+            last_rate=0.0003,
+            plain=0.4,
+            own=0.6,
+        ),
     ),
     lesson=_lesson,
-    frequent=lambda action: action.startswith("go to "),
+    frequent=_is_search,
     prefixes=(64, 176, 320),
     random_move=_random_move,
     slip=_slip,

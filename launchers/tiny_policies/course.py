@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from skillrl.agent.prompt import HistoryStep, PromptConfig
 from skillrl.envs import Environment, Expert
+from skillrl.envs.base import Move
 from skillrl.types import Observation, Skill, Task
 
 HELD_BACK = 48
@@ -33,6 +34,9 @@ class Stage:
       contrasts: most readings in which a step is shown besides that of the one who plays.
       impossible: share of the replaced moves that are a slip, which is then often repeated; the
         others are random.
+      own: share of the episodes in which the policy's own moves are played, so that it is shown
+        what the demonstrator would do where the policy itself gets to (DAgger, arXiv 1011.0686).
+      whole: further episodes per update that are shown to their end, where `steps` cuts the others.
     """
 
     updates: int
@@ -47,6 +51,8 @@ class Stage:
     plain: float = 1.0
     steps: int = 0
     contrasts: int = 1
+    own: float = 0.0
+    whole: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +115,6 @@ class Course:
     responses: tuple[int, ...] = (20,)
     similarity_threshold: float = 0.05
     noisy: Callable[[int], bool] = lambda index: index % 2 == 0
-    frequent: Callable[[str], bool] = lambda action: True
+    frequent: Callable[[Move], bool] = lambda move: True
     practice: Callable[[random.Random], tuple[Task, Environment]] | None = None
     lesson: Callable[[random.Random, Stage], Lesson] | None = None
