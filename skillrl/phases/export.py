@@ -112,6 +112,8 @@ def export(
 def _hugging_face(
     run: RunDirectory, place: Path, *, stage: str, step: int | None, adapter: bool
 ) -> Exported:
+    from safetensors import SafetensorError
+
     from skillrl.models import lora, weights
     from skillrl.training.finite import check_finite
 
@@ -154,6 +156,11 @@ def _hugging_face(
             checksums.seal_directory(temporary)
             check_replaceable(place, marker=MARKER)  # again: reading takes its time
             replace_directory(temporary, place)
+        except SafetensorError as error:  # how a full disk shows while weights are written
+            raise SkillRLError(
+                f"{place}: cannot be written ({error}). Check the free space there, or choose "
+                "another place."
+            ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return Exported(
