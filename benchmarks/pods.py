@@ -66,7 +66,7 @@ DEVICES = {"v5e": 16, "v6e": 32, "H100, A100": 80, "v5p": 95, "H200": 141}
 MODES = ("bfloat16", "float32", "lora")
 """All weights trained in either dtype, or an adapter beside bfloat16 weights."""
 
-PRESETS = {
+PRESETS: Mapping[str, Any] = {
     "alfworld_qwen2.5_7b": AlfworldSuite,
     "webshop_qwen2.5_7b": WebshopSuite,
     "search_qwen2.5_7b": SearchSuite,

@@ -42,7 +42,8 @@ def check_replaceable(place: Path, *, marker: str) -> None:
     added = sorted(
         path.relative_to(place).as_posix()
         for path in place.rglob("*")
-        if not path.is_dir() and path.relative_to(place).as_posix() not in known
+        if (path.is_symlink() or not path.is_dir())
+        and path.relative_to(place).as_posix() not in known
     )
     if added:
         raise SkillRLError(

@@ -100,25 +100,21 @@ def _metadata(config: Config, subject: Subject, own: Mapping[str, Any]) -> dict[
         "library_name": "peft" if adapter else "transformers",
         "pipeline_tag": "text-generation",
         "base_model": subject.base,
-        "base_model_relation": "adapter" if adapter else "finetune",
-        "tags": ["skillrl", "reinforcement-learning", "agent", *kind, config.env.name]
-        + (["lora"] if adapter else []),
     }
-    if own:
-        values["model-index"] = [
-            {
-                "name": subject.name,
-                "results": [_entry(config, split, result) for split, result in own.items()],
-            }
-        ]
+    if subject.stage != "base":
+        values["base_model_relation"] = "adapter" if adapter else "finetune"
+    tags = ["skillrl", "reinforcement-learning", "agent", *kind, config.env.name]
+    values["tags"] = [*tags, "lora"] if adapter else tags
+    results = [_entry(config, split, result) for split, result in own.items() if result["n"]]
+    if results:
+        values["model-index"] = [{"name": subject.name, "results": results}]
     return values
 
 
 def _entry(config: Config, split: str, result: Mapping[str, Any]) -> dict[str, Any]:
     """Makes an entry of the hub's model-index of one evaluation."""
     low, high = _interval(result)
-    n = result["n"]
-    known = f", 95 % interval {_percent(low)} to {_percent(high)} %" if n else ""
+    known = f"n = {result['n']}, 95 % interval {_percent(low)} to {_percent(high)} %"
     return {
         "task": {"type": "reinforcement-learning", "name": "language-model agent"},
         "dataset": {
@@ -129,15 +125,15 @@ def _entry(config: Config, split: str, result: Mapping[str, Any]) -> dict[str, A
         "metrics": [
             {
                 "type": "success_rate",
-                "name": f"success rate (n = {n}{known})",
-                "value": round(result["success"], 4) if n else None,
+                "name": f"success rate ({known})",
+                "value": round(result["success"], 4),
                 "args": {
-                    "n": n,
+                    "n": result["n"],
                     "low": low if low is None else round(low, 4),
                     "high": high if high is None else round(high, 4),
-                    "temperature": result["temperature"],
-                    "repeats": result["repeats"],
-                    "tasks": result["manifest"],
+                    "temperature": result.get("temperature", 0.0),
+                    "repeats": result.get("repeats", 1),
+                    "tasks": result.get("manifest", ""),
                 },
             }
         ],
@@ -198,10 +194,11 @@ def _evaluations(results: Results, own: Mapping[str, Any], config: Config) -> It
             "tasks."
         )
         return
+    each = "once" if config.evaluation.repeats == 1 else "once per repeat"
+    bold = " Bold rows are of this policy." if own else ""
     yield (
-        "Success on held-out tasks, each of a fixed list once"
-        f"{'' if config.evaluation.repeats == 1 else ' per repeat'}, with the 95 % Wilson interval "
-        "(over tasks where they are repeated); the bold rows are of this policy."
+        f"Success on held-out tasks, each of a fixed list {each}, with the 95 % Wilson interval "
+        f"(over tasks where they are repeated).{bold}"
     )
     rows = []
     for stage, splits in results.items():
@@ -210,16 +207,16 @@ def _evaluations(results: Results, own: Mapping[str, Any], config: Config) -> It
             label = _STAGES[stage]
             if stage == "rl":
                 label += f", {result.get('policy_version', 0)} updates"
-            bold = "**" if own.get(split) is result else ""
+            mark = "**" if own.get(split) is result else ""
             rows.append(
                 [
-                    f"{bold}{label}{bold}",
+                    f"{mark}{label}{mark}",
                     split,
                     f"{_percent(result['success'])} %",
                     f"{_percent(low)} to {_percent(high)} %",
                     result["n"],
-                    result["skills"],
-                    f"{result['temperature']:g}",
+                    result.get("skills", 0),
+                    f"{result.get('temperature', 0.0):g}",
                 ]
             )
     yield _table(["policy", "split", "success", "95 %", "n", "skills", "temperature"], rows)
