@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skillrl.ablation.arms import ARMS
-from skillrl.cli import flags
+from skillrl.cli import exports, flags
 from skillrl.cli.flags import RUN_FLAGS, Command
 
 _DIALECT_HELP = (
@@ -283,6 +283,7 @@ COMMANDS = {
             positional="PATH",
             common=False,
         ),
+        exports.COMMAND,
         Command(
             name="check",
             brief="plays an environment and says what breaks the contract",
