@@ -21,7 +21,7 @@ from skillrl.models import lora, parameters
 from skillrl.models.config import TransformerConfig
 from skillrl.parallel import rules
 from skillrl.parallel.buckets import Buckets
-from skillrl.training.packing import Shapes
+from skillrl.training.packing import Shapes, pack
 
 _KV_AXES = ("rows", None, "kv_heads", None, None)
 
@@ -72,10 +72,11 @@ def find_work(config: Config, mesh: Any, *, buckets: Buckets) -> Work:
         devices=rules.num_row_devices(mesh),
     )
     rows, _, members = shapes.block_sizes(buckets.row[-1], shapes.samples_per_row)
-    prefix_rows, _, _ = shapes.block_sizes(buckets.prefix[-1], 1)
     # With members that play without skills, a group has two prefixes.
     groups = rl.batch_size // rl.group_size * (2 if rl.bare_members else 1)
     distinct = math.ceil(groups / rl.minibatches)
+    widest = [(number, buckets.prefix[-1]) for number in range(distinct)]
+    blocks = pack(widest, buckets.prefix, shapes=shapes, samples_per_row=1)
     played = max(groups, config.evaluation.quick_tasks)
     return Work(
         layout=layout,
@@ -85,7 +86,7 @@ def find_work(config: Config, mesh: Any, *, buckets: Buckets) -> Work:
         response=rl.max_response_length,
         row=buckets.row[-1],
         micro=(rows, members),
-        prefix_rows=prefix_rows,
+        prefix_rows=max(block.num_rows for block in blocks),
         room=1 << (distinct - 1).bit_length(),
         kept=min(layout.prefix_cache, played),
     )

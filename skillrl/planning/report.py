@@ -143,4 +143,4 @@ def _verdict(plan: Plan) -> list[str]:
 
 
 def _gib(number: float) -> str:
-    return f"{number / _GIB:,.3f}" if number < 0.1 * _GIB else f"{number / _GIB:,.2f}"
+    return f"{number / _GIB:,.2f}" if number >= 0.1 * _GIB else f"{number / _GIB:.2g}"

@@ -20,8 +20,6 @@ from skillrl.planning.kinds import DeviceKind
 CPU_FLAGS = (
     # As accelerators schedule: by memory, not by what could run at once.
     "--xla_cpu_enable_concurrency_optimized_scheduler=false",
-    # CPUs would keep transposed copies of all weights outside of the decode loop.
-    "--xla_disable_hlo_passes=while-loop-invariant-code-motion",
 )
 """What makes programs of the CPU back end keep about what those of accelerators keep."""
 
