@@ -38,8 +38,8 @@ class Guess:
 def guess(
     candidate: Candidate,
     config: Config,
-    sizes: TransformerConfig,
     *,
+    sizes: TransformerConfig,
     kind: DeviceKind,
     buckets: Buckets,
 ) -> Guess:
@@ -55,7 +55,7 @@ def guess(
     config = candidate.applied(config)
     mesh = counted_mesh(candidate.data, candidate.fsdp, candidate.tensor)
     work = find_work(config, mesh, buckets=buckets)
-    found = held(config, sizes, mesh, work=work)
+    found = held(config, sizes, mesh=mesh, work=work)
     (rows, members), split = work.micro, candidate.tensor
     tokens = -(-rows // num_row_devices(mesh)) * members * work.row
     width = 2 if config.model.dtype == "bfloat16" else 4

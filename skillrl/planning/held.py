@@ -92,7 +92,7 @@ def find_work(config: Config, mesh: Any, *, buckets: Buckets) -> Work:
     )
 
 
-def device_bytes(mesh: Any, axes: Sequence[str | None], shape: Sequence[int], width: int) -> int:
+def device_bytes(mesh: Any, axes: Sequence[str | None], *, shape: Sequence[int], width: int) -> int:
     """Counts the bytes that one device holds of an array.
 
     Args:
@@ -109,7 +109,7 @@ def device_bytes(mesh: Any, axes: Sequence[str | None], shape: Sequence[int], wi
     return math.prod(shape) // parts * width
 
 
-def held(config: Config, sizes: TransformerConfig, mesh: Any, *, work: Work) -> dict[str, float]:
+def held(config: Config, sizes: TransformerConfig, *, mesh: Any, work: Work) -> dict[str, float]:
     """Counts bytes on one device by what they hold, for as long as RL goes on.
 
     Args:
@@ -132,15 +132,19 @@ def held(config: Config, sizes: TransformerConfig, mesh: Any, *, work: Work) -> 
         trained = {path: entry for path, entry in policy.items() if path in kept}
 
     def total(entries: Iterable[tuple], width: int) -> float:
-        return float(sum(device_bytes(mesh, axes, shape, width) for axes, shape in entries))
+        return float(
+            sum(device_bytes(mesh, axes, shape=shape, width=width) for axes, shape in entries)
+        )
 
     trained_as = 4 if config.lora.rank else held_as
     parameters_ = total(trained.values(), trained_as)
     frozen = total((e for path, e in policy.items() if path not in trained), held_as)
     whole = total(policy.values(), held_as)
-    sampler = total(policy.values(), computed)
-    if config.rollout.weights == "int8":
-        sampler = total(policy.values(), 1)
+    int8 = config.rollout.weights == "int8"
+    sampler = sum(
+        total([entry], _sampling_width(path, sizes, held_as=held_as, computed=computed, int8=int8))
+        for path, entry in policy.items()
+    )
     if config.lora.rank:
         sampler += total(trained.values(), computed)
     counters = 2 * 4  # steps of the optimiser and of its schedule
@@ -156,8 +160,26 @@ def held(config: Config, sizes: TransformerConfig, mesh: Any, *, work: Work) -> 
     }
 
 
+def _sampling_width(
+    path: tuple[str, ...], sizes: TransformerConfig, *, held_as: int, computed: int, int8: bool
+) -> int:
+    """Says how many bytes a number takes in the layout that decoding reads.
+
+    Args:
+      path: of the parameter.
+      sizes: of the policy.
+      held_as: bytes of a number of the trainer's.
+      computed: bytes of a number of activations.
+      int8: whether kernels are quantised; their scales, one per output, are not counted.
+    """
+    multiplied = path[-1] == "kernel" or (path[-1] == "embedding" and sizes.tie_embeddings)
+    if int8 and multiplied:
+        return 1
+    return computed if path[-1] in ("kernel", "embedding") else held_as
+
+
 def kv_bytes(
-    sizes: TransformerConfig, mesh: Any, rows: tuple[int, int], *, tokens: int, width: int
+    sizes: TransformerConfig, mesh: Any, *, rows: tuple[int, int], tokens: int, width: int
 ) -> float:
     """Counts the bytes of keys and values on one device, of all layers.
 
@@ -169,27 +191,29 @@ def kv_bytes(
       width: bytes of a number.
     """
     shape = (*rows, sizes.num_kv_heads, sizes.head_dim, tokens)
-    return 2.0 * sizes.num_layers * device_bytes(mesh, _KV_AXES, shape, width)
+    return 2.0 * sizes.num_layers * device_bytes(mesh, _KV_AXES, shape=shape, width=width)
 
 
 def _slots(sizes: TransformerConfig, mesh: Any, *, work: Work, width: int) -> float:
     """Counts the decode states of all workers."""
     layout = work.layout
     rows, members = layout.prefix_rows, layout.group_members
-    prefixes = kv_bytes(sizes, mesh, (rows, 1), tokens=work.prefix, width=width)
-    own = kv_bytes(sizes, mesh, (rows, members), tokens=work.cache + work.response, width=width)
-    drawn = device_bytes(mesh, ("rows", None, None), (rows, members, work.response), 8)
+    prefixes = kv_bytes(sizes, mesh, rows=(rows, 1), tokens=work.prefix, width=width)
+    own = kv_bytes(
+        sizes, mesh, rows=(rows, members), tokens=work.cache + work.response, width=width
+    )
+    drawn = device_bytes(mesh, ("rows", None, None), shape=(rows, members, work.response), width=8)
     return float(layout.workers * (prefixes + own + drawn))
 
 
 def _kept(sizes: TransformerConfig, mesh: Any, *, work: Work, width: int) -> float:
     """Counts the prefixes that sampling keeps: one row each, so split by kv heads at most."""
-    return work.kept * kv_bytes(sizes, mesh, (1, 1), tokens=work.prefix, width=width)
+    return work.kept * kv_bytes(sizes, mesh, rows=(1, 1), tokens=work.prefix, width=width)
 
 
 def _pools(sizes: TransformerConfig, mesh: Any, *, work: Work, width: int) -> float:
     """Counts keys and values of a minibatch's prefixes, and the float32 sums of their gradients."""
-    return kv_bytes(sizes, mesh, (work.room, 1), tokens=work.prefix, width=width + 4)
+    return kv_bytes(sizes, mesh, rows=(work.room, 1), tokens=work.prefix, width=width + 4)
 
 
 def counted_mesh(data: int, fsdp: int, tensor: int) -> Any:

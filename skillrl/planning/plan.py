@@ -58,7 +58,7 @@ def make_plan(
     over = candidates.meshes(devices, sizes)
 
     def guessed(found: Sequence[Candidate]) -> list[Guess]:
-        return ranked([guess(c, config, sizes, kind=kind, buckets=buckets) for c in found])
+        return ranked([guess(c, config, sizes=sizes, kind=kind, buckets=buckets) for c in found])
 
     chosen, reason = asked, "as the settings say (mesh.*)"
     if devices == 1:
@@ -82,7 +82,7 @@ def make_plan(
             break
         say(f"candidate {len(outcomes) + 1}: {candidate}")
         outcome, sampled = _try(
-            candidate, config, sizes, kind=kind, target=target, sampled=sampled, say=say
+            candidate, config, sizes=sizes, kind=kind, target=target, sampled=sampled, say=say
         )
         outcomes.append(dataclasses.replace(outcome, compile_seconds=time.monotonic() - start))
     return Plan(
@@ -139,8 +139,8 @@ def _reason(best: Sequence[Guess], kind: DeviceKind) -> str:
 def _try(
     candidate: Candidate,
     config: Config,
-    sizes: TransformerConfig,
     *,
+    sizes: TransformerConfig,
     kind: DeviceKind,
     target: Target,
     sampled: dict[str, Measured],
@@ -165,8 +165,8 @@ def _try(
     mesh = make_mesh(candidate.data, candidate.fsdp, candidate.tensor, devices=target.devices)
     halved = not target.real and config.model.dtype == "bfloat16"
     fused = config.model.attention != "xla"
-    real = programs.make_subject(_stand_in(config, target, halved=False), sizes, mesh)
-    it = programs.make_subject(_stand_in(config, target, halved=halved), sizes, mesh)
+    real = programs.make_subject(_stand_in(config, target, halved=False), sizes, mesh=mesh)
+    it = programs.make_subject(_stand_in(config, target, halved=halved), sizes, mesh=mesh)
 
     def measured(program: programs.Program, *, halved: bool) -> Measured:
         found = measure(
@@ -178,9 +178,9 @@ def _try(
     found = [measured(p, halved=halved) for p in programs.training(it)]
     found.append(measured(programs.optimizer_step(real), halved=False))
     sampled = sampled or {p.name: measured(p, halved=halved) for p in programs.sampling(it)}
-    return outcome(candidate, config, sizes, kind=kind, it=real, found=found, sampled=sampled), (
-        sampled
-    )
+    return outcome(
+        candidate, config, sizes=sizes, kind=kind, it=real, found=found, sampled=sampled
+    ), (sampled)
 
 
 def _stand_in(config: Config, target: Target, *, halved: bool) -> Config:
@@ -194,8 +194,8 @@ def _stand_in(config: Config, target: Target, *, halved: bool) -> Config:
 def outcome(
     candidate: Candidate,
     config: Config,
-    sizes: TransformerConfig,
     *,
+    sizes: TransformerConfig,
     kind: DeviceKind,
     it: Subject,
     found: Sequence[Measured],
@@ -213,7 +213,7 @@ def outcome(
       sampled: those of sampling.
     """
     mesh, work, devices = it.model.mesh, it.work, candidate.devices
-    things = held(config, sizes, mesh, work=work)
+    things = held(config, sizes, mesh=mesh, work=work)
     inputs = held_inputs(it, config)
     load = find_load(config, work)
     read = {
@@ -260,8 +260,8 @@ def held_inputs(it: Subject, config: Config) -> dict[str, float]:
     """
     sizes, mesh, work = it.model.config, it.model.mesh, it.work
     width = 2 if config.model.dtype == "bfloat16" else 4
-    of_rows = kv_bytes(sizes, mesh, (work.micro[0], 1), tokens=work.prefix, width=width)
-    of_prefixes = kv_bytes(sizes, mesh, (work.prefix_rows, 1), tokens=work.prefix, width=4)
+    of_rows = kv_bytes(sizes, mesh, rows=(work.micro[0], 1), tokens=work.prefix, width=width)
+    of_prefixes = kv_bytes(sizes, mesh, rows=(work.prefix_rows, 1), tokens=work.prefix, width=4)
     return {
         "micro-batch": of_rows * (AHEAD + 1) + of_rows * AHEAD,  # keys and values, gradients
         "gradient of prefixes": of_prefixes,

@@ -77,7 +77,7 @@ class Subject:
     work: Work
 
 
-def make_subject(config: Config, sizes: TransformerConfig, mesh: jax.sharding.Mesh) -> Subject:
+def make_subject(config: Config, sizes: TransformerConfig, *, mesh: jax.sharding.Mesh) -> Subject:
     """Builds what a phase of RL would build.
 
     Args:
@@ -258,10 +258,11 @@ def sampling_policy(it: Subject) -> Any:
 
     def place(path: Any, x: Any) -> jax.ShapeDtypeStruct:
         names = tuple(str(key.key) for key in path if hasattr(key, "key"))
-        known = axes.get(names, (None,) * (x.ndim + 1))
-        own = known[1:] if names[0] == "layers" else known
-        if len(own) != x.ndim:  # fused: inputs by outputs, flattened
-            own = ("embed", *(None,) * (x.ndim - 1))
+        own: tuple[str | None, ...] = (None,) * x.ndim
+        if names in axes:
+            own = axes[names][1:] if names[0] == "layers" else axes[names]
+        elif names[-1] == "kernel":  # of fused projections: inputs by outputs
+            own = ("embed", None)
         sharding = rules.sharding(it.model.mesh, own, x.shape)
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 

@@ -112,7 +112,8 @@ def _best(plan: Plan) -> list[str]:
     ]
     count = len(plan.outcomes)
     return [
-        f"tried: {plan.guessed} by a guess from sizes, {count} compiled",
+        f"tried: {plan.guessed} by a guess from sizes, {count} compiled (sampling once, "
+        "for the first mesh)",
         table(rows, ["mesh, micro-batch, remat", "GiB", "fits", "an iteration"]),
         f"best: {plan.best.candidate}",
         f"  {plan.best.candidate.flags}",

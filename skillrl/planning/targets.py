@@ -20,8 +20,11 @@ from skillrl.planning.kinds import DeviceKind
 CPU_FLAGS = (
     # As accelerators schedule: by memory, not by what could run at once.
     "--xla_cpu_enable_concurrency_optimized_scheduler=false",
+    # Machine code is never run; half of the time of compiling would go into making it fast.
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
 )
-"""What makes programs of the CPU back end keep about what those of accelerators keep."""
+"""What makes programs of the CPU keep about what those of accelerators keep, and compile fast."""
 
 _TPU_SHAPES = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16"}
 _V5P_SHAPES = {4: "2x2x1", 8: "2x2x2", 16: "2x2x4", 32: "2x4x4", 64: "4x4x4", 128: "4x4x8"}

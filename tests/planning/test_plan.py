@@ -151,7 +151,7 @@ def released_guess(name: str, devices: int, kind: str):
     config = Config.from_dict({"model": {"remat": "full"}})
     sizes = dataclasses.replace(RELEASED[name], dtype="bfloat16")
     one = Candidate(data=1, fsdp=devices, tensor=1, tokens=8192, remat="full")
-    return guess(one, config, sizes, kind=KINDS[kind], buckets=build.make_buckets(config))
+    return guess(one, config, sizes=sizes, kind=KINDS[kind], buckets=build.make_buckets(config))
 
 
 def test_a_guess_knows_what_cannot_fit():
@@ -251,7 +251,7 @@ def test_programs_of_a_plan_are_those_that_a_run_compiles(tmp_path):
     config = nano(tmp_path / "policy")
     sizes, _ = find_sizes(config.model)
     mesh = make_mesh()
-    it = programs.make_subject(config, sizes, mesh)
+    it = programs.make_subject(config, sizes, mesh=mesh)
     planned = {program.name: program for program in programs.training(it)}
 
     # As RL makes it, with weights.
