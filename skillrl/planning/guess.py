@@ -64,7 +64,7 @@ def guess(
     query, kv = heads * sizes.head_dim, sizes.num_kv_heads * sizes.head_dim / split
     keys = work.prefix + work.row
     one = SCORES[True] * heads * keys * 4 if config.model.attention == "xla" else 8 * query * width
-    kept = d
+    kept = float(d)
     if candidate.remat != "full":
         kept += 2 * d + query + 2 * kv + 2 * ffn
     kept_bytes = kept * width

@@ -228,15 +228,18 @@ def micro_batch(rows: int, members: int, *, width: int, answers: int) -> MicroBa
     """
     slots, scored = (rows, members), (rows, members, answers)
 
+    def ints(*shape: int) -> Any:  # shapes where a run has arrays
+        return _ints(*shape)
+
     def floats(*shape: int) -> Any:
         return jax.ShapeDtypeStruct(shape, jnp.float32)
 
     return MicroBatch(
-        prefix=_ints(rows),
-        prefix_lengths=_ints(rows),
-        tokens=_ints(*slots, width),
-        suffix_lengths=_ints(*slots),
-        response_lengths=_ints(*slots),
+        prefix=ints(rows),
+        prefix_lengths=ints(rows),
+        tokens=ints(*slots, width),
+        suffix_lengths=ints(*slots),
+        response_lengths=ints(*slots),
         weights=floats(*scored),
         old=floats(*scored),
         ref=floats(*scored),

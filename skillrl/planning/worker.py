@@ -22,7 +22,7 @@ def main() -> None:
     """Answers one request."""
     request: dict[str, Any] = json.load(sys.stdin)
     try:
-        answer = {"plan": _answer(request)}
+        answer: dict[str, Any] = {"plan": _answer(request)}
     except SkillRLError as error:
         answer = {"error": str(error)}
     print(json.dumps(answer), flush=True)
