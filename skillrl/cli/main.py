@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from skillrl import api
-from skillrl.cli import ablation, banks, environments, exports
+from skillrl.cli import ablation, banks, environments, exports, planning
 from skillrl.cli.commands import COMMANDS
 from skillrl.cli.flags import ParsedFlags, asks_for_help, help_text, parse
 from skillrl.config import presets
@@ -70,6 +70,7 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
         "inspect": lambda parsed: _show(banks.inspect(parsed)),
         "convert": lambda parsed: _show(banks.convert(parsed)),
         "export": lambda parsed: _show(exports.export(parsed)),
+        "plan": lambda parsed: _show(planning.plan(parsed)),
         "check": environments.check,
         "play": environments.play,
         "replay": environments.replay,
