@@ -7,7 +7,6 @@ in bfloat16 on a device counts as half: all working memory but the scores of att
 float32 there too, and all that is exchanged. Fused attention (``model.attention=cudnn`` or
 ``splash``) has no program of the CPU: `xla` is compiled and its scores are left out.
 
-``benchmarks/planned.py`` sets this beside what libtpu plans for TPUs.
 """
 
 from __future__ import annotations
