@@ -78,6 +78,11 @@ class RLConfig:
     """``k3`` has a bounded slope, ``k3_clamped`` none above 10, as released; ``k1`` does not
     pull."""
     reward: str = setting("success", choices=("success", "score"))
+    zero_variance_filter: bool = setting(False)
+    """Leaves groups out of the update in which every advantage is 0 but for the penalty of invalid
+    actions: with GRPO's, those whose episodes all ended alike. They would pull towards the
+    reference policy and away from invalid actions, and cost as much as the others (SkyRL's name;
+    DAPO, arXiv 2503.14476, section 3.2, plays others in their place)."""
     temperature: float = setting(1.0, above=0)
     """Recorded log-probabilities are those of the full softmax: only 1.0 is accepted."""
     old_logprobs: str = setting("sampler", choices=("sampler", "recomputed"))

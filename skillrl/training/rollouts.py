@@ -68,7 +68,8 @@ def to_samples(trajectories: Sequence[Trajectory], config: RLConfig) -> list[lis
       config: group size, estimator and penalty.
 
     Returns:
-      One list of samples per group.
+      One list of samples per group; an empty one where all episodes failed, or where
+      ``rl.zero_variance_filter`` finds nothing to learn.
     """
     group_size = config.group_size
     usable = [(i // group_size, t) for i, t in enumerate(trajectories) if not t.error]
@@ -85,10 +86,17 @@ def to_samples(trajectories: Sequence[Trajectory], config: RLConfig) -> list[lis
             int,
         ),
     )
-    advantages = get_estimator(config.advantage)(batch, penalty=config.invalid_action_penalty)
+    estimator = get_estimator(config.advantage)
+    advantages = estimator(batch, penalty=config.invalid_action_penalty)
+    teaching = set(range(-(-len(trajectories) // group_size)))
+    if config.zero_variance_filter:
+        of_step = np.array([usable[e][0] for e, _ in steps], int)
+        teaching = set(of_step[np.asarray(estimator(batch, penalty=0.0)) != 0].tolist())
     groups: list[list[Sample]] = [[] for _ in range(-(-len(trajectories) // group_size))]
     for (e, step), advantage in zip(steps, advantages, strict=True):
         group, trajectory = usable[e]
+        if group not in teaching:
+            continue
         groups[group].append(
             Sample(
                 prefix_ids=trajectory.prefix_ids,

@@ -1,5 +1,7 @@
 """Groups of episodes as samples with advantages, and which tasks an iteration plays."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,28 @@ def test_a_group_without_variance_has_the_penalty_alone(won):
     group = [episode(won, ["", "malformed"]), episode(won, [""], member=1)]
     found = to_samples(group, RLConfig(group_size=2, invalid_action_penalty=0.25))
     assert advantages(found) == [[0.0, -0.25, 0.0]]
+
+
+def test_a_filter_leaves_out_groups_that_teach_nothing_but_the_penalty():
+    lost = [episode(False, ["", "malformed"]), episode(False, [""], member=1)]
+    mixed = [episode(True, [""], task=TASKS[1]), episode(False, ["bad"], member=1, task=TASKS[1])]
+    whole = to_samples([*lost, *mixed], PAIRS)
+    kept = to_samples([*lost, *mixed], dataclasses.replace(PAIRS, zero_variance_filter=True))
+    assert [len(group) for group in whole] == [3, 2]
+    assert kept == [[], whole[1]]  # trajectories keep their numbers
+
+
+def test_a_filter_keeps_what_another_estimator_learns_from_episodes_that_ended_alike():
+    # Both win, one sooner: the steps that they share differ in their discounted returns.
+    group = [episode(True, [""] * 4), episode(True, [""] * 2, member=1)]
+    group = [
+        dataclasses.replace(t, steps=(*t.steps[:-1], dataclasses.replace(t.steps[-1], reward=1.0)))
+        for t in group
+    ]
+    filtered = RLConfig(group_size=2, zero_variance_filter=True)
+    assert to_samples(group, filtered) == [[]]
+    found = to_samples(group, dataclasses.replace(filtered, advantage="gigpo"))
+    assert len(found[0]) == 6
 
 
 def test_errored_episodes_are_left_out_of_rows_and_statistics():
