@@ -28,7 +28,7 @@ from skillrl.config.settings import EnvConfig
 from skillrl.envs import Environment
 from skillrl.envs.alfworld import rooms
 from skillrl.envs.alfworld.customs import kept_in
-from skillrl.envs.alfworld.expert import parse_goal
+from skillrl.envs.alfworld.expert import TWO, parse_goal
 from skillrl.envs.alfworld.generate import CATEGORIES, ROOMS_FOR, make_problem, make_room
 from skillrl.envs.alfworld.layout import Spec
 from skillrl.envs.alfworld.manifest import SEEN_ROOMS, held_out_layouts
@@ -52,10 +52,12 @@ Line = tuple[Skill, str, tuple[str, ...]]
 _NAME = re.compile(r" [a-z]+ [1-9](?!\d)")  # a numbered name, one token like any other word
 
 
-def _household(rng: random.Random) -> tuple[Task, Environment, Mapping[str, str]]:
+def _household(
+    rng: random.Random, categories: Sequence[str]
+) -> tuple[Task, Environment, Mapping[str, str]]:
     """Draws a task in a household of a custom of its own; also its homes, in lower case."""
     while True:
-        category = rng.choice(list(CATEGORIES))
+        category = rng.choice(categories)
         scene = rooms.FIRST_SCENE[rng.choice(ROOMS_FOR[category])] + rng.randrange(SEEN_ROOMS)
         room_seed = rng.randrange(1_000_000, 2_000_000)
         if make_room(scene, room_seed).layout in held_out_layouts():
@@ -83,7 +85,7 @@ def _household(rng: random.Random) -> tuple[Task, Environment, Mapping[str, str]
 
 def _lesson(rng: random.Random, stage: Stage) -> Lesson:
     """Draws a household, what the prompt says about it, and a demonstrator who has read that."""
-    task, environment, homes = _household(rng)
+    task, environment, homes = _household(rng, stage.categories or tuple(CATEGORIES))
     category, thing = task.category, parse_goal(task.goal).thing
     lines: list[Line] = []
     if rng.random() < stage.skilled:
@@ -284,6 +286,18 @@ COURSE = Course(
             last_rate=0.0003,
             plain=0.4,
             own=0.6,
+        ),
+        # Of two objects the second is reached by few episodes.
+        Stage(
+            updates=180,
+            episodes=6,
+            skilled=0.9,
+            aligned=0.0,
+            rate=0.008,
+            last_rate=0.0003,
+            plain=0.6,
+            own=0.5,
+            categories=(*CATEGORIES, TWO, TWO, TWO, TWO),
         ),
     ),
     lesson=_lesson,

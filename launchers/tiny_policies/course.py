@@ -37,6 +37,8 @@ class Stage:
       own: share of the episodes in which the policy's own moves are played, so that it is shown
         what the demonstrator would do where the policy itself gets to (DAgger, arXiv 1011.0686).
       whole: further episodes per update that are shown to their end, where `steps` cuts the others.
+      categories: that tasks are drawn from, those named twice twice as often; none draws from all
+        alike.
     """
 
     updates: int
@@ -53,6 +55,7 @@ class Stage:
     contrasts: int = 1
     own: float = 0.0
     whole: int = 0
+    categories: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
