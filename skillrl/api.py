@@ -267,6 +267,7 @@ def distill(
         categories=suite.categories,
         embedder=_embedder(embedder, config),
         max_per_category=config.distill.max_trajectories_per_category,
+        general_count=config.distill.general_skills,
         max_request_tokens=config.distill.max_request_tokens,
     )
     return bank

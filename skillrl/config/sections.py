@@ -296,6 +296,8 @@ class DistillConfig:
     """Says how the teacher distils trajectories into skills, which is phase two."""
 
     max_trajectories_per_category: int = setting(16, low=1)
+    general_skills: int = setting(12, low=1)
+    """Most skills that the teacher writes for tasks of every category."""
     max_request_tokens: int = setting(0, low=0, high=MAX_TOKENS)
     """Budget of a request that shows the teacher trajectories, in evolution too, by four characters
     to a token; 0 sets none. Long observations lose their middle, never the last three steps."""

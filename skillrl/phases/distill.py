@@ -46,6 +46,7 @@ def distill(
             categories=session.suite.categories,
             embedder=embedder,
             max_per_category=session.config.distill.max_trajectories_per_category,
+            general_count=session.config.distill.general_skills,
             max_request_tokens=session.config.distill.max_request_tokens,
             progress=on_answer,
         )
