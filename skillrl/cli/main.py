@@ -6,6 +6,7 @@ and status 130, SIGTERM likewise with 143. JAX is not imported before a command 
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import re
@@ -25,6 +26,7 @@ from skillrl.errors import EnvironmentLost, Problems, SkillRLError
 from skillrl.io import paths, signals
 from skillrl.io.console import harmless_logs
 from skillrl.io.text import printable
+from skillrl.parallel import joining
 from skillrl.phases import run_directory
 from skillrl.preflight import dry_run, static_checks
 
@@ -83,10 +85,12 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
         for problem in error.problems:
             said = printable(" ".join(problem.split()))
             print(f"skillrl {name}: error: {said}", file=sys.stderr)
+        joining.leave(2)
         return 2
     except (SkillRLError, EnvironmentLost) as error:  # the one episode of play is the command
         said = printable(" ".join(str(error).split()))
         print(f"skillrl {name}: error: {said}", file=sys.stderr)
+        joining.leave(2)
         return 2
     except KeyboardInterrupt as stop:
         again = shlex.join([*program.split(), *map(_without_key, arguments)])
@@ -99,13 +103,18 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
         from skillrl.parallel import background
 
         status = 143 if terminated else 130
+        joining.leave(status)
         background.leave(status)
         return status
+
+
+_CLUSTER = tuple(field.name for field in dataclasses.fields(joining.Cluster))
 
 
 def _phase(name: str, parsed: ParsedFlags) -> None:
     """Resolves the config, says what is real, and calls the phase."""
     values = parsed.values
+    cluster = joining.Cluster(**{flag: values[flag] for flag in _CLUSTER})
     resolved, workdir = _settings(name, parsed)
     config = resolved.config
     chosen = {flag: values[flag] for flag in static_checks.OPTIONS[name]}
@@ -117,7 +126,8 @@ def _phase(name: str, parsed: ParsedFlags) -> None:
         if problems:
             raise Problems(problems)
         return
-    api.run(name, config, workdir, **chosen)
+    with joining.joined(cluster):
+        api.run(name, config, workdir, **chosen)
 
 
 def _settings(name: str, parsed: ParsedFlags) -> tuple[presets.Resolved, Path]:

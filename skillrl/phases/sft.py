@@ -22,7 +22,7 @@ from skillrl.io.checksums import digest
 from skillrl.io.files import read_jsonl, sealed_line
 from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
-from skillrl.parallel import random_keys
+from skillrl.parallel import processes, random_keys
 from skillrl.phases.build import (
     export,
     export_adapter,
@@ -38,6 +38,7 @@ from skillrl.skills.bank import SkillBank
 from skillrl.skills.demonstrations import rewrite_thoughts
 from skillrl.skills.retrieval import Retriever
 from skillrl.teacher.base import Teacher
+from skillrl.teacher.once import alone
 from skillrl.training.batch import Sample, make_minibatch
 from skillrl.training.checkpoint import Checkpoints
 from skillrl.training.demonstrations import Example, examples, sample_of
@@ -85,17 +86,22 @@ def sft(
         return _no_cold_start(session, base, model=model)
     limit = config.num_examples if num_examples is None else num_examples
     with session.clock.timed("sft"):
-        inputs = _fingerprint(bank, trajectories, limit)
-        data = _examples_before(session, inputs)
-        if data is None:
-            data = make_examples(
-                load(session, trajectories),
-                bank,
-                agent=agent,
-                retriever=retriever,
-                teacher=teacher,
-            )
-            data = data[:limit] if limit else data
+        inputs = processes.on_first("fingerprint", lambda: _fingerprint(bank, trajectories, limit))
+
+        def find() -> list[Example]:
+            data = _examples_before(session, inputs)
+            if data is None:
+                data = make_examples(
+                    load(session, trajectories),
+                    bank,
+                    agent=agent,
+                    retriever=dataclasses.replace(retriever, embedder=alone(retriever.embedder)),
+                    teacher=teacher,
+                )
+                data = data[:limit] if limit else data
+            return data
+
+        data = processes.on_first("examples", find, encode=_plain, decode=_read)
         if not data:
             raise SkillRLError(
                 f"{trajectories} holds no success to imitate: collect more episodes "
@@ -229,7 +235,7 @@ def _examples_before(session: Session, inputs: str) -> list[Example] | None:
                 continue  # the phase says so when it resumes
             if extra.get("inputs") != inputs or not path.exists():
                 return None
-            found = [records.read(Example, row) for row in read_jsonl(path, required=True)]
+            found = _read(list(read_jsonl(path, required=True)))
             lines = "".join(_line(example) for example in found)
             same = hashlib.sha256(lines.encode()).hexdigest() == extra["sha256"]
             return found if same else None
@@ -375,6 +381,14 @@ def load_sft(session: Session, model: Model) -> Params | None:
         if partition.whole:
             return restored.params
         return partition.merge(restored.params, load_policy(session, model))
+
+
+def _plain(data: Sequence[Example]) -> list[dict[str, Any]]:
+    return [example.to_json() for example in data]
+
+
+def _read(rows: Sequence[Any]) -> list[Example]:
+    return [records.read(Example, row) for row in rows]
 
 
 def _line(example: Example) -> str:

@@ -1,0 +1,143 @@
+"""Ends all processes of a run when one of them fails or dies, with a message that names it.
+
+A process that fails may leave the others in a collective, where they would wait for it for ever.
+So each has a thread that says "alive" and looks for bad news once a second, in the coordination
+service of `jax.distributed`. Whoever fails says so there; the first process says it of one that has
+been silent. Then all end. JAX's own heartbeat, which ends a process with a message of its own,
+stands behind it for what this cannot see: a host of the first process that is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from typing import Any, TextIO
+
+from skillrl.errors import SkillRLError
+
+BEAT = 1.0
+"""Seconds between two signs of life, and two looks for bad news."""
+
+SILENCE = 12.0
+"""Seconds without a sign of life after which a process counts as dead."""
+
+_FAILED, _ALIVE = "skillrl/failed", "skillrl/alive/"
+
+AGAIN = (
+    "This process ends, too. Start the same command again on all hosts: it continues where it "
+    "stopped."
+)
+
+
+class Alarm:
+    """Watches over the processes of a run, on a thread; `end` stops it."""
+
+    def __init__(self, client: Any, *, index: int, hosts: tuple[str, ...], said_to: TextIO):
+        """Starts watching.
+
+        Args:
+          client: of the coordination service.
+          index: number of this process.
+          hosts: names of all processes' hosts.
+          said_to: where the message goes.
+        """
+        self._client, self._index, self._hosts = client, index, hosts
+        self._said_to = said_to
+        self._over, self._failed = threading.Event(), False
+        self._heard: dict[str, tuple[str, float]] = {}
+        self._thread = threading.Thread(target=self._watch, name="alarm", daemon=True)
+        self._thread.start()
+
+    @property
+    def failed(self) -> bool:
+        """Whether this process has told the others that it fails."""
+        return self._failed
+
+    def end(self) -> None:
+        """Stops watching: what others do from now on is their own matter."""
+        self._over.set()
+        self._thread.join(10 * BEAT)
+
+    def tell(self, error: BaseException) -> None:
+        """Lets all others end because of an error here, and waits until they can have seen it.
+
+        An error of the runtime is most often the death of another process. That is given time to
+        be found out, and is then the message, of this process as well.
+        """
+        if _is_of_the_runtime(error):
+            time.sleep(SILENCE + 4 * BEAT)  # does not come back where somebody else has failed
+        self._failed = True
+        status = 2 if isinstance(error, SkillRLError) else 1
+        said = str(error)
+        if isinstance(error, KeyboardInterrupt):
+            terminated = type(error).__name__ == "Terminated"
+            status, said = (143, "was terminated") if terminated else (130, "was interrupted")
+        elif not isinstance(error, SkillRLError):
+            said = f"{type(error).__name__}: {said}"
+        self._report(self._index, said, status)
+        self._over.set()
+        time.sleep(3 * BEAT)  # the first process has the service that the others look into
+
+    def _report(self, process: int, said: str, status: int) -> None:
+        news = json.dumps({"process": process, "said": said, "status": status})
+        with contextlib.suppress(RuntimeError):  # somebody was first, or the service is gone
+            self._client.key_value_set(_FAILED, news)
+
+    def _watch(self) -> None:
+        beats = 0
+        while not self._over.wait(BEAT):
+            beats += 1
+            try:
+                self._client.key_value_set(f"{_ALIVE}{self._index}", str(beats), True)
+                news = self._news()
+                if self._index == 0 and news is None:
+                    self._look_for_silence()
+            except RuntimeError:
+                if self._index == 0 or self._over.is_set():
+                    continue  # its own service: only at the end
+                news = {"process": 0, "said": "does not answer any more", "status": 1}
+            if news is not None and not self._failed and not self._over.is_set():
+                self._leave(news)
+
+    def _news(self) -> dict[str, Any] | None:
+        try:
+            return json.loads(self._client.key_value_try_get(_FAILED))
+        except RuntimeError as error:
+            if "NOT_FOUND" not in str(error):
+                raise
+            return None
+
+    def _look_for_silence(self) -> None:
+        """Says of a process that has been silent for too long that it is dead."""
+        now = time.monotonic()
+        for key, beats in self._client.key_value_dir_get(_ALIVE):
+            before, since = self._heard.get(key, ("", now))
+            self._heard[key] = (beats, since if beats == before else now)
+        for process in range(len(self._hosts)):
+            key = f"{_ALIVE}{process}"
+            _, since = self._heard.setdefault(key, ("", now))
+            if process and now - since > SILENCE:
+                said = f"has given no sign of life for {SILENCE:.0f} seconds"
+                self._report(process, said, 1)
+
+    def _leave(self, news: dict[str, Any]) -> None:
+        process = news["process"]
+        who = f"process {process} on {self._hosts[process]}"
+        print(f"skillrl: error: {who}: {news['said']} {AGAIN}", file=self._said_to, flush=True)
+        if self._index == 0:
+            time.sleep(3 * BEAT)  # it has the service that the others look into
+        os._exit(news["status"])
+
+
+def _is_of_the_runtime(error: BaseException | None) -> bool:
+    """Tells whether an error, or what caused it, came out of a collective or the service."""
+    while error is not None:
+        words = str(error)
+        named = any(part in words for part in ("Gloo", "NCCL", "UNAVAILABLE", "coordination"))
+        if isinstance(error, RuntimeError | ValueError) and named:
+            return True
+        error = error.__cause__
+    return False
