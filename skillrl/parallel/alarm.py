@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from typing import Any, TextIO
@@ -35,11 +37,20 @@ AGAIN = (
 class Alarm:
     """Watches over the processes of a run, on a thread; `end` stops it."""
 
-    def __init__(self, client: Any, *, index: int, hosts: tuple[str, ...], said_to: TextIO):
+    def __init__(
+        self,
+        client: Any,
+        *,
+        address: str,
+        index: int,
+        hosts: tuple[str, ...],
+        said_to: TextIO,
+    ):
         """Starts watching.
 
         Args:
           client: of the coordination service.
+          address: HOST:PORT of the service.
           index: number of this process.
           hosts: names of all processes' hosts.
           said_to: where the message goes.
@@ -48,6 +59,7 @@ class Alarm:
         self._said_to = said_to
         self._over, self._failed = threading.Event(), False
         self._heard: dict[str, tuple[str, float]] = {}
+        self._last_words = _LastWords(address, hosts[0]) if index else None
         self._thread = threading.Thread(target=self._watch, name="alarm", daemon=True)
         self._thread.start()
 
@@ -60,6 +72,7 @@ class Alarm:
         """Stops watching: what others do from now on is their own matter."""
         self._over.set()
         self._thread.join(10 * BEAT)
+        self._say_no_more()
 
     def tell(self, error: BaseException) -> None:
         """Lets all others end because of an error here, and waits until they can have seen it.
@@ -79,7 +92,12 @@ class Alarm:
             said = f"{type(error).__name__}: {said}"
         self._report(self._index, said, status)
         self._over.set()
+        self._say_no_more()
         time.sleep(3 * BEAT)  # the first process has the service that the others look into
+
+    def _say_no_more(self) -> None:
+        if self._last_words is not None:
+            self._last_words.cancel()
 
     def _report(self, process: int, said: str, status: int) -> None:
         news = json.dumps({"process": process, "said": said, "status": status})
@@ -127,9 +145,47 @@ class Alarm:
         process = news["process"]
         who = f"process {process} on {self._hosts[process]}"
         print(f"skillrl: error: {who}: {news['said']} {AGAIN}", file=self._said_to, flush=True)
+        self._say_no_more()
         if self._index == 0:
             time.sleep(3 * BEAT)  # it has the service that the others look into
         os._exit(news["status"])
+
+
+class _LastWords:
+    """Says that the first process is gone where this one cannot say it any more.
+
+    JAX's runtime ends a process the moment that its connection to the service breaks, from a thread
+    of its own that asks nobody. So a small process waits for the end of this one, looks whether
+    the service is there, and says what happened if it is not.
+    """
+
+    def __init__(self, address: str, host: str):
+        """`address` is HOST:PORT of the service, `host` the name of the first process's host."""
+        message = f"skillrl: error: process 0 on {host}: does not answer any more. {AGAIN}"
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _WAIT, *address.rsplit(":", 1), message],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def cancel(self) -> None:
+        """Lets it say nothing; may be called twice."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError, ValueError):  # it has gone, or this was said before
+            self._process.stdin.write(b".")
+            self._process.stdin.close()
+
+
+_WAIT = """
+import signal, socket, sys
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+if not sys.stdin.buffer.read():
+    try:
+        socket.create_connection((sys.argv[1].strip("[]"), int(sys.argv[2])), 5).close()
+    except OSError:
+        print(sys.argv[3], file=sys.stderr, flush=True)
+"""
 
 
 def _is_of_the_runtime(error: BaseException | None) -> bool:

@@ -174,16 +174,19 @@ def start(cluster: Cluster) -> bool:
     if state.num_processes == 1:
         jax.distributed.shutdown()
         return False
-    _enter(processes.Job(index=state.process_id, count=state.num_processes, client=state.client))
+    job = processes.Job(index=state.process_id, count=state.num_processes, client=state.client)
+    _enter(job, str(state.coordinator_address))
     return True
 
 
-def _enter(job: processes.Job) -> None:
+def _enter(job: processes.Job, address: str) -> None:
     """Lets this process know of the others."""
     processes.enter(job)
     job.hosts = tuple(processes.together("hosts", platform.node))
     global _alarm
-    _alarm = Alarm(job.client, index=job.index, hosts=job.hosts, said_to=sys.stderr)
+    _alarm = Alarm(
+        job.client, address=address, index=job.index, hosts=job.hosts, said_to=sys.stderr
+    )
     atexit.register(leave, 1)
 
 

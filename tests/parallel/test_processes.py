@@ -1,0 +1,193 @@
+"""Several processes as one: values, errors and deaths, with real processes on this machine."""
+
+from __future__ import annotations
+
+import json
+import platform
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from skillrl.errors import SkillRLError
+from skillrl.io import atomic, files
+from skillrl.parallel import processes
+from tests import hosts
+
+BEGIN = """
+import json, os, sys, time
+from skillrl.errors import Corrupt, SkillRLError
+from skillrl.parallel import joining, processes
+
+address, count, number = sys.argv[-3:]
+cluster = joining.Cluster(
+    distributed="on", coordinator_address=address, num_processes=int(count), process_id=int(number)
+)
+out = sys.stdout
+
+def say(*words):
+    print(*words, file=out, flush=True)
+
+def act():
+"""
+END = """
+try:
+    with joining.joined(cluster):
+        act()
+except SkillRLError as error:
+    say("error:", type(error).__name__, error)
+    joining.leave(2)
+    sys.exit(2)
+"""
+
+HOST = platform.node()
+
+
+def run(tmp_path: Path, act: str, count: int = 2, timeout: float = 100) -> tuple[list[int], list]:
+    """Statuses and lines of processes that join, `act` and part."""
+    script = tmp_path / "script.py"
+    script.write_text(BEGIN + textwrap.indent(textwrap.dedent(act), "    ") + END)
+    with hosts.started([script], tmp_path, count=count, flags=False) as running:
+        statuses = hosts.ends(running, timeout)
+    return statuses, [hosts.said(tmp_path, n) for n in range(count)]
+
+
+def lines(text: str) -> list[str]:
+    """Lines that are a script's own, not JAX's."""
+    return [line for line in text.splitlines() if line.startswith(("=", "error:", "skillrl:"))]
+
+
+# --- alone ------------------------------------------------------------------------------
+
+
+def test_one_process_is_plain_python():
+    made = object()
+    assert processes.on_first("x", lambda: made) is made
+    assert processes.together("x", lambda: made) == [made]
+    assert (processes.count(), processes.index(), processes.is_first()) == (1, 0, True)
+    assert processes.share(3) == [0, 1, 2]
+    processes.wait_for_all("x")
+    processes.check_same("train", {"a": 1})
+
+    def fail() -> None:
+        raise SkillRLError("no")
+
+    with pytest.raises(SkillRLError, match=r"^no$"):
+        processes.on_first("x", fail)
+
+
+def test_differences_of_settings_are_named():
+    one, other = {"rl": {"a": 1, "b": [2]}, "c": 3}, {"rl": {"a": 1, "b": [4]}, "c": 3}
+    assert processes._differences(one, other) == ["rl.b is [4] there and [2] here"]
+    assert processes._differences(one, one) == []
+
+
+def test_who_is_kept_out_writes_nothing_there(tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other"
+    with atomic.keep_out(run):
+        files.write_sealed(run / "a.json", {"a": 1})
+        files.append_sealed(run / "rows.jsonl", {"a": 1})
+        files.write_json(other / "a.json", 1)
+        assert not run.exists()
+        assert files.read_json(other / "a.json") == 1
+    files.append_sealed(run / "rows.jsonl", {"a": 1}, {"a": 2})
+    with atomic.keep_out(run):
+        assert files.truncate_jsonl(run / "rows.jsonl", lambda row: False) == 0
+    assert [row["a"] for row in files.read_jsonl(run / "rows.jsonl")] == [1, 2]
+
+
+# --- together -----------------------------------------------------------------------------
+
+
+def test_values_go_round_exactly_and_in_order(tmp_path):
+    act = """
+    numbers = [0.1, 1e-300, -0.0, 3.0000000000000004, float("nan")]
+    first = processes.on_first("one", lambda: {"who": processes.index(), "numbers": numbers})
+    every = processes.together("two", lambda: [processes.index()] * (1 + processes.index()))
+    big = processes.together("three", lambda: os.urandom(3_000_000).hex() if first["who"] else "")
+    nested = processes.on_first("four", lambda: processes.together("five", lambda: "alone"))
+    again = processes.on_first("six", lambda: (1, 2), encode=list, decode=tuple)
+    assert len(processes.on_first("seven", lambda: os.urandom(3_000_000).hex())) == 6_000_000
+    print("printed once")
+    say("=" + json.dumps([first, every, nested, again, processes.share(5)]))
+    """
+    statuses, found = run(tmp_path, act, count=3)
+    assert statuses == [0, 0, 0], found
+    told = [json.loads(lines(text)[0][1:]) for text in found]
+    numbers = '{"who": 0, "numbers": [0.1, 1e-300, -0.0, 3.0000000000000004, NaN]}'
+    assert [json.dumps(one[0]) for one in told] == [numbers] * 3
+    assert [one[1:4] for one in told] == [[[[0], [1, 1], [2, 2, 2]], ["alone"], [1, 2]]] * 3
+    assert [one[4] for one in told] == [[0, 3], [1, 4], [2]]
+    assert ["printed once" in text for text in found] == [True, False, False]
+
+
+def test_an_error_of_one_is_raised_by_all_with_its_name(tmp_path):
+    act = """
+    def fail(who, kind=SkillRLError):
+        if processes.index() == who:
+            raise kind("the server is gone")
+
+    for work in (lambda: processes.on_first("a", lambda: fail(0, Corrupt)),
+                 lambda: processes.together("b", lambda: fail(1))):
+        try:
+            work()
+        except SkillRLError as error:
+            say(f"={type(error).__name__}: {error}")
+    processes.together("c", lambda: fail(1))
+    """
+    statuses, found = run(tmp_path, act)
+    assert statuses == [2, 2], found
+    said = f"process 1 on {HOST}: the server is gone"
+    wanted = ["=Corrupt: the server is gone", f"=SkillRLError: {said}"]
+    assert [lines(text) for text in found] == [[*wanted, f"error: SkillRLError {said}"]] * 2
+
+
+def test_processes_started_with_other_settings_are_refused(tmp_path):
+    act = """
+    processes.check_same("train", {"settings": {"seed": processes.index()}})
+    """
+    statuses, found = run(tmp_path, act)
+    assert statuses == [2, 2], found
+    for text in found:
+        assert f"process 1 on {HOST} was started otherwise" in text
+        assert "settings.seed is 1 there and 0 here" in text
+
+
+# --- errors and deaths ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_an_error_on_one_ends_the_others_with_its_name(tmp_path, who):
+    act = f"""
+    if processes.index() == {who}:
+        raise SkillRLError("the disk is full.")
+    time.sleep(100)
+    """
+    start = time.monotonic()
+    statuses, found = run(tmp_path, act, count=3)
+    assert time.monotonic() - start < 60  # most of it for starting three times
+    assert statuses == [2, 2, 2], found
+    for number, text in enumerate(found):
+        wanted = "error: SkillRLError the disk is full."
+        if number != who:
+            wanted = f"skillrl: error: process {who} on {HOST}: the disk is full. This process"
+        (line,) = lines(text)
+        assert line.startswith(wanted)
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_death_ends_the_others_within_thirty_seconds(tmp_path, who):
+    act = f"""
+    processes.wait_for_all("begin")
+    if processes.index() == {who}:
+        open("died", "w").write(str(time.time()))
+        os.kill(os.getpid(), 9)
+    processes.wait_for_all("never")
+    """
+    statuses, found = run(tmp_path, act)
+    spent = time.time() - float((tmp_path / "died").read_text())
+    assert spent < 30
+    assert statuses[who] == -9
+    assert statuses[1 - who] not in (0, -9)
+    assert f"skillrl: error: process {who} on {HOST}" in found[1 - who]
