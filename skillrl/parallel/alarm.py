@@ -23,8 +23,9 @@ from skillrl.errors import SkillRLError
 BEAT = 1.0
 """Seconds between two signs of life, and two looks for bad news."""
 
-SILENCE = 12.0
-"""Seconds without a sign of life after which a process counts as dead."""
+SILENCE = 12
+"""Looks without a sign of life after which a process counts as dead; where this one is held up, it
+looks less often, and waits longer for the others."""
 
 _FAILED, _ALIVE = "skillrl/failed", "skillrl/alive/"
 
@@ -58,7 +59,7 @@ class Alarm:
         self._client, self._index, self._hosts = client, index, hosts
         self._said_to = said_to
         self._over, self._failed = threading.Event(), False
-        self._heard: dict[str, tuple[str, float]] = {}
+        self._heard: dict[str, tuple[str, int]] = {}
         self._last_words = _LastWords(address, hosts[0]) if index else None
         self._thread = threading.Thread(target=self._watch, name="alarm", daemon=True)
         self._thread.start()
@@ -81,13 +82,13 @@ class Alarm:
         be found out, and is then the message, of this process as well.
         """
         if _is_of_the_runtime(error):
-            time.sleep(SILENCE + 4 * BEAT)  # does not come back where somebody else has failed
+            time.sleep((SILENCE + 4) * BEAT)  # does not come back where somebody else has failed
         self._failed = True
         status = 2 if isinstance(error, SkillRLError) else 1
         said = str(error)
         if isinstance(error, KeyboardInterrupt):
             terminated = type(error).__name__ == "Terminated"
-            status, said = (143, "was terminated") if terminated else (130, "was interrupted")
+            status, said = (143, "was terminated.") if terminated else (130, "was interrupted.")
         elif not isinstance(error, SkillRLError):
             said = f"{type(error).__name__}: {said}"
         self._report(self._index, said, status)
@@ -116,7 +117,7 @@ class Alarm:
             except RuntimeError:
                 if self._index == 0 or self._over.is_set():
                     continue  # its own service: only at the end
-                news = {"process": 0, "said": "does not answer any more", "status": 1}
+                news = {"process": 0, "said": "does not answer any more.", "status": 1}
             if news is not None and not self._failed and not self._over.is_set():
                 self._leave(news)
 
@@ -130,15 +131,15 @@ class Alarm:
 
     def _look_for_silence(self) -> None:
         """Says of a process that has been silent for too long that it is dead."""
-        now = time.monotonic()
-        for key, beats in self._client.key_value_dir_get(_ALIVE):
-            before, since = self._heard.get(key, ("", now))
-            self._heard[key] = (beats, since if beats == before else now)
-        for process in range(len(self._hosts)):
+        told = dict(self._client.key_value_dir_get(_ALIVE))
+        for process in range(1, len(self._hosts)):
             key = f"{_ALIVE}{process}"
-            _, since = self._heard.setdefault(key, ("", now))
-            if process and now - since > SILENCE:
-                said = f"has given no sign of life for {SILENCE:.0f} seconds"
+            before, looks = self._heard.get(key, ("", 0))
+            beats = told.get(key, "")
+            looks = looks + 1 if beats == before else 0
+            self._heard[key] = (beats, looks)
+            if looks > SILENCE:
+                said = f"has given no sign of life for {SILENCE * BEAT:.0f} seconds."
                 self._report(process, said, 1)
 
     def _leave(self, news: dict[str, Any]) -> None:
