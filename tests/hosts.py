@@ -4,14 +4,45 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+HOST = platform.node()
+
+_BEGIN = """
+import json, os, sys, time
+from skillrl.errors import Corrupt, SkillRLError
+from skillrl.parallel import joining, processes
+
+address, count, number = sys.argv[-3:]
+cluster = joining.Cluster(
+    distributed="on", coordinator_address=address, num_processes=int(count), process_id=int(number)
+)
+out = sys.stdout
+
+def say(*words):
+    print(*words, file=out, flush=True)
+
+def act():
+"""
+_END = """
+try:
+    with joining.joined(cluster):
+        act()
+except SkillRLError as error:
+    say("error:", type(error).__name__, error)
+    joining.leave(2)
+    sys.exit(2)
+except KeyboardInterrupt:
+    joining.leave(143)
+"""
 
 
 def free_port() -> int:
@@ -74,3 +105,21 @@ def ends(running: Sequence[subprocess.Popen[bytes]], timeout: float) -> list[int
 def said(folder: Path, number: int) -> str:
     """What a process has written."""
     return (folder / f"{number}.txt").read_text("utf-8", errors="replace")
+
+
+def run(
+    folder: Path, act: str, count: int = 2, timeout: float = 200
+) -> tuple[list[int], list[str]]:
+    """Statuses of processes that join, do `act` and part, and what each of them has written.
+
+    Args:
+      folder: where the script and its output go.
+      act: Python; ``say(...)`` writes a line, also where a process is to print nothing.
+      count: how many processes.
+      timeout: seconds until all must have ended.
+    """
+    script = folder / "script.py"
+    script.write_text(_BEGIN + textwrap.indent(textwrap.dedent(act), "    ") + _END)
+    with started([script], folder, count=count, flags=False) as running:
+        statuses = ends(running, timeout)
+    return statuses, [said(folder, number) for number in range(count)]

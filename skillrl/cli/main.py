@@ -6,6 +6,7 @@ and status 130, SIGTERM likewise with 143. JAX is not imported before a command 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -115,18 +116,19 @@ def _phase(name: str, parsed: ParsedFlags) -> None:
     """Resolves the config, says what is real, and calls the phase."""
     values = parsed.values
     cluster = joining.Cluster(**{flag: values[flag] for flag in _CLUSTER})
-    resolved, workdir = _settings(name, parsed)
-    config = resolved.config
-    chosen = {flag: values[flag] for flag in static_checks.OPTIONS[name]}
-    if values["show_config"]:
-        _show(dry_run.describe_settings(resolved))
-    if values["dry_run"]:
-        said, problems = dry_run.report(name, config, workdir=workdir, chosen=chosen)
-        _show(said)
-        if problems:
-            raise Problems(problems)
-        return
-    with joining.joined(cluster):
+    # Joined first: what is wrong on one host ends the others, too.
+    with contextlib.nullcontext() if values["dry_run"] else joining.joined(cluster):
+        resolved, workdir = _settings(name, parsed)
+        config = resolved.config
+        chosen = {flag: values[flag] for flag in static_checks.OPTIONS[name]}
+        if values["show_config"]:
+            _show(dry_run.describe_settings(resolved))
+        if values["dry_run"]:
+            said, problems = dry_run.report(name, config, workdir=workdir, chosen=chosen)
+            _show(said)
+            if problems:
+                raise Problems(problems)
+            return
         api.run(name, config, workdir, **chosen)
 
 

@@ -148,8 +148,9 @@ def start(cluster: Cluster) -> bool:
         return False
     import jax
 
-    # The order of reductions, and with it every bit, is that of gloo on all CPUs.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # It would take SIGTERM away from us, and only note it for those who ask.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             found.coordinator_address,

@@ -29,13 +29,19 @@ def local_mesh(mesh: Mesh) -> Mesh:
 
     They are split as in `mesh` as far as there are enough: first ``tensor``, then ``fsdp``; the
     rest are ``data``.
-
-    Raises:
-      SkillRLError: a process has none of the devices, or processes have different numbers.
     """
     if is_local(mesh):
         return mesh
     return _mesh_of(mesh, _by_process(mesh)[jax.process_index()])
+
+
+def check_spread(mesh: Mesh) -> None:
+    """Checks that each process has as many devices of a mesh as the others.
+
+    Raises:
+      SkillRLError: it has not; says which sizes do.
+    """
+    _by_process(mesh)
 
 
 def localise(params: Any) -> Any:

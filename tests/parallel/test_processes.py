@@ -3,54 +3,14 @@
 from __future__ import annotations
 
 import json
-import platform
-import textwrap
 import time
-from pathlib import Path
 
 import pytest
 
 from skillrl.errors import SkillRLError
 from skillrl.io import atomic, files
 from skillrl.parallel import processes
-from tests import hosts
-
-BEGIN = """
-import json, os, sys, time
-from skillrl.errors import Corrupt, SkillRLError
-from skillrl.parallel import joining, processes
-
-address, count, number = sys.argv[-3:]
-cluster = joining.Cluster(
-    distributed="on", coordinator_address=address, num_processes=int(count), process_id=int(number)
-)
-out = sys.stdout
-
-def say(*words):
-    print(*words, file=out, flush=True)
-
-def act():
-"""
-END = """
-try:
-    with joining.joined(cluster):
-        act()
-except SkillRLError as error:
-    say("error:", type(error).__name__, error)
-    joining.leave(2)
-    sys.exit(2)
-"""
-
-HOST = platform.node()
-
-
-def run(tmp_path: Path, act: str, count: int = 2, timeout: float = 100) -> tuple[list[int], list]:
-    """Statuses and lines of processes that join, `act` and part."""
-    script = tmp_path / "script.py"
-    script.write_text(BEGIN + textwrap.indent(textwrap.dedent(act), "    ") + END)
-    with hosts.started([script], tmp_path, count=count, flags=False) as running:
-        statuses = hosts.ends(running, timeout)
-    return statuses, [hosts.said(tmp_path, n) for n in range(count)]
+from tests.hosts import HOST, run
 
 
 def lines(text: str) -> list[str]:
@@ -191,3 +151,19 @@ def test_a_death_ends_the_others_within_thirty_seconds(tmp_path, who):
     assert statuses[who] == -9
     assert statuses[1 - who] not in (0, -9)
     assert f"skillrl: error: process {who} on {HOST}" in found[1 - who]
+
+
+def test_sigterm_to_one_ends_all_with_its_status(tmp_path):
+    act = """
+    import signal
+    from skillrl.io import signals
+
+    processes.wait_for_all("begin")
+    with signals.terminable():
+        if processes.index() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(100)
+    """
+    statuses, found = run(tmp_path, act)
+    assert statuses == [143, 143], found
+    assert f"process 1 on {HOST}: was terminated." in found[0]
