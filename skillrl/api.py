@@ -376,7 +376,8 @@ def run(name: str, config: Config, workdir: str | Path, **options: Any) -> None:
     if name == "evaluate":
         given["checkpoint"] = given["checkpoint"] or "rl"
     processes.check_same(f"{name} in {workdir}", {"settings": public_dict(config), **given})
-    extensions.load(config.modules)  # on every process; the checks do it on the first
+    if not processes.is_first():  # there the checks do it
+        extensions.load(config.modules)
     check = functools.partial(
         static_checks.check_command, name, config, workdir=Path(workdir), chosen=given
     )

@@ -27,6 +27,8 @@ SILENCE = 12
 """Looks without a sign of life after which a process counts as dead; where this one is held up, it
 looks less often, and waits longer for the others."""
 
+_LOST = 5  # looks in a row without an answer of the service
+
 _FAILED, _ALIVE = "skillrl/failed", "skillrl/alive/"
 
 AGAIN = (
@@ -106,7 +108,7 @@ class Alarm:
             self._client.key_value_set(_FAILED, news)
 
     def _watch(self) -> None:
-        beats = 0
+        beats = lost = 0
         while not self._over.wait(BEAT):
             beats += 1
             try:
@@ -114,9 +116,11 @@ class Alarm:
                 news = self._news()
                 if self._index == 0 and news is None:
                     self._look_for_silence()
-            except RuntimeError:
-                if self._index == 0 or self._over.is_set():
-                    continue  # its own service: only at the end
+                lost = 0
+            except RuntimeError:  # one answer may come too late where a network is busy
+                lost += 1
+                if self._index == 0 or lost < _LOST:
+                    continue
                 news = {"process": 0, "said": "does not answer any more.", "status": 1}
             if news is not None and not self._failed and not self._over.is_set():
                 self._leave(news)

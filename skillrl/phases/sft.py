@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -88,20 +89,16 @@ def sft(
     with session.clock.timed("sft"):
         inputs = processes.on_first("fingerprint", lambda: _fingerprint(bank, trajectories, limit))
 
-        def find() -> list[Example]:
-            data = _examples_before(session, inputs)
-            if data is None:
-                data = make_examples(
-                    load(session, trajectories),
-                    bank,
-                    agent=agent,
-                    retriever=dataclasses.replace(retriever, embedder=alone(retriever.embedder)),
-                    teacher=teacher,
-                )
-                data = data[:limit] if limit else data
-            return data
+        def make() -> list[Example]:
+            asked = dataclasses.replace(retriever, embedder=alone(retriever.embedder))
+            found = make_examples(
+                load(session, trajectories), bank, agent=agent, retriever=asked, teacher=teacher
+            )
+            return found[:limit] if limit else found
 
-        data = processes.on_first("examples", find, encode=_plain, decode=_read)
+        data = _examples_before(session, inputs)
+        if data is None:
+            data = processes.on_first("examples", make, encode=_plain, decode=_read)
         if not data:
             raise SkillRLError(
                 f"{trajectories} holds no success to imitate: collect more episodes "
@@ -233,13 +230,25 @@ def _examples_before(session: Session, inputs: str) -> list[Example] | None:
                 extra = checkpoints.extra(step)
             except Corrupt:
                 continue  # the phase says so when it resumes
-            if extra.get("inputs") != inputs or not path.exists():
+            if extra.get("inputs") != inputs:
                 return None
-            found = _read(list(read_jsonl(path, required=True)))
-            lines = "".join(_line(example) for example in found)
-            same = hashlib.sha256(lines.encode()).hexdigest() == extra["sha256"]
-            return found if same else None
+            kept = processes.on_first(
+                "kept examples",
+                functools.partial(_kept, path, extra["sha256"]),
+                encode=lambda found: found and _plain(found),
+                decode=lambda rows: rows and _read(rows),
+            )
+            return kept or None
     return None
+
+
+def _kept(path: Path, sha256: str) -> list[Example]:
+    """Reads the examples of a file; none where it is not there or holds others."""
+    if not path.exists():
+        return []
+    found = _read(list(read_jsonl(path, required=True)))
+    lines = "".join(_line(example) for example in found)
+    return found if hashlib.sha256(lines.encode()).hexdigest() == sha256 else []
 
 
 def _last_good(checkpoints: Checkpoints) -> str:

@@ -234,9 +234,7 @@ class Checkpoints:
     def extra(self, step: int) -> dict[str, Any]:
         """Returns what was saved beside the state, without reading that; raises as `restore`."""
         self._check_named(step)
-        return self._extra(self._path(step))
-
-    def _extra(self, path: Path) -> dict[str, Any]:
+        path = self._path(step)
         with self._context, _readable(path):
             return ocp.load_checkpointables(path, {EXTRA: None})[EXTRA]
 
