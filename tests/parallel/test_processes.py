@@ -136,6 +136,7 @@ def test_an_error_on_one_ends_the_others_with_its_name(tmp_path, who):
         assert line.startswith(wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", [0, 1])
 def test_a_death_ends_the_others_within_thirty_seconds(tmp_path, who):
     act = f"""
