@@ -103,10 +103,9 @@ class Subject:
         return adapter(self.config, Lora(self.rank, 2.0 * self.rank), seed=0) if self.rank else None
 
     def params(self) -> Any:
-        """Shapes of the policy, bfloat16, each where it would lie."""
-        shapes = {
-            p: jax.ShapeDtypeStruct(s.shape, jnp.bfloat16) for p, s in specs(self.config).items()
-        }
+        """Shapes of the policy, in the dtype of activations, each where it would lie."""
+        dtype = jnp.dtype(self.config.dtype)
+        shapes = {p: jax.ShapeDtypeStruct(s.shape, dtype) for p, s in specs(self.config).items()}
         tree = unflatten(shapes)
         return placed(tree, rules.tree_shardings(self.mesh, axes_tree(self.config), tree))
 
@@ -156,7 +155,7 @@ def sampling(it: Subject) -> Iterator[Program]:
         adapter = placed(part.shapes, rules.tree_shardings(it.mesh, part.axes, part.shapes))
         policy = made(jax.jit(part.join), adapter, policy)
     jitted = jax.jit(to_decode_layout, static_argnames=("dtype", "fuse"))
-    params = made(jitted, policy, dtype="bfloat16", fuse=should_fuse(it.mesh))
+    params = made(jitted, policy, dtype=config.dtype, fuse=should_fuse(it.mesh))
 
     def ints(*shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, jnp.int32)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from skillrl.errors import SkillRLError
     from skillrl.learn import Training, demonstrate, grpo_step, sft_step
     from skillrl.models.policy import Policy
+    from skillrl.phases.export import export
     from skillrl.skills.bank import SkillBank
     from skillrl.types import Observation, Skill, Step, StepResult, Task, Trajectory
     from skillrl.version import VERSION as __version__
@@ -56,6 +57,7 @@ __all__ = [
     "distill",
     "evaluate",
     "evolve",
+    "export",
     "grpo_step",
     "load_policy",
     "make_suite",
@@ -80,6 +82,7 @@ _HOMES = {
     "Training": "skillrl.learn",
     "Trajectory": "skillrl.types",
     "demonstrate": "skillrl.learn",
+    "export": "skillrl.phases.export",
     "grpo_step": "skillrl.learn",
     "register": "skillrl.envs.base",
     "resolve": "skillrl.config.presets",

@@ -25,6 +25,7 @@ FLOORS = (
     ("phases",),
     ("ablation",),
     ("preflight",),
+    ("planning",),
     ("pipeline",),
     ("api",),
     ("learn",),

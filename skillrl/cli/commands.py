@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skillrl.ablation.arms import ARMS
-from skillrl.cli import flags
+from skillrl.cli import exports, flags
 from skillrl.cli.flags import RUN_FLAGS, Command
 
 _DIALECT_HELP = (
@@ -216,6 +216,42 @@ COMMANDS = {
             common=False,
         ),
         Command(
+            name="plan",
+            brief="whether a run fits on devices that are not here, and how long it takes",
+            summary=(
+                "Compiles the programs of a run for devices that are not here, from shapes alone "
+                "(no weights, network, key or card), and prints what one device holds, computes "
+                "and exchanges, about how long an iteration of RL takes, and whether it fits. The "
+                "policy is model.policy_path (a directory with a config.json, or the name of a "
+                "released Qwen) or model.policy_model_id. Where no axis of mesh is set, it "
+                "chooses the mesh. Takes a few minutes. Status 0 whether it fits or not."
+            ),
+            own=(
+                flags.integer("devices", "N", help="How many. Always needed.", low=1),
+                flags.text(
+                    "device_kind",
+                    "NAME",
+                    help="Which: h100, h200, a100, v5e, v5p or v6e. Always needed.",
+                ),
+                flags.integer(
+                    "tried",
+                    "N",
+                    help=(
+                        "How many of the most promising meshes, micro-batches and remats are "
+                        "compiled, that of the settings included. Default: 3."
+                    ),
+                    default=3,
+                    low=1,
+                ),
+                flags.path("output", "FILE", help="Also writes everything there, as JSON."),
+                *(flag for flag in _SETTINGS if flag.name != "mock"),
+                flags.switch(
+                    "mock", help="The settings of a --mock run. Default: --nomock.", default=False
+                ),
+            ),
+            common=False,
+        ),
+        Command(
             name="inspect",
             brief="shows a skill bank, its history, two versions, or one skill's life",
             summary=(
@@ -283,6 +319,7 @@ COMMANDS = {
             positional="PATH",
             common=False,
         ),
+        exports.COMMAND,
         Command(
             name="check",
             brief="plays an environment and says what breaks the contract",

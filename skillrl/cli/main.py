@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from skillrl import api
-from skillrl.cli import ablation, banks, environments
+from skillrl.cli import ablation, banks, environments, exports, planning
 from skillrl.cli.commands import COMMANDS
 from skillrl.cli.flags import ParsedFlags, asks_for_help, help_text, parse
 from skillrl.config import presets
@@ -72,6 +72,8 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
         "ablate": ablation.ablate,
         "inspect": lambda parsed: _show(banks.inspect(parsed)),
         "convert": lambda parsed: _show(banks.convert(parsed)),
+        "export": lambda parsed: _show(exports.export(parsed)),
+        "plan": lambda parsed: _show(planning.plan(parsed)),
         "check": environments.check,
         "play": environments.play,
         "replay": environments.replay,

@@ -130,6 +130,26 @@ def merge(adapter: Mapping[str, Any], base: Mapping[str, Any], lora: Lora) -> di
     return parameters.unflatten(flat)
 
 
+def stack(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Makes one adapter that adds what two add to the same base, side by side in its rank.
+
+        x [A1 A2] [B1; B2] = x A1 B1 + x A2 B2
+
+    Its scale is theirs where rank and alpha of its `Lora` are the sums of theirs.
+
+    Args:
+      first: an adapter as from `init`.
+      second: another of the same targets and the same scale.
+    """
+    flat, other = parameters.flatten(first), parameters.flatten(second)
+    return parameters.unflatten(
+        {
+            path: jnp.concatenate([leaf, other[path]], axis=-1 if path[-1] == A else 1)
+            for path, leaf in flat.items()
+        }
+    )
+
+
 @jax.jit
 def _add(kernel: jax.Array, *, a: jax.Array, b: jax.Array, scale: float) -> jax.Array:
     low = a.reshape(a.shape[0], -1, a.shape[-1])  # [L, I, R]

@@ -264,12 +264,17 @@ def _write_descriptions(
             "eos_token_id": ends[0] if len(ends) == 1 else ends,
             "pad_token_id": tokenizer.pad_id,
         }
-        for name in TOKENIZER_FILES:
-            if os.path.isfile(tokenizer.directory / name):
-                shutil.copyfile(tokenizer.directory / name, directory / name)
+        copy_tokenizer(tokenizer, directory)
     _write_json(directory / "config.json", hf_config.to_json(config, token_ids=token_ids))
     generation = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0, **token_ids}
     _write_json(directory / "generation_config.json", generation)
+
+
+def copy_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
+    """Copies the files of a tokenizer into `directory`."""
+    for name in TOKENIZER_FILES:
+        if os.path.isfile(tokenizer.directory / name):
+            shutil.copyfile(tokenizer.directory / name, directory / name)
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 from skillrl.errors import SkillRLError
 from skillrl.evaluation.evaluate import results_table
 from skillrl.evaluation.intervals import difference
-from skillrl.evaluation.shapes import check_event, check_result
+from skillrl.evaluation.shapes import check_event
 from skillrl.io.files import read_jsonl, read_sealed, write_sealed
 from skillrl.io.text import printable
 from skillrl.parallel import processes
 from skillrl.phases import health, prerequisites
-from skillrl.phases.prerequisites import STAGES
+from skillrl.phases.results import read_results
 from skillrl.phases.session import Session
 from skillrl.phases.simulated_parts import list_parts
 from skillrl.skills.bank import SkillBank
@@ -62,14 +62,6 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
     Raises:
       SkillRLError: a file of the run holds something else than what a run writes.
     """
-    results: dict[str, dict[str, Any]] = {}
-    settings = session.config.evaluation
-    for stage in STAGES:
-        for split in sorted({*settings.splits, *settings.final_splits}):
-            path = session.run.file("evaluation", f"{stage}-{split}.json")
-            if path.exists():  # others there may be of evaluate --output
-                result = check_result(read_sealed(path), path, session.suite.categories)
-                results.setdefault(stage, {})[split] = result
     events_file = session.run.file("rl", "evolution.jsonl")
     rows = read_jsonl(events_file, required=True) if events_file.exists() else ()
     events = [check_event(row, events_file) for row in rows]
@@ -80,7 +72,7 @@ def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:
         evolved |= set(_new_words(event))
     used |= evolved & {skill.id for skill in bank.skills if skill.use.episodes}
     return {
-        "eval": results,
+        "eval": read_results(session.run, session.suite.categories),
         "bank": {
             "initial": len(_initial_bank(session)),
             "final": len(bank),

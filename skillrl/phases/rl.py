@@ -33,7 +33,7 @@ from skillrl.io.files import append_sealed
 from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
 from skillrl.parallel import processes, random_keys
-from skillrl.phases import rl_files
+from skillrl.phases import rl_files, saved
 from skillrl.phases.build import (
     export_adapter,
     load_policy,
@@ -437,15 +437,13 @@ def _resume(
 
 def load_rl(session: Session, model: Model) -> tuple[Params, SkillBank] | None:
     """Reads policy and bank of the latest RL checkpoint in this run directory, or None."""
-    partition = make_partition(session.config, model, seed=session.seed)
-    updater = rl_updater(session.config, model, partition)
-    with Checkpoints(session.run.file("checkpoints", "rl")) as checkpoints:
-        latest = checkpoints.latest()
-        if latest is None:
-            return None
-        state, extra = checkpoints.restore(latest, updater.abstract_state)
-        trained, bank = state.params, bank_from_json(extra["bank"])
-    if partition.whole:
-        return trained, bank
-    base = load_sft(session, model) or load_policy(session, model)
-    return partition.merge(trained, base), bank
+    found = saved.read(session.run, model, "rl")
+    if found is None:
+        return None
+    policy = saved.whole(
+        session.run,
+        model,
+        found,
+        base=lambda: load_sft(session, model) or load_policy(session, model),
+    )
+    return policy, bank_from_json(found.extra["bank"])

@@ -24,6 +24,7 @@ from skillrl.io.files import read_jsonl, sealed_line
 from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
 from skillrl.parallel import processes, random_keys
+from skillrl.phases import saved
 from skillrl.phases.build import (
     export,
     export_adapter,
@@ -45,7 +46,7 @@ from skillrl.training.checkpoint import Checkpoints
 from skillrl.training.demonstrations import Example, examples, sample_of
 from skillrl.training.losses import sft_loss
 from skillrl.training.partition import Partition
-from skillrl.training.update import LossFn, TrainState, Updater, host_metrics
+from skillrl.training.update import LossFn, Updater, host_metrics
 from skillrl.types import Trajectory
 
 _LOG = logging.getLogger(__name__)
@@ -377,19 +378,7 @@ def sft_updater(
 
 def load_sft(session: Session, model: Model) -> Params | None:
     """Reads the parameters of a finished cold start in this run directory, or None."""
-    with Checkpoints(session.run.file("checkpoints", "sft")) as checkpoints:
-        step = checkpoints.latest()
-        if step is None or session.run.finished("sft") is None:
-            return None
-        partition = make_partition(session.config, model, seed=session.seed)
-        updater = make_updater(
-            session.config, model, partition, loss=make_loss(), learning_rate=0.0, total_steps=1
-        )
-        restored, _ = checkpoints.restore(step, updater.abstract_state)
-        assert isinstance(restored, TrainState)
-        if partition.whole:
-            return restored.params
-        return partition.merge(restored.params, load_policy(session, model))
+    return saved.cold_started(session.run, model, base=lambda: load_policy(session, model))
 
 
 def _plain(data: Sequence[Example]) -> list[dict[str, Any]]:

@@ -135,6 +135,19 @@ def test_merging_in_bfloat16_sums_in_float32():
     np.testing.assert_allclose(np.asarray(leaf, "f8"), exact, rtol=2**-8, atol=1e-6)
 
 
+def test_two_adapters_side_by_side_are_one_of_the_sum_of_their_ranks():
+    config, targets = CONFIGS["qwen3"], ("q_proj", "o_proj", "down_proj")
+    shape, both = Lora(4, 8.0, targets), Lora(8, 16.0, targets)
+    first, second = (random_adapter(config, shape, seed) for seed in (3, 4))
+    base = random_params(config)
+    stacked = lora.stack(first, second)
+    shapes = {path: spec.shape for path, spec in lora.specs(config, both).items()}
+    assert {path: x.shape for path, x in parameters.flatten(stacked).items()} == shapes
+    wanted = lora.merge(second, lora.merge(first, base, shape), shape)
+    found = lora.merge(stacked, base, both)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), found, wanted)
+
+
 @pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_an_adapter_goes_out_and_comes_back(tmp_path, name):
     config, shape = CONFIGS[name], Lora(3, 5.0, ("k_proj", "o_proj", "gate_proj"))
