@@ -6,8 +6,6 @@ accelerator does. In its place the program is compiled in float32 throughout, an
 in bfloat16 on a device counts as half: all working memory but the scores of attention, which are
 float32 there too, and all that is exchanged. Fused attention (``model.attention=cudnn`` or
 ``splash``) has no program of the CPU: `xla` is compiled and its scores are left out.
-
-``benchmarks/planned.py`` sets this beside what libtpu plans for TPUs.
 """
 
 from __future__ import annotations
