@@ -42,6 +42,7 @@ except SkillRLError as error:
     sys.exit(2)
 except KeyboardInterrupt:
     joining.leave(143)
+    sys.exit(143)
 """
 
 
@@ -105,6 +106,14 @@ def ends(running: Sequence[subprocess.Popen[bytes]], timeout: float) -> list[int
 def said(folder: Path, number: int) -> str:
     """What a process has written."""
     return (folder / f"{number}.txt").read_text("utf-8", errors="replace")
+
+
+def says(folder: Path, number: int, words: str, *, within: float) -> bool:
+    """Whether a process has written `words`, or does `within` seconds."""
+    until = time.monotonic() + within
+    while words not in said(folder, number) and time.monotonic() < until:
+        time.sleep(0.2)
+    return words in said(folder, number)
 
 
 def run(

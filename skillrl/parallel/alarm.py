@@ -3,8 +3,9 @@
 A process that fails may leave the others in a collective, where they would wait for it for ever.
 So each has a thread that says "alive" and looks for bad news once a second, in the coordination
 service of `jax.distributed`. Whoever fails says so there; the first process says it of one that has
-been silent. Then all end. JAX's own heartbeat, which ends a process with a message of its own,
-stands behind it for what this cannot see: a host of the first process that is gone.
+been silent. Then all end. SIGTERM to one is passed on in the same way (`Alarm.stop_others`). JAX's
+own heartbeat, which ends a process with a message of its own, stands behind it for what this cannot
+see: a host of the first process that is gone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from typing import Any, TextIO
 
 from skillrl.errors import SkillRLError
+from skillrl.io import signals
 
 BEAT = 1.0
 """Seconds between two signs of life, and two looks for bad news."""
@@ -29,7 +31,7 @@ looks less often, and waits longer for the others."""
 
 _LOST = 5  # looks in a row without an answer of the service
 
-_FAILED, _ALIVE = "skillrl/failed", "skillrl/alive/"
+_FAILED, _STOPPED, _ALIVE = "skillrl/failed", "skillrl/stopped", "skillrl/alive/"
 
 AGAIN = (
     "This process ends, too. Start the same command again on all hosts: it continues where it "
@@ -60,7 +62,7 @@ class Alarm:
         """
         self._client, self._index, self._hosts = client, index, hosts
         self._said_to = said_to
-        self._over, self._failed = threading.Event(), False
+        self._over, self._failed, self._stopped = threading.Event(), False, False
         self._heard: dict[str, tuple[str, int]] = {}
         self._last_words = _LastWords(address, hosts[0]) if index else None
         self._thread = threading.Thread(target=self._watch, name="alarm", daemon=True)
@@ -76,6 +78,12 @@ class Alarm:
         self._over.set()
         self._thread.join(10 * BEAT)
         self._say_no_more()
+
+    def stop_others(self) -> None:
+        """Lets SIGTERM act on all others as it did here, so that they can save together."""
+        self._stopped = True
+        with contextlib.suppress(RuntimeError):  # somebody was first, or the service is gone
+            self._client.key_value_set(_STOPPED, json.dumps(self._index))
 
     def tell(self, error: BaseException) -> None:
         """Lets all others end because of an error here, and waits until they can have seen it.
@@ -113,7 +121,9 @@ class Alarm:
             beats += 1
             try:
                 self._client.key_value_set(f"{_ALIVE}{self._index}", str(beats), True)
-                news = self._news()
+                news = self._read(_FAILED)
+                if news is None and not self._stopped:
+                    self._stop(self._read(_STOPPED))
                 if self._index == 0 and news is None:
                     self._look_for_silence()
                 lost = 0
@@ -125,9 +135,10 @@ class Alarm:
             if news is not None and not self._failed and not self._over.is_set():
                 self._leave(news)
 
-    def _news(self) -> dict[str, Any] | None:
+    def _read(self, key: str) -> Any:
+        """Reads what somebody has said in the service, or None."""
         try:
-            return json.loads(self._client.key_value_try_get(_FAILED))
+            return json.loads(self._client.key_value_try_get(key))
         except RuntimeError as error:
             if "NOT_FOUND" not in str(error):
                 raise
@@ -146,10 +157,21 @@ class Alarm:
                 said = f"has given no sign of life for {SILENCE * BEAT:.0f} seconds."
                 self._report(process, said, 1)
 
+    def _stop(self, process: int | None) -> None:
+        """Ends the work of the main thread, which then saves, where `process` was told to end."""
+        if process is None:
+            return
+        self._stopped = True
+        if signals.terminate():
+            said = f"{self._name(process)} was terminated. This process ends, too."
+            print(f"skillrl: {said}", file=self._said_to, flush=True)
+
+    def _name(self, process: int) -> str:
+        return f"process {process} on {self._hosts[process]}"
+
     def _leave(self, news: dict[str, Any]) -> None:
-        process = news["process"]
-        who = f"process {process} on {self._hosts[process]}"
-        print(f"skillrl: error: {who}: {news['said']} {AGAIN}", file=self._said_to, flush=True)
+        said = f"{self._name(news['process'])}: {news['said']} {AGAIN}"
+        print(f"skillrl: error: {said}", file=self._said_to, flush=True)
         self._say_no_more()
         if self._index == 0:
             time.sleep(3 * BEAT)  # it has the service that the others look into

@@ -224,6 +224,12 @@ def joined(cluster: Cluster) -> Iterator[None]:
     _part()
 
 
+def stop_others() -> None:
+    """Passes SIGTERM on to the other processes, if there are any; see `Alarm.stop_others`."""
+    if _alarm is not None:
+        _alarm.stop_others()
+
+
 def leave(status: int) -> None:
     """Ends this process with `status` if it has failed while others went on; else returns.
 

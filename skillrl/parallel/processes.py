@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from skillrl import errors
 from skillrl.errors import SkillRLError
 
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 LOOK = 1.0
 """Seconds between two looks at a value that another process has not sent yet."""
@@ -165,6 +167,36 @@ def wait_for_all(what: str) -> None:
     together(what, lambda: None)
 
 
+def regroup(what: str, value: Any, *, limit: float) -> list[Any] | None:
+    """Meets the others after something has torn all processes out of their work.
+
+    Exchanges that had begun are given up, and later ones begin anew, in step.
+
+    Args:
+      what: names the meeting, which happens once in a run.
+      value: plain JSON values that this process brings along.
+      limit: seconds to wait for the others.
+
+    Returns:
+      What each of them brought, in order; None where somebody has not come.
+    """
+    job = _job
+    if job is None:
+        return [value]
+    places = [f"skillrl/{what}/{process}" for process in range(job.count)]
+    job.client.key_value_set(places[job.index], json.dumps([job.turn, value]))
+    until = time.monotonic() + limit
+    found = []
+    for place in places:
+        left = max(1, int(1000 * (until - time.monotonic())))
+        try:
+            found.append(json.loads(job.client.blocking_key_value_get(place, left)))
+        except RuntimeError:  # too late, or the service is gone
+            return None
+    job.turn = max(turn for turn, _ in found)
+    return [brought for _, brought in found]
+
+
 def check_same(what: str, settings: Mapping[str, Any]) -> None:
     """Checks that all processes were started alike.
 
@@ -185,8 +217,7 @@ def check_same(what: str, settings: Mapping[str, Any]) -> None:
                 f"{name(process)} was started otherwise than {name(0)}: {different[0]}. Start the "
                 "same command, with the same flags and files, on all hosts."
             )
-            error._everywhere = True  # type: ignore[attr-defined]
-            raise error
+            raise everywhere(error)
 
 
 def _differences(one: Any, other: Any, place: str = "") -> list[str]:
@@ -199,6 +230,12 @@ def _differences(one: Any, other: Any, place: str = "") -> list[str]:
             for found in _differences(one.get(key), other.get(key), f"{place}.{key}".lstrip("."))
         ]
     return [] if one == other else [f"{place} is {other!r} there and {one!r} here"]
+
+
+def everywhere(error: E) -> E:
+    """Marks an error that all processes raise; returns it."""
+    error._everywhere = True  # type: ignore[attr-defined]
+    return error
 
 
 def happened_everywhere(error: BaseException) -> bool:
@@ -219,9 +256,7 @@ def _attempt(work: Callable[[], Any]) -> dict[str, Any]:
 def _raised(sent: dict[str, Any], begin: str = "") -> SkillRLError:
     """Makes the error that somebody has sent."""
     found = sent["error"]
-    error = _RAISED.get(found["kind"], SkillRLError)(begin + found["message"])
-    error._everywhere = True  # type: ignore[attr-defined]
-    return error
+    return everywhere(_RAISED.get(found["kind"], SkillRLError)(begin + found["message"]))
 
 
 @contextmanager

@@ -23,6 +23,7 @@ the reward model, and process supervision.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ from skillrl.io.files import append_sealed
 from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
 from skillrl.parallel import processes, random_keys
-from skillrl.phases import rl_files, saved
+from skillrl.phases import rl_files, saved, stopping
 from skillrl.phases.build import (
     export_adapter,
     load_policy,
@@ -130,8 +131,14 @@ def rl(
         ) as bar:
             while now.iteration < config.training_epochs:
                 version = now.iteration * config.minibatches
-                publish(session.config, player, params=learner.policy(state), version=version)
-                trajectories = _rollouts(session, player, now)
+                with stopping.saving(
+                    functools.partial(
+                        _checkpoint, session, checkpoints, state=state, now=now, due=True
+                    ),
+                    at=now.iteration,
+                ):
+                    publish(session.config, player, params=learner.policy(state), version=version)
+                    trajectories = _rollouts(session, player, now)
                 state, metrics = _update(
                     session, learner, state=state, trajectories=trajectories, skips=skips
                 )
@@ -366,6 +373,8 @@ def _checkpoint(
     """
     total = session.config.rl.training_epochs
     if not due and now.iteration % session.config.checkpoint.interval and now.iteration != total:
+        return
+    if now.iteration in checkpoints.steps():
         return
     interval = session.config.evolution.validation_interval
     extra: dict[str, Any] = {
