@@ -146,7 +146,7 @@ def test_a_death_ends_the_others_within_thirty_seconds(tmp_path, who):
         os.kill(os.getpid(), 9)
     processes.wait_for_all("never")
     """
-    statuses, found = run(tmp_path, act)
+    statuses, _ = run(tmp_path, act)
     spent = time.time() - float((tmp_path / "died").read_text())
     assert spent < 30
     assert statuses[who] == -9
