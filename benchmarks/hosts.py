@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 from skillrl.io.console import table  # noqa: E402
 from skillrl.io.files import read_json, read_jsonl  # noqa: E402
-from skillrl.version import __version__  # noqa: E402
+from skillrl.version import VERSION  # noqa: E402
 from tests import hosts  # noqa: E402
 
 ITERATIONS = 2
@@ -217,7 +217,7 @@ def main() -> None:
                 "load": round(os.getloadavg()[0], 1),
                 "python": platform.python_version(),
             },
-            "version": __version__,
+            "version": VERSION,
             "settings": SETTINGS,
             "runs": found,
             "table": text,
