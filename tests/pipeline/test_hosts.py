@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 import shutil
 import signal
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ SHORT: dict[str, Any] = {
     "sft": {"num_examples": 24},
     "rl": {"training_epochs": 2},
     "evolution": {"validation_interval": 1},
-    "checkpoint": {"interval": 1},
+    "checkpoint": {"interval": 10},  # at the end of RL, and where it is told to end
 }
+
+LONGER = tiny.merged(SHORT, {"rl": {"training_epochs": 4}})
 
 SKILLRL = """
 import sys
@@ -39,7 +42,7 @@ sys.exit(main.main(sys.argv[1:]))
 @pytest.fixture(scope="module")
 def pair(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable]:
     """Starts a command on two processes in a folder."""
-    script = tmp_path_factory.mktemp("script") / "skillrl.py"
+    script = tmp_path_factory.mktemp("script") / "start.py"
     script.write_text(SKILLRL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(compiled))
@@ -130,19 +133,51 @@ def test_two_processes_evaluate_as_one(one: Path, two: Path, pair: Callable, tmp
     assert (tmp_path / names[0]).read_bytes() == (tmp_path / names[1]).read_bytes()
 
 
+@pytest.fixture(scope="module")
+def longer(flags: Callable, one: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process, after two more iterations."""
+    path = tmp_path_factory.mktemp("longer") / "run"
+    shutil.copytree(one, path)
+    status, _, err = tiny.run("train", *flags(path, **LONGER))
+    assert status == 0, err
+    return path
+
+
+def wait_for_iteration(number: int, path: Path, running: Sequence[subprocess.Popen]) -> None:
+    """Returns in the middle of the iteration after `number`."""
+    until = time.monotonic() + 900
+    while tiny.rows(path / "metrics.jsonl")[-1]["step"] != number:
+        assert [process.poll() for process in running] == [None, None], hosts.said(path.parent, 0)
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    time.sleep(0.5)
+
+
+def is_the_run_of(path: Path, longer: Path) -> None:
+    """Checks that a run that changed hosts is the one that did not."""
+    steps = [row["step"] for row in tiny.rows(path / "metrics.jsonl") if row["phase"] == "rl"]
+    assert steps == [1, 2, 3, 4]
+    names = [f"{number:05d}.jsonl" for number in steps]
+    assert sorted(file.name for file in (path / "rl" / "trajectories").iterdir()) == names
+    for name in names:
+        place = Path("rl", "trajectories", name)
+        assert played(path / place) == played(longer / place)
+    banks = sorted(file.name for file in (longer / "banks").iterdir())
+    assert sorted(file.name for file in (path / "banks").iterdir()) == banks
+    for name in banks:
+        assert (path / "banks" / name).read_bytes() == (longer / "banks" / name).read_bytes()
+    assert gap(longer, path) <= 1e-5
+
+
 @pytest.mark.slow
 def test_a_killed_process_ends_the_other_and_one_goes_on(
-    flags: Callable, two: Path, pair: Callable, tmp_path: Path
+    flags: Callable, two: Path, longer: Path, pair: Callable, tmp_path: Path
 ):
     path = tmp_path / "run"
     shutil.copytree(two, path)
-    command = ["train", *flags(path, **tiny.merged(SHORT, {"rl": {"training_epochs": 4}}))]
+    command = ["train", *flags(path, **LONGER)]
     with pair(tmp_path, *command) as running:
-        until = time.monotonic() + 600
-        while tiny.rows(path / "metrics.jsonl")[-1]["step"] != 3:
-            assert running[0].poll() is None, hosts.said(tmp_path, 0)[-4000:]
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        wait_for_iteration(3, path, running)
         running[1].send_signal(signal.SIGKILL)
         start = time.monotonic()
         first, second = hosts.ends(running, 60)
@@ -151,7 +186,24 @@ def test_a_killed_process_ends_the_other_and_one_goes_on(
     assert f"error: process 1 on {platform.node()}" in hosts.said(tmp_path, 0)
     status, _, err = tiny.run(*command)
     assert status == 0, err
-    steps = [row["step"] for row in tiny.rows(path / "metrics.jsonl") if row["phase"] == "rl"]
-    assert steps == [1, 2, 3, 4]
-    files = sorted(file.name for file in (path / "rl" / "trajectories").iterdir())
-    assert files == [f"{number:05d}.jsonl" for number in (1, 2, 3, 4)]
+    is_the_run_of(path, longer)
+
+
+@pytest.mark.slow
+def test_a_preempted_process_ends_both_with_a_checkpoint_and_one_goes_on(
+    flags: Callable, two: Path, longer: Path, pair: Callable, tmp_path: Path
+):
+    path = tmp_path / "run"
+    shutil.copytree(two, path)
+    command = ["train", *flags(path, **LONGER)]
+    with pair(tmp_path, *command) as running:
+        wait_for_iteration(3, path, running)
+        running[1].send_signal(signal.SIGTERM)
+        start = time.monotonic()
+        assert hosts.ends(running, 60) == [143, 143]
+        assert time.monotonic() - start < 30
+    assert f"process 1 on {platform.node()} was terminated" in hosts.said(tmp_path, 0)
+    assert (path / "checkpoints" / "rl" / "3" / "SHA256SUMS").is_file()
+    status, _, err = tiny.run(*command)
+    assert status == 0, err
+    is_the_run_of(path, longer)
