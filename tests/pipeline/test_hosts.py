@@ -207,3 +207,15 @@ def test_a_preempted_process_ends_both_with_a_checkpoint_and_one_goes_on(
     status, _, err = tiny.run(*command)
     assert status == 0, err
     is_the_run_of(path, longer)
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_with_the_run_of_one_and_split_the_policy(
+    flags: Callable, one: Path, longer: Path, pair: Callable, tmp_path: Path
+):
+    path = tmp_path / "run"
+    shutil.copytree(one, path)
+    with pair(tmp_path, "train", *flags(path, **LONGER), "--set=mesh.fsdp=2") as running:
+        statuses = hosts.ends(running, 1500)
+    assert statuses == [0, 0], hosts.said(tmp_path, 0)[-4000:]
+    is_the_run_of(path, longer)
