@@ -30,7 +30,7 @@ from skillrl.models.transformer import Params
 from skillrl.parallel import host_memory, processes
 from skillrl.parallel.buckets import Buckets
 from skillrl.parallel.devices import find_devices
-from skillrl.parallel.local import check_spread, localise
+from skillrl.parallel.local import check_spread, connect, localise
 from skillrl.parallel.mesh import make_mesh
 from skillrl.parallel.rules import num_row_devices
 from skillrl.phases.session import Session
@@ -66,6 +66,7 @@ def open_mesh(config: Config) -> jax.sharding.Mesh:
         sizes = _chosen_sizes(config)
     mesh = make_mesh(*sizes)
     check_spread(mesh)
+    connect(mesh)
     if mesh.devices.flat[0].platform == "cpu":
         host_memory.keep_freed()
     return mesh

@@ -21,13 +21,14 @@ import jax, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from skillrl.models import weights
 from skillrl.parallel import rules
-from skillrl.parallel.local import check_spread, is_local, local_mesh, localise
+from skillrl.parallel.local import check_spread, connect, is_local, local_mesh, localise
 from skillrl.parallel.mesh import make_mesh
 from skillrl.training.checkpoint import Checkpoints
 from skillrl.training.finite import check_finite
 
 x = np.arange(24, dtype=np.float32).reshape(4, 6) / 7
 mesh = make_mesh(1, 2, 1)
+connect(mesh)
 rows = rules.put_rows(mesh, {"x": x})["x"]
 (shard,) = rows.addressable_shards
 assert np.array_equal(shard.data, x[2 * processes.index():][:2])
