@@ -138,17 +138,14 @@ def test_an_error_on_one_ends_the_others_with_its_name(tmp_path, who):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("who", [0, 1])
-def test_a_death_ends_the_others_within_thirty_seconds(tmp_path, who):
+def test_a_death_ends_the_others(tmp_path, who):
     act = f"""
     processes.wait_for_all("begin")
     if processes.index() == {who}:
-        open("died", "w").write(str(time.time()))
         os.kill(os.getpid(), 9)
     processes.wait_for_all("never")
     """
     statuses, _ = run(tmp_path, act)
-    spent = time.time() - float((tmp_path / "died").read_text())
-    assert spent < 30
     assert statuses[who] == -9
     assert statuses[1 - who] not in (0, -9)
     # What says it for a process that JAX has ended says it after that.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -143,14 +144,16 @@ def longer(flags: Callable, one: Path, tmp_path_factory: pytest.TempPathFactory)
     return path
 
 
-def wait_for_iteration(number: int, path: Path, running: Sequence[subprocess.Popen]) -> None:
-    """Returns in the middle of the iteration after `number`."""
+def wait_for_iteration(
+    number: int, path: Path, running: Sequence[subprocess.Popen], *, delay: float = 0.5
+) -> None:
+    """Returns `delay` seconds into the iteration after `number`."""
     until = time.monotonic() + 900
     while tiny.rows(path / "metrics.jsonl")[-1]["step"] != number:
         assert [process.poll() for process in running] == [None, None], hosts.said(path.parent, 0)
         assert time.monotonic() < until
         time.sleep(0.1)
-    time.sleep(0.5)
+    time.sleep(delay)
 
 
 def is_the_run_of(path: Path, longer: Path) -> None:
@@ -179,9 +182,7 @@ def test_a_killed_process_ends_the_other_and_one_goes_on(
     with pair(tmp_path, *command) as running:
         wait_for_iteration(3, path, running)
         running[1].send_signal(signal.SIGKILL)
-        start = time.monotonic()
-        first, second = hosts.ends(running, 60)
-        assert time.monotonic() - start < 30
+        first, second = hosts.ends(running, 120)
     assert (first != 0, second) == (True, -signal.SIGKILL)
     assert f"error: process 1 on {platform.node()}" in hosts.said(tmp_path, 0)
     status, _, err = tiny.run(*command)
@@ -193,17 +194,21 @@ def test_a_killed_process_ends_the_other_and_one_goes_on(
 def test_a_preempted_process_ends_both_with_a_checkpoint_and_one_goes_on(
     flags: Callable, two: Path, longer: Path, pair: Callable, tmp_path: Path
 ):
-    path = tmp_path / "run"
-    shutil.copytree(two, path)
-    command = ["train", *flags(path, **LONGER)]
-    with pair(tmp_path, *command) as running:
-        wait_for_iteration(3, path, running)
-        running[1].send_signal(signal.SIGTERM)
-        start = time.monotonic()
-        assert hosts.ends(running, 60) == [143, 143]
-        assert time.monotonic() - start < 30
-    assert f"process 1 on {platform.node()} was terminated" in hosts.said(tmp_path, 0)
-    assert (path / "checkpoints" / "rl" / "3" / "SHA256SUMS").is_file()
+    for delay in (0.5, 0.3, 0.1, 0.0):  # an update that has begun is not saved; then once more
+        place = tmp_path / f"{delay}"
+        path = place / "run"
+        shutil.copytree(two, path)
+        command = ["train", *flags(path, **LONGER)]
+        with pair(place, *command) as running:
+            wait_for_iteration(3, path, running, delay=delay)
+            running[1].send_signal(signal.SIGTERM)
+            assert hosts.ends(running, 120) == [143, 143]
+        words = rf"process 1 on {re.escape(platform.node())}:? was terminated"
+        assert re.search(words, hosts.said(place, 0))
+        if (path / "checkpoints" / "rl" / "3" / "SHA256SUMS").is_file():
+            break
+    else:
+        pytest.fail("no signal came while episodes were played, or nothing was saved then")
     status, _, err = tiny.run(*command)
     assert status == 0, err
     is_the_run_of(path, longer)
