@@ -9,7 +9,8 @@ import pytest
 
 from skillrl.errors import SkillRLError
 from skillrl.io import atomic, files
-from skillrl.parallel import processes
+from skillrl.parallel import alarm, joining, processes
+from skillrl.phases import stopping
 from tests.hosts import HOST, run, says
 
 
@@ -134,6 +135,15 @@ def test_an_error_on_one_ends_the_others_with_its_name(tmp_path, who):
             wanted = f"skillrl: error: process {who} on {HOST}: the disk is full. This process"
         (line,) = lines(text)
         assert line.startswith(wanted)
+
+
+def test_limits_add_up_to_less_than_thirty_seconds():
+    looks = alarm.SILENCE + 2  # the one that heard it last, and the one that counts it as dead
+    said = 3 * alarm.BEAT  # in which the others look once more, before the first one goes
+    assert looks * alarm.BEAT + said < 30
+    assert (alarm.SILENCE + 4) * alarm.BEAT + said < 30  # an error that may be another's death
+    assert joining.HEARTBEAT <= 20
+    assert stopping.WAIT + said < 30
 
 
 @pytest.mark.slow
