@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from skillrl import extensions
 from skillrl.config import presets
-from skillrl.config.settings import Config
+from skillrl.config.settings import Config, public_dict
 from skillrl.envs import Suite
 from skillrl.envs import make_suite as _make_suite
 from skillrl.errors import SkillRLError
 from skillrl.io.files import read_sealed
 from skillrl.io.text import printable
+from skillrl.parallel import processes
 from skillrl.preflight import static_checks
 from skillrl.types import Task, Trajectory
 
@@ -343,7 +344,7 @@ def train(
       SkillRLError: something is missing or does not fit; the message says what to do.
     """
     run("train", config, workdir, on_metrics=on_metrics)
-    return read_sealed(Path(workdir) / "summary.json")
+    return processes.on_first("summary", lambda: read_sealed(Path(workdir) / "summary.json"))
 
 
 def run(name: str, config: Config, workdir: str | Path, **options: Any) -> None:
@@ -375,10 +376,13 @@ def run(name: str, config: Config, workdir: str | Path, **options: Any) -> None:
     given = {option: options.get(option) for option in static_checks.OPTIONS[name]}
     if name == "evaluate":
         given["checkpoint"] = given["checkpoint"] or "rl"
-    print(
-        printable(static_checks.check_command(name, config, workdir=Path(workdir), chosen=given)),
-        flush=True,
+    processes.check_same(f"{name} in {workdir}", {"settings": public_dict(config), **given})
+    if not processes.is_first():  # there the checks do it
+        extensions.load(config.modules)
+    check = functools.partial(
+        static_checks.check_command, name, config, workdir=Path(workdir), chosen=given
     )
+    print(printable(processes.on_first("checks", check)), flush=True)
     from skillrl import pipeline
 
     getattr(pipeline, name)(config, Path(workdir), **{**options, **given})

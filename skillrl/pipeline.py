@@ -25,7 +25,7 @@ from skillrl.io.text import printable
 from skillrl.models.flops import sizes_of
 from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
-from skillrl.parallel import speed
+from skillrl.parallel import processes, speed
 from skillrl.phases import prerequisites, prompts, report
 from skillrl.phases.arms import open_arms
 from skillrl.phases.build import (
@@ -60,8 +60,8 @@ _LOG = logging.getLogger(__name__)
 def train(config: Config, workdir: Path, *, on_metrics: OnMetrics | None = None) -> None:
     """Runs all four phases and their evaluations; `on_metrics` is given each row of metrics."""
     with open_session(config, workdir, on_metrics=on_metrics) as run:
-        if _is_finished(run):
-            print(printable(report.report_finished(run)))
+        if processes.on_first("whether it is finished", lambda: _is_finished(run)):
+            print(processes.on_first("report", lambda: printable(report.report_finished(run))))
             return
         model = open_model(config, open_mesh(config))
         _announce(run, model, "train")
@@ -74,14 +74,14 @@ def train(config: Config, workdir: Path, *, on_metrics: OnMetrics | None = None)
         publish(config, player, params=base, version=0)
         evaluate_stage(run, player, stage="base", bank=SkillBank(), splits=config.evaluation.splits)
         trajectories = run_phase_once(run, "collect", collect_phase, player)
-        trajectories = trajectories or prerequisites.trajectories(run.run)
+        trajectories = trajectories or _trajectories(run)
 
         # 2. The teacher distils skills from successes and failures.
         bank = run_phase_once(
             run, "distill", distill_phase, trajectories, teacher=teacher,
             embedder=retriever.embedder,
         )  # fmt: skip
-        bank = bank or load_bank(run.run.file("distill", "bank.json"))
+        bank = bank or report.bank_on_first(lambda: load_bank(run.run.file("distill", "bank.json")))
 
         # 3. Cold start: the policy learns to use skills. This policy is also pi_ref.
         prompts.look(
@@ -134,9 +134,9 @@ def collect(
         )
         print(f"trajectories: {path}")
         if output is not None:
-            prerequisites.remember(run.run, "collect", path)
+            processes.on_first("output", lambda: prerequisites.remember(run.run, "collect", path))
             return
-        prerequisites.forget(run.run, "collect")
+        processes.on_first("output", lambda: prerequisites.forget(run.run, "collect"))
         wanted = config.collect.episodes
         if episodes is None or episodes >= wanted:
             run.run.finish("collect")
@@ -162,7 +162,7 @@ def distill(
       SkillRLError: there are no trajectories, or the teacher does not answer.
     """
     with open_session(config, workdir) as run:
-        path = prerequisites.trajectories(run.run, trajectories)
+        path = _trajectories(run, trajectories)
         bank = distill_phase(
             run,
             path,
@@ -173,7 +173,8 @@ def distill(
         if output is None:
             run.run.finish("distill")
         else:
-            prerequisites.remember(run.run, "distill", Path(output))
+            made = Path(output)
+            processes.on_first("output", lambda: prerequisites.remember(run.run, "distill", made))
         print(
             f"skill bank: {len(bank)} entries in {output or run.run.file('distill', 'bank.json')}"
         )
@@ -200,8 +201,8 @@ def sft(
       SkillRLError: one of the two is missing, or there is no success to imitate.
     """
     with open_session(config, workdir) as run:
-        path = prerequisites.trajectories(run.run, trajectories)
-        bank = prerequisites.bank(run.run, skill_bank)
+        path = _trajectories(run, trajectories)
+        bank = report.bank_on_first(lambda: prerequisites.bank(run.run, skill_bank))
         model = open_model(config, open_mesh(config))
         retriever = open_retriever(run, model)
         _announce(run, model, "sft", num_examples=num_examples)
@@ -238,7 +239,7 @@ def rl(config: Config, workdir: Path, *, skill_bank: str | None = None) -> None:
     """
     with open_session(config, workdir) as run:
         cold_started = prerequisites.cold_started(run.run)
-        bank = prerequisites.bank(run.run, skill_bank)
+        bank = report.bank_on_first(lambda: prerequisites.bank(run.run, skill_bank))
         model = open_model(config, open_mesh(config))
         retriever = open_retriever(run, model)
         _announce(run, model, "rl")
@@ -312,6 +313,16 @@ def evaluate(
             concurrency=concurrency or 0,
             output=Path(output) if output else None,
         )
+
+
+def _trajectories(run: Session, given: str | None = None) -> Path:
+    """Finds the trajectories to learn from; see `prerequisites.trajectories`."""
+    return processes.on_first(
+        "trajectories",
+        lambda: prerequisites.trajectories(run.run, given),
+        encode=str,
+        decode=Path,
+    )
 
 
 def _local_model(config: Config) -> Model | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import jax
 import pytest
 from absl import flags
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 
 MOST_COMPILED = 2**28
 """Bytes of compiled programs that are kept between sessions; one session makes 24 million."""
+
+# How fast a machine is decides no test.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 flags.FLAGS.mark_as_parsed()  # libraries read absl flags; pytest's arguments are not theirs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -107,3 +108,11 @@ def test_the_questions_to_the_teacher_are_those_of_the_phases():
     assert calls["sft"] == config.collect.episodes == 256  # thoughts of each success
     assert calls["rl"] == 150 // 5  # an event every five iterations
     assert pods.teacher_calls(pods._preset("search_qwen2.5_7b"), 6)["rl"] == 0  # no evolution
+
+
+def test_the_page_shows_every_recipe():
+    recipes = [ROOT / "launchers" / "slurm.sbatch", *(ROOT / "launchers" / "pods").iterdir()]
+    for path in recipes:
+        assert path.name in PAGE
+    for name in re.findall(r"\]\(\.\./(launchers/[^)]*)\)", PAGE):
+        assert (ROOT / name).exists(), name

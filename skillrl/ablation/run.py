@@ -233,7 +233,8 @@ def _evaluate(
 
 
 def _command(name: str) -> list[str]:
-    return [sys.executable, "-m", "skillrl", name]
+    # Each is a run by itself, also where a launcher has started several of this process.
+    return [sys.executable, "-m", "skillrl", name, "--distributed=off"]
 
 
 def _epochs(

@@ -142,6 +142,23 @@ RUN_FLAGS = (
             "missing."
         ),
     ),
+    text(
+        "distributed",
+        "auto|on|off",
+        help=(
+            "Whether this is one of several processes of the run: one per host, each started with "
+            "this command and the same --workdir, on a file system that all see. auto: where "
+            "Slurm, Open MPI, Kubernetes or Cloud TPU says so. Default: auto."
+        ),
+        default="auto",
+    ),
+    text(
+        "coordinator_address",
+        "HOST:PORT",
+        help="Where process 0 listens, with --num_processes and --process_id, where nobody says.",
+    ),
+    integer("num_processes", "N", help="How many processes the run has."),
+    integer("process_id", "I", help="Which of them this is, from 0."),
     switch("show_config", help="Print the resolved config, and where each value came from, first."),
 )
 """The flags of every run."""

@@ -6,6 +6,8 @@ and status 130, SIGTERM likewise with 143. JAX is not imported before a command 
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import io
 import os
 import re
@@ -25,6 +27,7 @@ from skillrl.errors import EnvironmentLost, Problems, SkillRLError
 from skillrl.io import paths, signals
 from skillrl.io.console import harmless_logs
 from skillrl.io.text import printable
+from skillrl.parallel import joining
 from skillrl.phases import run_directory
 from skillrl.preflight import dry_run, static_checks
 
@@ -85,10 +88,12 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
         for problem in error.problems:
             said = printable(" ".join(problem.split()))
             print(f"skillrl {name}: error: {said}", file=sys.stderr)
+        joining.leave(2)
         return 2
     except (SkillRLError, EnvironmentLost) as error:  # the one episode of play is the command
         said = printable(" ".join(str(error).split()))
         print(f"skillrl {name}: error: {said}", file=sys.stderr)
+        joining.leave(2)
         return 2
     except KeyboardInterrupt as stop:
         again = shlex.join([*program.split(), *map(_without_key, arguments)])
@@ -101,25 +106,32 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
         from skillrl.parallel import background
 
         status = 143 if terminated else 130
+        joining.leave(status)
         background.leave(status)
         return status
+
+
+_CLUSTER = tuple(field.name for field in dataclasses.fields(joining.Cluster))
 
 
 def _phase(name: str, parsed: ParsedFlags) -> None:
     """Resolves the config, says what is real, and calls the phase."""
     values = parsed.values
-    resolved, workdir = _settings(name, parsed)
-    config = resolved.config
-    chosen = {flag: values[flag] for flag in static_checks.OPTIONS[name]}
-    if values["show_config"]:
-        _show(dry_run.describe_settings(resolved))
-    if values["dry_run"]:
-        said, problems = dry_run.report(name, config, workdir=workdir, chosen=chosen)
-        _show(said)
-        if problems:
-            raise Problems(problems)
-        return
-    api.run(name, config, workdir, **chosen)
+    cluster = joining.Cluster(**{flag: values[flag] for flag in _CLUSTER})
+    # Joined first: what is wrong on one host ends the others, too.
+    with contextlib.nullcontext() if values["dry_run"] else joining.joined(cluster):
+        resolved, workdir = _settings(name, parsed)
+        config = resolved.config
+        chosen = {flag: values[flag] for flag in static_checks.OPTIONS[name]}
+        if values["show_config"]:
+            _show(dry_run.describe_settings(resolved))
+        if values["dry_run"]:
+            said, problems = dry_run.report(name, config, workdir=workdir, chosen=chosen)
+            _show(said)
+            if problems:
+                raise Problems(problems)
+            return
+        api.run(name, config, workdir, **chosen)
 
 
 def _settings(name: str, parsed: ParsedFlags) -> tuple[presets.Resolved, Path]:

@@ -23,6 +23,30 @@ TEMPORARY = ".tmp-"
 """Prefix of files and directories that are being written; leftovers may be deleted."""
 
 
+_kept_out: list[Path] = []
+
+
+@contextlib.contextmanager
+def keep_out(directory: str | Path) -> Iterator[None]:
+    """Lets this process write nothing in and below `directory` while the block runs.
+
+    Of several processes that share a run directory one writes, and the others do the same work:
+    what they would write is written already. All that `skillrl.io` offers to write with is then
+    without effect there; caches elsewhere are written as always.
+    """
+    place = Path(directory).absolute()
+    _kept_out.append(place)
+    try:
+        yield
+    finally:
+        _kept_out.remove(place)
+
+
+def is_kept_out(path: str | Path) -> bool:
+    """Tells whether another process writes at `path`; see `keep_out`."""
+    return any(Path(path).absolute().is_relative_to(place) for place in _kept_out)
+
+
 @contextlib.contextmanager
 def critical_section() -> Iterator[None]:
     """Holds back Ctrl-C (SIGINT) and SIGTERM until the block is done, then lets them act.
@@ -57,6 +81,8 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
       SkillRLError: the place cannot be written to.
     """
     path = Path(path)
+    if is_kept_out(path):
+        return
     content = data.encode("utf-8") if isinstance(data, str) else data
     with critical_section(), explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)

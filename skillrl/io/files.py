@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from skillrl.errors import SkillRLError
-from skillrl.io.atomic import atomic_write, critical_section, explained, flush
+from skillrl.io.atomic import atomic_write, critical_section, explained, flush, is_kept_out
 from skillrl.io.checksums import seal, unseal
 from skillrl.io.json_text import loads
 
@@ -81,7 +81,7 @@ def append_jsonl(path: str | Path, *rows: Any) -> None:
     """Adds one line per row in a single write; a torn last line is removed first."""
     path = Path(path)
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
-    if not lines:
+    if not lines or is_kept_out(path):
         return
     with critical_section(), explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +148,7 @@ def truncate_jsonl(path: str | Path, keep: Callable[[Any], bool], *, required: b
     `read_jsonl` does, and then changes nothing.
     """
     path = Path(path)
-    if not path.exists():
+    if not path.exists() or is_kept_out(path):
         return 0
     kept, dropped = [], 0
     lines = path.read_bytes().split(b"\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ class Terminated(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Lets SIGTERM raise `Terminated` in the block; where it is ignored, it stays so.
+    """Lets SIGTERM raise `Terminated` in the block, once; where it is ignored, it stays so.
+
+    A second SIGTERM would cut short what the first has begun, such as saving.
 
     Only the main thread receives signals; in others this does nothing.
     """
@@ -31,4 +34,17 @@ def terminable() -> Iterator[None]:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated
+
+
+def terminate() -> bool:
+    """Sends this process SIGTERM, from any thread, unless it would kill it or is ignored.
+
+    Returns:
+      Whether it was sent.
+    """
+    heard = callable(signal.getsignal(signal.SIGTERM))
+    if heard:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return heard

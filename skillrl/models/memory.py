@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from skillrl.errors import SkillRLError
 from skillrl.models.config import TransformerConfig
+from skillrl.models.flops import sizes_of
 from skillrl.parallel.devices import device_memory
 
 GIB = 2**30
@@ -57,6 +58,38 @@ def check_micro_batch(config: TransformerConfig, mesh: Mesh, *, tokens: int) -> 
     """
     layers = tokens * config.hidden_size * config.num_layers * _itemsize(config)
     _check(layers, mesh, what=f"a micro-batch of {tokens:,} tokens", settings="train_batch.tokens")
+
+
+def axis_for(
+    config: TransformerConfig, *, held: int, trained: float, devices: int, limit: int | None
+) -> tuple[str, str]:
+    """Chooses the axis of the mesh that all devices go to, where nobody has.
+
+    Args:
+      config: sizes of the policy.
+      held: bytes of a parameter.
+      trained: which part of the parameters has gradients and moments, from 0 to 1.
+      devices: how many there are.
+      limit: bytes of one of them; None for CPUs.
+
+    Returns:
+      ``data`` where each device can hold the whole policy with all that training adds to it, else
+      ``fsdp``; and the reason.
+    """
+    count = sizes_of(config).parameters
+    # The policy, its reference, the copy that samples; gradients and two moments in float32.
+    needed = count * (2 * held + _itemsize(config)) + trained * count * (held + 8)
+    if limit is None:
+        return "data", f"{devices} CPU devices, each with a copy of the policy"
+    said = (
+        f"policy, reference, sampler, gradients and moments take {needed / GIB:,.1f} GiB, and each "
+        f"of {devices} devices has {limit / GIB:,.1f} GiB"
+    )
+    return ("data" if needed < _SHARE * limit else "fsdp"), said
+
+
+_SHARE = 0.6
+"""Which part of a device's memory parameters may take; the rest is for what is computed."""
 
 
 def _check(needed: int, mesh: Mesh, *, what: str, settings: str) -> None:

@@ -15,6 +15,7 @@ from skillrl.models.config import TransformerConfig
 from skillrl.models.parameters import axes_tree
 from skillrl.models.tokenizer import Tokenizer
 from skillrl.models.transformer import Params, init
+from skillrl.parallel.local import is_local, local_mesh
 from skillrl.parallel.rules import tree_shardings
 
 
@@ -40,6 +41,20 @@ class Model:
     def stop_ids(self) -> tuple[int, ...]:
         """The tokens that end a response."""
         return tuple(dict.fromkeys((self.tokenizer.im_end_id, self.tokenizer.eos_id)))
+
+
+def on_own_devices(model: Model) -> Model:
+    """Returns `model` as it lies on this process's own devices, to be sampled there.
+
+    That is `model` itself where there are no others.
+    """
+    if is_local(model.mesh):
+        return model
+    mesh = local_mesh(model.mesh)
+    config = dataclasses.replace(model.config, mesh=mesh if mesh.size > 1 else None)
+    shapes = jax.eval_shape(lambda: init(jax.random.key(0), config))
+    shardings = tree_shardings(mesh, axes_tree(config), shapes)
+    return dataclasses.replace(model, config=config, mesh=mesh, shardings=shardings)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -30,6 +30,7 @@ from skillrl.models import hf_config, intact, parameters, tensors
 from skillrl.models.config import TransformerConfig
 from skillrl.models.directory import SINGLE, TOKENIZER_FILES
 from skillrl.models.tokenizer import Tokenizer
+from skillrl.parallel import processes
 
 _LOG = logging.getLogger(__name__)
 
@@ -245,7 +246,7 @@ def _at_layer(value: jax.Array, layer: jax.Array) -> jax.Array:
 def fetch(value: jax.Array, layer: int | None) -> np.ndarray:
     """Gathers an array, or a layer of a stacked one, whole on every host; all must take part."""
     part = value if layer is None else _at_layer(value, np.int32(layer))
-    if not part.is_fully_addressable:
+    if not (part.is_fully_addressable or part.is_fully_replicated):
         from jax.experimental import multihost_utils
 
         part = multihost_utils.process_allgather(part, tiled=True)
@@ -296,7 +297,7 @@ def replacing(directory: Path, *, marker: str) -> Iterator[Path | None]:
     Raises:
       SkillRLError: the directory exists, is not empty and has no `marker`.
     """
-    if jax.process_index() != 0:
+    if not processes.is_first():
         yield None
         return
     directory = directory.absolute()

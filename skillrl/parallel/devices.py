@@ -30,9 +30,14 @@ def find_devices() -> list[jax.Device]:
 
 
 def device_memory(mesh: Mesh) -> int:
-    """Counts the bytes of all devices of a mesh together: their own, or on CPUs the machine's."""
-    found = [device.memory_stats() or {} for device in mesh.devices.flat]
+    """Counts the bytes of all devices of a mesh together: their own, or on CPUs the machine's.
+
+    Devices of other processes are taken to be like this one's own.
+    """
+    here = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
+    found = [device.memory_stats() or {} for device in here]
     limits = [stats.get("bytes_limit", 0) for stats in found]
     if all(limits):
-        return sum(limits)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return sum(limits) * mesh.size // len(here)
+    hosts = len({device.process_index for device in mesh.devices.flat})
+    return hosts * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

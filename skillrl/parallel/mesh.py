@@ -1,4 +1,4 @@
-"""Makes the device mesh, and starts JAX on many hosts.
+"""Makes the device mesh.
 
 One program text for all sizes: every step is a ``jax.jit`` over arrays with
 named shardings on this mesh, and one device is the mesh 1 x 1 x 1. Axes are of
@@ -9,7 +9,6 @@ optimiser state and batches (see `skillrl.parallel.rules`).
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 
 import jax
@@ -67,41 +66,3 @@ def make_mesh(
     return jax.make_mesh(
         shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices[:needed]
     )
-
-
-def start(distributed: str = "auto") -> None:
-    """Joins the processes of a multi-host run; to be called before any other use of JAX.
-
-    Args:
-      distributed: ``off``: this process alone. ``on``: find the cluster (Slurm,
-        Open MPI, Kubernetes, Cloud TPU, or JAX_COORDINATOR_ADDRESS) and fail if
-        there is none. ``auto``: ``on`` where the environment shows more than
-        one process, else ``off``; a cluster that shows but is broken fails.
-
-    Raises:
-      SkillRLError: an unknown mode, or the cluster could not be joined.
-    """
-    if distributed not in ("auto", "off", "on"):
-        raise SkillRLError(f"distributed is {distributed!r}; choose one of: auto, off, on")
-    if distributed == "off" or (distributed == "auto" and not _many_processes(os.environ)):
-        return
-    try:
-        jax.distributed.initialize()
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise SkillRLError(
-            f"distributed={distributed}: the processes of this run could not be joined "
-            f"({error}). Start one process per host through srun, mpirun or a Kubernetes Job "
-            "before anything uses JAX, or set JAX_COORDINATOR_ADDRESS; for a single process "
-            "use distributed=off"
-        ) from error
-
-
-def _many_processes(environ: os._Environ[str] | dict[str, str]) -> bool:
-    """Returns whether a launcher has started several processes of this run."""
-    if "JAX_COORDINATOR_ADDRESS" in environ or "MEGASCALE_COORDINATOR_ADDRESS" in environ:
-        return True
-    # SLURM_NTASKS without a step is an interactive allocation, not srun.
-    slurm = environ.get("SLURM_NTASKS", "1") if "SLURM_STEP_NODELIST" in environ else "1"
-    counts = (slurm, environ.get("OMPI_COMM_WORLD_SIZE", "1"))
-    hosts = environ.get("TPU_WORKER_HOSTNAMES", "")
-    return any(count.isdigit() and int(count) > 1 for count in counts) or "," in hosts

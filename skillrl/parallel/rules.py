@@ -114,14 +114,17 @@ def _rule(name: str | None) -> tuple[str, ...]:
 def put_rows(mesh: Mesh, tree: Any) -> Any:
     """Puts host arrays [rows, ...] on the devices, split by rows.
 
-    With one device they stay as they are: a jitted function takes them up faster.
+    With one device they stay as they are: a jitted function takes them up faster. Where devices
+    belong to several processes, all must have the same arrays, and each puts its own rows.
     """
     if mesh.size == 1:
         return tree
 
     def put(x: Any) -> jax.Array:
-        axes = ("rows", *(None,) * (x.ndim - 1))
-        return jax.device_put(x, sharding(mesh, axes, x.shape))
+        where = sharding(mesh, ("rows", *(None,) * (x.ndim - 1)), x.shape)
+        if where.is_fully_addressable or isinstance(x, jax.Array):
+            return jax.device_put(x, where)
+        return jax.make_array_from_callback(x.shape, where, lambda part: x[part])
 
     return jax.tree.map(put, tree)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 from skillrl.agent.prompt import render_skills
 from skillrl.errors import SkillRLError
 from skillrl.models.policy import Model
+from skillrl.parallel import processes
 from skillrl.phases import prerequisites, prompts
-from skillrl.phases.report import first_bank
+from skillrl.phases.report import bank_on_first, first_bank
 from skillrl.phases.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.controls import INITIAL, NONE, OWN, Arm, AskedArm, make_arms
@@ -61,7 +63,12 @@ def open_arms(
         name = OWN if own.skills else NONE
         named: tuple[AskedArm, ...] = (AskedArm(name, name),)
     else:
-        named = prerequisites.arms(session.run, asked, checkpoint=checkpoint)
+        named = processes.on_first(
+            "arms",
+            lambda: prerequisites.arms(session.run, asked, checkpoint=checkpoint),
+            encode=lambda found: [dataclasses.asdict(arm) for arm in found],
+            decode=lambda found: tuple(AskedArm(**arm) for arm in found),
+        )
     added = (
         asked is not None
         and named != (AskedArm(NONE, NONE),)
@@ -70,7 +77,7 @@ def open_arms(
     banks: dict[str, SkillBank] = {}
     for arm in named:
         if arm.source != NONE and arm.source not in banks:
-            banks[arm.source] = _read(session, arm, own=own)
+            banks[arm.source] = bank_on_first(functools.partial(_read, session, arm, own=own))
     for bank in banks.values():
         prompts.look(session, bank, model=model, retriever=retriever, phase="evaluate", tasks=tasks)
     tokenizer = model.tokenizer if model is not None else None

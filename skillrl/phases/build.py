@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 
 from skillrl.agent.agent import SkillAgent, make_agent
 from skillrl.agent.prompt import count_skill_tokens
@@ -21,19 +22,23 @@ from skillrl.errors import SkillRLError
 from skillrl.inference.local import LocalEngine
 from skillrl.inference.make import make_local_engine, make_openai_engine
 from skillrl.inference.remote import RemoteEngine
-from skillrl.models import lora, memory, policy, weights
+from skillrl.models import hub, lora, memory, policy, weights
 from skillrl.models.lora import Lora
 from skillrl.models.policy import Model
 from skillrl.models.quantised import quantise
 from skillrl.models.transformer import Params
-from skillrl.parallel import host_memory
+from skillrl.parallel import host_memory, processes
 from skillrl.parallel.buckets import Buckets
+from skillrl.parallel.devices import find_devices
+from skillrl.parallel.local import check_spread, connect, localise
 from skillrl.parallel.mesh import make_mesh
 from skillrl.parallel.rules import num_row_devices
 from skillrl.phases.session import Session
 from skillrl.rollouts.player import Player
 from skillrl.skills.retrieval import Retriever, get_retrieval
 from skillrl.teacher.base import Teacher
+from skillrl.teacher.hashing_embedder import HashingEmbedder
+from skillrl.teacher.once import AskedOnce
 from skillrl.teacher.registry import make_embedder, make_teacher
 from skillrl.training import partition
 from skillrl.training.finite import check_finite
@@ -49,15 +54,39 @@ _LOG = logging.getLogger(__name__)
 def open_mesh(config: Config) -> jax.sharding.Mesh:
     """Arranges the devices as ``config.mesh`` says.
 
-    On CPUs the process also keeps memory that it has freed, which it will want again.
+    Where it says nothing (all sizes are 1) and the run has several processes, the devices of all
+    of them are used, and what fits is chosen and printed. On CPUs the process also keeps memory
+    that it has freed, which it will want again.
 
     Raises:
-      SkillRLError: there are not as many devices.
+      SkillRLError: there are not as many devices, or a process would have none.
     """
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    sizes = (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    if processes.count() > 1 and sizes == (1, 1, 1):
+        sizes = _chosen_sizes(config)
+    mesh = make_mesh(*sizes)
+    check_spread(mesh)
+    connect(mesh)
     if mesh.devices.flat[0].platform == "cpu":
         host_memory.keep_freed()
     return mesh
+
+
+def _chosen_sizes(config: Config) -> tuple[int, int, int]:
+    """Chooses sizes of the mesh for all devices of all processes, and prints them and why."""
+    settings, devices = config.model, find_devices()
+    path = presets.resolve_path(settings.policy_path) if settings.policy_path else None
+    sizes = weights.read_config(hub.resolve(path, settings.policy_model_id))
+    cpu = devices[0].platform == "cpu"
+    axis, why = memory.axis_for(
+        dataclasses.replace(sizes, dtype=settings.dtype),
+        held=jnp.dtype(settings.param_dtype).itemsize,
+        trained=0.0 if config.lora.rank else 1.0,
+        devices=len(devices),
+        limit=None if cpu else (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 0),
+    )
+    print(f"mesh.{axis}={len(devices)} on {processes.count()} processes: {why}", flush=True)
+    return (len(devices), 1, 1) if axis == "data" else (1, len(devices), 1)
 
 
 def open_model(config: Config, mesh: jax.sharding.Mesh) -> Model:
@@ -128,7 +157,10 @@ def open_teacher(session: Session) -> Teacher:
 
 def open_retriever(session: Session, model: Model | None) -> Retriever:
     """Opens the retrieval of skills; the embedder's answers are kept in the run."""
-    return make_retriever(session.config, model, cache_dir=session.run.file("teacher"))
+    found = make_retriever(session.config, model, cache_dir=session.run.file("teacher"))
+    if processes.count() == 1 or isinstance(found.embedder, HashingEmbedder):
+        return found
+    return dataclasses.replace(found, embedder=AskedOnce(found.embedder))
 
 
 def make_retriever(
@@ -209,13 +241,14 @@ def make_engine(config: Config, model: Model | None, *, seed: int) -> LocalEngin
     """Makes the rollout engine: with `model` on these devices, without one on its server."""
     if model is None:
         return make_openai_engine(config.model, slots=config.rollout.slots, seed=seed)
+    own = policy.on_own_devices(model)
     return make_local_engine(
-        model.config,
+        own.config,
         config.rollout,
         buckets=make_buckets(config),
         max_response_length=config.rl.max_response_length,
-        stops=model.stop_ids,
-        mesh=model.mesh,
+        stops=own.stop_ids,
+        mesh=own.mesh,
         seed=seed,
     )
 
@@ -305,6 +338,7 @@ def publish(config: Config, player: Player, *, params: Params, version: int) -> 
     """
     if config.model.policy == "local":
         check_finite(params, "the policy cannot act: its parameter")
+        params = localise(params)
         int8, engine = config.rollout.weights == "int8", cast(LocalEngine, player.engine)
         engine.publish(quantise(params) if int8 else params, version)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from skillrl.evaluation.evaluate import outcome
 from skillrl.io.checksums import unseal
 from skillrl.io.files import end_last_line, truncate_jsonl
 from skillrl.io.json_text import loads
-from skillrl.parallel import random_keys
+from skillrl.parallel import processes, random_keys
 from skillrl.phases.session import Session
 from skillrl.rollouts import store
 from skillrl.rollouts.player import Player, make_job, play
@@ -51,10 +52,7 @@ def collect(
         raise SkillRLError(f"the train split of {session.suite.name} has no tasks to collect on")
     count = episodes or config.episodes
     total = count + config.expert_episodes
-    if output is not None:
-        _check_ours(output)
-    done = _whole_lines(path)
-    played, shown = done["policy"], done["expert"]
+    played, shown = processes.on_first("episodes on disk", lambda: _on_disk(path, output))
     to_show = [tasks[i % len(tasks)] for i in range(count + shown, total)]
     for task in to_show:
         _expert(session.suite, task)  # a task without one is found before hours of play
@@ -86,17 +84,43 @@ def collect(
                 on_done=on_done,
                 may_all_fail=start > 0,
             )
-            store.append(path, found)
-        for task in to_show:
-            trajectory = expert_episode(
-                session.suite, task, slips=config.expert_slips, seed=session.seed
-            )
-            store.append(path, [trajectory])
-            on_done(trajectory)
+            _append(path, found)
+        at_once = 1 if processes.count() == 1 else _CHUNK
+        for start in range(0, len(to_show), at_once):
+            for trajectory in _demonstrations(session, path, to_show[start : start + at_once]):
+                on_done(trajectory)
     session.metrics.resume("collect", -1)
-    own = [t for t in store.read(path) if t.source == "policy"]
-    session.metrics.write("collect", 0, outcome(own))
+    numbers = processes.on_first(
+        "outcome", lambda: outcome([t for t in store.read(path) if t.source == "policy"])
+    )
+    session.metrics.write("collect", 0, numbers)
     return path
+
+
+def _demonstrations(session: Session, path: Path, tasks: Sequence[Task]) -> list[Trajectory]:
+    """Plays the expert's episodes, each process its share, and appends them to the file."""
+
+    def show(task: Task) -> Trajectory:
+        slips = session.config.collect.expert_slips
+        return expert_episode(session.suite, task, slips=slips, seed=session.seed)
+
+    def work() -> list[dict[str, Any]]:
+        return [store.to_json(show(tasks[at])) for at in processes.share(len(tasks))]
+
+    if processes.count() == 1:
+        found = list(map(show, tasks))
+    else:
+        parts = processes.together("demonstrations", work)
+        parted = (parts[at % len(parts)][at // len(parts)] for at in range(len(tasks)))
+        found = [store.from_json(data) for data in parted]
+    _append(path, found)
+    return found
+
+
+def _append(path: Path, trajectories: Sequence[Trajectory]) -> None:
+    """Appends to the file, which may lie outside of the run directory."""
+    if processes.is_first():
+        store.append(path, trajectories)
 
 
 def expert_episode(suite: Suite, task: Task, *, slips: float, seed: int) -> Trajectory:
@@ -217,6 +241,14 @@ def load(session: Session, path: Path) -> Sequence[Trajectory]:
             "file that collect has written."
         )
     return usable
+
+
+def _on_disk(path: Path, output: Path | None) -> tuple[int, int]:
+    """Counts the policy's and the expert's episodes that `path` holds already."""
+    if output is not None:
+        _check_ours(output)
+    done = _whole_lines(path)
+    return done["policy"], done["expert"]
 
 
 def _check_ours(path: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from skillrl.io.files import write_sealed
+from skillrl.parallel import processes
 from skillrl.phases.collect import load
 from skillrl.phases.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.distill import distill as distill_skills
-from skillrl.skills.store import save_bank
+from skillrl.skills.store import bank_from_json, bank_to_json, save_bank
 from skillrl.teacher.base import Embedder, Teacher
+from skillrl.teacher.once import alone
 
 
 def distill(
@@ -40,16 +42,21 @@ def distill(
             bar.total = total
             bar.update(max(0, done - bar.done))
 
-        bank, report = distill_skills(
-            load(session, trajectories),
-            teacher=teacher,
-            categories=session.suite.categories,
-            embedder=embedder,
-            max_per_category=session.config.distill.max_trajectories_per_category,
-            general_count=session.config.distill.general_skills,
-            max_request_tokens=session.config.distill.max_request_tokens,
-            progress=on_answer,
+        def work() -> SkillBank:
+            bank, report = distill_skills(
+                load(session, trajectories),
+                teacher=teacher,
+                categories=session.suite.categories,
+                embedder=alone(embedder),
+                max_per_category=session.config.distill.max_trajectories_per_category,
+                general_count=session.config.distill.general_skills,
+                max_request_tokens=session.config.distill.max_request_tokens,
+                progress=on_answer,
+            )
+            write_sealed(path.with_name(f"{path.stem}-report.json"), report.to_json())
+            save_bank(bank, path)
+            return bank
+
+        return processes.on_first(
+            "distilled bank", work, encode=bank_to_json, decode=bank_from_json
         )
-    write_sealed(path.with_name(f"{path.stem}-report.json"), report.to_json())
-    save_bank(bank, path)
-    return bank

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from skillrl.errors import SkillRLError
@@ -11,12 +11,13 @@ from skillrl.evaluation.intervals import difference
 from skillrl.evaluation.shapes import check_event
 from skillrl.io.files import read_jsonl, read_sealed, write_sealed
 from skillrl.io.text import printable
+from skillrl.parallel import processes
 from skillrl.phases import health, prerequisites
 from skillrl.phases.results import read_results
 from skillrl.phases.session import Session
 from skillrl.phases.simulated_parts import list_parts
 from skillrl.skills.bank import SkillBank
-from skillrl.skills.store import load_bank
+from skillrl.skills.store import bank_from_json, bank_to_json, load_bank
 
 
 def newest_bank(session: Session) -> SkillBank:
@@ -24,6 +25,11 @@ def newest_bank(session: Session) -> SkillBank:
     versions = [p for p in session.run.file("banks").glob("*.json") if p.stem.isdecimal()]
     found = sorted(versions, key=lambda p: int(p.stem))
     return load_bank(found[-1]) if found else first_bank(session)
+
+
+def bank_on_first(read: Callable[[], SkillBank]) -> SkillBank:
+    """Lets the first process read a bank; all processes return it."""
+    return processes.on_first("bank", read, encode=bank_to_json, decode=bank_from_json)
 
 
 def first_bank(session: Session) -> SkillBank:
@@ -34,9 +40,13 @@ def first_bank(session: Session) -> SkillBank:
 
 def finish(session: Session, bank: SkillBank) -> None:
     """Writes summary.json and prints what happened in the run."""
-    summary = summarise_run(session, bank)
-    write_sealed(session.run.file("summary.json"), summary)
-    print(printable(report(session, summary)))
+
+    def work() -> None:
+        summary = summarise_run(session, bank)
+        write_sealed(session.run.file("summary.json"), summary)
+        print(printable(report(session, summary)))
+
+    processes.on_first("summary", work)
 
 
 def summarise_run(session: Session, bank: SkillBank) -> dict[str, Any]:

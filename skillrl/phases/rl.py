@@ -23,20 +23,18 @@ the reward model, and process supervision.
 from __future__ import annotations
 
 import dataclasses
-import logging
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from skillrl.errors import SkillRLError
 from skillrl.evaluation.evaluate import outcome
-from skillrl.io.files import append_sealed, truncate_jsonl
+from skillrl.io.files import append_sealed
 from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
-from skillrl.parallel import random_keys
-from skillrl.phases import saved
+from skillrl.parallel import processes, random_keys
+from skillrl.phases import rl_files, saved, stopping
 from skillrl.phases.build import (
     export_adapter,
     load_policy,
@@ -54,9 +52,10 @@ from skillrl.rollouts import store
 from skillrl.rollouts.player import Player, make_job, play
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.evolve import evolve
-from skillrl.skills.store import bank_from_json, bank_to_json, load_bank, save_bank
+from skillrl.skills.store import bank_from_json, bank_to_json, save_bank
 from skillrl.skills.utility import estimates
 from skillrl.teacher.base import Teacher
+from skillrl.teacher.once import alone
 from skillrl.training.bare import is_bare, single_skill_exams, skill_gain, with_skills
 from skillrl.training.batch import Sample
 from skillrl.training.checkpoint import Checkpoints
@@ -64,8 +63,6 @@ from skillrl.training.grpo import Learner, make_minibatches, train_on
 from skillrl.training.rollouts import choose_tasks, to_samples, zero_variance
 from skillrl.training.update import TrainState, Updater
 from skillrl.types import Trajectory
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,8 +131,14 @@ def rl(
         ) as bar:
             while now.iteration < config.training_epochs:
                 version = now.iteration * config.minibatches
-                publish(session.config, player, params=learner.policy(state), version=version)
-                trajectories = _rollouts(session, player, now)
+                with stopping.saving(
+                    functools.partial(
+                        _checkpoint, session, checkpoints, state=state, now=now, due=True
+                    ),
+                    at=now.iteration,
+                ):
+                    publish(session.config, player, params=learner.policy(state), version=version)
+                    trajectories = _rollouts(session, player, now)
                 state, metrics = _update(
                     session, learner, state=state, trajectories=trajectories, skips=skips
                 )
@@ -286,29 +289,38 @@ def _evolve(
             version=now.iteration * session.config.rl.minibatches,
         )
     tested, exams = hold_exams(session, player, now.bank, iteration=now.iteration)
-    bank, event = evolve(
-        tested,
-        now.since_event,
-        teacher=teacher,
-        step=now.iteration,
-        policy_version=now.iteration * session.config.rl.minibatches,
-        embedder=player.retriever.embedder,
-        utility=estimates(tested),
-        evolution_threshold=config.evolution_threshold,
-        min_episodes=config.min_episodes,
-        max_new_skills=config.max_new_skills,
-        max_skills=config.max_skills,
-        max_analysis_deep=config.max_analysis_deep,
-        max_analysis_shallow=config.max_analysis_shallow,
-        max_request_tokens=session.config.distill.max_request_tokens,
+
+    def work() -> tuple[SkillBank, dict[str, float]]:
+        bank, event = evolve(
+            tested,
+            now.since_event,
+            teacher=teacher,
+            step=now.iteration,
+            policy_version=now.iteration * session.config.rl.minibatches,
+            embedder=alone(player.retriever.embedder),
+            utility=estimates(tested),
+            evolution_threshold=config.evolution_threshold,
+            min_episodes=config.min_episodes,
+            max_new_skills=config.max_new_skills,
+            max_skills=config.max_skills,
+            max_analysis_deep=config.max_analysis_deep,
+            max_analysis_shallow=config.max_analysis_shallow,
+            max_request_tokens=session.config.distill.max_request_tokens,
+        )
+        row = event.to_json() | {"bank_before": now.bank.version, "exams": exams.to_json()}
+        append_sealed(session.run.file("rl", "evolution.jsonl"), row)
+        save_bank(bank, session.run.file("banks", f"{bank.version}.json"))
+        return bank, {
+            "evolved": float(len((*event.added, *event.refined, *event.merged))),
+            "retired": float(len((*event.retired, *exams.retired))),
+        }
+
+    bank, metrics = processes.on_first(
+        "evolution",
+        work,
+        encode=lambda made: (bank_to_json(made[0]), made[1]),
+        decode=lambda made: (bank_from_json(made[0]), made[1]),
     )
-    row = event.to_json() | {"bank_before": now.bank.version, "exams": exams.to_json()}
-    append_sealed(session.run.file("rl", "evolution.jsonl"), row)
-    save_bank(bank, session.run.file("banks", f"{bank.version}.json"))
-    metrics = {
-        "evolved": float(len((*event.added, *event.refined, *event.merged))),
-        "retired": float(len((*event.retired, *exams.retired))),
-    }
     return Cursor(iteration=now.iteration, bank=bank), metrics | exams.metrics()
 
 
@@ -362,6 +374,8 @@ def _checkpoint(
     total = session.config.rl.training_epochs
     if not due and now.iteration % session.config.checkpoint.interval and now.iteration != total:
         return
+    if now.iteration in checkpoints.steps():
+        return
     interval = session.config.evolution.validation_interval
     extra: dict[str, Any] = {
         "iteration": now.iteration,
@@ -399,7 +413,7 @@ def _resume(
     """
     now = Cursor(iteration=0, bank=bank)
     if checkpoints.latest() is not None:
-        _check_start(session, bank)
+        processes.on_first("first bank", lambda: rl_files.check_start(session, bank))
     found = checkpoints.resume(updater.abstract_state)
     if found is not None:
         _, state, extra = found
@@ -408,70 +422,26 @@ def _resume(
             session.run.file("rl", "trajectories", f"{iteration + 1:05d}.jsonl")
             for iteration in range(done - extra["since_event"], done)
         ]
+        played = processes.on_first(
+            "episodes since the last event",
+            lambda: [trajectory for path in paths for trajectory in store.read(path)],
+            encode=lambda found: [store.to_json(trajectory) for trajectory in found],
+            decode=lambda rows: [store.from_json(row) for row in rows],
+        )
         now = Cursor(
             iteration=done,
             bank=bank_from_json(extra["bank"]),
-            since_event=with_skills(
-                (trajectory for path in paths for trajectory in store.read(path)),
-                session.config.rl,
-            ),
+            since_event=with_skills(played, session.config.rl),
         )
     else:
-        _check_beginning(session)
+        rl_files.check_beginning(session)
         save_bank(bank, session.run.file("banks", f"{bank.version}.json"))
     session.metrics.resume("rl", now.iteration)
-    events = session.run.file("rl", "evolution.jsonl")
-    truncate_jsonl(events, lambda row: row["step"] <= now.iteration, required=True)
-    _unlink_later(session.run.file("rl", "trajectories").glob("*.jsonl"), now.iteration)
-    _unlink_later(session.run.file("rl", "exams").glob("*.jsonl"), now.iteration)
-    _unlink_later(session.run.file("banks").glob("*.json"), now.bank.version)
+    processes.on_first(
+        "files of later iterations",
+        lambda: rl_files.cut_off(session, iteration=now.iteration, bank_version=now.bank.version),
+    )
     return state, now
-
-
-def _check_beginning(session: Session) -> None:
-    """Checks that no checkpoint has been lost before the phase begins anew and deletes its files.
-
-    Raises:
-      SkillRLError: the metrics say that there must have been one.
-    """
-    rows = session.metrics.rows("rl")
-    last = max((row["step"] for row in rows), default=0)
-    if last > session.config.checkpoint.interval:
-        raise SkillRLError(
-            f"{session.run.path}: RL has come to iteration {last} here, but "
-            f"{session.run.file('checkpoints', 'rl')} has no checkpoint. Restore that directory "
-            "from where the run was copied, or start in a new --workdir; nothing was changed."
-        )
-    if last:
-        _LOG.warning("rl: no checkpoint yet, so iterations 1 to %d are played again", last)
-
-
-def _unlink_later(paths: Iterable[Path], last: int) -> None:
-    """Removes files numbered above `last`; one with another name is not ours."""
-    for path in paths:
-        if path.stem.isdecimal() and int(path.stem) > last:
-            path.unlink()
-
-
-def _check_start(session: Session, bank: SkillBank) -> None:
-    """Checks that the initial bank is the one that the phase began with.
-
-    Raises:
-      SkillRLError: it is another one.
-    """
-    path = session.run.file("banks", f"{bank.version}.json")
-
-    def words(bank: SkillBank) -> list[tuple[str, ...]]:
-        return [
-            (s.id, s.category, s.kind, s.title, s.principle, s.when_to_apply) for s in bank.skills
-        ]
-
-    if not path.exists() or words(load_bank(path)) != words(bank):
-        raise SkillRLError(
-            f"{session.run.path}: RL began here with another skill bank than the one given now, "
-            "and a checkpoint carries its evolved successor. Continue without --skill_bank (or "
-            "with the same one), or start in a new --workdir."
-        )
 
 
 def load_rl(session: Session, model: Model) -> tuple[Params, SkillBank] | None:

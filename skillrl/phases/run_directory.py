@@ -5,6 +5,9 @@ environment.json   versions, devices and commit of the latest session
 metrics.jsonl      one row per (phase, step); tensorboard/<phase>/ beside it
 phases.json        which phases are finished, and what each had to say
 .lock              held (flock) while a process works here; its pid is inside
+
+Of several processes of one run (`skillrl.parallel.processes`) the first one holds the lock, writes,
+and reads what decisions hang on; the others are told. A file system may show them a file late.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from typing import Any
 from skillrl.config.settings import Config, diff, public_dict, resumable_summary
 from skillrl.errors import SkillRLError
 from skillrl.io import records
-from skillrl.io.atomic import TEMPORARY, atomic_write, critical_section, is_empty
+from skillrl.io.atomic import TEMPORARY, atomic_write, critical_section, is_empty, keep_out
 from skillrl.io.files import (
     append_jsonl,
     append_sealed,
@@ -34,6 +37,7 @@ from skillrl.io.files import (
     write_sealed,
 )
 from skillrl.io.numbers import is_number
+from skillrl.parallel import processes
 from skillrl.phases.events import Events
 from skillrl.phases.leftovers import remove_leftovers
 
@@ -66,7 +70,8 @@ class RunDirectory:
         Args:
           path: the work directory.
           config: settings of this session.
-          lock: False only reads: nothing is created, compared or locked.
+          lock: False only reads: nothing is created, compared or locked. Of several processes
+            the first one locks it for all, and the others write nothing in it.
 
         Raises:
           SkillRLError: the directory is not one of a run, is not writable, is in use by another
@@ -75,18 +80,25 @@ class RunDirectory:
         self.path = Path(path)
         self.config = config
         self._lock: int | None = None
+        self._kept_out = contextlib.ExitStack()
         if not lock:
             return
-        check_workdir(self.path, config)
+        processes.on_first("run directory", self._open)
+        if not processes.is_first():
+            self._kept_out.enter_context(keep_out(self.path))
+
+    def _open(self) -> None:
+        """Locks the directory and records the settings."""
+        check_workdir(self.path, self.config)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = _acquire(self.path)
         except OSError as error:
             raise _unwritable(self.path, error) from error
         try:
-            check_workdir(self.path, config)  # again: another process may have been first
+            check_workdir(self.path, self.config)  # again: another process may have been first
             remove_leftovers(self.path)
-            write_sealed(self.file("config.json"), public_dict(config))
+            write_sealed(self.file("config.json"), public_dict(self.config))
         except BaseException:
             self.close()
             raise
@@ -99,6 +111,7 @@ class RunDirectory:
 
     def close(self) -> None:
         """Unlocks the directory. May be called twice."""
+        self._kept_out.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -121,6 +134,9 @@ class RunDirectory:
         Raises:
           SkillRLError: phases.json is not as a run wrote it.
         """
+        return processes.on_first("finished phases", self._phases)
+
+    def _phases(self) -> dict[str, dict[str, Any]]:
         path = self.file("phases.json")
         if not path.exists():
             return {}
@@ -135,7 +151,8 @@ class RunDirectory:
 
     def finish(self, phase: str, **info: Any) -> None:
         """Marks a phase as finished, atomically; `info` must be plain JSON values."""
-        write_sealed(self.file("phases.json"), self.phases() | {phase: info})
+        if processes.is_first():
+            write_sealed(self.file("phases.json"), self._phases() | {phase: info})
 
 
 OnMetrics = Callable[[Mapping[str, Any]], None]
@@ -157,7 +174,7 @@ class Metrics:
         """
         self._run = run
         self._on_write = on_write
-        self._tensorboard = tensorboard
+        self._tensorboard = tensorboard and processes.is_first()
         self._writers: dict[str, Events] = {}
         self._purge: dict[str, int] = {}
 
@@ -198,10 +215,13 @@ class Metrics:
         Raises:
           SkillRLError: a line of the file is no row of metrics.
         """
+        rows = processes.on_first("rows of metrics", self._rows)
+        return [row for row in rows if phase in (None, row["phase"])]
+
+    def _rows(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
-        rows = map(self._checked, read_jsonl(self.path, required=True))
-        return [row for row in rows if phase in (None, row["phase"])]
+        return [self._checked(row) for row in read_jsonl(self.path, required=True)]
 
     def resume(self, phase: str, step: int) -> int:
         """Drops what a phase wrote after its checkpoint, so that it can be written again.
@@ -219,10 +239,12 @@ class Metrics:
         if phase in self._writers:
             self._writers.pop(phase).close()
         self._purge[phase] = step + 1
-        return truncate_jsonl(
-            self.path,
-            lambda row: self._checked(row)["phase"] != phase or row["step"] <= step,
-            required=True,
+
+        def stays(row: Any) -> bool:
+            return self._checked(row)["phase"] != phase or row["step"] <= step
+
+        return processes.on_first(
+            "resumed metrics", lambda: truncate_jsonl(self.path, stays, required=True)
         )
 
     def _checked(self, row: Any) -> dict[str, Any]:

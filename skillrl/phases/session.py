@@ -1,4 +1,7 @@
-"""Opens a session: one process at work on one run directory, with its settings and display."""
+"""Opens a session: one process at work on one run directory, with its settings and display.
+
+Where a run has several processes, each has a session; only the first one's writes and shows.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import TypeVar
 from skillrl.config.settings import Config
 from skillrl.envs import Suite, make_suite
 from skillrl.io.console import Progress
-from skillrl.parallel import background, compile_cache
+from skillrl.parallel import background, compile_cache, processes
 from skillrl.parallel.devices import find_devices
 from skillrl.phases.run_directory import Metrics, OnMetrics, RunDirectory
 from skillrl.phases.wall import WallClock
@@ -112,10 +115,11 @@ def open_session(
     compile_cache.enable()
     suite = make_suite(config.env.name, config.env)
     with RunDirectory(workdir, config, lock=lock) as run:
-        if lock:
+        if lock and processes.is_first():
             run.write_environment()
-        clock = WallClock(run.file("wall_seconds.json"))
-        display = Display(enabled=config.logging.progress, on_update=clock.note)
+        clock = WallClock(run.file("wall_seconds.json") if processes.is_first() else None)
+        shown = config.logging.progress and processes.is_first()
+        display = Display(enabled=shown, on_update=clock.note)
         with Metrics(run, tensorboard=config.logging.tensorboard, on_write=on_metrics) as metrics:
             yield Session(
                 config=config,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -22,7 +23,7 @@ from skillrl.io.checksums import digest
 from skillrl.io.files import read_jsonl, sealed_line
 from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
-from skillrl.parallel import random_keys
+from skillrl.parallel import processes, random_keys
 from skillrl.phases import saved
 from skillrl.phases.build import (
     export,
@@ -39,6 +40,7 @@ from skillrl.skills.bank import SkillBank
 from skillrl.skills.demonstrations import rewrite_thoughts
 from skillrl.skills.retrieval import Retriever
 from skillrl.teacher.base import Teacher
+from skillrl.teacher.once import alone
 from skillrl.training.batch import Sample, make_minibatch
 from skillrl.training.checkpoint import Checkpoints
 from skillrl.training.demonstrations import Example, examples, sample_of
@@ -86,18 +88,23 @@ def sft(
         return _no_cold_start(session, base, model=model)
     limit = config.num_examples if num_examples is None else num_examples
     with session.clock.timed("sft"):
-        inputs = _fingerprint(bank, trajectories, limit)
-        data = _examples_before(session, inputs)
-        if data is None:
-            data = make_examples(
+        inputs = processes.on_first("fingerprint", lambda: _fingerprint(bank, trajectories, limit))
+
+        def make() -> list[Example]:
+            asked = dataclasses.replace(retriever, embedder=alone(retriever.embedder))
+            found = make_examples(
                 load(session, trajectories),
                 bank,
                 agent=agent,
-                retriever=retriever,
+                retriever=asked,
                 teacher=teacher,
                 rewrite_expert=config.rewrite_expert,
             )
-            data = data[:limit] if limit else data
+            return found[:limit] if limit else found
+
+        data = _examples_before(session, inputs)
+        if data is None:
+            data = processes.on_first("examples", make, encode=_plain, decode=_read)
         if not data:
             raise SkillRLError(
                 f"{trajectories} holds no success to imitate: collect more episodes "
@@ -229,13 +236,25 @@ def _examples_before(session: Session, inputs: str) -> list[Example] | None:
                 extra = checkpoints.extra(step)
             except Corrupt:
                 continue  # the phase says so when it resumes
-            if extra.get("inputs") != inputs or not path.exists():
+            if extra.get("inputs") != inputs:
                 return None
-            found = [records.read(Example, row) for row in read_jsonl(path, required=True)]
-            lines = "".join(_line(example) for example in found)
-            same = hashlib.sha256(lines.encode()).hexdigest() == extra["sha256"]
-            return found if same else None
+            kept = processes.on_first(
+                "kept examples",
+                functools.partial(_kept, path, extra["sha256"]),
+                encode=lambda found: found and _plain(found),
+                decode=lambda rows: rows and _read(rows),
+            )
+            return kept or None
     return None
+
+
+def _kept(path: Path, sha256: str) -> list[Example]:
+    """Reads the examples of a file; none where it is not there or holds others."""
+    if not path.exists():
+        return []
+    found = _read(list(read_jsonl(path, required=True)))
+    lines = "".join(_line(example) for example in found)
+    return found if hashlib.sha256(lines.encode()).hexdigest() == sha256 else []
 
 
 def _last_good(checkpoints: Checkpoints) -> str:
@@ -367,6 +386,14 @@ def sft_updater(
 def load_sft(session: Session, model: Model) -> Params | None:
     """Reads the parameters of a finished cold start in this run directory, or None."""
     return saved.cold_started(session.run, model, base=lambda: load_policy(session, model))
+
+
+def _plain(data: Sequence[Example]) -> list[dict[str, Any]]:
+    return [example.to_json() for example in data]
+
+
+def _read(rows: Sequence[Any]) -> list[Example]:
+    return [records.read(Example, row) for row in rows]
 
 
 def _line(example: Example) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from skillrl.evaluation.evaluate import manifest, manifest_hash, results_table
 from skillrl.io.files import read_sealed, write_json, write_sealed
 from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
+from skillrl.parallel import processes
 from skillrl.phases import prerequisites
 from skillrl.phases.arms import Arms
 from skillrl.phases.build import load_policy
 from skillrl.phases.held_out import evaluate_split
-from skillrl.phases.report import first_bank, newest_bank
+from skillrl.phases.report import bank_on_first, first_bank, newest_bank
 from skillrl.phases.rl import load_rl
 from skillrl.phases.session import Session
 from skillrl.phases.sft import load_sft
@@ -50,13 +52,18 @@ def evaluate_stage(
         path = session.run.file("evaluation", f"{stage}-{split}.json")
         tasks = manifest_hash(manifest(session.suite, split, limit=limit))
         same = versions | {"manifest": tasks}
-        if path.exists() and same.items() <= read_sealed(path).items():
+        if processes.on_first(f"{stage} on {split}", functools.partial(_has, path, same)):
             continue
         with session.clock.timed(f"evaluate {stage}"):
             result, _ = evaluate_split(
                 session, player, bank=bank, split=split, label=f"evaluate {stage} {split}"
             )
         write_sealed(path, result | versions)
+
+
+def _has(path: Path, same: Mapping[str, Any]) -> bool:
+    """Tells whether a result on disk is of the `same` policy, bank and tasks."""
+    return path.exists() and same.items() <= read_sealed(path).items()
 
 
 def load_stage(
@@ -73,20 +80,22 @@ def load_stage(
       SkillRLError: the run has not come that far.
     """
     if model is None:
-        return None, newest_bank(session)
+        return None, bank_on_first(lambda: newest_bank(session))
     if checkpoint == "base":
         return load_policy(session, model), SkillBank()
     if checkpoint == "sft":
         policy = load_sft(session, model)
         if policy is not None:
             taught = session.run.file(*prerequisites.SFT_BANK)
-            return policy, load_bank(taught) if taught.exists() else first_bank(session)
+            return policy, bank_on_first(
+                lambda: load_bank(taught) if taught.exists() else first_bank(session)
+            )
     elif checkpoint == "rl":
         found = load_rl(session, model)
         if found is not None:
             return found
     else:
-        return load_policy(session, model), newest_bank(session)
+        return load_policy(session, model), bank_on_first(lambda: newest_bank(session))
     raise SkillRLError(
         f"--checkpoint={checkpoint}: {session.run.path} has no such checkpoint yet. Train there "
         "first, name the run with --workdir, or use --checkpoint=base."
@@ -140,7 +149,7 @@ def evaluate_command(
                 concurrency=concurrency,
                 retrieve=arm.retrieve,
             )
-            if output is not None:
+            if output is not None and processes.is_first():
                 file = output.with_suffix(f".{split}{files[arm.name]}.jsonl")
                 store.write(file, played[arm.name])
                 written[arm.name][split] = file.name
@@ -157,7 +166,7 @@ def evaluate_command(
         print(f"\n{arms_table(results)}")
         if len(arms.played) > 1:
             print(f"\n{_EXPLAINED}{_ADDED if arms.added else ''}")
-    if output is not None:
+    if output is not None and processes.is_first():
         whole = {"checkpoint": checkpoint, "eval": first, "arms": results, "trajectories": written}
         write_json(output, whole)
         print(f"written: {output}, trajectories beside it")

@@ -17,8 +17,11 @@ _EVERY = 15.0
 class WallClock:
     """Times phases and keeps the sums in a file; one process at a time."""
 
-    def __init__(self, path: Path):
-        """`path` is the file, e.g. ``<run>/wall_seconds.json``; it need not exist."""
+    def __init__(self, path: Path | None):
+        """`path` is the file, e.g. ``<run>/wall_seconds.json``; it need not exist. None: no file.
+
+        (Another process of the run keeps the times.)
+        """
         self._path = path
         self._phase: str | None = None
         self._since = 0.0
@@ -51,7 +54,7 @@ class WallClock:
         Raises:
           SkillRLError: the file exists and is not as a run wrote it.
         """
-        if not self._path.exists():
+        if self._path is None or not self._path.exists():
             return {}
         found = read_sealed(self._path)
         for phase, seconds in found.items():
@@ -64,6 +67,8 @@ class WallClock:
 
     def _add(self, now: float) -> None:
         assert self._phase is not None
+        if self._path is None:
+            return
         spent = self.read()
         spent[self._phase] = round(spent.get(self._phase, 0.0) + now - self._since, 2)
         write_sealed(self._path, spent)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from skillrl.agent.agent import Act, Episode, Reset
 from skillrl.envs.answers import open_handle
@@ -261,9 +261,19 @@ def collect(
                 concurrent.futures.wait(busy)
         handles.close()
     found = [results[i] for i in sorted(results)]
-    if found and not may_all_fail and all(trajectory.error for trajectory in found):
-        raise _stopped(f"all {len(found)} episodes ended with an error", found[-1].error)
+    if not may_all_fail:
+        check_some_ended(found)
     return found
+
+
+def check_some_ended(found: Sequence[Trajectory]) -> None:
+    """Checks that not all episodes ended with an error.
+
+    Raises:
+      SkillRLError: they did; quotes the newest.
+    """
+    if found and all(trajectory.error for trajectory in found):
+        raise _stopped(f"all {len(found)} episodes ended with an error", found[-1].error)
 
 
 def _stopped(what: str, newest: object) -> SkillRLError:

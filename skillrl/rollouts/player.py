@@ -6,13 +6,15 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from skillrl.agent.agent import Episode, SkillAgent
 from skillrl.envs.base import Suite
 from skillrl.errors import SkillRLError
 from skillrl.inference.base import Engine, Sampling
-from skillrl.parallel import random_keys
-from skillrl.rollouts.collector import Job, collect
+from skillrl.parallel import processes, random_keys
+from skillrl.rollouts import store
+from skillrl.rollouts.collector import Job, check_some_ended, collect
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.retrieval import Retrieve, Retriever
 from skillrl.types import Skill, Task, Trajectory
@@ -112,11 +114,14 @@ def play(
 ) -> list[Trajectory]:
     """Plays episodes with the policy that was published last.
 
+    Where a run has several processes, each plays its share on its own engine and environments, and
+    all get all episodes. Who plays an episode changes no bit of it.
+
     Args:
       player: who plays.
-      jobs: the episodes.
+      jobs: the episodes; the same on all processes.
       temperature: of sampling; 0 is greedy.
-      on_done: called with each trajectory as it ends.
+      on_done: called with each trajectory as it ends, or as it comes from another process.
       width: episodes alive at once; 0 lets the collector choose. It changes speed alone.
       may_all_fail: whether all of these may end with an error without ending the run.
 
@@ -127,7 +132,75 @@ def play(
       SkillRLError: a token had a log-probability that is not finite: the parameters are finite,
         but what is computed from them is not. Also whatever `collector.collect` raises.
     """
-    engine, jobs = player.engine, list(jobs)
+    jobs, told = list(jobs), on_done or (lambda trajectory: None)
+    if processes.count() == 1:
+        return _play_here(
+            player,
+            jobs,
+            temperature=temperature,
+            on_done=told,
+            width=width,
+            may_all_fail=may_all_fail,
+        )
+    groups = groups_of(jobs)
+    own: list[Trajectory] = []
+
+    def work() -> list[dict[str, Any]]:
+        mine = [jobs[at] for group in processes.share(len(groups)) for at in groups[group]]
+        own.extend(
+            _play_here(
+                player,
+                mine,
+                temperature=temperature,
+                on_done=told,
+                width=width,
+                may_all_fail=True,  # others may have had more luck
+            )
+        )
+        return [store.to_json(trajectory) for trajectory in own]
+
+    def beat() -> None:
+        player.note(f"{len(own)} of {len(jobs)} episodes played here, waiting for the others'")
+
+    played: dict[int, Trajectory] = {}
+    parts = processes.together("episodes", work, beat=beat)
+    for process, part in enumerate(parts):
+        places = [at for group in groups[process :: len(parts)] for at in group]
+        if process == processes.index():
+            found = own
+        else:
+            found = [store.from_json(data) for data in part]
+            for trajectory in found:
+                told(trajectory)
+        played |= zip(places, found, strict=True)
+    trajectories = [played[at] for at in range(len(jobs))]
+    if not may_all_fail:
+        check_some_ended(trajectories)
+    return trajectories
+
+
+def groups_of(jobs: Sequence[Job]) -> list[list[int]]:
+    """Numbers the jobs by groups: neighbours of the same task, whose prefixes one engine shares."""
+    groups: list[list[int]] = []
+    for at, job in enumerate(jobs):
+        if at and job.task == jobs[at - 1].task and job.repeat == jobs[at - 1].repeat:
+            groups[-1].append(at)
+        else:
+            groups.append([at])
+    return groups
+
+
+def _play_here(
+    player: Player,
+    jobs: Sequence[Job],
+    *,
+    temperature: float,
+    on_done: Callable[[Trajectory], None],
+    width: int,
+    may_all_fail: bool,
+) -> list[Trajectory]:
+    """Plays episodes with this process's engine and environments; see `play`."""
+    engine = player.engine
     start, before = time.monotonic(), engine.tokens
 
     def on_turn(done: int) -> None:

@@ -27,6 +27,7 @@ from orbax.checkpoint import v1 as ocp
 from skillrl.errors import Corrupt, SkillRLError
 from skillrl.io.atomic import replace_directory, temporary_name
 from skillrl.io.checksums import seal_directory
+from skillrl.parallel import processes
 from skillrl.training.checkpoint_files import (
     COMMITTED,
     EXTRA,
@@ -35,8 +36,6 @@ from skillrl.training.checkpoint_files import (
     check_whole,
     first_line,
     is_number,
-    same_everywhere,
-    wait_for_all,
 )
 from skillrl.training.finite import check_finite
 
@@ -107,27 +106,27 @@ class Checkpoints:
         check_finite(state, f"checkpoint {step} is not written: in the state")
         with self._writing(step):
             self._write(step, state, extra)
-            if jax.process_index() == 0:
+            if processes.is_first():
                 self.prune()
 
     def _write(self, step: int, state: Any, extra: dict[str, Any]) -> None:
         """Writes Orbax's files, their sums, and last the rename that makes them count."""
-        temporary = self.directory / same_everywhere(temporary_name())
+        temporary = self.directory / processes.on_first("name of a checkpoint", temporary_name)
         try:
-            if jax.process_index() == 0:
+            if processes.is_first():
                 self.directory.mkdir(parents=True, exist_ok=True)
             with self._context:
                 ocp.save_checkpointables(temporary, {STATE: state, EXTRA: extra})
-            if jax.process_index() == 0:
+            if processes.is_first():
                 (temporary / COMMITTED).unlink(missing_ok=True)
                 seal_directory(temporary)
                 replace_directory(temporary, self._path(step))  # durably, before an older one goes
         except BaseException:
-            if jax.process_index() == 0:
+            if processes.is_first():
                 for path in self.directory.glob(f"{temporary.name}*"):  # Orbax's own beside it
                     shutil.rmtree(path, ignore_errors=True)  # what is wrong is on its way
             raise
-        wait_for_all(f"checkpoint {step}")
+        processes.wait_for_all(f"checkpoint {step}")
 
     @contextlib.contextmanager
     def _writing(self, step: int) -> Iterator[None]:
@@ -146,11 +145,14 @@ class Checkpoints:
 
         A kill in a save may have left one too many.
         """
-        for step in self.steps()[: -self._keep]:  # renamed first: half of one must not look whole
+        for step in self._steps()[: -self._keep]:  # renamed first: half of one must not look whole
             shutil.rmtree(self._path(step).rename(self.directory / temporary_name()))
 
     def steps(self) -> list[int]:
         """Returns the numbers of all that looks like a checkpoint, whole or not, ascending."""
+        return processes.on_first("checkpoints", self._steps)
+
+    def _steps(self) -> list[int]:
         if not self.directory.is_dir():
             return []
         return sorted(int(p.name) for p in self.directory.iterdir() if is_number(p.name))
@@ -166,7 +168,7 @@ class Checkpoints:
           SkillRLError: there is no such checkpoint.
           Corrupt: a file was changed, cut off, lost or added; it is named.
         """
-        check_whole(self._find(step))
+        processes.on_first(f"checksums of {step}", lambda: check_whole(self._find(step)))
 
     def resume(self, abstract_state: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """Reads the newest whole checkpoint, for a phase that goes on from it.
@@ -192,13 +194,15 @@ class Checkpoints:
                 broken[step] = error
                 continue
             found = self._load(step, abstract_state)
-            if jax.process_index() == 0:
+            if processes.is_first():
                 for bad, why in broken.items():
                     self._set_aside(bad, why, step)
                 self.prune()
-            wait_for_all(f"resume from {step}")
+            processes.wait_for_all(f"resume from {step}")
             return step, *found
-        before = [str(p) for p in self.directory.glob(f"*{_CORRUPT}*")]
+        before = processes.on_first(
+            "corrupt checkpoints", lambda: [str(p) for p in self.directory.glob(f"*{_CORRUPT}*")]
+        )
         if broken or before:
             first = str(next(iter(broken.values()))) if broken else f"{before[0]} was set aside."
             raise Corrupt(

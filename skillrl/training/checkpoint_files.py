@@ -1,4 +1,4 @@
-"""Checks the files of a checkpoint, brings them to the disk, and keeps processes in step."""
+"""Checks the files of a checkpoint."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import json
 import logging
 from pathlib import Path
 from typing import Any
-
-import jax
-import numpy as np
 
 from skillrl.errors import Corrupt, SkillRLError
 from skillrl.io.checksums import SUMS, check_directory
@@ -92,22 +89,3 @@ def first_line(error: BaseException) -> str:
         error = error.exceptions[0]
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:300]
-
-
-def same_everywhere(name: str) -> str:
-    """Returns the first process's `name`, on all processes of a multi-host run."""
-    if jax.process_count() == 1:
-        return name
-    from jax.experimental import multihost_utils
-
-    letters = np.zeros(128, np.uint8)
-    letters[: len(name)] = np.frombuffer(name.encode("ascii"), np.uint8)
-    return bytes(multihost_utils.broadcast_one_to_all(letters)).rstrip(b"\0").decode("ascii")
-
-
-def wait_for_all(what: str) -> None:
-    """Waits until all processes of a multi-host run are here; `what` must be the same on all."""
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices(what)

@@ -10,6 +10,8 @@ import pytest
 
 from skillrl.models import transformer, weights
 
+logits = jax.jit(transformer.logits, static_argnames="config")
+
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "models"
 NAMES = ("qwen2", "qwen3")
 
@@ -27,7 +29,7 @@ def real(golden):
 
 def test_logits_match(golden):
     config, params, golden = golden
-    ours = transformer.logits(
+    ours = logits(
         params, jnp.asarray(golden["tokens"]), config=config, lengths=jnp.asarray(golden["lengths"])
     )
     at = real(golden)
@@ -40,16 +42,16 @@ def test_padding_tokens_do_not_matter(golden):
     config, params, golden = golden
     at = real(golden)
     lengths = jnp.asarray(golden["lengths"])
-    one = transformer.logits(params, jnp.asarray(golden["tokens"]), config=config, lengths=lengths)
+    one = logits(params, jnp.asarray(golden["tokens"]), config=config, lengths=lengths)
     other = np.where(at, golden["tokens"], 0)
-    two = transformer.logits(params, jnp.asarray(other), config=config, lengths=lengths)
+    two = logits(params, jnp.asarray(other), config=config, lengths=lengths)
     np.testing.assert_array_equal(np.asarray(one)[at], np.asarray(two)[at])
 
 
 def test_bfloat16_activations_stay_close(golden):
     config, params, golden = golden
     half = dataclasses.replace(config, dtype="bfloat16")
-    ours = transformer.logits(
+    ours = logits(
         jax.tree.map(lambda x: x.astype(jnp.bfloat16), params),
         jnp.asarray(golden["tokens"]),
         config=half,

@@ -47,35 +47,6 @@ def test_the_rest_of_the_devices():
         mesh.make_mesh(-1, 2, devices=jax.devices()[:1])
 
 
-@pytest.mark.parametrize(
-    ("environment", "many"),
-    [
-        ({}, False),
-        ({"SLURM_NTASKS": "8"}, False),  # inside an allocation, without srun
-        ({"SLURM_NTASKS": "8", "SLURM_STEP_NODELIST": "n[1-8]"}, True),
-        ({"SLURM_NTASKS": "1", "SLURM_STEP_NODELIST": "n1"}, False),
-        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
-        ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
-        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
-        ({"JAX_COORDINATOR_ADDRESS": "a:1"}, True),
-    ],
-)
-def test_where_auto_joins_a_cluster(environment, many):
-    assert mesh._many_processes(environment) is many
-
-
-def test_start_alone_and_unknown_modes():
-    mesh.start("off")
-    with pytest.raises(SkillRLError, match="auto, off, on"):
-        mesh.start("yes")
-
-
-def test_start_fails_loudly_without_a_cluster():
-    jax.devices()  # the backend is up, so joining must be refused, not skipped
-    with pytest.raises(SkillRLError, match="distributed=off"):
-        mesh.start("on")
-
-
 # --- rules ------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from skillrl.io.files import read_json
-from skillrl.phases.rl import _unlink_later
+from skillrl.phases.rl_files import _unlink_later
 from skillrl.skills.store import load_bank, save_bank
 from skillrl.training.checkpoint import Checkpoints
 from tests.pipeline import tiny
