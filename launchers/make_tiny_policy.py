@@ -43,7 +43,6 @@ _SEED = flags.DEFINE_integer("seed", 7, "Of weights and episodes.")
 
 VOCABULARY = 1024
 REFRESH = 6  # updates for which the policy plays episodes ahead
-TEMPERATURE = 0.6
 WHOLE = 500  # first number, in an update, of the episodes that `Stage.whole` adds
 _NUMBERED = re.compile(r" \S+ [1-9]")
 
@@ -190,7 +189,7 @@ def main(_: Sequence[str]) -> None:
         jobs = [
             make_job(player, task, SkillBank(), phase=random_keys.RL) for task in tasks.values()
         ]
-        played = play(player, jobs, temperature=TEMPERATURE)
+        played = play(player, jobs, temperature=stage.temperature)
         won.extend(one.won for one in played)
         return {int(one.task.id): [step.action for step in one.steps] for one in played}
 

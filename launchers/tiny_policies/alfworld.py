@@ -28,7 +28,7 @@ from skillrl.config.settings import EnvConfig
 from skillrl.envs import Environment
 from skillrl.envs.alfworld import rooms
 from skillrl.envs.alfworld.customs import kept_in
-from skillrl.envs.alfworld.expert import TWO, parse_goal
+from skillrl.envs.alfworld.expert import LOOK, TWO, parse_goal
 from skillrl.envs.alfworld.generate import CATEGORIES, ROOMS_FOR, make_problem, make_room
 from skillrl.envs.alfworld.layout import Spec
 from skillrl.envs.alfworld.manifest import SEEN_ROOMS, held_out_layouts
@@ -298,6 +298,19 @@ COURSE = Course(
             plain=0.6,
             own=0.5,
             categories=(*CATEGORIES, TWO, TWO, TWO, TWO),
+        ),
+        # What it repeats when it is sure of itself, which nothing above has shown to it.
+        Stage(
+            updates=240,
+            episodes=6,
+            skilled=0.9,
+            aligned=0.0,
+            rate=0.008,
+            last_rate=0.0003,
+            plain=0.4,
+            own=0.8,
+            temperature=0.25,
+            categories=(*CATEGORIES, TWO, TWO, LOOK),
         ),
     ),
     lesson=_lesson,

@@ -36,6 +36,7 @@ class Stage:
         others are random.
       own: share of the episodes in which the policy's own moves are played, so that it is shown
         what the demonstrator would do where the policy itself gets to (DAgger, arXiv 1011.0686).
+      temperature: of the policy's own moves. A low one leads into the loops of greedy play.
       whole: further episodes per update that are shown to their end, where `steps` cuts the others.
       categories: that tasks are drawn from, those named twice twice as often; none draws from all
         alike.
@@ -54,6 +55,7 @@ class Stage:
     steps: int = 0
     contrasts: int = 1
     own: float = 0.0
+    temperature: float = 0.6
     whole: int = 0
     categories: tuple[str, ...] = ()
 
