@@ -263,7 +263,7 @@ def test_log_probabilities_in_chunks_are_those_of_all_at_once(tiny_config, tiny_
         chosen, entropies = token_logprobs_and_entropies(params, hidden, targets, chunk=chunk)
         return (chosen * weights).sum(), (chosen, entropies)
 
-    want, expected = jax.grad(plain, argnums=(0, 1), has_aux=True)(tiny_params, hidden)
+    want, expected = jax.jit(jax.grad(plain, argnums=(0, 1), has_aux=True))(tiny_params, hidden)
     got, (found, entropies) = jax.jit(jax.grad(chunked, argnums=(0, 1), has_aux=True))(
         tiny_params, hidden
     )
