@@ -50,7 +50,7 @@ EACH = pytest.mark.parametrize(
     [
         pytest.param(ONE, id="one", marks=pytest.mark.slow),
         pytest.param(SHARED, id="shared"),
-        pytest.param(SORTED, id="sorted"),
+        pytest.param(SORTED, id="sorted", marks=pytest.mark.slow),
     ],
 )
 STEPS = 4
