@@ -35,12 +35,47 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("untimed")
 
+LONGEST = (
+    "pipeline/test_resume.py",  # makes what other files of its directory wait for
+    "training/test_update.py",
+    "models/test_fused.py",
+    "training/test_partition.py",
+    "tests/test_api.py",
+    "models/test_transformer.py",
+    "inference/test_local.py",
+    "webshop/test_shop_controls.py",
+    "pipeline/test_evaluate.py",
+    "pipeline/test_exam_run.py",
+    "pipeline/test_phases.py",
+    "models/test_attention.py",
+    "models/test_lora.py",
+    "models/test_quantised.py",
+    "pipeline/test_bad_input.py",
+    "pipeline/test_durability.py",
+    "webshop/test_webshop_generated.py",
+    "inference/test_sampler.py",
+)
+"""Files of ten seconds and more, with the directory that they are in."""
+
+# Tests compile much and run little of it, so LLVM optimises less, in child processes too; what XLA
+# makes of a program stays as it is. CI sets 0 and runs what compiles most once more.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+jax.config.update(
+    "jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
+)
+
 flags.FLAGS.mark_as_parsed()  # libraries read absl flags; pytest's arguments are not theirs
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Names tests by what is the same in every process: packed bytes may hold the time."""
     return argname if isinstance(val, bytes) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the files that take longest, so that no process has one of them at the end."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get("/".join(item.path.parts[-2:]), len(places)))
 
 
 def _compiled(config: pytest.Config) -> Path:
@@ -203,12 +238,16 @@ def tiny_params(tiny_config: TransformerConfig) -> dict:
     return spread_params(tiny_config)
 
 
+@functools.lru_cache
+def _shapes(config: TransformerConfig) -> dict:
+    from skillrl.models.transformer import init
+
+    return jax.eval_shape(lambda: init(jax.random.key(0), config))
+
+
 def spread_params(config: TransformerConfig, seed: int = 0) -> dict:
     """Random parameters, far from initialisation, so that every part shows in the logits."""
-    import jax
     import numpy as np
-
-    from skillrl.models.transformer import init
 
     rng = np.random.default_rng(seed)
 
@@ -216,8 +255,7 @@ def spread_params(config: TransformerConfig, seed: int = 0) -> dict:
         centre = 1.0 if path[-1].key == "scale" else 0.0
         return jax.device_put((centre + 0.3 * rng.normal(size=leaf.shape)).astype(np.float32))
 
-    shapes = jax.eval_shape(lambda: init(jax.random.key(0), config))
-    return jax.tree_util.tree_map_with_path(make, shapes)
+    return jax.tree_util.tree_map_with_path(make, _shapes(config))
 
 
 @pytest.fixture(scope="session")

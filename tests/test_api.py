@@ -12,8 +12,9 @@ import pytest
 
 import skillrl
 from skillrl import Skill, SkillBank, SkillRLError, envs
-from skillrl.models import hub
-from tests.conftest import ToySuite
+from skillrl.models import hub, weights
+from skillrl.models.tokenizer import Tokenizer
+from tests.conftest import ToySuite, spread_params
 
 GROUP = 4
 
@@ -27,8 +28,18 @@ def suite():
 
 
 @pytest.fixture(scope="module")
-def policy():
-    return skillrl.load_policy("asset:tiny_qwen2_alfworld")
+def directory(tiny_config, tmp_path_factory):
+    """A policy that compiles soon: small and random, with the tokenizer of one that ships."""
+    path, shipped = tmp_path_factory.mktemp("policy"), hub.ASSETS / "tiny_qwen2_alfworld"
+    size = Tokenizer.load(shipped).vocab_size
+    config = dataclasses.replace(tiny_config, vocab_size=size, num_layers=1, max_positions=2048)
+    weights.save(path, spread_params(config), config, tokenizer_dir=shipped)
+    return path
+
+
+@pytest.fixture(scope="module")
+def policy(directory):
+    return skillrl.load_policy(directory)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +48,14 @@ def tasks(suite):
 
 
 @pytest.fixture(scope="module")
-def episodes(policy, suite, tasks):
+def played(policy, suite, tasks):
     return skillrl.rollout(policy, suite, tasks, group_size=GROUP, temperature=1.0, seed=0)
+
+
+@pytest.fixture(scope="module")
+def episodes(played):
+    """Every other one as if it had been won, which a random policy never does."""
+    return [dataclasses.replace(one, won=at % 2 == 0) for at, one in enumerate(played)]
 
 
 def test_importing_is_instant_and_touches_no_device():
@@ -80,8 +97,8 @@ def test_a_policy_that_cannot_be_loaded_is_refused(tmp_path):
         skillrl.load_policy(mesh=jax.make_mesh((1,), ("x",)))
 
 
-def test_a_policy_that_is_dropped_leaves_nothing_behind(suite, tasks):
-    policy = skillrl.load_policy()
+def test_a_policy_that_is_dropped_leaves_nothing_behind(directory, suite, tasks):
+    policy = skillrl.load_policy(directory)
     skillrl.rollout(policy, suite, tasks[:1])
     model = weakref.ref(policy.model)
     del policy
@@ -89,13 +106,13 @@ def test_a_policy_that_is_dropped_leaves_nothing_behind(suite, tasks):
     assert model() is None
 
 
-def test_rollouts_come_group_by_group_and_again_the_same(policy, suite, tasks, episodes):
-    assert [(e.task.id, e.member) for e in episodes] == [
+def test_rollouts_come_group_by_group_and_again_the_same(policy, suite, tasks, played):
+    assert [(e.task.id, e.member) for e in played] == [
         (task.id, member) for task in tasks for member in range(GROUP)
     ]
-    assert skillrl.rollout(policy, suite, tasks, group_size=GROUP, seed=0) == episodes
+    assert skillrl.rollout(policy, suite, tasks, group_size=GROUP, seed=0) == played
     other = skillrl.rollout(policy, suite, tasks, group_size=GROUP, seed=0, iteration=1)
-    assert [e.steps for e in other] != [e.steps for e in episodes]
+    assert [e.steps for e in other] != [e.steps for e in played]
 
 
 def test_the_same_task_twice_is_played_twice(policy, suite, tasks):

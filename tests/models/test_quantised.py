@@ -72,10 +72,12 @@ def test_every_large_weight_is_within_half_a_step_and_the_rest_is_untouched(mode
         np.testing.assert_array_equal(np.abs(after[path]).max(inputs), 127)
 
 
+plain = jax.jit(logits, static_argnames="config")
+
+
 def run(params, config):
     tokens = np.random.default_rng(0).integers(0, 64, (2, 9))
-    plain = jax.jit(functools.partial(logits, config=config))
-    return np.asarray(plain(params, tokens))
+    return np.asarray(plain(params, tokens, config=config))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

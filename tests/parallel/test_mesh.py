@@ -132,6 +132,7 @@ EIGHT = """
 """
 
 
+@pytest.mark.slow
 def test_eight_virtual_devices_agree_with_one(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(EIGHT), str(tmp_path)],

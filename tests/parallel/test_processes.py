@@ -118,7 +118,7 @@ def test_processes_started_with_other_settings_are_refused(tmp_path):
 # --- errors and deaths ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize("who", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_an_error_on_one_ends_the_others_with_its_name(tmp_path, who):
     act = f"""
     if processes.index() == {who}:
@@ -202,6 +202,7 @@ def test_sigterm_to_one_lets_all_save_together_where_they_can(tmp_path):
     assert [said in text for text in found] == [True, False, True]
 
 
+@pytest.mark.slow
 def test_nobody_saves_where_one_is_elsewhere(tmp_path):
     act = """
     import signal

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,13 +16,34 @@ import pytest
 from tests.pipeline import tiny
 
 
-@pytest.fixture(scope="package")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny base policy."""
-    return tiny.make_policy(tmp_path_factory.mktemp("policy"))
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a directory once for all processes of a session: whoever is first makes it."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # in which each process has a directory of its own
+
+    def get(name: str, make: Callable[[Path], None]) -> Path:
+        path, done = root / f"shared-{name}", root / f"shared-{name}.done"
+        with open(root / f"shared-{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a process that ends, however it does, lets go
+            if not done.exists():
+                shutil.rmtree(path, ignore_errors=True)  # of one that failed
+                path.mkdir()
+                make(path)
+                done.touch()
+        return path
+
+    return get
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
+def policy(shared: Callable[..., Path]) -> Path:
+    """A tiny base policy, which no test may change."""
+    return shared("policy", tiny.make_policy) / "model"
+
+
+@pytest.fixture(scope="session")
 def flags(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
     """Makes the flags of a tiny run in `workdir`; keywords replace settings of a section."""
     folder = tmp_path_factory.mktemp("settings")
@@ -43,19 +67,31 @@ class Whole:
     err: str
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def whole(
     compiled: Path,
     flags: Callable[..., list[str]],
+    shared: Callable[..., Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Whole:
-    """`skillrl train`, once; tests only read it, or copy it."""
+    """`skillrl train`, once; a process has a copy of its own, which tests only read, or copy."""
+
+    def make(folder: Path) -> None:
+        settings, *others = flags(folder / "run")
+        shutil.copyfile(settings.removeprefix("--config="), folder / "settings.json")
+        arguments = [f"--config={folder / 'settings.json'}", *others]
+        keys = [f"--set=model.{name}_api_key=sk-{name}-in-config" for name in ("policy", "teacher")]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SKILLRL_TEACHER_API_KEY", "sk-teacher-in-environment")
+            patch.setenv("OPENAI_API_KEY", "sk-openai-in-environment")
+            status, out, err = tiny.run("train", *arguments, *keys)
+        assert status == 0, err
+        (folder / "said.json").write_text(json.dumps([out, err]))
+
+    made = shared("whole", make)
     path = tmp_path_factory.mktemp("whole") / "run"
-    arguments = flags(path)
-    keys = [f"--set=model.{name}_api_key=sk-{name}-in-config" for name in ("policy", "teacher")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKILLRL_TEACHER_API_KEY", "sk-teacher-in-environment")
-        patch.setenv("OPENAI_API_KEY", "sk-openai-in-environment")
-        status, out, err = tiny.run("train", *arguments, *keys)
-    assert status == 0, err
-    return Whole(path, arguments, out, err)
+    shutil.copytree(made / "run", path)
+    said = json.loads((made / "said.json").read_text())
+    out, err = (text.replace(str(made / "run"), str(path)) for text in said)
+    _, *others = flags(path)
+    return Whole(path, [f"--config={made / 'settings.json'}", *others], out, err)

@@ -35,6 +35,7 @@ def interrupted(compiled, flags, whole, tmp_path_factory):
     return {"path": path, "ctrl_c": ctrl_c, "stopped": stopped, "left": left, "out": out}
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_continue_and_leaves_nothing_half_written(interrupted):
     done, files = interrupted["ctrl_c"], interrupted["stopped"]
     assert done.returncode == 130
@@ -49,6 +50,7 @@ def test_ctrl_c_says_how_to_continue_and_leaves_nothing_half_written(interrupted
     assert files["metrics.jsonl"].endswith(b"\n")
 
 
+@pytest.mark.slow
 def test_the_kill_was_after_the_last_checkpoint(interrupted):
     files = interrupted["left"]
     assert any(name.startswith("checkpoints/rl/3/") for name in files)
@@ -57,6 +59,7 @@ def test_the_kill_was_after_the_last_checkpoint(interrupted):
     assert b'"step": 4' in files["rl/evolution.jsonl"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(interrupted, whole):
     found, wanted = tiny.contents(interrupted["path"]), tiny.contents(whole.path)
     same = ("collect/", "distill/", "sft/", "rl/", "banks/", "evaluation/", "policy/")

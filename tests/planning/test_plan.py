@@ -246,6 +246,7 @@ def test_a_plan_survives_json():
     assert Plan.from_json(json.loads(plan.dumps())) == plan
 
 
+@pytest.mark.slow
 def test_programs_of_a_plan_are_those_that_a_run_compiles(tmp_path):
     """The same shapes as an update reads, and within 15 % of what its program takes."""
     config = nano(tmp_path / "policy")

@@ -81,6 +81,7 @@ def test_an_adapter_s_gradient_is_the_kernel_s_through_the_low_rank_product(
     jax.tree.map(np.testing.assert_array_equal, tiny_params, before)  # not touched, not donated
 
 
+@pytest.mark.slow
 def test_an_adapter_that_is_off_scores_as_the_base(tiny_config, tiny_params, one_device, batch):
     part = partition.adapter(tiny_config, SHAPE, seed=0)
     made = updater_of(part, tiny_config, one_device)
