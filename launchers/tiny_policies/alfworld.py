@@ -28,7 +28,7 @@ from skillrl.config.settings import EnvConfig
 from skillrl.envs import Environment
 from skillrl.envs.alfworld import rooms
 from skillrl.envs.alfworld.customs import kept_in
-from skillrl.envs.alfworld.expert import LOOK, TWO, parse_goal
+from skillrl.envs.alfworld.expert import HEAT, LOOK, TWO, parse_goal
 from skillrl.envs.alfworld.generate import CATEGORIES, ROOMS_FOR, make_problem, make_room
 from skillrl.envs.alfworld.layout import Spec
 from skillrl.envs.alfworld.manifest import SEEN_ROOMS, held_out_layouts
@@ -92,7 +92,11 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
         share = rng.choice((0.0, 0.3, 0.6, 0.9))  # of advice that matters
         for piece in PIECES.get(category, BASICS):
             if rng.random() < share:
-                lines.append((advice(rng, piece, category=category), piece, ()))
+                again = rng.choice((1, 2, 3)) if stage.crowded and piece not in BASICS else 1
+                lines += [(advice(rng, piece, category=category), piece, ()) for _ in range(again)]
+        if stage.crowded and category == LOOK and rng.random() < 0.7:  # that is no custom
+            places = rng.sample(("coffeetable", "desk", "dresser", "sidetable"), 2)
+            lines.append((home(rng, rooms.LAMP.lower(), places, category=category), "", ()))
         places = [place.lower() for place in CAN_CONTAIN]
         if rng.random() < max(share, 0.3):
             first = homes[thing] if rng.random() < 0.8 else rng.choice(places)
@@ -132,6 +136,11 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
             *((advice(rng, p, category=category), p, ()) for p in PIECES.get(category, BASICS)),
             (home(rng, thing, (homes[thing],), category=category), "", (homes[thing],)),
         ]
+        if stage.crowded:
+            needed += [
+                (advice(rng, p, category=category), p, ()) for p in PIECES.get(category, ())[:1]
+            ]
+            needed += [line for line in lines if not line[1] and not line[2]][:2]
         rng.shuffle(needed)
         readings += [needed, needed[: rng.randint(1, 2)]]
         for _ in range(ELSEWHERE):  # the same advice, and the thing is said to be kept elsewhere
@@ -311,6 +320,20 @@ COURSE = Course(
             own=0.8,
             temperature=0.25,
             categories=(*CATEGORIES, TWO, TWO, LOOK),
+        ),
+        # To find the one line among several like it: of a thing, of the lamp, of the appliance.
+        Stage(
+            updates=200,
+            episodes=6,
+            skilled=0.95,
+            aligned=0.0,
+            rate=0.008,
+            last_rate=0.0003,
+            plain=0.4,
+            own=0.6,
+            temperature=0.4,
+            crowded=True,
+            categories=(*CATEGORIES, LOOK, LOOK, HEAT, TWO),
         ),
     ),
     lesson=_lesson,

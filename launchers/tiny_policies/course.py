@@ -38,6 +38,7 @@ class Stage:
         what the demonstrator would do where the policy itself gets to (DAgger, arXiv 1011.0686).
       temperature: of the policy's own moves. A low one leads into the loops of greedy play.
       whole: further episodes per update that are shown to their end, where `steps` cuts the others.
+      crowded: whether prompts have several lines about one thing, as those of a run's bank do.
       categories: that tasks are drawn from, those named twice twice as often; none draws from all
         alike.
     """
@@ -57,6 +58,7 @@ class Stage:
     own: float = 0.0
     temperature: float = 0.6
     whole: int = 0
+    crowded: bool = False
     categories: tuple[str, ...] = ()
 
 
