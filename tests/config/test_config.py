@@ -375,7 +375,10 @@ def test_precedence(tmp_path):
     assert mock["rl"]["learning_rate"] not in (1e-6, 0.5)
 
     assert resolve(mock=False).config == Config()
-    assert resolve().config.rl.learning_rate == mock["rl"]["learning_rate"]
+    assert resolve("toy").config.rl.learning_rate == mock["rl"]["learning_rate"]
+    own = read_config(preset_path("mock_alfworld"))["rl"]["learning_rate"]
+    assert own != mock["rl"]["learning_rate"]
+    assert resolve().config.rl.learning_rate == own  # of the environment, on top
     resolved = resolve(
         env="toy",
         config_path=file,
