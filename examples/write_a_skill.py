@@ -6,9 +6,9 @@ A longer prompt alone changes what a small policy does, so a skill has done some
 differs from no skill *and* from its own words shuffled. Tasks are the same and decoding is
 greedy, so differences are taken task by task.
 
-What to expect: the tiny policy has learned to skip the heating, and no skill changes that; it
-takes training (examples/train_with_plot.py). What a skill can change is how often the policy
-tries what is not possible; whether this one does, the intervals say.
+What to expect: the tiny policy does what it is told and knows nothing of this household, so
+without a skill it wins none of these tasks: it puts the object away cold. Told how to heat it wins
+some, where it comes across the object in time; where things are kept is for another skill.
 """
 
 from __future__ import annotations
@@ -33,32 +33,29 @@ SHUFFLED = Skill(
 )
 
 
-def main(tasks: int = 20) -> dict[str, np.ndarray]:
-    """Plays heating tasks under three banks; returns each episode's share of invalid actions."""
+def main(tasks: int = 30) -> dict[str, np.ndarray]:
+    """Plays heating tasks under three banks; returns which of them were won, by bank."""
     suite = skillrl.make_suite("alfworld")
     policy = skillrl.load_policy("asset:tiny_qwen2_alfworld")
-    heating = [task for task in suite.tasks("valid_seen") if task.category == HEATING][:tasks]
+    heating = [task for task in suite.tasks("train") if task.category == HEATING][:tasks]
     banks = {
         "no skill": SkillBank(),
         "my skill": SkillBank().add([MINE]),
         "its words shuffled": SkillBank().add([SHUFFLED]),
     }
 
-    invalid = {}
-    print(f"{len(heating)} heating tasks      won  invalid  less than without a skill, by")
+    won = {}
+    print(f"{len(heating)} heating tasks      won  more than without a skill, in points")
     for name, bank in banks.items():
         episodes = skillrl.rollout(policy, suite, heating, bank, temperature=0.0)
-        invalid[name] = np.array(
-            [np.mean([bool(step.invalid) for step in episode.steps]) for episode in episodes]
-        )
-        won = sum(episode.won for episode in episodes)
-        less = 100 * (invalid["no skill"] - invalid[name])
-        mean, error = less.mean(), 1.96 * less.std(ddof=1) / np.sqrt(len(less))
+        won[name] = np.array([float(episode.won) for episode in episodes])
+        more = 100 * (won[name] - won["no skill"])
+        mean, error = more.mean(), 1.96 * more.std(ddof=1) / np.sqrt(len(more))
         print(
-            f"{name:20} {won:4} {100 * invalid[name].mean():6.1f} %  "
-            f"{mean:4.1f} points (95 %: {mean - error:.1f} to {mean + error:.1f})"
+            f"{name:20} {won[name].sum():4.0f}  "
+            f"{mean:5.1f} (95 %: {mean - error:.1f} to {mean + error:.1f})"
         )
-    return invalid
+    return won
 
 
 if __name__ == "__main__":

@@ -38,8 +38,8 @@ def test_grpo_by_hand():
 @pytest.mark.examples
 def test_write_a_skill(capsys):
     module = _load("write_a_skill")
-    invalid = module.main(tasks=2)
-    assert {name: len(shares) for name, shares in invalid.items()} == {
+    won = module.main(tasks=2)
+    assert {name: len(each) for name, each in won.items()} == {
         "no skill": 2,
         "my skill": 2,
         "its words shuffled": 2,
