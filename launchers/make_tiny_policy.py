@@ -2,15 +2,19 @@
 
     python launchers/make_tiny_policy.py --env=alfworld --output skillrl/assets/tiny_qwen2_alfworld
 
-It stands in for the pretrained model of a real run: it knows the format, the words and how
-households work, but does only the simplest part of what it is told. It starts from attention
-that compares and copies (`tiny_policies/induction_init.py`) and imitates a text-only
-demonstrator, part of whose moves are replaced by random or impossible ones, so that it has
-seen what happens after a mistake; from the second stage on with skills in half of the prompts
-(distilled by the simulated teacher from expert and noisy episodes of the train split). In the
-last stage the demonstrator is mostly careless: that is what makes the policy weak. What is
-particular to an environment lies in launchers/tiny_policies. Seeds are fixed; ALFWorld takes
-about 30 minutes on two cores.
+It stands in for the pretrained model of a real run: it knows the format, the words and how the
+environment works, and lacks the task's own knowledge. It starts from attention that compares and
+copies (`tiny_policies/induction_init.py`) and imitates text-only demonstrators, part of whose
+moves are replaced by random or impossible ones, so that it has seen what happens after a mistake.
+
+A course with a `lesson` (ALFWorld) makes it follow advice: its demonstrator has each piece of
+competence only where the prompt says so, and in later stages answers what the policy itself did
+(DAgger). A course without one (search, WebShop) makes it weak: from the second stage on half of
+the prompts have skills that the simulated teacher distilled, and in the last stage the
+demonstrator is mostly careless.
+
+What is particular to an environment lies in launchers/tiny_policies. Seeds are fixed. ALFWorld
+takes about three hours on two cores, the others half an hour.
 """
 
 from __future__ import annotations
