@@ -42,13 +42,13 @@ def banks_of(run: Path, checkpoint: str) -> dict[str, str]:
     return arms | ({"initial": "initial"} if checkpoint == "rl" else {})
 
 
-def play(env: str, run: Path, checkpoint: str) -> dict[str, dict]:
+def play(run: Path, checkpoint: str) -> dict[str, dict]:
     """Results by name of the arm, ``none`` among them; what is there is not played again."""
     banks = banks_of(run, checkpoint)
     output = run.parent / f"{run.name}-{checkpoint}-arms.json"
     if not output.exists():
-        command = [sys.executable, str(ROOT / "launchers/evaluate.py"), f"--env={env}", "--mock"]
-        command += [f"--workdir={run}", f"--checkpoint={checkpoint}", f"--split={SPLIT}"]
+        command = [sys.executable, str(ROOT / "launchers/evaluate.py"), f"--workdir={run}"]
+        command += [f"--checkpoint={checkpoint}", f"--split={SPLIT}"]
         command += [f"--bank={','.join(banks.values())}", f"--output={output}"]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     found = json.loads(output.read_text())["arms"]
@@ -85,7 +85,7 @@ def main() -> None:
     seeds = [int(seed) for seed in args.seeds.split(",")]
     results, rows = {}, []
     for checkpoint in ("base", "sft", "rl"):
-        arms = [play(args.env, base / f"seed{seed}", checkpoint) for seed in seeds]
+        arms = [play(base / f"seed{seed}", checkpoint) for seed in seeds]
         results[checkpoint] = {name: compared(arms, name) for name in arms[0]}
         for name, found in results[checkpoint].items():
             each = " ".join(f"{value:.0f}" for value in found["success"])
