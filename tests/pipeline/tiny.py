@@ -54,7 +54,7 @@ SETTINGS: dict[str, Any] = {
     "rollout": {"slots": 4, "prefix_buckets": [640], "suffix_buckets": [384]},
     "train_batch": {"tokens": 848, "members": 2, "row_buckets": [424], "response_buckets": [40]},
     "evolution": {"validation_interval": 2, "min_episodes": 1},
-    "evaluation": {"max_tasks": 3, "quick_tasks": 2, "quick_interval": 2},
+    "evaluation": {"temperature": 0, "max_tasks": 3, "quick_tasks": 2, "quick_interval": 2},
     "checkpoint": {"interval": 3},  # between two evolutions, so that a resume reads rollouts again
 }
 
