@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from scipy import stats
 
@@ -58,7 +59,7 @@ def play(run: Path, checkpoint: str) -> dict[str, dict]:
 def compared(arms: list[dict[str, dict]], name: str) -> dict:
     """Success of an arm per seed, and its differences from ``none``, in points."""
     success = [100 * one[name]["success"] for one in arms]
-    found = {"success": success, "n": [one[name]["n"] for one in arms]}
+    found: dict[str, Any] = {"success": success, "n": [one[name]["n"] for one in arms]}
     if name == "none":
         return found
     differences = [s - 100 * one["none"]["success"] for s, one in zip(success, arms, strict=True)]

@@ -27,6 +27,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 from tqdm import tqdm
@@ -197,7 +198,8 @@ def main(_: Sequence[str]) -> None:
         won.extend(one.won for one in played)
         return {int(one.task.id): [step.action for step in one.steps] for one in played}
 
-    engine, won = None, []
+    engine: Any = None
+    won: list[bool] = []
 
     def matrices(tree):
         """Says which axes of a parameter Muon orthogonalises; None leaves it to Adam."""
