@@ -41,15 +41,18 @@ def test_write_a_skill(capsys):
     won = module.main(tasks=2)
     assert {name: len(each) for name, each in won.items()} == {
         "no skill": 2,
-        "my skill": 2,
-        "its words shuffled": 2,
+        "my skills": 2,
+        "their words shuffled": 2,
     }
     mine, shuffled = (
-        sorted(re.findall(r"\w+", f"{skill.title} {skill.principle} {skill.when_to_apply}".lower()))
-        for skill in (module.MINE, module.SHUFFLED)
+        [
+            sorted(re.findall(r"\w+", f"{s.title} {s.principle} {s.when_to_apply}".lower()))
+            for s in bank
+        ]
+        for bank in (module.MINE, module.SHUFFLED)
     )
     assert mine == shuffled
-    assert "2 heating tasks" in capsys.readouterr().out
+    assert "2 eggs to heat" in capsys.readouterr().out
 
 
 @pytest.mark.examples
