@@ -36,6 +36,7 @@ def typed(compiled, policy, tmp_path_factory):
     few = {
         "model": {"policy_path": str(policy)},
         "sft": {"epochs": 1, "num_examples": 0},
+        "train_batch": {"response_buckets": [64]},  # that of the longest of all examples
         "rl": {"training_epochs": 1, "warmup_iterations": 0},
         "evolution": {"enabled": False},
         "evaluation": {"max_tasks": 2, "quick_tasks": 0},
