@@ -1,18 +1,29 @@
 """Defines the one exception that people are meant to read.
 
 A `SkillRLError` says what was wrong, where, and what to do about it. Launchers
-print it as one paragraph and exit with status 2; anything else is a bug and
+print it as one paragraph and exit with its status; anything else is a bug and
 keeps its traceback.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "File too large")
 
 
 class SkillRLError(Exception):
-    """Says that input or surroundings are bad, with the remedy in the message."""
+    """Says that input or surroundings are bad, with the remedy in the message.
+
+    Attributes:
+      exit_status: of a command that it ends.
+    """
+
+    exit_status: ClassVar[int] = 2
 
 
 class Problems(SkillRLError):
@@ -34,6 +45,31 @@ class DoesNotFit(SkillRLError):
 
 class Corrupt(SkillRLError):
     """Says that what a run wrote is not what it was: a byte or a file has changed."""
+
+
+class NoSpace(SkillRLError):
+    """Says that a disk is full or a quota used up: the same command goes on once there is room."""
+
+    exit_status = 74  # EX_IOERR of sysexits.h
+
+
+def about_writing(error: BaseException) -> type[SkillRLError]:
+    """Chooses what to raise where `error` ended a write: `NoSpace` if it was for want of room.
+
+    Examples:
+      >>> about_writing(OSError(errno.ENOSPC, "No space left on device")).__name__
+      'NoSpace'
+    """
+    texts, todo = [], [error]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, OSError) and one.errno in _FULL:
+            return NoSpace
+        texts.append(str(one))
+        todo += one.exceptions if isinstance(one, BaseExceptionGroup) else []
+        todo += [one.__cause__] if one.__cause__ is not None else []
+    full = any(word in text for word in _FULL_TEXTS for text in texts)
+    return NoSpace if full else SkillRLError
 
 
 class EnvironmentLost(RuntimeError):

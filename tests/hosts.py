@@ -55,7 +55,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def started(
-    command: Sequence[str | Path], folder: Path, *, count: int = 2, flags: bool = True
+    command: Sequence[str | Path], folder: Path, *, count: int = 2, flags: bool | None = True
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Processes of `command`, one CPU device each; their output is in ``folder/I.txt``.
 
@@ -64,7 +64,7 @@ def started(
       folder: where their output goes.
       count: how many.
       flags: whether the command takes the flags; else address, count and number are the last three
-        arguments.
+        arguments. None tells it nothing.
     """
     address = f"localhost:{free_port()}"
     environment = {
@@ -80,6 +80,8 @@ def started(
                 names = ("coordinator_address", "num_processes", "process_id")
                 told = [f"--{name}={value}" for name, value in zip(names, told, strict=True)]
                 told.append("--distributed=on")
+            elif flags is None:
+                told = []
             with open(folder / f"{number}.txt", "wb") as out:
                 running.append(
                     subprocess.Popen(

@@ -1,7 +1,8 @@
 """Runs the `skillrl` command and the mains of launchers/: flags -> Config -> one call.
 
-Bad input ends with one paragraph on stderr and status 2, Ctrl-C with how to continue
-and status 130, SIGTERM likewise with 143. JAX is not imported before a command has been understood.
+Bad input ends with one paragraph on stderr and status 2, a full disk with 74, Ctrl-C with how to
+continue and status 130, SIGTERM likewise with 143. JAX is not imported before a command has been
+understood.
 """
 
 from __future__ import annotations
@@ -93,8 +94,9 @@ def execute(name: str, arguments: Sequence[str], *, program: str) -> int:
     except (SkillRLError, EnvironmentLost) as error:  # the one episode of play is the command
         said = printable(" ".join(str(error).split()))
         print(f"skillrl {name}: error: {said}", file=sys.stderr)
-        joining.leave(2)
-        return 2
+        status = getattr(error, "exit_status", SkillRLError.exit_status)
+        joining.leave(status)
+        return status
     except KeyboardInterrupt as stop:
         again = shlex.join([*program.split(), *map(_without_key, arguments)])
         terminated = isinstance(stop, signals.Terminated)

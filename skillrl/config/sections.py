@@ -324,10 +324,17 @@ class EvaluationConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    """Says how often the train state is saved, in iterations, and how many are kept."""
+    """Says how often the train state is saved, in iterations, and which are kept."""
 
     interval: int = setting(5, low=1)
     keep: int = setting(2, low=1)
+    """How many of the latest stay."""
+    keep_every: int = setting(0, low=0, resumable=True)
+    """Those of every so many iterations stay too; 0 for none."""
+    keep_best: int = setting(0, low=0, resumable=True)
+    """How many of those with the highest success in training stay too (RL)."""
+    asynchronous: bool = setting(True, resumable=True)
+    """Whether training goes on while a checkpoint is written."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

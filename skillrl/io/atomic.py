@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from skillrl.errors import SkillRLError
+from skillrl.errors import about_writing
 
 TEMPORARY = ".tmp-"
 """Prefix of files and directories that are being written; leftovers may be deleted."""
@@ -184,7 +184,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SkillRLError(
+        raise about_writing(error)(
             f"{path}: cannot be written ({error.strerror}). Check the permissions and the free "
             "space there, or choose another place."
         ) from error

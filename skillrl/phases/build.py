@@ -18,7 +18,7 @@ from skillrl.agent.prompt import count_skill_tokens
 from skillrl.config import presets
 from skillrl.config.settings import Config
 from skillrl.envs import Suite
-from skillrl.errors import SkillRLError
+from skillrl.errors import about_writing
 from skillrl.inference.local import LocalEngine
 from skillrl.inference.make import make_local_engine, make_openai_engine
 from skillrl.inference.remote import RemoteEngine
@@ -398,7 +398,7 @@ def _writing(directory: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        raise SkillRLError(
+        raise about_writing(error)(
             f"{directory}: cannot be written ({error}). Check the permissions and the free space "
             "there, then start the same command again; checkpoints are untouched."
         ) from error

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from skillrl.errors import SkillRLError
+from skillrl.errors import SkillRLError, about_writing
 
 
 class Events:
@@ -65,7 +65,7 @@ class Events:
             raise self._refused(error) from error
 
     def _refused(self, error: OSError) -> SkillRLError:
-        return SkillRLError(
+        return about_writing(error)(
             f"{self._directory}: cannot be written ({error.strerror}). Check the permissions and "
             "the free space there, or go without: --set logging.tensorboard=false."
         )

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from skillrl.errors import SkillRLError
+from skillrl.errors import SkillRLError, about_writing
 from skillrl.io import checksums, paths
 from skillrl.io.atomic import atomic_write, explained, replace_directory, temporary_name
 from skillrl.io.files import write_sealed
@@ -157,7 +157,7 @@ def _hugging_face(
             check_replaceable(place, marker=MARKER)  # again: reading takes its time
             replace_directory(temporary, place)
         except SafetensorError as error:  # how a full disk shows while weights are written
-            raise SkillRLError(
+            raise about_writing(error)(
                 f"{place}: cannot be written ({error}). Check the free space there, or choose "
                 "another place."
             ) from error

@@ -119,9 +119,7 @@ def rl(
     state = learner.updater.init(partition.trained(reference))
     with (
         session.clock.timed("rl"),
-        Checkpoints(
-            session.run.file("checkpoints", "rl"), keep=session.config.checkpoint.keep
-        ) as checkpoints,
+        saved.checkpoints(session.run, "rl") as checkpoints,
     ):
         state, now = _resume(session, checkpoints, updater=learner.updater, state=state, bank=bank)
         skips = Skips(config.max_skipped_updates, "rl.max_skipped_updates")
@@ -142,6 +140,7 @@ def rl(
                 state, metrics = _update(
                     session, learner, state=state, trajectories=trajectories, skips=skips
                 )
+                checkpoints.settle()  # before a row of metrics says that the run has gone on
                 metrics |= outcome(trajectories) | skill_gain(trajectories, config)
                 now = _advance(session, now, trajectories)
                 if _evolves(session, now):
@@ -154,7 +153,14 @@ def rl(
                     session, player, policy=learner.policy(state), now=now
                 )
                 watch.look(session.metrics.write("rl", now.iteration, metrics))
-                _checkpoint(session, checkpoints, state=state, now=now, due=skips.too_many)
+                _checkpoint(
+                    session,
+                    checkpoints,
+                    state=state,
+                    now=now,
+                    due=skips.too_many,
+                    success=metrics["success"],
+                )
                 skips.check(f"The last good state is checkpoint {now.iteration}, just saved.")
                 bar.update(success=metrics["success"], invalid=metrics["invalid"])
         if session.config.lora.rank:
@@ -360,7 +366,13 @@ def _periodic_evaluation(
 
 
 def _checkpoint(
-    session: Session, checkpoints: Checkpoints, *, state: TrainState, now: Cursor, due: bool
+    session: Session,
+    checkpoints: Checkpoints,
+    *,
+    state: TrainState,
+    now: Cursor,
+    due: bool,
+    success: float | None = None,
 ) -> None:
     """Saves a checkpoint at the end of an interval and of the phase, and where one is `due`.
 
@@ -369,9 +381,12 @@ def _checkpoint(
       checkpoints: those of the phase.
       state: the state of training.
       now: what the host knows beside it.
-      due: whether to save in any case.
+      due: whether to save in any case, and to wait until it is on disk.
+      success: of the iteration's episodes, where it is known.
     """
     total = session.config.rl.training_epochs
+    if due:
+        checkpoints.settle()
     if not due and now.iteration % session.config.checkpoint.interval and now.iteration != total:
         return
     if now.iteration in checkpoints.steps():
@@ -382,7 +397,8 @@ def _checkpoint(
         "bank": bank_to_json(now.bank),
         "since_event": now.iteration % interval if session.config.evolution.enabled else 0,
     }
-    checkpoints.save(now.iteration, state, extra)
+    wait = due or not session.config.checkpoint.asynchronous
+    checkpoints.save(now.iteration, state, extra, score=success, wait=wait)
 
 
 def _resume(

@@ -1,4 +1,4 @@
-"""Reads the policies of a run from its checkpoints: needs neither its environment nor its lock."""
+"""Opens the checkpoints of a run, and reads its policies: needs neither environment nor lock."""
 
 from __future__ import annotations
 
@@ -27,6 +27,22 @@ class Saved:
     step: int
     trained: Params
     extra: Mapping[str, Any]
+
+
+def checkpoints(run: RunDirectory, phase: str) -> Checkpoints:
+    """Opens the checkpoints that a phase writes, of which stay those that the settings say.
+
+    Args:
+      run: the run directory.
+      phase: ``sft`` or ``rl``.
+    """
+    settings = run.config.checkpoint
+    return Checkpoints(
+        run.file("checkpoints", phase),
+        keep=settings.keep,
+        keep_every=settings.keep_every,
+        keep_best=settings.keep_best,
+    )
 
 
 def read(run: RunDirectory, model: Model, phase: str, *, step: int | None = None) -> Saved | None:

@@ -125,9 +125,7 @@ def sft(
         updater = sft_updater(session.config, model, partition, total_steps=total)
         shapes = make_shapes(session.config, model, samples_per_row=1)
         state, frozen = updater.init(partition.trained(base)), partition.frozen(base)
-        with Checkpoints(
-            session.run.file("checkpoints", "sft"), keep=session.config.checkpoint.keep
-        ) as checkpoints:
+        with saved.checkpoints(session.run, "sft") as checkpoints:
             done, found = 0, checkpoints.resume(updater.abstract_state)
             if found is not None:
                 done, state, extra = found
@@ -155,7 +153,8 @@ def sft(
                         bar.update(loss=numbers["loss"])
                         skips.count(numbers)
                         skips.check(_last_good(checkpoints))
-                    checkpoints.save(epoch + 1, state, taught)
+                    wait = not session.config.checkpoint.asynchronous
+                    checkpoints.save(epoch + 1, state, taught, wait=wait)
         policy = partition.merge(state.params, base)
         if session.config.lora.rank:
             folder = session.run.file("sft", "adapter")

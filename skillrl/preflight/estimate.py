@@ -168,7 +168,9 @@ def disk(config: Config, sizes: Sizes) -> float:
     rank = config.lora.rank
     trained = sizes.adapter(rank) if rank else sizes.parameters
     state = trained * (_WIDTH[config.model.param_dtype] + 8)
-    return (2 * config.checkpoint.keep + 1) * state + 2 * sizes.parameters * 4
+    kept = config.checkpoint
+    more = kept.keep_best + (config.rl.training_epochs // kept.keep_every if kept.keep_every else 0)
+    return (2 * kept.keep + more + 1) * state + 2 * sizes.parameters * 4
 
 
 def show(found: Sequence[PhaseLoad], peak: Peak | None, devices: int = 1) -> str:

@@ -3,7 +3,8 @@
 One step is one directory ``<directory>/<step>/``: Orbax writes it under a temporary name,
 ``SHA256SUMS`` over all its files is added, everything is flushed, and our own rename is the
 commit. So a run killed half way leaves nothing that could be taken for a checkpoint, and
-reading compares every file with its sum first. Saving returns when it is on disk.
+reading compares every file with its sum first. Saving may go on while the caller does (`wait`):
+arrays are copied before `save` returns, and a kill before the rename leaves the checkpoint before.
 
 What has a number for a name is taken for a checkpoint, whole or not: it is never deleted but when
 newer ones that are whole take its place, and never passed over without a word. Orbax's own
@@ -13,21 +14,22 @@ there and the rename makes it a checkpoint.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import functools
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from skillrl.errors import Corrupt, SkillRLError
+from skillrl.errors import Corrupt, SkillRLError, about_writing
 from skillrl.io.atomic import replace_directory, temporary_name
 from skillrl.io.checksums import seal_directory
-from skillrl.parallel import processes
+from skillrl.parallel import background, processes
 from skillrl.training.checkpoint_files import (
     COMMITTED,
     EXTRA,
@@ -36,6 +38,9 @@ from skillrl.training.checkpoint_files import (
     check_whole,
     first_line,
     is_number,
+    kept,
+    read_score,
+    write_score,
 )
 from skillrl.training.finite import check_finite
 
@@ -60,12 +65,16 @@ class Checkpoints:
     checkpoints of a run that goes on. Only one process (group) may save and resume.
     """
 
-    def __init__(self, directory: str | Path, *, keep: int = 2):
+    def __init__(
+        self, directory: str | Path, *, keep: int = 2, keep_every: int = 0, keep_best: int = 0
+    ):
         """Opens the checkpoints under ``directory``, which need not exist yet.
 
         Args:
           directory: where the steps are.
           keep: how many of the latest checkpoints stay, at least 1.
+          keep_every: those whose step is a multiple of it stay too; 0 for none.
+          keep_best: how many of those with the highest scores stay too.
 
         Raises:
           SkillRLError: ``keep`` is below 1.
@@ -74,15 +83,24 @@ class Checkpoints:
             raise SkillRLError(f"checkpoints: keep is {keep}; at least 1 must be kept")
         _quiet_orbax()
         self.directory = Path(directory).absolute()
-        self._keep = keep
+        self._keep, self._keep_every, self._keep_best = keep, keep_every, keep_best
+        self._pending: tuple[int, Path, concurrent.futures.Future[None]] | None = None
         registry = ocp.handlers.local_registry()
         # By default Orbax takes a dict of numbers for a tree of arrays.
         registry.add(ocp.handlers.JsonHandler, checkpointable_name=EXTRA)
         self._context = ocp.Context()
         self._context.checkpointables.registry = registry
 
-    def save(self, step: int, state: Any, extra: Mapping[str, Any]) -> None:
-        """Writes a checkpoint, then removes those beyond ``keep``.
+    def save(
+        self,
+        step: int,
+        state: Any,
+        extra: Mapping[str, Any],
+        *,
+        score: float | None = None,
+        wait: bool = True,
+    ) -> None:
+        """Writes a checkpoint, then removes those that are not to be kept.
 
         Args:
           step: number of the checkpoint; must be above the latest.
@@ -90,13 +108,18 @@ class Checkpoints:
             PRNG keys (draws have addresses; see `skillrl.parallel.random_keys`).
           extra: what is to come back equal with it (data cursor, bank): JSON,
             i.e. dicts with string keys, lists, strings, finite numbers, None.
+          score: how good it is, for ``keep_best``; higher is better.
+          wait: whether to return when it is on disk. Otherwise the arrays have been copied, which
+            may then be donated or changed, and `settle` waits for the rest.
 
         Raises:
           SkillRLError: ``extra`` would not come back equal, the state has a number that
-            is not finite, ``step`` is not above the latest, or the disk refused.
+            is not finite, ``step`` is not above the latest, or the disk refused this checkpoint or
+            the one before.
         """
         extra = dict(extra)
         check_json(extra)
+        self.settle()
         latest = self.latest()
         if latest is not None and step <= latest:
             raise SkillRLError(
@@ -104,48 +127,75 @@ class Checkpoints:
                 "restore that one and go on from there"
             )
         check_finite(state, f"checkpoint {step} is not written: in the state")
-        with self._writing(step):
-            self._write(step, state, extra)
-            if processes.is_first():
-                self.prune()
-
-    def _write(self, step: int, state: Any, extra: dict[str, Any]) -> None:
-        """Writes Orbax's files, their sums, and last the rename that makes them count."""
         temporary = self.directory / processes.on_first("name of a checkpoint", temporary_name)
-        try:
+        with self._writing(step, temporary):
             if processes.is_first():
                 self.directory.mkdir(parents=True, exist_ok=True)
             with self._context:
-                ocp.save_checkpointables(temporary, {STATE: state, EXTRA: extra})
-            if processes.is_first():
-                (temporary / COMMITTED).unlink(missing_ok=True)
-                seal_directory(temporary)
-                replace_directory(temporary, self._path(step))  # durably, before an older one goes
-        except BaseException:
-            if processes.is_first():
-                for path in self.directory.glob(f"{temporary.name}*"):  # Orbax's own beside it
-                    shutil.rmtree(path, ignore_errors=True)  # what is wrong is on its way
-            raise
+                written = ocp.save_checkpointables_async(temporary, {STATE: state, EXTRA: extra})
+        work = functools.partial(self._commit, written.result, temporary, step, score)
+        self._pending = step, temporary, _writers().submit(work)
+        if wait:
+            self.settle()
+
+    def settle(self) -> None:
+        """Waits until what `save` began is on disk, on all processes.
+
+        Raises:
+          SkillRLError: the disk refused.
+        """
+        if self._pending is None:
+            return
+        step, temporary, future = self._pending
+        with self._writing(step, temporary):
+            while not concurrent.futures.wait([future], background.BEAT).done:
+                pass  # in steps, so that a signal is heard
+            self._pending = None
+            future.result()
         processes.wait_for_all(f"checkpoint {step}")
+        if processes.is_first():
+            with self._writing(step, temporary):
+                self.prune()
+
+    def _commit(
+        self, finish: Callable[[], object], temporary: Path, step: int, score: float | None
+    ) -> None:
+        """Lets Orbax finish, and adds the sums and last the rename that makes its files count."""
+        finish()
+        if processes.is_first():
+            (temporary / COMMITTED).unlink(missing_ok=True)
+            write_score(temporary, score)
+            seal_directory(temporary)
+            replace_directory(temporary, self._path(step))  # durably, before an older one goes
 
     @contextlib.contextmanager
-    def _writing(self, step: int) -> Iterator[None]:
+    def _writing(self, step: int, temporary: Path) -> Iterator[None]:
         try:
             yield
         except (OSError, ValueError, RuntimeError, ExceptionGroup) as error:
             # A full disk shows as any of these, by whether Python or Tensorstore met it.
-            raise SkillRLError(
+            if processes.is_first():
+                for path in self.directory.glob(f"{temporary.name}*"):  # Orbax's own beside it
+                    shutil.rmtree(path, ignore_errors=True)  # what is wrong is on its way
+            raise about_writing(error)(
                 f"checkpoint {step} could not be written to {self.directory} "
                 f"({first_line(error)}); free space or choose a --workdir that can be written, "
                 "then start the same command again: earlier checkpoints are untouched"
             ) from error
 
     def prune(self) -> None:
-        """Removes the checkpoints before the latest ``keep``, which the caller knows to be whole.
+        """Removes the checkpoints that are not to be kept; the caller knows the latest to be whole.
 
         A kill in a save may have left one too many.
         """
-        for step in self._steps()[: -self._keep]:  # renamed first: half of one must not look whole
+        paths = {step: self._path(step) for step in self._steps()}
+        keep = kept(
+            {step: read_score(path) for step, path in paths.items()},
+            last=self._keep,
+            every=self._keep_every,
+            best=self._keep_best,
+        )
+        for step in paths.keys() - keep:  # renamed first: half of one must not look whole
             shutil.rmtree(self._path(step).rename(self.directory / temporary_name()))
 
     def steps(self) -> list[int]:
@@ -174,7 +224,7 @@ class Checkpoints:
         """Reads the newest whole checkpoint, for a phase that goes on from it.
 
         Corrupt ones above it are set aside: renamed to ``<step>.corrupt``, and said. Then
-        those beyond ``keep`` are removed.
+        those that are not to be kept are removed.
 
         Args:
           abstract_state: see `restore`.
@@ -264,14 +314,16 @@ class Checkpoints:
         self._path(step).rename(place)
         _LOG.warning("%s It is set aside as %s; going on from %d.", error, place.name, instead)
 
-    def close(self) -> None:
-        """Does nothing, since `save` leaves nothing running; called at the end of a ``with``."""
-
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self.settle()
+        elif self._pending is not None and processes.count() == 1:
+            # What ends the block is what to say; of several processes one may not come any more.
+            with contextlib.suppress(SkillRLError):
+                self.settle()
 
     def _path(self, step: int) -> Path:
         return self.directory / str(step)
@@ -332,3 +384,9 @@ def _quiet_orbax() -> None:
         return told or "orbax" not in record.pathname
 
     logging.getLogger("absl").addFilter(keep)
+
+
+@functools.cache
+def _writers() -> background.Workers:
+    """Returns the thread that ends what Orbax began; the process waits for it at its end."""
+    return background.Workers(1, name="checkpoint")

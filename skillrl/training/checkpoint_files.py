@@ -1,9 +1,10 @@
-"""Checks the files of a checkpoint."""
+"""Checks the files of a checkpoint, and says which checkpoints stay."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,48 @@ STATE, EXTRA = "state", "extra"
 
 COMMITTED = "commit_success.txt"
 """Orbax's marker. Some copies lose it, and sums say more, so that ours have none."""
+
+
+_SCORE = "score.json"
+
+
+def kept(scores: Mapping[int, float | None], *, last: int, every: int, best: int) -> set[int]:
+    """Chooses the checkpoints that stay.
+
+    Args:
+      scores: of each step there is; None where it has none.
+      last: how many of the highest steps stay.
+      every: multiples of it stay; 0 for none.
+      best: how many of the highest scores stay; of equal ones the later.
+
+    Returns:
+      Their steps.
+
+    Examples:
+      >>> sorted(kept({2: 0.9, 4: 0.1, 6: 0.5, 8: None, 9: 0.2}, last=1, every=4, best=1))
+      [2, 4, 8, 9]
+    """
+    steps = sorted(scores)
+    ranked = sorted((score, step) for step, score in scores.items() if score is not None)
+    return {
+        *steps[-last:],
+        *(step for step in steps if every and step % every == 0),
+        *(step for _, step in ranked[len(ranked) - min(best, len(ranked)) :]),
+    }
+
+
+def write_score(path: Path, score: float | None) -> None:
+    """Writes the score of the checkpoint that is made at `path`, if it has one."""
+    if score is not None:
+        (path / _SCORE).write_text(json.dumps({"score": score}))
+
+
+def read_score(path: Path) -> float | None:
+    """Reads the score of a checkpoint; None where there is none, or it cannot be read."""
+    try:
+        return float(json.loads((path / _SCORE).read_text("utf-8"))["score"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def check_whole(path: Path) -> None:

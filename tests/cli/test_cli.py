@@ -18,7 +18,7 @@ from skillrl.cli.commands import COMMANDS
 from skillrl.config import presets, strict
 from skillrl.config.settings import Config
 from skillrl.envs.alfworld.manifest import load_manifest
-from skillrl.errors import SkillRLError
+from skillrl.errors import NoSpace, SkillRLError
 from skillrl.io.atomic import critical_section
 from skillrl.phases import prerequisites
 from skillrl.phases.run_directory import RunDirectory, atomic_write
@@ -199,12 +199,13 @@ def test_bad_input_is_one_paragraph_and_status_2(here, capsys, arguments, words)
     assert not Path("runs").exists()
 
 
-def test_errors_of_the_pipeline_are_one_paragraph(here, calls, capsys, monkeypatch):
+@pytest.mark.parametrize(("kind", "status"), [(SkillRLError, 2), (NoSpace, 74)])
+def test_errors_of_the_pipeline_are_one_paragraph(here, calls, capsys, monkeypatch, kind, status):
     def fail(*arguments, **named):
-        raise SkillRLError("the disk\n   is full; free some")
+        raise kind("the disk\n   is full; free some")
 
     monkeypatch.setattr(sys.modules["skillrl.pipeline"], "train", fail)
-    assert main.main(["train", *here]) == 2
+    assert main.main(["train", *here]) == status
     assert capsys.readouterr().err == "skillrl train: error: the disk is full; free some\n"
 
 

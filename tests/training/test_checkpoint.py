@@ -16,7 +16,7 @@ import numpy as np
 import optax
 import pytest
 
-from skillrl.errors import Corrupt, SkillRLError
+from skillrl.errors import Corrupt, NoSpace, SkillRLError
 from skillrl.io.checksums import SUMS
 from skillrl.phases.leftovers import remove_leftovers
 from skillrl.training.checkpoint import Checkpoints
@@ -78,6 +78,68 @@ def test_only_the_latest_are_kept(tmp_path, state):
     assert checkpoints.steps() == [2, 10]
     assert sorted(os.listdir(tmp_path)) == ["10", "2"]
     assert checkpoints.restore(2, abstract(state))[1] == {"step": 2}
+
+
+def test_of_older_ones_every_so_many_and_the_best_stay(tmp_path, state):
+    checkpoints = Checkpoints(tmp_path, keep=1, keep_every=4, keep_best=2)
+    scores = {1: 0.5, 2: 0.9, 3: 0.7, 4: 0.1, 5: 0.7, 6: None, 7: 0.2, 8: 0.3, 9: 0.0}
+    for step, score in scores.items():
+        checkpoints.save(step, state, {}, score=score)
+    # 2 and the later of two with 0.7; the multiples of 4; the latest
+    assert checkpoints.steps() == [2, 4, 5, 8, 9]
+    (tmp_path / "2" / "score.json").write_text("[]")
+    checkpoints.prune()  # a score that says nothing is none, and the next best was removed before
+    assert checkpoints.steps() == [4, 5, 8, 9]
+    flip(tmp_path / "5" / "score.json", 3)
+    with pytest.raises(Corrupt):
+        checkpoints.check(5)
+
+
+def test_while_it_is_written_the_state_may_be_donated(tmp_path):
+    """And it is no checkpoint before all of it is there."""
+    twice = jax.jit(lambda tree: jax.tree.map(lambda x: x * 2, tree), donate_argnums=0)
+    state = {"w": jnp.arange(2_000_000, dtype=jnp.float32), "n": jnp.int32(3)}
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        for step in (1, 2, 3):
+            checkpoints.save(step, state, {"step": step}, wait=False)
+            assert checkpoints.steps() == list(range(1, step)) or checkpoints.steps()[-1] == step
+            state = twice(state)
+            jax.block_until_ready(state)
+    assert names(tmp_path) == ["1", "2", "3"]
+    for step in (1, 2, 3):
+        found, extra = checkpoints.restore(step, abstract(state))
+        assert extra == {"step": step}
+        assert int(found["n"]) == 3 * 2 ** (step - 1)
+        assert (found["w"] == jnp.arange(2_000_000) * 2.0 ** (step - 1)).all()
+
+
+def test_what_was_begun_is_finished_when_an_error_ends_the_block(tmp_path, state):
+    def interrupted():
+        with Checkpoints(tmp_path) as checkpoints:
+            checkpoints.save(1, state, EXTRA, wait=False)
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        interrupted()
+    assert names(tmp_path) == ["1"]
+    assert_same_bits(Checkpoints(tmp_path).restore(1, abstract(state))[0], state)
+
+
+def test_the_next_save_waits_for_the_one_before_and_tells_its_error(tmp_path, state, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state, {})
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("skillrl.training.checkpoint.seal_directory", refuse)
+        checkpoints.save(2, state, {}, wait=False)
+        with pytest.raises(NoSpace, match="checkpoint 2 could not be written"):
+            checkpoints.save(3, state, {})
+    assert names(tmp_path) == ["1"]
+    checkpoints.save(4, state, {})
+    assert names(tmp_path) == ["1", "4"]
 
 
 def test_opening_and_reading_change_nothing(tmp_path):
@@ -233,15 +295,21 @@ def test_numbers_that_are_not_finite_are_never_saved(tmp_path, state, value):
 
 # Orbax closes its event loop before its own failing write has ended.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_full_disk_is_one_message_and_earlier_checkpoints_stay(tmp_path, capfd):
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_full_disk_is_one_message_and_earlier_checkpoints_stay(wait, tmp_path, capfd):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, {"w": jnp.ones(10)}, {})
     large = {"w": jnp.asarray(np.random.default_rng(0).normal(size=1_000_000), jnp.float32)}
+
+    def save(*what):
+        checkpoints.save(*what, wait=wait)
+        checkpoints.settle()
+
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))  # for Tensorstore's threads, too
     try:
-        with pytest.raises(SkillRLError) as caught:
-            checkpoints.save(2, large, {})
+        with pytest.raises(NoSpace) as caught:
+            save(2, large, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "checkpoint 2 could not be written" in str(caught.value)
