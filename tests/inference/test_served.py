@@ -223,7 +223,7 @@ def test_raw_and_processed_log_probabilities_are_told_apart(
 def test_a_server_without_ids_is_refused(both: StandIn, tmp_path: Path):
     both.ids = False
     made = engine(both, tmp_path)
-    with pytest.raises(SkillRLError, match="no (token ids|output_token_logprobs)|other tokens"):
+    with pytest.raises(SkillRLError, match=r"no (token ids|output_token_logprobs)|other tokens"):
         made.publish(load_params(both.model), 0)
     made.close()
 
@@ -306,7 +306,7 @@ def test_a_half_written_export_is_never_loaded(one: StandIn, tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == [export.label]  # what a kill left is gone
     weights = export.path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(Corrupt, match="model.safetensors"):
+    with pytest.raises(Corrupt, match=r"model\.safetensors"):
         made.switch(export)
     assert not [b for b in one.asked("/collective_rpc") if b.get("method")]
     (export.path / "SHA256SUMS").unlink()
@@ -320,7 +320,7 @@ def test_a_server_that_does_not_load_what_it_says_is_found_out(both: StandIn, tm
     made = engine(both, tmp_path)
     made.publish(params, 0)
     both.lies = True
-    with pytest.raises(SkillRLError, match="by its own checksums|does not have our policy"):
+    with pytest.raises(SkillRLError, match=r"by its own checksums|does not have our policy"):
         made.publish(nudged(params), 1)
     made.close()
 
