@@ -1,7 +1,7 @@
 """Loads parts of one's own: files named by the setting ``modules``, and installed packages.
 
-Whatever can be registered (environments, advantage and KL estimators, policy losses, teachers,
-embedders, retrieval rules) may lie in one file outside the package:
+Whatever can be registered (environments, advantage and KL estimators, policy losses, importance
+rules, teachers, embedders, retrieval rules) may lie in one file outside the package:
 
     skillrl train --mock --set modules=[mine.py] --set rl.advantage=mine
 

@@ -88,6 +88,21 @@ class StepResult:
     score: float = 0.0
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class VersionSpan:
+    """Says which weights of a server sampled the tokens ``start <= i < end`` of a response.
+
+    Attributes:
+      version: the server's name for them.
+      start: the first token.
+      end: one after the last.
+    """
+
+    version: str
+    start: int
+    end: int
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """Holds one decision of an episode, with exactly the tokens that were sampled.
@@ -102,6 +117,7 @@ class Step:
       action: what was sent to the environment.
       invalid: why the response was not a valid action, or "" if it was.
       reward: the environment's reward for the action.
+      versions: which weights sampled which of the tokens, where a server said so.
     """
 
     observation: str
@@ -113,6 +129,7 @@ class Step:
     action: str
     invalid: str = ""
     reward: float = 0.0
+    versions: tuple[VersionSpan, ...] = ()
 
     def __post_init__(self) -> None:
         valid_texts(self, "observation", "admissible", "response", "action", "invalid")

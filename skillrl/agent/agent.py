@@ -310,6 +310,7 @@ class SkillAgent:
                     action=parsed.action,
                     invalid=parsed.invalid,
                     reward=result.reward,
+                    versions=answer.versions,
                 )
             )
             past.append(HistoryStep(observation.text, parsed.action, bool(parsed.invalid)))

@@ -91,6 +91,33 @@ def check_rollout(rollout: RolloutConfig, rl: RLConfig, model: ModelConfig) -> N
         )
 
 
+def check_engine(rollout: RolloutConfig, model: ModelConfig) -> None:
+    """Refuses a rollout engine that has nothing to serve, and running ahead where it is no use.
+
+    Raises:
+      SkillRLError: two values do not go together; says what would fit.
+    """
+    if rollout.engine == "local":
+        if rollout.max_staleness:
+            raise SkillRLError(
+                f"rollout.max_staleness is {rollout.max_staleness}, but rollout.engine is local: "
+                "these devices cannot play while they learn. Use rollout.max_staleness=0, or a "
+                "server (rollout.engine=vllm or sglang)."
+            )
+        return
+    if model.policy == "openai":
+        raise SkillRLError(
+            f"rollout.engine is {rollout.engine}, but model.policy is openai: such a policy stays "
+            "on its server as it is, and rollout.engine serves one of ours. Use "
+            "model.policy=local with model.policy_path, or rollout.engine=local."
+        )
+    if rollout.weights == "int8":
+        raise SkillRLError(
+            f"rollout.weights is int8, but rollout.engine is {rollout.engine}, which reads the "
+            "policy as it is exported. Use rollout.weights=policy."
+        )
+
+
 def check_evolution(evolution: EvolutionConfig) -> None:
     """Refuses examinations that would never be held.
 

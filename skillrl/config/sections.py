@@ -86,6 +86,12 @@ class RLConfig:
     temperature: float = setting(1.0, above=0)
     """Recorded log-probabilities are those of the full softmax: only 1.0 is accepted."""
     old_logprobs: str = setting("sampler", choices=("sampler", "recomputed"))
+    importance: str = setting("token", nonempty=True)
+    """How much a token counts that an older policy sampled, where rollout.max_staleness is above 0:
+    `token` by its ratio of the two policies, at most 2, `sequence` by that of its whole response,
+    at most 2, `icepop` by its ratio, and not at all outside [0.5, 5], `masked` by that of its
+    response, and not at all outside [0.5, 2]; others are registered with
+    `skillrl.training.importance.register_importance`."""
     warmup_iterations: int = setting(0, low=0)
     lr_schedule: str = setting("constant", choices=("constant", "linear", "cosine"))
     max_skipped_updates: int = setting(3, low=1, resumable=True)
@@ -230,7 +236,8 @@ class AgentConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RolloutConfig:
-    """Fixes the sizes that sampling is compiled for; nothing else does."""
+    """Says who samples; where that is this machine, fixes the sizes that sampling is compiled for,
+    and nothing else does."""
 
     slots: int = setting(32, low=1, high=65536)
     """Requests that are worked on side by side."""
@@ -257,6 +264,25 @@ class RolloutConfig:
     """What samples: the policy itself, or a copy with int8 weights, which half the bytes of
     bfloat16 are read for. That plays slightly differently, in evaluations too, so RL must
     recompute its log-probabilities (rl.old_logprobs). Adapters stay as they are."""
+    engine: str = setting("local", choices=("local", "vllm", "sglang", "openai"))
+    """What samples: these devices, or a server that is given every new policy: vLLM, SGLang, or
+    another that takes token ids on /v1/completions and LoRA adapters (docs/pods.md). slots is then
+    how many requests are under way at once, and the sizes below it mean nothing."""
+    api_base: str = setting("http://localhost:8000", url=True, resumable=True)
+    """Address of that server, without /v1. Key, timeout and retries are model.policy_*."""
+    served_model: str = setting("policy", nonempty=True, resumable=True)
+    """What that server calls its model (--served-model-name)."""
+    weights_dir: str = setting("", path=True, resumable=True)
+    """Where policies are put for that server to read, by the same path on its machine; empty takes
+    rl/published of the run directory."""
+    max_gap: float = setting(0.1, above=0, resumable=True)
+    """Largest difference, in nats and on average over a few tokens, between log-probabilities of
+    that server and ours. Above it the server does not have our policy, and the run ends."""
+    patience: float = setting(900.0, low=0, high=MAX_SECONDS, resumable=True)
+    """Seconds that that server may be gone before the run ends."""
+    max_staleness: int = setting(0, low=0, high=64)
+    """How many iterations the policy that plays may be behind the one that learns. Above 0 that
+    server plays the next iterations meanwhile, and rl.importance corrects for it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -131,6 +131,7 @@ def check(config: Config) -> None:
     """
     rules.check_rl(config.rl)
     rules.check_rollout(config.rollout, config.rl, config.model)
+    rules.check_engine(config.rollout, config.model)
     rules.check_lora(config.lora, config.model)
     rules.check_mesh(config.mesh)
     rules.check_evolution(config.evolution)

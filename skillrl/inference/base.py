@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from skillrl.errors import EnvironmentLost, SkillRLError
+from skillrl.types import VersionSpan
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,12 +68,19 @@ class Generated:
         engine does not know them.
       finished: whether a stop token was sampled before the limit.
       text: the response where the engine gives text instead of ids, else None.
+      versions: which weights sampled which of the tokens, where a server says so.
     """
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finished: bool
     text: str | None = None
+    versions: tuple[VersionSpan, ...] = ()
+
+
+def request_seed(seed: int, rng_address: tuple[int, ...]) -> int:
+    """Makes the seed of a request to a server from the run's seed and the draw's address."""
+    return zlib.crc32(repr((seed, rng_address)).encode()) & 0x7FFFFFFF
 
 
 class Unanswered(EnvironmentLost):

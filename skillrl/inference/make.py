@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 
 from skillrl.config.settings import ModelConfig, RolloutConfig
+from skillrl.inference.dialect import Dialect
+from skillrl.inference.exports import Exports
 from skillrl.inference.layout import Layout
 from skillrl.inference.local import LocalEngine
 from skillrl.inference.openai import OpenAIEngine
 from skillrl.inference.remote import RemoteEngine
+from skillrl.inference.served import ServedEngine
+from skillrl.inference.sglang import SGLang
+from skillrl.inference.vllm import VLLM, Completions
 from skillrl.models import memory
 from skillrl.models.config import TransformerConfig
+from skillrl.models.policy import Model
+from skillrl.net.openai_client import find_key
+from skillrl.net.service import Service
 from skillrl.parallel.buckets import Buckets
 
 
@@ -69,3 +79,46 @@ def make_openai_engine(model: ModelConfig, *, slots: int, seed: int) -> RemoteEn
         retries=model.policy_retries,
     )
     return RemoteEngine(server, slots=slots, seed=seed)
+
+
+def make_served_engine(
+    model: Model, rollout: RolloutConfig, settings: ModelConfig, *, directory: Path, seed: int
+) -> ServedEngine:
+    """Builds the engine that samples on a server of ours; `publish` gives it parameters.
+
+    Args:
+      model: the policy.
+      rollout: which server, and how many requests at once.
+      settings: has the server's key, time-out and retries, and the dtype of exports.
+      directory: where policies are put for it; the server reads them by the same path.
+      seed: of all draws; goes to the server with each request's address.
+    """
+    service = Service(
+        rollout.api_base,
+        find_key(rollout.api_base, settings.policy_api_key, "policy"),
+        timeout=settings.policy_timeout,
+        connections=rollout.slots + 1,
+    )
+    stops = model.stop_ids
+    speaks: Dialect
+    if rollout.engine == "sglang":
+        speaks = SGLang(service, stops=stops)
+    elif rollout.engine == "vllm":
+        speaks = VLLM(service, model=rollout.served_model, stops=stops)
+    else:
+        speaks = Completions(service, model=rollout.served_model, stops=stops)
+
+    def exports(adapters: bool) -> Exports:
+        return Exports(directory, model, dtype=settings.dtype, adapters=adapters)
+
+    return ServedEngine(
+        speaks,
+        exports,
+        model=model,
+        served_model=rollout.served_model,
+        slots=rollout.slots,
+        seed=seed,
+        max_gap=rollout.max_gap,
+        patience=rollout.patience,
+        retries=settings.policy_retries,
+    )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from skillrl.errors import SkillRLError
-from skillrl.inference.base import Generate, Generated, Sampling, Unanswered
+from skillrl.inference.base import Generate, Generated, Sampling, Unanswered, request_seed
 from skillrl.inference.openai import ChatRequest, OpenAIEngine
 
 
@@ -63,7 +62,7 @@ class RemoteEngine:
                 ],
                 max_tokens=sampling.max_tokens,
                 temperature=sampling.temperature,
-                seed=zlib.crc32(repr((self._seed, request.rng_address)).encode()) & 0x7FFFFFFF,
+                seed=request_seed(self._seed, request.rng_address),
             )
             for request, sampling in self._accepted.values()
         ]

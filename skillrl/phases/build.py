@@ -18,10 +18,12 @@ from skillrl.agent.prompt import count_skill_tokens
 from skillrl.config import presets
 from skillrl.config.settings import Config
 from skillrl.envs import Suite
-from skillrl.errors import about_writing
+from skillrl.errors import SkillRLError, about_writing
+from skillrl.inference.exports import Export
 from skillrl.inference.local import LocalEngine
-from skillrl.inference.make import make_local_engine, make_openai_engine
+from skillrl.inference.make import make_local_engine, make_openai_engine, make_served_engine
 from skillrl.inference.remote import RemoteEngine
+from skillrl.inference.served import ServedEngine
 from skillrl.models import hub, lora, memory, policy, weights
 from skillrl.models.lora import Lora
 from skillrl.models.policy import Model
@@ -196,13 +198,24 @@ def open_agent(config: Config, suite: Suite, model: Model | None) -> SkillAgent:
 def open_player(session: Session, model: Model | None, retriever: Retriever) -> Player:
     """Makes what plays the episodes of a session; see `make_player`."""
     player = make_player(
-        session.config, session.suite, model=model, retriever=retriever, seed=session.seed
+        session.config,
+        session.suite,
+        model=model,
+        retriever=retriever,
+        seed=session.seed,
+        directory=session.run.file("rl", "published"),
     )
     return dataclasses.replace(player, note=session.display.note)
 
 
 def make_player(
-    config: Config, suite: Suite, *, model: Model | None, retriever: Retriever, seed: int
+    config: Config,
+    suite: Suite,
+    *,
+    model: Model | None,
+    retriever: Retriever,
+    seed: int,
+    directory: Path | None = None,
 ) -> Player:
     """Makes what plays episodes.
 
@@ -212,11 +225,15 @@ def make_player(
       model: the policy, sampled on these devices; None for one that a server samples.
       retriever: chooses the skills of a prompt.
       seed: the seed of sampling.
+      directory: where policies are put for a rollout server, unless ``rollout.weights_dir`` says.
+
+    Raises:
+      SkillRLError: there is a rollout server and no place for its policies.
     """
     return Player(
         suite=suite,
         agent=open_agent(config, suite, model),
-        engine=make_engine(config, model, seed=seed),
+        engine=make_engine(config, model, seed=seed, directory=directory),
         retriever=retriever,
         max_response_length=config.rl.max_response_length,
         workers=config.env.workers,
@@ -237,10 +254,31 @@ def make_buckets(config: Config) -> Buckets:
     )
 
 
-def make_engine(config: Config, model: Model | None, *, seed: int) -> LocalEngine | RemoteEngine:
-    """Makes the rollout engine: with `model` on these devices, without one on its server."""
+def make_engine(
+    config: Config, model: Model | None, *, seed: int, directory: Path | None = None
+) -> LocalEngine | RemoteEngine | ServedEngine:
+    """Makes the rollout engine.
+
+    Args:
+      config: the settings.
+      model: the policy; None for one that stays on its server.
+      seed: of all draws.
+      directory: see `make_player`.
+
+    Raises:
+      SkillRLError: there is a rollout server and no place for its policies.
+    """
     if model is None:
         return make_openai_engine(config.model, slots=config.rollout.slots, seed=seed)
+    if config.rollout.engine != "local":
+        place = Path(config.rollout.weights_dir) if config.rollout.weights_dir else directory
+        if place is None:
+            raise SkillRLError(
+                f"rollout.engine is {config.rollout.engine}, and there is no run directory: set "
+                "rollout.weights_dir to a directory that the server sees, or use "
+                "rollout.engine=local."
+            )
+        return make_served_engine(model, config.rollout, config.model, directory=place, seed=seed)
     own = policy.on_own_devices(model)
     return make_local_engine(
         own.config,
@@ -334,13 +372,47 @@ def publish(config: Config, player: Player, *, params: Params, version: int) -> 
       version: the number of this policy, which the episodes that it plays record.
 
     Raises:
-      SkillRLError: a parameter is not finite: every answer would be the same token.
+      SkillRLError: a parameter is not finite: every answer would be the same token; or a rollout
+        server does not take the policy.
     """
-    if config.model.policy == "local":
-        check_finite(params, "the policy cannot act: its parameter")
-        params = localise(params)
-        int8, engine = config.rollout.weights == "int8", cast(LocalEngine, player.engine)
-        engine.publish(quantise(params) if int8 else params, version)
+    if config.model.policy != "local":
+        return
+    check_finite(params, "the policy cannot act: its parameter")
+    if isinstance(player.engine, ServedEngine):
+        player.engine.publish(params, version)
+        return
+    params = localise(params)
+    int8, engine = config.rollout.weights == "int8", cast(LocalEngine, player.engine)
+    engine.publish(quantise(params) if int8 else params, version)
+
+
+def stage(player: Player, *, params: Params, version: int) -> Export:
+    """Writes parameters for a rollout server, which goes on with those that it has.
+
+    Args:
+      player: plays on such a server.
+      params: the parameters of the whole policy, which may change afterwards.
+      version: the number of this policy.
+
+    Raises:
+      SkillRLError: a parameter is not finite, or they cannot be written.
+    """
+    check_finite(params, "the policy cannot act: its parameter")
+    return cast(ServedEngine, player.engine).stage(params, version)
+
+
+def switch(player: Player, staged: Export) -> None:
+    """Lets a rollout server load what was staged; nobody may be playing on it.
+
+    Raises:
+      SkillRLError: it does not take the policy.
+    """
+    cast(ServedEngine, player.engine).switch(staged)
+
+
+def publication(player: Player) -> dict[str, float]:
+    """Returns metrics of the last publication by name; none where it went to these devices."""
+    return player.engine.report() if isinstance(player.engine, ServedEngine) else {}
 
 
 def export(config: Config, model: Model, *, params: Params, directory: Path) -> None:

@@ -15,6 +15,9 @@ Departures from GRPO (arXiv 2402.03300, section 4.1.2) that hold by default, eac
   (``rl.old_logprobs``); the gap between the two is a metric.
 - A ratio above 3 at a negative advantage has no gradient (``rl.clip_ratio_c``), and the KL
   estimator k3 ends in its tangent (``rl.kl_estimator``), so that no single token owns an update.
+- With ``rollout.max_staleness`` above 0 a server plays ahead while this process learns; then the
+  old policy is the one before the iteration's updates, and ``rl.importance`` weighs what an
+  earlier one has sampled (`phases.ahead`).
 
 Left out: the outer loop that replaces the reference policy (pi_ref stays the cold-started one),
 the reward model, and process supervision.
@@ -22,9 +25,10 @@ the reward model, and process supervision.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,14 +37,15 @@ from skillrl.evaluation.evaluate import outcome
 from skillrl.io.files import append_sealed
 from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
-from skillrl.parallel import processes, random_keys
+from skillrl.parallel import processes
 from skillrl.phases import rl_files, saved, stopping
+from skillrl.phases.ahead import Rollouts, read_episodes
 from skillrl.phases.build import (
     export_adapter,
     load_policy,
     make_partition,
     make_shapes,
-    publish,
+    publication,
     rl_updater,
 )
 from skillrl.phases.examine import hold_exams
@@ -48,19 +53,18 @@ from skillrl.phases.health import Skips, Watch
 from skillrl.phases.held_out import evaluate_split
 from skillrl.phases.session import Session
 from skillrl.phases.sft import load_sft
-from skillrl.rollouts import store
-from skillrl.rollouts.player import Player, make_job, play
+from skillrl.rollouts.player import Player
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.evolve import evolve
 from skillrl.skills.store import bank_from_json, bank_to_json, save_bank
 from skillrl.skills.utility import estimates
 from skillrl.teacher.base import Teacher
 from skillrl.teacher.once import alone
-from skillrl.training.bare import is_bare, single_skill_exams, skill_gain, with_skills
+from skillrl.training.bare import single_skill_exams, skill_gain, with_skills
 from skillrl.training.batch import Sample
 from skillrl.training.checkpoint import Checkpoints
 from skillrl.training.grpo import Learner, make_minibatches, train_on
-from skillrl.training.rollouts import choose_tasks, to_samples, zero_variance
+from skillrl.training.rollouts import to_samples, zero_variance
 from skillrl.training.update import TrainState, Updater
 from skillrl.types import Trajectory
 
@@ -120,6 +124,7 @@ def rl(
     with (
         session.clock.timed("rl"),
         saved.checkpoints(session.run, "rl") as checkpoints,
+        Rollouts(session, player) as rollouts,
     ):
         state, now = _resume(session, checkpoints, updater=learner.updater, state=state, bank=bank)
         skips = Skips(config.max_skipped_updates, "rl.max_skipped_updates")
@@ -129,28 +134,35 @@ def rl(
         ) as bar:
             while now.iteration < config.training_epochs:
                 version = now.iteration * config.minibatches
-                with stopping.saving(
-                    functools.partial(
-                        _checkpoint, session, checkpoints, state=state, now=now, due=True
-                    ),
-                    at=now.iteration,
-                ):
-                    publish(session.config, player, params=learner.policy(state), version=version)
-                    trajectories = _rollouts(session, player, now)
+                saves = functools.partial(
+                    _checkpoint, session, checkpoints, state=state, now=now, due=True
+                )
+                # What is played ahead is not finished, so the checkpoint before it stands.
+                stops = stopping.saving(saves, at=now.iteration)
+                with contextlib.nullcontext() if session.config.rollout.max_staleness else stops:
+                    trajectories = rollouts.take(
+                        now.iteration, now.bank, params=learner.policy(state), version=version
+                    )
                 state, metrics = _update(
                     session, learner, state=state, trajectories=trajectories, skips=skips
                 )
                 checkpoints.settle()  # before a row of metrics says that the run has gone on
                 metrics |= outcome(trajectories) | skill_gain(trajectories, config)
+                metrics |= publication(player) | _staleness(session, trajectories, version=version)
                 now = _advance(session, now, trajectories)
                 if _evolves(session, now):
                     now, found = _evolve(
-                        session, now, teacher, player=player, policy=learner.policy(state)
+                        session,
+                        now,
+                        teacher,
+                        player=player,
+                        rollouts=rollouts,
+                        policy=learner.policy(state),
                     )
                     metrics |= found
                 metrics["bank_version"], metrics["bank_size"] = now.bank.version, len(now.bank)
                 metrics |= _periodic_evaluation(
-                    session, player, policy=learner.policy(state), now=now
+                    session, player, rollouts=rollouts, policy=learner.policy(state), now=now
                 )
                 watch.look(session.metrics.write("rl", now.iteration, metrics))
                 _checkpoint(
@@ -160,6 +172,7 @@ def rl(
                     now=now,
                     due=skips.too_many,
                     success=metrics["success"],
+                    before=rollouts.drain,
                 )
                 skips.check(f"The last good state is checkpoint {now.iteration}, just saved.")
                 bar.update(success=metrics["success"], invalid=metrics["invalid"])
@@ -174,34 +187,18 @@ def rl(
     return partition.merge(state.params, reference), now.bank
 
 
-def _rollouts(session: Session, player: Player, now: Cursor) -> list[Trajectory]:
-    """Plays G episodes of each of the iteration's tasks, in canonical order; also on disk."""
-    config = session.config.rl
-    tasks = choose_tasks(
-        session.suite.tasks("train"),
-        config.batch_size // config.group_size,
-        iteration=now.iteration,
-        seed=session.seed,
-    )
-    jobs = [
-        make_job(
-            player,
-            task,
-            now.bank,
-            phase=random_keys.RL,
-            iteration=now.iteration,
-            member=member,
-            repeat=tasks[:at].count(task),  # above 0 only where tasks are fewer than groups
-            skills=() if is_bare(member, config) else None,
-        )
-        for at, task in enumerate(tasks)
-        for member in range(config.group_size)
-    ]
-    trajectories = play(player, jobs, temperature=config.temperature)
-    store.write(
-        session.run.file("rl", "trajectories", f"{now.iteration + 1:05d}.jsonl"), trajectories
-    )
-    return trajectories
+def _staleness(
+    session: Session, trajectories: Sequence[Trajectory], *, version: int
+) -> dict[str, float]:
+    """Counts the iterations between the policy that played and `version`, which is to be updated.
+
+    Returns:
+      Metrics by name; none where nothing is played ahead.
+    """
+    if not session.config.rollout.max_staleness:
+        return {}
+    oldest = min(trajectory.policy_version for trajectory in trajectories)
+    return {"staleness": (version - oldest) / session.config.rl.minibatches}
 
 
 def _update(
@@ -232,6 +229,7 @@ def _update(
         batches,
         learner,
         config=config,
+        stale=session.config.rollout.max_staleness > 0,
         wait_for=session.display.wait_for,
         on_update=skips.count,
     )
@@ -272,7 +270,13 @@ def _evolves(session: Session, now: Cursor) -> bool:
 
 
 def _evolve(
-    session: Session, now: Cursor, teacher: Teacher, *, player: Player, policy: Params
+    session: Session,
+    now: Cursor,
+    teacher: Teacher,
+    *,
+    player: Player,
+    rollouts: Rollouts,
+    policy: Params,
 ) -> tuple[Cursor, dict[str, float]]:
     """Examines skills, and lets the bank evolve from the failures since the last event.
 
@@ -281,6 +285,7 @@ def _evolve(
       now: the bank, and the episodes since the last event.
       teacher: proposes new skills.
       player: plays examinations; its embedder compares new skills with those of the bank.
+      rollouts: plays ahead with the same engine, which it lends.
       policy: the parameters to be examined with.
 
     Returns:
@@ -288,12 +293,7 @@ def _evolve(
     """
     config = session.config.evolution
     if config.exam_share:
-        publish(
-            session.config,
-            player,
-            params=policy,
-            version=now.iteration * session.config.rl.minibatches,
-        )
+        rollouts.publish(policy, now.iteration * session.config.rl.minibatches)
     tested, exams = hold_exams(session, player, now.bank, iteration=now.iteration)
 
     def work() -> tuple[SkillBank, dict[str, float]]:
@@ -331,13 +331,14 @@ def _evolve(
 
 
 def _periodic_evaluation(
-    session: Session, player: Player, *, policy: Params, now: Cursor
+    session: Session, player: Player, *, rollouts: Rollouts, policy: Params, now: Cursor
 ) -> dict[str, float]:
     """Measures greedy success on the first few held-out tasks: for the curve, not to decide by.
 
     Args:
       session: the run.
       player: plays the episodes.
+      rollouts: plays ahead with the same engine, which it lends.
       policy: the parameters to play with.
       now: the iteration, and the bank whose skills are shown.
 
@@ -347,8 +348,7 @@ def _periodic_evaluation(
     config = session.config.evaluation
     if not config.quick_tasks or now.iteration % config.quick_interval:
         return {}
-    version = now.iteration * session.config.rl.minibatches
-    publish(session.config, player, params=policy, version=version)
+    rollouts.publish(policy, now.iteration * session.config.rl.minibatches)
     values = {}
     for split in config.splits:
         result, _ = evaluate_split(
@@ -373,6 +373,7 @@ def _checkpoint(
     now: Cursor,
     due: bool,
     success: float | None = None,
+    before: Callable[[], None] = lambda: None,
 ) -> None:
     """Saves a checkpoint at the end of an interval and of the phase, and where one is `due`.
 
@@ -383,6 +384,7 @@ def _checkpoint(
       now: what the host knows beside it.
       due: whether to save in any case, and to wait until it is on disk.
       success: of the iteration's episodes, where it is known.
+      before: called before something is saved.
     """
     total = session.config.rl.training_epochs
     if due:
@@ -397,6 +399,7 @@ def _checkpoint(
         "bank": bank_to_json(now.bank),
         "since_event": now.iteration % interval if session.config.evolution.enabled else 0,
     }
+    before()
     wait = due or not session.config.checkpoint.asynchronous
     checkpoints.save(now.iteration, state, extra, score=success, wait=wait)
 
@@ -434,16 +437,7 @@ def _resume(
     if found is not None:
         _, state, extra = found
         done = extra["iteration"]
-        paths = [
-            session.run.file("rl", "trajectories", f"{iteration + 1:05d}.jsonl")
-            for iteration in range(done - extra["since_event"], done)
-        ]
-        played = processes.on_first(
-            "episodes since the last event",
-            lambda: [trajectory for path in paths for trajectory in store.read(path)],
-            encode=lambda found: [store.to_json(trajectory) for trajectory in found],
-            decode=lambda rows: [store.from_json(row) for row in rows],
-        )
+        played = read_episodes(session, range(done - extra["since_event"], done))
         now = Cursor(
             iteration=done,
             bank=bank_from_json(extra["bank"]),
@@ -453,9 +447,12 @@ def _resume(
         rl_files.check_beginning(session)
         save_bank(bank, session.run.file("banks", f"{bank.version}.json"))
     session.metrics.resume("rl", now.iteration)
+    ahead = session.config.rollout.max_staleness if found is not None else 0
     processes.on_first(
         "files of later iterations",
-        lambda: rl_files.cut_off(session, iteration=now.iteration, bank_version=now.bank.version),
+        lambda: rl_files.cut_off(
+            session, iteration=now.iteration, ahead=ahead, bank_version=now.bank.version
+        ),
     )
     return state, now
 

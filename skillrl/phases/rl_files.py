@@ -15,17 +15,18 @@ from skillrl.skills.store import load_bank
 _LOG = logging.getLogger(__name__)
 
 
-def cut_off(session: Session, *, iteration: int, bank_version: int) -> None:
+def cut_off(session: Session, *, iteration: int, ahead: int, bank_version: int) -> None:
     """Removes what the run wrote after the point that it goes on from.
 
     Args:
       session: the run.
       iteration: how many are done at that point.
+      ahead: of how many more the episodes had been played by then, which stay.
       bank_version: of the bank of that point.
     """
     events = session.run.file("rl", "evolution.jsonl")
     truncate_jsonl(events, lambda row: row["step"] <= iteration, required=True)
-    _unlink_later(session.run.file("rl", "trajectories").glob("*.jsonl"), iteration)
+    _unlink_later(session.run.file("rl", "trajectories").glob("*.jsonl"), iteration + ahead)
     _unlink_later(session.run.file("rl", "exams").glob("*.jsonl"), iteration)
     _unlink_later(session.run.file("banks").glob("*.json"), bank_version)
 

@@ -46,6 +46,9 @@ def list_parts(config: Config, environment_simulated: str) -> tuple[Part, ...]:
         policy = Part("policy", model.policy_path, False)
     else:
         policy = Part("policy", f"{model.policy_model_id} (Hugging Face)", False)
+    if config.rollout.engine != "local":
+        by = f"{policy.what}, sampled by {config.rollout.engine} at {config.rollout.api_base}"
+        policy = dataclasses.replace(policy, what=by)
     return (
         Part("environment", f"{env.name}, {games}", bool(environment_simulated)),
         policy,

@@ -80,13 +80,18 @@ def services(command: str, config: Config) -> Iterator[tuple[str, str, str, str]
     ):  # fmt: skip
         if needed and kind == "openai":
             yield use, base, find_key(base, key, use), wanted
+    rollout = config.rollout
+    if command != "distill" and rollout.engine != "local":
+        key = find_key(rollout.api_base, model.policy_api_key, "policy")
+        base = rollout.api_base.rstrip("/").removesuffix("/v1") + "/v1"
+        yield "rollout", base, key, rollout.served_model
 
 
 def check_service(use: str, base: str, *, key: str, model: str) -> list[str]:
     """Asks a server for its models, which shows whether it is there and takes the key.
 
     Args:
-      use: what the server is for: ``policy``, ``teacher`` or ``embedding``.
+      use: what the server is for: ``policy``, ``teacher``, ``embedding`` or ``rollout``.
       base: its base address.
       key: the API key, or "".
       model: the model that will be asked for.
@@ -104,7 +109,8 @@ def check_service(use: str, base: str, *, key: str, model: str) -> list[str]:
     from skillrl.net.openai_client import key_variable
 
     shown = public_url(base.rstrip("/"))
-    variable = key_variable(use)
+    variable = key_variable("policy" if use == "rollout" else use)
+    address = "rollout.api_base" if use == "rollout" else f"model.{use}_api_base"
     if not key and urlsplit(base).hostname == "api.openai.com":
         raise SkillRLError(
             f"{use}: {shown} needs an API key, and there is none. Set {variable} (or "
@@ -120,7 +126,7 @@ def check_service(use: str, base: str, *, key: str, model: str) -> list[str]:
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         raise SkillRLError(
             f"{use}: {shown} does not answer ({type(error).__name__}). Start the server there, "
-            f"or correct model.{use}_api_base."
+            f"or correct {address}."
         ) from None
     if answer.status_code in (401, 403):
         raise SkillRLError(

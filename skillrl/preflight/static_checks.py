@@ -132,11 +132,13 @@ def _registry_checks(command: str, config: Config) -> list[Callable[[], Any]]:
 def _check_learning(config: Config) -> None:
     """Refuses estimators and losses that are not registered."""
     from skillrl.training.advantages import get_estimator
+    from skillrl.training.importance import find_importance
     from skillrl.training.losses import find_kl, find_policy_loss
 
     get_estimator(config.rl.advantage)
     find_kl(config.rl.kl_estimator)
     find_policy_loss(config.rl.policy_loss)
+    find_importance(config.rl.importance)
 
 
 def _check_splits(command: str, config: Config, *, suite: Suite, chosen: Mapping[str, Any]) -> None:

@@ -17,7 +17,11 @@ from skillrl.types import Trajectory
 
 def to_json(trajectory: Trajectory) -> dict[str, Any]:
     """Returns plain values, from which `from_json` makes an equal trajectory."""
-    return {**dataclasses.asdict(trajectory), "id": trajectory.id}
+    plain = dataclasses.asdict(trajectory)
+    for step in plain["steps"]:
+        if not step["versions"]:  # of episodes that no server sampled
+            del step["versions"]
+    return {**plain, "id": trajectory.id}
 
 
 def from_json(data: Any) -> Trajectory:

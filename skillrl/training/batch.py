@@ -62,7 +62,8 @@ class MicroBatch:
       weights: float32 [B, G, A], of each response token in the minibatch's loss.
       old: float32 [B, G, A], log-probabilities recorded at sampling.
       ref: float32 [B, G, A], log-probabilities under the reference policy.
-      advantages: float32 [B, G].
+      advantages: float32 [B, G], or [B, G, A] where each token has a weight of its own
+        (`training.importance`).
     """
 
     prefix: Rows

@@ -11,6 +11,7 @@ import numpy as np
 from skillrl.config.settings import RLConfig
 from skillrl.models.transformer import Params
 from skillrl.training.batch import Minibatch, Sample, make_minibatch
+from skillrl.training.importance import find_importance, weigh
 from skillrl.training.losses import combine_metrics, grpo_loss
 from skillrl.training.packing import Shapes
 from skillrl.training.update import (
@@ -101,6 +102,7 @@ def train_on(
     learner: Learner,
     *,
     config: RLConfig,
+    stale: bool = False,
     wait_for: Callable[..., Any] = run_now,
     on_update: Callable[[Mapping[str, float]], None] | None = None,
 ) -> tuple[TrainState, dict[str, float]]:
@@ -111,16 +113,28 @@ def train_on(
       batches: with the log-probabilities that sampling saw.
       learner: what learns.
       config: of RL.
+      stale: older policies may have sampled: the log-probabilities before the updates are computed
+        in any case, and tokens weighed by ``rl.importance``.
       wait_for: ``(what is being done, function, *arguments) -> result of the function``; computes
         in a way that a user can follow and interrupt.
       on_update: called with the metrics of each update.
 
     Returns:
       The new state, and the means of the metrics over all minibatches (maxima stay maxima,
-      counts stay counts). ``sampler_gap_fresh`` is the gap before any of these updates.
+      counts stay counts). ``sampler_gap_fresh`` is the gap before any of these updates; where it
+      may be stale, `importance.weigh` names further metrics.
     """
     updater = learner.updater
-    if config.old_logprobs == "recomputed":
+    weighed: list[dict[str, float]] = [{} for _ in batches]
+    if stale:
+        rule, policy = find_importance(config.importance), learner.policy(state)
+        made = [
+            weigh(batch, wait_for("scoring", updater.score, policy, batch), rule)
+            for batch in batches
+        ]
+        batches = [batch for batch, _ in made]
+        weighed = [host_metrics(metrics) for _, metrics in made]
+    elif config.old_logprobs == "recomputed":
         policy = learner.policy(state)
         batches = [
             with_old(batch, wait_for("scoring", updater.score, policy, batch)) for batch in batches
@@ -133,7 +147,7 @@ def train_on(
         state, metrics = wait_for(
             doing, updater.update, state, with_reference(batch, ref), learner.frozen
         )
-        numbers = wait_for(doing, host_metrics, metrics)
+        numbers = wait_for(doing, host_metrics, metrics) | weighed[number - 1]
         if on_update is not None:
             on_update(numbers)
         fresh = fresh or {"sampler_gap_fresh": numbers["sampler_gap"]}

@@ -99,6 +99,13 @@ def merged(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return {name: {**base.get(name, {}), **other.get(name, {})} for name in {**base, **other}}
 
 
+def write(folder: Path, settings: Mapping[str, Any]) -> Path:
+    """Writes settings into a new file of a folder."""
+    file = folder / f"settings{len(list(folder.glob('settings*')))}.json"
+    file.write_text(json.dumps(settings))
+    return file
+
+
 def run(*arguments: str | Path) -> tuple[int, str, str]:
     """Status, stdout and stderr of a command in this process."""
     out, err = io.StringIO(), io.StringIO()
