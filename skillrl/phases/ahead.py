@@ -6,7 +6,9 @@ begins, by the policy of that moment, on a thread: while this one learns, the se
 policy that plays is s iterations behind the one that learns (fewer at the beginning), always:
 which policy plays an episode depends on no clock, and a run is as reproducible as its server.
 
-Episodes are on disk as soon as those of their iteration are played. A checkpoint waits for all that
+Episodes that are played in their turn are kept as they go (`phases.unfinished`), so that a run
+which was killed, or told to end, goes on within them. Those played ahead are on disk as soon as all
+of their iteration are played. A checkpoint waits for all that
 were begun before it, so a run that goes on from it finds them there, of the older policies that
 nobody has any more, and learns from the same as if it had not ended. What is not there (a run that
 is given more iterations than it was begun with) is played by the policy of the checkpoint.
@@ -15,7 +17,9 @@ is given more iterations than it was begun with) is played by the policy of the 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +30,7 @@ from skillrl.inference.exports import Export
 from skillrl.io.threads import DaemonPool
 from skillrl.models.transformer import Params
 from skillrl.parallel import background, processes, random_keys
+from skillrl.phases import unfinished
 from skillrl.phases.build import publish, stage, switch
 from skillrl.phases.session import Session
 from skillrl.rollouts import store
@@ -35,6 +40,8 @@ from skillrl.skills.bank import SkillBank
 from skillrl.training.bare import is_bare
 from skillrl.training.rollouts import choose_tasks
 from skillrl.types import Trajectory
+
+_LOG = logging.getLogger(__name__)
 
 _ENDING = 10.0  # seconds that episodes have to end when the phase does
 
@@ -159,8 +166,19 @@ class Rollouts:
 
     def _play(self, player: Player, iteration: int, jobs: list[Job]) -> list[Trajectory]:
         temperature = self._session.config.rl.temperature
-        trajectories = play(player, jobs, temperature=temperature)
-        store.write(episodes_file(self._session, iteration), trajectories)
+        with contextlib.ExitStack() as stack:
+            journal = None
+            if not self._ahead:  # what plays ahead is an older policy, which is gone after a kill
+                header = {"policy": player.engine.version, "bank": jobs[0].bank_version}
+                journal = stack.enter_context(unfinished.journal(self._session, iteration, header))
+                if journal.answers:
+                    _LOG.warning(
+                        "rl: iteration %d goes on: %d answers are there, and %d of its %d episodes",
+                        iteration + 1, journal.answers, journal.finished, len(jobs),
+                    )  # fmt: skip
+            trajectories = play(player, jobs, temperature=temperature, journal=journal)
+            store.write(episodes_file(self._session, iteration), trajectories)
+        processes.on_first("finished episodes", lambda: unfinished.remove(self._session))
         return trajectories
 
     def _read(self, iteration: int) -> list[Trajectory] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from skillrl.errors import SkillRLError
 from skillrl.io.files import truncate_jsonl
+from skillrl.phases import unfinished
 from skillrl.phases.session import Session
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.store import load_bank
@@ -28,6 +29,7 @@ def cut_off(session: Session, *, iteration: int, ahead: int, bank_version: int) 
     truncate_jsonl(events, lambda row: row["step"] <= iteration, required=True)
     _unlink_later(session.run.file("rl", "trajectories").glob("*.jsonl"), iteration + ahead)
     _unlink_later(session.run.file("rl", "exams").glob("*.jsonl"), iteration)
+    unfinished.remove(session, but=iteration)
     _unlink_later(session.run.file("banks").glob("*.json"), bank_version)
 
 

@@ -20,6 +20,7 @@ from skillrl.errors import DoesNotFit, EnvironmentLost, SkillRLError
 from skillrl.inference.base import Engine, Generate, Sampling, Unanswered
 from skillrl.io.text import printable
 from skillrl.io.threads import DaemonPool
+from skillrl.rollouts.journal import Journal, Key, key_of
 from skillrl.types import Task, Trajectory
 
 _LOG = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ class _Live:
     episode: Episode
     environment: Environment
     request: Generate | None = None
+    answered: int = 0  # steps
+    key: Key
 
 
 class _Handles:
@@ -90,6 +93,7 @@ def collect(
     on_done: Callable[[Trajectory], None] | None = None,
     on_turn: Callable[[int], None] | None = None,
     may_all_fail: bool = False,
+    journal: Journal | None = None,
 ) -> list[Trajectory]:
     """Plays all jobs and returns their trajectories in the order of the jobs.
 
@@ -104,6 +108,7 @@ def collect(
       on_done: called with each trajectory as it ends.
       on_turn: called about twice a second or more often, with how many have ended.
       may_all_fail: others were played before, so that these may all end with an error.
+      journal: has what these episodes were answered before a kill, and keeps what they are now.
 
     Returns:
       One trajectory per job. An environment that raises or answers something malformed, a
@@ -135,6 +140,8 @@ def collect(
         else:
             lost = 0
             handles.give(live.environment)
+            if journal is not None:
+                journal.keep_ended(live.key, trajectory)
         if on_done:
             on_done(trajectory)
 
@@ -191,6 +198,11 @@ def collect(
                 fail(live, error)
                 return
             if isinstance(wants, Generate):
+                if journal is not None:
+                    kept = journal.answer(live.key, live.answered, wants)
+                    if kept is not None:
+                        live.answered, answer = live.answered + 1, kept
+                        continue
                 live.request = wants
                 waiting[live.index] = live
                 return
@@ -207,7 +219,15 @@ def collect(
 
     def start() -> Iterator[_Live]:
         for index, job in pending:
-            yield _Live(index=index, job=job, episode=job.start(), environment=handles.take())
+            key = key_of(job.task, job.member, job.repeat)
+            if journal is not None and (before := journal.ended(key)) is not None:
+                results[index] = before
+                if on_done:
+                    on_done(before)
+                continue
+            yield _Live(
+                index=index, job=job, episode=job.start(), environment=handles.take(), key=key
+            )
 
     upcoming = start()
     try:
@@ -243,11 +263,14 @@ def collect(
             if playing:
                 for index, answer in engine.step().items():
                     live = playing.pop(index)
-                    live.request = None
+                    request, live.request = live.request, None
                     if isinstance(answer, Unanswered):
                         fail(live, answer)
-                    else:
-                        advance(live, answer)
+                        continue
+                    if journal is not None and request is not None:
+                        journal.keep_answer(live.key, live.answered, request, answer)
+                    live.answered += 1
+                    advance(live, answer)
     except BaseException as error:
         interrupted = not isinstance(error, Exception)
         raise

@@ -15,6 +15,7 @@ from skillrl.inference.base import Engine, Sampling
 from skillrl.parallel import processes, random_keys
 from skillrl.rollouts import store
 from skillrl.rollouts.collector import Job, check_some_ended, collect
+from skillrl.rollouts.journal import Journal
 from skillrl.skills.bank import SkillBank
 from skillrl.skills.retrieval import Retrieve, Retriever
 from skillrl.types import Skill, Task, Trajectory
@@ -111,6 +112,7 @@ def play(
     on_done: Callable[[Trajectory], None] | None = None,
     width: int = 0,
     may_all_fail: bool = False,
+    journal: Journal | None = None,
 ) -> list[Trajectory]:
     """Plays episodes with the policy that was published last.
 
@@ -124,6 +126,7 @@ def play(
       on_done: called with each trajectory as it ends, or as it comes from another process.
       width: episodes alive at once; 0 lets the collector choose. It changes speed alone.
       may_all_fail: whether all of these may end with an error without ending the run.
+      journal: has what they were answered before a kill, and keeps what they are now.
 
     Returns:
       One trajectory per job, in the order of the jobs.
@@ -141,6 +144,7 @@ def play(
             on_done=told,
             width=width,
             may_all_fail=may_all_fail,
+            journal=journal,
         )
     groups = groups_of(jobs)
     own: list[Trajectory] = []
@@ -155,6 +159,7 @@ def play(
                 on_done=told,
                 width=width,
                 may_all_fail=True,  # others may have had more luck
+                journal=journal,
             )
         )
         return [store.to_json(trajectory) for trajectory in own]
@@ -198,6 +203,7 @@ def _play_here(
     on_done: Callable[[Trajectory], None],
     width: int,
     may_all_fail: bool,
+    journal: Journal | None,
 ) -> list[Trajectory]:
     """Plays episodes with this process's engine and environments; see `play`."""
     engine = player.engine
@@ -218,6 +224,7 @@ def _play_here(
         on_done=on_done,
         on_turn=on_turn,
         may_all_fail=may_all_fail,
+        journal=journal,
     )
     for trajectory in played:
         for number, step in enumerate(trajectory.steps, 1):
