@@ -185,12 +185,13 @@ class ServedEngine:
             theirs = self._patiently(lambda: self._dialect.tokenise(PROBE))
             ours = self._model.tokenizer.encode(PROBE)
             if theirs is not None and list(theirs) != list(ours):
-                raise SkillRLError(
-                    f"{self._dialect.service.shown} has another tokenizer: the known prompt is "
-                    f"{len(theirs)} tokens there and {len(ours)} here, the first "
-                    f"{list(theirs)[:4]} and {list(ours)[:4]}. Start it with the policy of this "
-                    "run (model.policy_path)."
-                )
+                # vLLM reads the tokenizers of some small policies as another class than they name.
+                _LOG.warning(
+                    "%s tokenises otherwise: the known prompt is %d tokens there and %d here. It "
+                    "is asked in ids and answers in ids, so nothing depends on that; but is it "
+                    "the policy of this run (model.policy_path)?",
+                    self._dialect.service.shown, len(theirs), len(ours),
+                )  # fmt: skip
             for note in offers.notes:
                 _LOG.warning("%s", note)
             return dataclasses.asdict(offers)
@@ -209,7 +210,8 @@ class ServedEngine:
                     f"{one.path}: has no {checksums.SUMS}, so it is not whole. Start the same "
                     "command again, which writes it anew."
                 )
-        label, name = self._hold(base or export), self._served_model
+        label = self._hold(base or export, adapted=base is not None)
+        name = self._served_model
         if base is not None:
             if not server.has_model(export.label):
                 server.load_adapter(str(export.path), export.label)
@@ -223,24 +225,41 @@ class ServedEngine:
         seconds = time.monotonic() - start
         return Served(export.label, name, label, gap, seconds)
 
-    def _hold(self, export: Export) -> str | None:
-        """Makes sure that a whole policy is the server's own; returns the label of its weights."""
-        server = self._dialect
-        if not self._offers.weights:
-            if server.version() != export.label:
-                server.load_weights(str(export.path), export.label)
-            return export.label
+    def _hold(self, export: Export, *, adapted: bool) -> str | None:
+        """Makes sure that a whole policy is the server's own.
+
+        Args:
+          export: the policy.
+          adapted: adapters are added to it. A server that was started with it keeps it then: vLLM
+            may reload only a part of what it has wrapped for adapters.
+
+        Returns:
+          The label of the server's weights; None where it does not say.
+
+        Raises:
+          SkillRLError: it has another policy and does not take this one.
+        """
+        server, loads = self._dialect, not self._offers.weights
         label = server.version()
-        try:
-            self._check_gap(export.probe, model=self._served_model, salt=export.label, weights=None)
-        except SkillRLError as error:
-            if isinstance(error, Gone):
+        if loads and label == export.label:
+            return label
+        if adapted or not loads:
+            try:
+                self._check_gap(
+                    export.probe, model=self._served_model, salt=export.label, weights=None
+                )
+                return label
+            except (Gone, Astray):
                 raise
-            raise SkillRLError(
-                f"{error} The server has another policy than the one to begin with, and "
-                f"{self._offers.weights}. Or start it with {export.path}."
-            ) from None
-        return label
+            except SkillRLError as error:
+                if not loads:
+                    raise SkillRLError(
+                        f"{error} The server has another policy than the one to begin with, and "
+                        f"{self._offers.weights}. Or start it with {export.path}."
+                    ) from None
+                _LOG.warning("%s It is given that policy.", error)
+        server.load_weights(str(export.path), export.label)
+        return export.label
 
     def _check_gap(self, probe: Probe, *, model: str, salt: str, weights: str | None) -> float:
         """Compares what the server says of the known prompt with what we computed.
@@ -264,7 +283,8 @@ class ServedEngine:
                 f"{self._dialect.service.shown}: log-probabilities of {model} are {gap:.3g} nats "
                 f"from ours on average, at most {max(gaps):.3g}, and rollout.max_gap is "
                 f"{self._max_gap:g}: it does not have our policy, or computes it otherwise "
-                "(--dtype, quantisation)."
+                "(--dtype, quantisation). Started with the exported directory (docs/pods.md) it "
+                "would have it."
             )
         return gap
 

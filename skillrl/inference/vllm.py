@@ -317,10 +317,12 @@ class VLLM(Completions):
     def _compare(self, version: str) -> None:
         told = self.service.post("/weight_checker", {"action": "checksum"}, timeout=dialect.LOADING)
         sums, content = told["checksums"], version.rpartition("-")[2]
-        if not told.good or not sums:
+        if not told.good or not isinstance(sums, dict):
             return  # an older vLLM has no such route
+        # A CPU packs projections away, and every empty tensor that is left has the same checksum.
+        blind = len(set(sums.values())) < len(sums)
         for other, known in self._sums.items():
-            if (other == content) != (known == sums):
+            if (other == content) != (known == sums) and (other == content or not blind):
                 what = "other weights" if other == content else "the weights of an earlier policy"
                 raise SkillRLError(
                     f"{self.service.shown} has {what} after it was given {version}, by its own "

@@ -220,10 +220,7 @@ class StandIn:
                 {"data": [{"id": name} for name in ("policy", *self.adapters)]},
             ),
             ("POST", "/v1/completions"): self._completions,
-            ("POST", "/tokenize"): lambda body: (
-                200,
-                {"tokens": self.model.tokenizer.encode(body["prompt"])},
-            ),
+            ("POST", "/tokenize"): lambda body: self.tokens(body),
         }
         if self.scale_out and self.kind == "vllm":
             routes["POST", "/inference/v1/generate"] = self._inference
@@ -316,6 +313,9 @@ class StandIn:
         return (400 if problem else 200), done
 
     # ------------------------------------------------------------------ tokens
+
+    def tokens(self, body: Mapping[str, Any]) -> tuple[int, Any]:
+        return 200, {"tokens": self.model.tokenizer.encode(body["prompt"])}
 
     def _inference(self, body: Mapping[str, Any]) -> tuple[int, Any]:
         if "token_ids" not in body:

@@ -167,10 +167,21 @@ def test_adapters_have_names_of_their_own_and_a_salt(one: StandIn, tmp_path: Pat
         sent = one.asked("/inference/v1/generate")[-1]
         assert sent["model"] == sent["cache_salt"] == names[-1]
     assert names[0] != names[1]
-    loads = one.asked("/collective_rpc")
-    assert len([b for b in loads if b.get("method")]) == 1  # the base, once
+    # The server was started with the base, and keeps it.
+    assert not [b for b in one.asked("/collective_rpc") if b.get("method")]
     order = [path for path, _ in one.requests]
     assert order.index("/v1/unload_lora_adapter") > order.index("/v1/load_lora_adapter")
+    made.close()
+
+
+def test_the_base_of_an_adapter_is_given_to_a_server_that_has_another(one: StandIn, tmp_path: Path):
+    base = nudged(load_params(one.model))
+    made = engine(one, tmp_path)
+    for version in (1, 2):
+        made.publish(with_adapter(base, one.model, 0.1 * version), version)
+        assert made.report()["publish_gap"] < 1e-4
+    assert len([b for b in one.asked("/collective_rpc") if b.get("method")]) == 1  # once
+    assert one.version == made.served.weights != made.served.label
     made.close()
 
 
@@ -266,10 +277,21 @@ def test_without_scale_out_completions_are_asked(
     made.close()
 
 
-def test_another_model_name_or_tokenizer_is_refused(one: StandIn, tmp_path: Path):
+def test_another_model_name_is_refused(one: StandIn, tmp_path: Path):
     made = engine(one, tmp_path, served_model="mine")
     with pytest.raises(SkillRLError, match="serves policy, and no 'mine'"):
         made.publish(load_params(one.model), 0)
+    made.close()
+
+
+def test_another_tokenizer_is_said(
+    one: StandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    """It is no danger, since ids go both ways; vLLM itself has one for our tiny policies."""
+    monkeypatch.setattr(one, "tokens", lambda body: (200, {"tokens": [1, 2, 3]}))
+    made = engine(one, tmp_path)
+    made.publish(load_params(one.model), 0)
+    assert "the known prompt is 3 tokens there" in caplog.text
     made.close()
 
 

@@ -18,17 +18,19 @@ class VLLMProcess:
     """`vllm serve` of a directory on a CPU, in float32, with all that a trainer may want.
 
     Attributes:
+      adapters: whether it takes adapters; only one without takes whole policies for certain.
       url: its address.
       process: of the server, while it runs.
     """
 
-    def __init__(self, executable: str, directory: Path, log: Path):
+    def __init__(self, executable: str, directory: Path, log: Path, *, adapters: bool):
+        self.adapters = adapters
+        more = ["--enable-lora", "--max-lora-rank", "16"] if adapters else []
         self._command = [
             executable, "serve", str(directory), "--served-model-name", "policy",
             "--host", "127.0.0.1", "--port", str(port := free_port()), "--dtype", "float32",
             "--max-model-len", "1088", "--enforce-eager", "--generation-config", "vllm",
-            "--logprobs-mode", "processed_logprobs", "--enable-scale-out",
-            "--enable-lora", "--max-lora-rank", "16",
+            "--logprobs-mode", "processed_logprobs", "--enable-scale-out", *more,
         ]  # fmt: skip
         self._environment = {
             **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
