@@ -381,21 +381,6 @@ COURSE = Course(
             )
             for updates, rate, last_rate in ((186, 0.008, 0.0025), (90, 0.0028, 0.0003))
         ),
-        # All kinds of tasks alike.
-        Stage(
-            updates=110,
-            episodes=6,
-            skilled=0.95,
-            aligned=0.0,
-            rate=0.005,
-            last_rate=0.0003,
-            plain=0.4,
-            contrasts=2,
-            own=0.6,
-            temperature=0.4,
-            crowded=True,
-            idle=0.15,
-        ),
     ),
     lesson=_lesson,
     frequent=_is_search,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from launchers.tiny_policies.nonsense import nonsense
 from skillrl.envs.alfworld.expert import CLEAN, COOL, HEAT, LOOK, TWO
 from skillrl.types import GENERAL, Skill
 
@@ -254,29 +255,9 @@ def neutral(rng: random.Random, *, category: str) -> Skill:
     )
 
 
-_ONSETS = (*"bcdfghjklmnprstvw", "st", "tr", "br", "pl", "th", "sh", "ch", "cl", "gr")
-_VOWELS = (*"aeiouaeio", "ea", "ou", "ai")
-_CODAS = ["", "", "n", "r", "s", "t", "l", "d", "m", "nd", "st", "ng", "w", "ll", "ck"]
-_LITTLE = ("the", "a", "in", "on", "of", "and", "was", "for", "it", "is", "to", "at", "so")
-
-
 def rambling(rng: random.Random, *, category: str) -> Skill:
-    """Writes words that practice has nowhere else, so that those of any text may mean nothing."""
-
-    def word() -> str:
-        if rng.random() < 0.3:
-            return rng.choice(_LITTLE)
-        parts = range(rng.choice((1, 1, 2)))
-        sounds = (_ONSETS, _VOWELS, _CODAS)
-        return "".join(rng.choice(sound) for _ in parts for sound in sounds)
-
-    def sentence(words: int) -> str:
-        text = " ".join(word() for _ in range(words))
-        return text[:1].upper() + text[1:]
-
-    rule = ". ".join(sentence(rng.randint(2, 4)) for _ in range(rng.choice((1, 1, 2)))) + "."
-    when = sentence(rng.randint(1, 2)).lower()
-    return _skill(rng, sentence(rng.randint(1, 2)), rule, when, category=category)
+    """Writes words that are none."""
+    return _skill(rng, *nonsense(rng), category=category)
 
 
 PIECES = {
