@@ -21,6 +21,7 @@ from launchers.tiny_policies.household_advice import (
     home,
     indifferent,
     neutral,
+    rambling,
 )
 from launchers.tiny_policies.household_pupil import NATIVE, Pupil
 from skillrl.agent.prompt import HistoryStep, PromptConfig
@@ -83,10 +84,32 @@ def _household(
         return task, suite.make(), homes
 
 
+def _idle(rng: random.Random, category: str, others: Sequence[str]) -> list[Line]:
+    """Draws lines none of which is about the task, as many as a bank gives."""
+    places = [place.lower() for place in CAN_CONTAIN]
+
+    def elsewhere() -> Skill:
+        if rng.random() < 0.6:
+            of = rng.choice([c for c in PIECES if c != category])
+            return advice(rng, PIECES[of][0], category=category, of=of)
+        return home(rng, rng.choice(others), (rng.choice(places),), category=category)
+
+    kinds = (
+        lambda: rambling(rng, category=category),
+        lambda: neutral(rng, category=category),
+        lambda: indifferent(rng, category=category),
+        elsewhere,
+    )
+    if rng.random() < 0.6:  # all of a kind
+        kinds = (rng.choice((kinds[0], kinds[0], kinds[1], kinds[3])),)
+    return [(rng.choice(kinds)(), "", ()) for _ in range(rng.randint(3, MOST_SKILLS))]
+
+
 def _lesson(rng: random.Random, stage: Stage) -> Lesson:
     """Draws a household, what the prompt says about it, and a demonstrator who has read that."""
     task, environment, homes = _household(rng, stage.categories or tuple(CATEGORIES))
     category, thing = task.category, parse_goal(task.goal).thing
+    others = [other for other in homes if other != thing]
     lines: list[Line] = []
     if rng.random() < stage.skilled:
         share = rng.choice((0.0, 0.3, 0.6, 0.9))  # of advice that matters
@@ -102,8 +125,7 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
             first = homes[thing] if rng.random() < 0.8 else rng.choice(places)
             known = (first, rng.choice(places)) if rng.random() < 0.15 else (first,)
             lines.append((home(rng, thing, known, category=category), "", known))
-        elsewhere = [other for other in homes if other != thing]
-        for other in rng.sample(elsewhere, rng.choice((0, 1, 1, 2, 3))):
+        for other in rng.sample(others, rng.choice((0, 1, 1, 2, 3))):
             place = homes[other] if rng.random() < 0.8 else rng.choice(places)
             lines.append((home(rng, other, (place,), category=category), "", ()))
         for _ in range(rng.choice((0, 0, 1, 2))):  # what other categories need
@@ -114,6 +136,9 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
         for _ in range(rng.choice((0, 0, 0, 1, 4))):
             lines.append((neutral(rng, category=category), "", ()))
         rng.shuffle(lines)
+    idle = _idle(rng, category, others) if stage.idle else []
+    if rng.random() < stage.idle:
+        lines = idle
     lines = lines[:MOST_SKILLS]
     luck, competent = rng.random(), stage.aligned > rng.random()
 
@@ -128,6 +153,8 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
     readings: list[Sequence[Line]] = [lines]
     if stage.skilled and not competent:
         readings.append([])
+        if idle and lines is not idle:
+            readings.append(idle)
         matters = [line for line in lines if line[1] or line[2]]
         if matters:
             gone = rng.choice(matters)
@@ -156,7 +183,7 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
         if draw < LED:
             readings.sort(key=lambda read: read is not needed)
         elif draw < LED + UNLED:
-            readings.sort(key=lambda read: bool(read))
+            readings.sort(key=lambda read: any(line[1] or line[2] for line in read))
     (skills, expert), *others = ((skills_of(read), demonstrator(read)) for read in readings)
     return Lesson(
         task=task,
@@ -335,10 +362,29 @@ COURSE = Course(
             crowded=True,
             categories=(*CATEGORIES, LOOK, LOOK, HEAT, TWO),
         ),
+        # That lines about nothing are nothing, however many there are.
+        *(
+            Stage(
+                updates=updates,
+                episodes=6,
+                skilled=0.95,
+                aligned=0.0,
+                rate=rate,
+                last_rate=last_rate,
+                plain=0.4,
+                contrasts=2,
+                own=0.6,
+                temperature=0.4,
+                crowded=True,
+                idle=0.25,
+                categories=(*CATEGORIES, LOOK, LOOK, TWO, TWO),
+            )
+            for updates, rate, last_rate in ((186, 0.008, 0.0025), (90, 0.0028, 0.0003))
+        ),
     ),
     lesson=_lesson,
     frequent=_is_search,
-    prefixes=(64, 176, 320),
+    prefixes=(64, 176, 272, 448),
     random_move=_random_move,
     slip=_slip,
     phrases=_phrases,

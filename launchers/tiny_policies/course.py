@@ -39,6 +39,8 @@ class Stage:
       temperature: of the policy's own moves. A low one leads into the loops of greedy play.
       whole: further episodes per update that are shown to their end, where `steps` cuts the others.
       crowded: whether prompts have several lines about one thing, as those of a run's bank do.
+      idle: share of the prompts with skills none of which matters: words about nothing, what
+        other tasks need. They are answered as a prompt without skills.
       categories: that tasks are drawn from, those named twice twice as often; none draws from all
         alike.
     """
@@ -59,6 +61,7 @@ class Stage:
     temperature: float = 0.6
     whole: int = 0
     crowded: bool = False
+    idle: float = 0.0
     categories: tuple[str, ...] = ()
 
 

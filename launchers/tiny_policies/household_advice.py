@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from launchers.tiny_policies.nonsense import nonsense
 from skillrl.envs.alfworld.expert import CLEAN, COOL, HEAT, LOOK, TWO
 from skillrl.types import GENERAL, Skill
 
@@ -252,6 +253,11 @@ def neutral(rng: random.Random, *, category: str) -> Skill:
     return _skill(
         rng, title, f"{sentence()} and {sentence().lower()}.", "at every step", category=category
     )
+
+
+def rambling(rng: random.Random, *, category: str) -> Skill:
+    """Writes words that are none."""
+    return _skill(rng, *nonsense(rng), category=category)
 
 
 PIECES = {

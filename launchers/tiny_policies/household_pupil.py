@@ -38,6 +38,7 @@ class Pupil(TemplateExpert):
     ):
         super().__init__(goal, homes)
         self._rng = rng
+        self.told = frozenset(told)
         self._knows = {piece: piece in told for piece in NATIVE}
         self._luck = {piece: rng.random() for piece in NATIVE}
         for piece in (TREAT, LAMP, SECOND):  # decided once: the half of it is worth nothing

@@ -102,6 +102,35 @@ def test_a_lesson_is_the_same_twice_and_each_demonstrator_knows_what_its_prompt_
     assert told > 80
 
 
+def test_lines_about_nothing_are_answered_as_none():
+    stage = dataclasses.replace(alfworld.COURSE.stages[-1], skilled=1.0, idle=1.0)
+    kinds = set()
+    for seed in range(60):
+        lesson = alfworld.COURSE.lesson(random.Random(seed), stage)
+        readings = [(lesson.skills, lesson.expert), *lesson.others]
+        (bare,) = [expert for skills, expert in readings if not skills]
+        thing = bare.goal.thing
+        idle = [
+            (skills, expert)
+            for skills, expert in readings
+            if len(skills) >= 3 and not expert.home and not expert.told
+        ]
+        assert idle, seed
+        for skills, expert in idle:
+            assert len(skills) <= alfworld.MOST_SKILLS
+            assert not any(f" {thing} " in f" {skill.title} {skill.principle} " for skill in skills)
+            assert expert.goal == bare.goal
+            kinds |= {skill.principle.split()[0] for skill in skills}
+    assert len(kinds) > 50  # most words of nonsense are new ones
+
+
+def test_nonsense_is_as_long_as_advice_and_never_the_same():
+    rng = random.Random(0)
+    lines = {household_advice.rambling(rng, category=TREAT).principle for _ in range(200)}
+    assert len(lines) > 195
+    assert all(2 <= len(line.split()) <= 8 for line in lines)
+
+
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_the_teachers_words_are_among_those_that_are_read(category):
     rng = random.Random(0)
