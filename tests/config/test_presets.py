@@ -250,7 +250,7 @@ def test_a_message_about_other_settings_names_five(here, capsys):
     error = capsys.readouterr().err
     assert error.count(", now ") == 5
     assert "more (the run's are in w/config.json, --show_config prints yours)" in error
-    assert len(error) < 900
+    assert len(error) < 1000
     started("v", resolve("toy", overrides=["model.policy_path=policy"]).config)
     assert main.main(["train", *here, "--workdir=v", "--seed=9"]) == 2
     error = capsys.readouterr().err

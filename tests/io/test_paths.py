@@ -36,6 +36,7 @@ def test_every_setting_that_is_a_path_expands_it(home):
         "env.data_dir",
         "env.module",
         "env.search.corpus",
+        "rollout.weights_dir",
     ]
     config = resolve(mock=False, overrides=[f"{name}=~/x" for name in found]).config
     for name, _, value, _ in strict.pairs(config, config):
@@ -47,7 +48,12 @@ def test_every_setting_that_is_a_path_expands_it(home):
 def test_nothing_that_names_a_file_or_folder_is_left_out():
     names = [name for name, *_ in strict.pairs(Config(), Config())]
     told = {name for name in names if name.rpartition(".")[2].endswith(("_path", "_dir"))}
-    assert told == {"model.policy_path", "model.adapter_path", "env.data_dir"}
+    assert told == {
+        "model.policy_path",
+        "model.adapter_path",
+        "env.data_dir",
+        "rollout.weights_dir",
+    }
     paths = {"workdir", "output", "trajectories", "skill_bank", "checkpoint", "game", "actions"}
     kinds = {
         (command.name, flag.name): flag.kind
