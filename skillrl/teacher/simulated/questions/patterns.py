@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from skillrl.teacher.simulated.domain import Entry, advised, capital, entry
 from skillrl.teacher.simulated.questions.advice import ADVICE
+from skillrl.teacher.simulated.questions.cards import archives_of
 from skillrl.teacher.simulated.questions.reading import (
     compares,
     follows_up,
@@ -22,7 +23,7 @@ _FORMS = {
         "Steps for one name",
         "Search the name, read the passage of that title, then answer.",
         "the question has one name",
-        "wrong_passage",
+        "wrong_fact",
     ),
     "two": (
         "Steps for two searches",
@@ -41,12 +42,13 @@ _FORMS = {
 
 
 def patterns(wins: Sequence[Recording]) -> list[Entry]:
-    """Shows the procedure of most of them, what it must not miss, and how they searched."""
+    """Shows the procedure of most of them, what it must not miss, where and how they searched."""
     kinds = collections.Counter(map(_kind, wins))
     kind = min(kinds, key=lambda name: (-kinds[name], list(_FORMS).index(name)))
     shown = [recording.id for recording in wins if _kind(recording) == kind]
     title, principle, when, threat = _FORMS[kind]
     found = [entry(title, principle, when, sources=shown), advised(ADVICE[threat], capital, shown)]
+    found += archives_of(wins)
     brief = [recording.id for recording in wins if _searches_names(recording)]
     if brief:
         found.append(advised(ADVICE["whole"], capital, brief))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from skillrl.teacher.simulated.domain import short
+from skillrl.teacher.simulated.questions.cards import Card, asked_of, read_cards, told_archive
 from skillrl.teacher.simulated.questions.reading import (
     Turn,
     compares,
@@ -20,6 +21,7 @@ _LONGEST = 12  # words
 THOUGHT_FORMS = (
     "Find {name}.",
     "Now find {name}.",
+    "Find {topic} in {archive}.",
     "Found it.",
     "Next do this: ",
 )
@@ -34,6 +36,9 @@ def think(recording: Recording) -> list[str]:
     turns = read_turns(recording)
     first, thoughts = "", []
     for at, turn in enumerate(turns):
+        if card_thought := _of_cards(recording, turns, at):
+            thoughts.append(card_thought)
+            continue
         if turn.answer is not None:
             thought = _answering(recording, turns[:at], turn.answer)
         elif turn.query:
@@ -45,6 +50,34 @@ def think(recording: Recording) -> list[str]:
             thought = " ".join(["Next", "do", "this:", *(words or ["nothing"])]) + "."
         thoughts.append(short(thought, _LONGEST))
     return thoughts
+
+
+def _of_cards(recording: Recording, turns: list[Turn], at: int) -> str:
+    """Returns what the last card said, and what is sought next; "" without cards."""
+    turn = turns[at]
+    before = next((card for t in reversed(turns[:at]) if (card := _card(t))), None)
+    if turn.answer is not None:
+        return _claim(before, recording, turn.answer) if before else ""
+    card = _card(turn)
+    topic = asked_of(card, recording.goal) if card else ""
+    if not card or not topic:
+        return ""
+    archive = told_archive(recording.told, topic)
+    seek = f"Find {topic} in {archive}." if archive and holds(turn.query, archive) else ""
+    read = _claim(before, recording, card.name) if before and before.name != card.name else ""
+    return f"{read} {seek or f'Find {topic}.'}".strip()
+
+
+def _card(turn: Turn) -> Card | None:
+    """Returns the first card about the name that a search looked for."""
+    return next((c for c in read_cards(turn) if turn.query and holds(turn.query, c.name)), None)
+
+
+def _claim(card: Card, recording: Recording, value: str) -> str:
+    """Returns the claim that has `value`, or else the one that is asked for; "" without either."""
+    same = [topic for topic, (_, said) in card.claims.items() if normal(said) == normal(value)]
+    topic = next(iter(same), asked_of(card, recording.goal))
+    return f"{card.name}: {card.claims[topic][0]}." if topic else ""
 
 
 def _name(query: str) -> str:
