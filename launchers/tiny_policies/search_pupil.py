@@ -55,19 +55,19 @@ class Pupil(QuestionExpert):
     def __init__(self, question: str, told: Collection[str], archives: Mapping[str, str]):
         super().__init__(question, archives)
         needs = PIECES.get(category_of(question), ())
-        self._lacks = {piece for piece in needs if piece not in told}
+        self.lacks = {piece for piece in needs if piece not in told}
 
     def look_up(self, goal: Lookup) -> Move:
         """Searches and answers, one step too early or the wrong fact where it is not told."""
-        if HOPS in self._lacks and (middle := self.fact(goal.name, goal.first)):
+        if HOPS in self.lacks and (middle := self.fact(goal.name, goal.first)):
             return answer(quote(goal.name, goal.first, middle), middle)
-        if READ in self._lacks and (first := self._first_claim(goal)):
+        if READ in self.lacks and (first := self._first_claim(goal)):
             return answer(quote(goal.name, *first), first[1])
         return super().look_up(goal)
 
     def compare(self, goal: Comparison) -> Move:
         """Searches both, or only the first where it is not told."""
-        if BOTH in self._lacks and (found := self.fact(goal.a, goal.relation)):
+        if BOTH in self.lacks and (found := self.fact(goal.a, goal.relation)):
             return answer(quote(goal.a, goal.relation, found), goal.a)
         return super().compare(goal)
 

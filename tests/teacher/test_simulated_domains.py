@@ -1,4 +1,5 @@
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,7 @@ def test_thoughts_agree_with_those_of_the_shipped_experts(environment):
                     action=move.action,
                 )
             )
-            said.append(move.thought)
+            said.append(re.sub(r" in [a-z]+\.$", ".", move.thought))  # no rule told an archive
             result = handle.step(move.action)
             seen, done = result.observation, result.done
         if result.won:
