@@ -251,6 +251,6 @@ COURSE = Course(
     slip=_slip,
     phrases=_phrases,
     prefixes=(72, 192, 320),
-    buckets=(16, 112, 128, 192, 240),
-    responses=(28,),
+    buckets=(16, 112, 128, 200),
+    responses=(24,),
 )

@@ -142,7 +142,8 @@ _NEUTRAL_VERBS = (
     "was", "is", "came", "fell", "lay", "went on", "stopped", "rang", "sang", "crossed", "has been",
 )  # fmt: skip
 _NEUTRAL_ENDS = (
-    "calm and quiet", "late and early", "mild or rising", "far from there", "on the hills", "all day",
+    "calm and quiet", "late and early", "mild or rising", "far from there", "on the hills",
+    "all day",
     "in the valley", "between the fields", "from the west", "behind the mountain", "all winter",
     "before the evening", "for many long years", "once more", "in the sky", "most of autumn",
     "some time before the morning", "as summers often are there", "heard in summer", "long",

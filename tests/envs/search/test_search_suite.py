@@ -88,20 +88,21 @@ def test_the_vocabulary_is_small_and_unseen_names_are_made_of_it(suite):
     words = set(re.findall(r"\w+", " ".join([*texts, *itertools.chain(*goals.values())])))
     assert len(words) < 300
     known = set(re.findall(r"\w+", " ".join(goals["train"])))
-    assert len(set(re.findall(r"\w+", " ".join(goals["valid_unseen"]))) - known) <= 5
+    assert len(set(re.findall(r"\w+", " ".join(goals["valid_unseen"]))) - known) <= 6
     assert len(texts) == 900
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_expert_answers_every_question_in_time(suite, split):
-    environment = suite.make()
+    environment, taken = suite.make(), Counter()
     for task in suite.tasks(split):
         expert = suite.expert(task)
         won, steps = play(environment, task, lambda o, e=expert: e.act(o).action)
         assert won, task.goal
-        assert steps <= 3
-        if task.category in ("multi_hop_reasoning", "comparison"):
-            assert steps == 3
+        taken[task.category in ("multi_hop_reasoning", "comparison"), steps] += 1
+    assert taken[False, 2] == taken.total() / 2
+    assert taken[True, 3] >= 0.99 * taken.total() / 2  # a card of the other may be found by chance
+    assert taken[True, 2] + taken[True, 3] == taken.total() / 2
 
 
 def test_another_seed_is_another_world_with_the_same_expert(suite):

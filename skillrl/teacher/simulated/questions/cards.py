@@ -150,12 +150,6 @@ def archives(recordings: Sequence[Recording]) -> list[Entry]:
     return found
 
 
-def archives_of(recordings: Sequence[Recording]) -> list[Entry]:
-    """Shows which archive is right about what the recordings ask."""
-    goals = " ".join(recording.goal for recording in recordings)
-    return [item for item in archives(recordings) if holds(goals, _topic(item))]
-
-
 def findings(
     shown: Sequence[Recording], causes: Sequence[str], known: Mapping[str, str]
 ) -> list[Entry]:

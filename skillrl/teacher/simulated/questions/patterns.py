@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from skillrl.teacher.simulated.domain import Entry, advised, capital, entry
 from skillrl.teacher.simulated.questions.advice import ADVICE
-from skillrl.teacher.simulated.questions.cards import archives_of
 from skillrl.teacher.simulated.questions.reading import (
     compares,
     follows_up,
@@ -42,13 +41,12 @@ _FORMS = {
 
 
 def patterns(wins: Sequence[Recording]) -> list[Entry]:
-    """Shows the procedure of most of them, what it must not miss, where and how they searched."""
+    """Shows the procedure of most of them, what it must not miss, and how they searched."""
     kinds = collections.Counter(map(_kind, wins))
     kind = min(kinds, key=lambda name: (-kinds[name], list(_FORMS).index(name)))
     shown = [recording.id for recording in wins if _kind(recording) == kind]
     title, principle, when, threat = _FORMS[kind]
     found = [entry(title, principle, when, sources=shown), advised(ADVICE[threat], capital, shown)]
-    found += archives_of(wins)
     brief = [recording.id for recording in wins if _searches_names(recording)]
     if brief:
         found.append(advised(ADVICE["whole"], capital, brief))
