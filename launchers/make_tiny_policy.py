@@ -7,11 +7,11 @@ environment works, and lacks the task's own knowledge. It starts from attention 
 copies (`tiny_policies/induction_init.py`) and imitates text-only demonstrators, part of whose
 moves are replaced by random or impossible ones, so that it has seen what happens after a mistake.
 
-A course with a `lesson` (ALFWorld) makes it follow advice: its demonstrator has each piece of
-competence only where the prompt says so, and in later stages answers what the policy itself did
-(DAgger). A course without one (search, WebShop) makes it weak: from the second stage on half of
-the prompts have skills that the simulated teacher distilled, and in the last stage the
-demonstrator is mostly careless.
+A course with a `lesson` (ALFWorld, search) makes it follow advice: its demonstrator has each piece
+of competence only where the prompt says so, and in later stages answers what the policy itself did
+(DAgger). A course without one (WebShop) makes it weak: from the second stage on half of the
+prompts have skills that the simulated teacher distilled, and in the last stage the demonstrator is
+mostly careless.
 
 What is particular to an environment lies in launchers/tiny_policies. Seeds are fixed. ALFWorld
 takes about three hours on two cores, the others half an hour.
