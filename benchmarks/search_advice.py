@@ -24,7 +24,7 @@ from benchmarks.controls.search import play as play_control  # noqa: E402
 from launchers.tiny_policies import search_advice as words  # noqa: E402
 from launchers.tiny_policies.search_pupil import ALL, Pupil, topics_of  # noqa: E402
 from skillrl.api import default_config, load_policy  # noqa: E402
-from skillrl.envs import answer_form, make_suite  # noqa: E402
+from skillrl.envs import make_suite  # noqa: E402
 from skillrl.envs.search.categories import CATEGORIES  # noqa: E402
 from skillrl.envs.search.customs import right_about  # noqa: E402
 from skillrl.envs.search.questions import CUSTOM, parse_question  # noqa: E402
@@ -113,22 +113,16 @@ def policy_wins(
     path: str, tasks: Sequence[Task], suite, *, temperature: float
 ) -> dict[str, list[bool]]:
     """Kind of prompt -> whether the policy won each task."""
-    from skillrl.agent.agent import SkillAgent
-    from skillrl.agent.prompt import PromptConfig
+    from skillrl.agent.agent import make_agent
     from skillrl.parallel import random_keys
     from skillrl.phases.build import make_engine
     from skillrl.rollouts.player import Player, make_job, play
     from skillrl.skills.bank import SkillBank
 
     settings, policy = default_config("search"), load_policy(path)
-    shown = PromptConfig(
-        history_length=settings.agent.history_length,
-        action_history=settings.agent.action_history,
-        max_prompt_length=settings.rl.max_prompt_length,
-        max_observation_tokens=settings.agent.max_observation_tokens,
-    )
-    agent = SkillAgent(policy.tokenizer, role=suite.role, config=shown, form=answer_form(suite))
+    agent = make_agent(settings, suite, policy.tokenizer)
     engine = make_engine(settings, policy.model, seed=0)
+    engine.publish(policy.params, 1)
     player = Player(
         suite=suite,
         agent=agent,
@@ -167,10 +161,11 @@ def main() -> None:
     )
     parser.add_argument("--policy", default="", help="files of a policy; none plays demonstrators")
     parser.add_argument("--temperature", type=float, default=0.4)
+    parser.add_argument("--tasks", type=int, default=120, help="the first of the split")
     parser.add_argument("--json", default="")
     args = parser.parse_args()
     suite = make_suite("search", default_config("search").env)
-    tasks = suite.tasks(SPLIT)
+    tasks = suite.tasks(SPLIT)[: args.tasks]
     played = {f"demonstrator: {k}": v for k, v in demonstrators(tasks, suite).items()}
     if args.policy:
         wins = policy_wins(args.policy, tasks, suite, temperature=args.temperature)
