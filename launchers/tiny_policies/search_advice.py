@@ -136,10 +136,12 @@ _INDIFFERENT_WHENS = (
 _NEUTRAL_SUBJECTS = (
     "The rain", "Snow", "A bird", "The fog", "The wind", "Mist", "The sea", "A bell", "The river",
     "Spring", "The old bridge", "Thunder", "The garden", "Clouds", "The road", "The question",
-    "A name", "The card", "One step", "The passage",
+    "A name", "The card", "One step", "The passage", "Birds", "Leaves", "A long road", "The valley",
+    "A summer", "It", "There",
 )  # fmt: skip
 _NEUTRAL_VERBS = (
     "was", "is", "came", "fell", "lay", "went on", "stopped", "rang", "sang", "crossed", "has been",
+    "had stopped", "was heard", "often are",
 )  # fmt: skip
 _NEUTRAL_ENDS = (
     "calm and quiet", "late and early", "mild or rising", "far from there", "on the hills",
@@ -147,6 +149,8 @@ _NEUTRAL_ENDS = (
     "in the valley", "between the fields", "from the west", "behind the mountain", "all winter",
     "before the evening", "for many long years", "once more", "in the sky", "most of autumn",
     "some time before the morning", "as summers often are there", "heard in summer", "long",
+    "and fell in the garden",
+    "and the hills", "and far away", "a long road",
 )  # fmt: skip
 _NEUTRAL_TITLES = ("Weather", "Rain", "Mist", "Fog", "Snow", "So")
 
