@@ -212,7 +212,7 @@ COURSE = Course(
             whole=4,
         ),
         Stage(
-            updates=300,
+            updates=220,
             episodes=8,
             skilled=0.95,
             aligned=0.0,
@@ -223,7 +223,7 @@ COURSE = Course(
         ),
         # From its own mistakes.
         Stage(
-            updates=200,
+            updates=160,
             episodes=8,
             skilled=0.95,
             aligned=0.0,
@@ -234,7 +234,7 @@ COURSE = Course(
         ),
         # What it does when it is sure of itself, and one line among many.
         Stage(
-            updates=240,
+            updates=180,
             episodes=8,
             skilled=0.95,
             aligned=0.0,
@@ -250,7 +250,7 @@ COURSE = Course(
     random_move=_random_move,
     slip=_slip,
     phrases=_phrases,
-    prefixes=(72, 192, 320),
+    prefixes=(72, 192, 288, 416),
     buckets=(16, 112, 128, 200),
     responses=(24,),
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from launchers.tiny_policies.nonsense import nonsense
 from skillrl.envs.search.categories import COMPARISON, DIRECT, MULTI_HOP
 from skillrl.types import GENERAL, Skill
 
@@ -133,26 +134,9 @@ _INDIFFERENT_WHENS = (
     "you read passages",
 )
 
-_NEUTRAL_SUBJECTS = (
-    "The rain", "Snow", "A bird", "The fog", "The wind", "Mist", "The sea", "A bell", "The river",
-    "Spring", "The old bridge", "Thunder", "The garden", "Clouds", "The road", "The question",
-    "A name", "The card", "One step", "The passage", "Birds", "Leaves", "A long road", "The valley",
-    "A summer", "It", "There",
-)  # fmt: skip
-_NEUTRAL_VERBS = (
-    "was", "is", "came", "fell", "lay", "went on", "stopped", "rang", "sang", "crossed", "has been",
-    "had stopped", "was heard", "often are",
-)  # fmt: skip
-_NEUTRAL_ENDS = (
-    "calm and quiet", "late and early", "mild or rising", "far from there", "on the hills",
-    "all day",
-    "in the valley", "between the fields", "from the west", "behind the mountain", "all winter",
-    "before the evening", "for many long years", "once more", "in the sky", "most of autumn",
-    "some time before the morning", "as summers often are there", "heard in summer", "long",
-    "and fell in the garden",
-    "and the hills", "and far away", "a long road",
-)  # fmt: skip
-_NEUTRAL_TITLES = ("Weather", "Rain", "Mist", "Fog", "Snow", "So")
+_NEUTRAL_SUBJECTS = ("The question", "A name", "The card", "One step", "The passage", "It")
+_NEUTRAL_VERBS = ("is", "was", "came", "went on", "stopped", "has been")
+_NEUTRAL_ENDS = ("late and early", "all day", "once more", "long", "one of two", "far away")
 
 
 def _skill(rng: random.Random, title: str, rule: str, when: str, *, category: str) -> Skill:
@@ -212,11 +196,12 @@ def indifferent(rng: random.Random, *, category: str) -> Skill:
 
 
 def neutral(rng: random.Random, *, category: str) -> Skill:
-    """Writes words about nothing."""
+    """Writes words about nothing, half of the time words that are none."""
+    if rng.random() < 0.5:
+        return _skill(rng, *nonsense(rng), category=category)
 
     def sentence() -> str:
         return " ".join(map(rng.choice, (_NEUTRAL_SUBJECTS, _NEUTRAL_VERBS, _NEUTRAL_ENDS)))
 
-    title = rng.choice((*_NEUTRAL_TITLES, sentence()))
     rule = ". ".join(sentence() for _ in range(rng.choice((1, 2, 2, 3))))
-    return _skill(rng, title, f"{rule}.", sentence(), category=category)
+    return _skill(rng, sentence(), f"{rule}.", sentence(), category=category)
