@@ -226,17 +226,55 @@ def _product(asin: str, plan: _Plan, rng: random.Random) -> dict[str, Any]:
     # Some that cost too much praise themselves in one line, so that a search finds them first.
     crowded = not plan.wanted and rng.random() < 0.5
     lead, *more = (" ".join(plan.featured),) if crowded else plan.featured
+    return listing(
+        asin,
+        name,
+        shelf=plan.shelf,
+        aisle=plan.aisle,
+        kind=plan.kind,
+        description=f"{style} {plan.kind} for {use}.",
+        bullets=[f"{lead} {plan.kind}", *more, f"made for {use}"],
+        price=plan.price,
+        options=plan.options,
+    )
+
+
+def listing(
+    asin: str,
+    name: str,
+    *,
+    shelf: Shelf,
+    aisle: str,
+    kind: str,
+    description: str,
+    bullets: Sequence[str],
+    price: int,
+    options: Sequence[tuple[str, Sequence[str]]],
+) -> dict[str, Any]:
+    """Returns a product as items_shuffle.json has it.
+
+    Args:
+      asin: its number.
+      name: its title.
+      shelf: category.
+      aisle: second part of its path of categories.
+      kind: what it is.
+      description: text of the Description page.
+      bullets: lines of the Features page.
+      price: in dollars.
+      options: (name, values) of each option.
+    """
     return {
         "asin": asin,
         "name": name,
-        "category": plan.shelf.official,
-        "query": plan.kind,
-        "product_category": f"{plan.shelf.department} › {plan.aisle} › {plan.kind.title()}",
-        "full_description": f"{style} {plan.kind} for {use}.",
-        "small_description": [f"{lead} {plan.kind}", *more, f"made for {use}"],
-        "pricing": f"${plan.price}.00",
+        "category": shelf.official,
+        "query": kind,
+        "product_category": f"{shelf.department} › {aisle} › {kind.title()}",
+        "full_description": description,
+        "small_description": list(bullets),
+        "pricing": f"${price}.00",
         "customization_options": {
-            option: [{"value": value} for value in values] for option, values in plan.options
+            option: [{"value": value} for value in values] for option, values in options
         },
         "images": [f"https://example.com/{asin}.jpg"],
     }
