@@ -106,6 +106,7 @@ def category_of(product: Mapping[str, Any]) -> str:
     return _DEPARTMENTS[department]
 
 
+@functools.cache
 def asin_parts() -> tuple[str, ...]:
     """Returns the strings of five digits of which each asin has two.
 

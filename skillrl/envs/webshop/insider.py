@@ -46,7 +46,7 @@ class Insider(ShopExpert):
     def _search(self) -> Move:
         wanted = self.kind or self.goal.phrase
         if self.word:
-            return Move(f"I search for it, under {self.word}.", f"search[{self.word} {wanted}]")
+            return Move(f"I search for it, under {self.word}.", f"search[{wanted} {self.word}]")
         return Move("I search for it.", f"search[{wanted}]")
 
     def _results(self, observation: Observation, *, page: int, total: int) -> Move:

@@ -26,7 +26,6 @@ from skillrl.envs.webshop.custom_shops import FIRST_UNSEEN, split_of, stock
 from skillrl.envs.webshop.engine import ShopEngine
 from skillrl.envs.webshop.goals import Goals
 from skillrl.envs.webshop.product import Product
-from skillrl.envs.webshop.reward import Goal
 from skillrl.envs.webshop.sources import Lists
 from skillrl.envs.webshop.splits import divide
 from skillrl.errors import SkillRLError
