@@ -34,7 +34,7 @@ from skillrl.types import Observation, Skill, Task
 MAX_STEPS = 15
 FIRST_CUSTOM = 1000  # of practice; a run has number 1
 CUSTOMS = 4000
-MOST_SKILLS = 8
+MOST_SKILLS = 9
 ELSEWHERE = 2
 LED = 0.4  # share of the episodes that are played by who has all the advice
 UNLED = 0.2  # and by who has none
@@ -85,7 +85,7 @@ def _nothing(rng: random.Random, category: str, kind: str, count: int) -> list[L
 def _drawn(rng: random.Random, stage: Stage, *, category: str, kind: str, word: str) -> list[Line]:
     """Draws what a prompt says."""
     if rng.random() < IDLE:
-        return _nothing(rng, category, kind, rng.choice((6, 7, 7, 8)))
+        return _nothing(rng, category, kind, rng.choice((6, 7, 7, 8, 9)))
     lines: list[Line] = []
     share = rng.choice((0.0, 0.3, 0.6, 0.9))  # of advice that matters
     for piece in ALL:
@@ -277,7 +277,7 @@ COURSE = Course(
     random_move=_random_move,
     slip=_slip,
     phrases=_phrases,
-    prefixes=(96, 192, 320),
-    buckets=(64, 96, 128, 160, 208, 320),
-    responses=(28,),
+    prefixes=(80, 208, 336),
+    buckets=(32, 128, 184, 448),
+    responses=(32,),
 )

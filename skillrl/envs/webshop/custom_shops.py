@@ -29,14 +29,16 @@ FIRST_UNSEEN = 3004
 """Number of the first shop in which held-out goals are asked for; the others have training's."""
 
 _SNARES: tuple[tuple[float, tuple[str, ...]], ...] = (
-    (0.40, ()),
-    (0.14, (OPTIONS,)),
-    (0.16, (OPTIONS, HALVES)),
+    (0.46, ()),
+    (0.12, (OPTIONS,)),
+    (0.14, (OPTIONS, HALVES)),
     (0.10, (DEAR,)),
-    (0.06, (DEAR, OPTIONS)),
+    (0.05, (DEAR, OPTIONS)),
     (0.08, (WORDING,)),
-    (0.06, (WORDING, OPTIONS)),
+    (0.05, (WORDING, OPTIONS)),
 )
+"""Share of the kinds -> the snares that they have."""
+
 _FIRST = 0.8  # share of the snares that the search finds before the right product
 _SHARES = 6  # of the wishes: one is valid_seen's, one valid_unseen's, the others train's
 _HEADS = 100

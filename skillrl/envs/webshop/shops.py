@@ -161,10 +161,10 @@ class ManyShops:
 
 
 def generated(settings: Any) -> Shops:
-    """Returns the shops of the custom; shop 0 alone for goals or splits that one shop has."""
+    """Returns the shops of the custom; the large one for goals or splits that one shop has."""
     if settings.goals == "synthetic" and settings.split == "products":
         return ManyShops(settings)
-    shop = Catalogue(Lists(*generate.catalogue(0), name="generated shop 0"))
+    shop = Catalogue(Lists(*generate.catalogue(), name="generated shop"))
     return OneShop(shop, settings, generated_category)
 
 

@@ -37,7 +37,7 @@ class WebshopSuite:
     name = "webshop"
     role = (
         "You are an agent in an online shop. You search with search[words] and click what a page "
-        "offers with click[text]; choose the wanted options before you click[buy now]."
+        "offers with click[text]."
     )
     categories: Mapping[str, str] = CATEGORIES
 
