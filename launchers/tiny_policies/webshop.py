@@ -277,7 +277,7 @@ COURSE = Course(
     random_move=_random_move,
     slip=_slip,
     phrases=_phrases,
-    prefixes=(80, 208, 336),
-    buckets=(32, 128, 184, 448),
+    prefixes=(96, 208, 336),
+    buckets=(32, 136, 192, 448),
     responses=(32,),
 )
