@@ -7,6 +7,7 @@ among them. `HELD_BACK` rules are never practised on: they show whether reading 
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Sequence
 
@@ -205,28 +206,41 @@ def indifferent(rng: random.Random, *, category: str) -> Skill:
     return _skill(rng, title, rule, rng.choice(_INDIFFERENT_WHENS), category=category)
 
 
-def neutral(rng: random.Random, *, category: str, nonsense: Sequence[str] = ()) -> Skill:
-    """Writes words about nothing.
-
-    Args:
-      rng: chooses the words.
-      category: of the task in whose prompt it will stand.
-      nonsense: words of which sentences are made that mean nothing at all.
-    """
+def neutral(rng: random.Random, *, category: str) -> Skill:
+    """Writes words about nothing."""
 
     def sentence() -> str:
-        if nonsense:
-            return " ".join(rng.choices(nonsense, k=rng.randint(3, 7)))
         return " ".join(map(rng.choice, (_NEUTRAL_SUBJECTS, _NEUTRAL_VERBS, _NEUTRAL_ENDS)))
 
     title = rng.choice(("Words", "One list", "The right order", "A task", "Pages and steps"))
-    first, second = sentence(), sentence().lower()
-    rule = f"{first[:1].upper()}{first[1:]} and {second}."
+    rule = f"{sentence()} and {sentence().lower()}."
     return _skill(rng, title, rule, "at every step", category=category)
 
 
-def nonsense_words() -> tuple[str, ...]:
-    """Returns the words of all advice, in alphabetical order."""
+def nonsense(rng: random.Random, *, category: str) -> Skill:
+    """Writes the words of advice without its sense, or words that there are not."""
+    if rng.random() < 0.5:
+        words = rng.choices(_advice_words(), k=rng.randint(6, 14))
+    else:
+        words = [_invented(rng) for _ in range(rng.randint(3, 6))]
+    rule = " ".join(words[2:])
+    return _skill(
+        rng,
+        " ".join(words[:2]).capitalize(),
+        f"{rule[:1].upper()}{rule[1:]}.",
+        rng.choice(_INDIFFERENT_WHENS),
+        category=category,
+    )
+
+
+def _invented(rng: random.Random) -> str:
+    return "".join(
+        rng.choice("bdfghklmnprstvw") + rng.choice("aeiou") for _ in range(rng.randint(1, 3))
+    )
+
+
+@functools.cache
+def _advice_words() -> tuple[str, ...]:
     texts = [rule for rules in _RULES.values() for rule in rules]
     texts += [rule for _, rule in _INDIFFERENT]
     words = {word.strip(".,").lower() for text in texts for word in text.split()}

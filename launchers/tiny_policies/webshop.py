@@ -15,7 +15,7 @@ from launchers.tiny_policies.shop_advice import (
     advice,
     indifferent,
     neutral,
-    nonsense_words,
+    nonsense,
     shelf,
 )
 from launchers.tiny_policies.shop_pupil import ALL, Pupil
@@ -72,7 +72,7 @@ def _nothing(rng: random.Random, category: str, kind: str, count: int) -> list[L
         if way == 0:
             skill = neutral(rng, category=category)
         elif way == 1:
-            skill = neutral(rng, category=category, nonsense=nonsense_words())
+            skill = nonsense(rng, category=category)
         elif way == 2:
             skill = indifferent(rng, category=category)
         else:
@@ -277,7 +277,7 @@ COURSE = Course(
     random_move=_random_move,
     slip=_slip,
     phrases=_phrases,
-    prefixes=(96, 208, 336),
+    prefixes=(96, 208, 288, 384),
     buckets=(32, 136, 192, 448),
     responses=(32,),
 )
