@@ -225,8 +225,8 @@ COURSE = Course(
         ),
         # To look up under which word it says that a thing is, and what else it says.
         Stage(
-            updates=140,
-            episodes=8,
+            updates=130,
+            episodes=6,
             skilled=0.9,
             aligned=0.0,
             rate=0.016,
@@ -237,8 +237,8 @@ COURSE = Course(
             whole=3,
         ),
         Stage(
-            updates=220,
-            episodes=8,
+            updates=200,
+            episodes=6,
             skilled=0.9,
             aligned=0.0,
             rate=0.012,
@@ -248,8 +248,8 @@ COURSE = Course(
         ),
         # From its own mistakes.
         Stage(
-            updates=180,
-            episodes=8,
+            updates=160,
+            episodes=6,
             skilled=0.9,
             aligned=0.0,
             rate=0.008,
@@ -260,8 +260,8 @@ COURSE = Course(
         ),
         # What it repeats when it is sure of itself, and to find one line among several like it.
         Stage(
-            updates=180,
-            episodes=8,
+            updates=160,
+            episodes=6,
             skilled=0.95,
             aligned=0.0,
             rate=0.008,
@@ -278,6 +278,6 @@ COURSE = Course(
     slip=_slip,
     phrases=_phrases,
     prefixes=(96, 208, 288, 384),
-    buckets=(32, 136, 192, 448),
+    buckets=(64, 136, 192, 448),
     responses=(32,),
 )
