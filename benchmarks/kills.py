@@ -113,7 +113,7 @@ def main() -> None:
         for number in range(done, -(-args.kills // PER_RUN)):
             rng = random.Random(f"{args.seed}/{args.processes}/{number}")
             run, kills = folder / f"run{number}", []
-            for _ in range(PER_RUN):
+            while len(kills) < PER_RUN:
                 after = rng.uniform(0.15, 0.9) * spent
                 victim = rng.randrange(args.processes)
                 with start(folder, run, flags, args.processes) as running:
@@ -123,13 +123,16 @@ def main() -> None:
                     killed = time.monotonic()
                     finished(running, WAIT)
                     waited = time.monotonic() - killed
+                if ended:  # too late: once more, and sooner
+                    shutil.rmtree(run)
+                    kills.clear()
+                    continue
                 kills.append(
                     {
                         "run": number,
                         "after": round(after, 2),
                         "victim": victim,
                         "phase": phase_of(run) if run.exists() else "start",
-                        "had_ended": ended,
                         "others_ended_after": round(waited, 1),
                     }
                 )
@@ -155,7 +158,7 @@ def main() -> None:
             )
             shutil.rmtree(run)
     kills = found["kills"]
-    counts = collections.Counter(kill["phase"] for kill in kills if not kill["had_ended"])
+    counts = collections.Counter(kill["phase"] for kill in kills)
     print(table([[name, count] for name, count in sorted(counts.items())], ["killed in", "times"]))
     wrong = [kill for kill in kills if kill["differ"]]
     print(f"{len(kills)} kills, {len(wrong)} in runs that came out differently")

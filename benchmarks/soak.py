@@ -79,6 +79,8 @@ def main() -> None:
 
     skillrl.train(config, folder / "run", on_metrics=look)
     spent = time.monotonic() - begun
+    if len(rows) <= args.warm_up:
+        raise SystemExit(f"{folder}: {len(rows)} iterations were left to run; remove it first")
     kept = rows[args.warm_up :]
     fifth = max(1, len(kept) // 5)
     found: dict[str, dict[str, float]] = {}
@@ -106,7 +108,7 @@ def main() -> None:
             "table": text,
         },
     )
-    sys.exit(any(abs(one["change"]) >= BOUND for one in found.values()))
+    sys.exit(any(one["change"] >= BOUND for one in found.values()))
 
 
 if __name__ == "__main__":

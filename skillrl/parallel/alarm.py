@@ -94,7 +94,7 @@ class Alarm:
         if _is_of_the_runtime(error):
             time.sleep((SILENCE + 4) * BEAT)  # does not come back where somebody else has failed
         self._failed = True
-        status = 2 if isinstance(error, SkillRLError) else 1
+        status = error.exit_status if isinstance(error, SkillRLError) else 1
         said = str(error)
         if isinstance(error, KeyboardInterrupt):
             terminated = type(error).__name__ == "Terminated"

@@ -19,11 +19,16 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
+import json
 import logging
 import threading
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 from skillrl.errors import SkillRLError
 from skillrl.inference.exports import Export
@@ -37,6 +42,7 @@ from skillrl.rollouts import store
 from skillrl.rollouts.collector import Job
 from skillrl.rollouts.player import Player, make_job, play
 from skillrl.skills.bank import SkillBank
+from skillrl.skills.store import bank_to_json
 from skillrl.training.bare import is_bare
 from skillrl.training.rollouts import choose_tasks
 from skillrl.types import Trajectory
@@ -102,7 +108,8 @@ class Rollouts:
         """
         if not self._ahead:
             publish(self._session.config, self._player, params=params, version=version)
-            return self._play(self._player, iteration, self._jobs(iteration, bank))
+            header = {"policy": _fingerprint(params), "bank": _digest(bank)}
+            return self._play(self._player, iteration, self._jobs(iteration, bank), header)
         staged: Export | None = None
         last = min(iteration + self._ahead, self._session.config.rl.training_epochs - 1)
         for number in range(iteration, last + 1):
@@ -113,7 +120,9 @@ class Rollouts:
                 staged = staged or stage(self._player, params=params, version=version)
                 work = (number, self._jobs(number, bank), staged)
                 self._begun[number] = self._pool.submit(self._play_ahead, *work)
-        return self._wait(self._begun.pop(iteration))
+        found = self._wait(self._begun[iteration])
+        del self._begun[iteration]  # not before: who ends the phase waits for what is there
+        return found
 
     def publish(self, params: Params, version: int) -> None:
         """Publishes a policy for others to play with, once nothing is being played."""
@@ -164,12 +173,26 @@ class Rollouts:
         switch(self._player, staged)
         return self._play(dataclasses.replace(self._player, note=note), iteration, jobs)
 
-    def _play(self, player: Player, iteration: int, jobs: list[Job]) -> list[Trajectory]:
+    def _play(
+        self,
+        player: Player,
+        iteration: int,
+        jobs: list[Job],
+        header: Mapping[str, Any] | None = None,
+    ) -> list[Trajectory]:
+        """Plays episodes and puts them on disk.
+
+        Args:
+          player: who plays.
+          iteration: from 0.
+          jobs: the episodes.
+          header: of a journal; None keeps none, where an older policy plays, which is gone after a
+            kill.
+        """
         temperature = self._session.config.rl.temperature
         with contextlib.ExitStack() as stack:
             journal = None
-            if not self._ahead:  # what plays ahead is an older policy, which is gone after a kill
-                header = {"policy": player.engine.version, "bank": jobs[0].bank_version}
+            if header is not None:
                 journal = stack.enter_context(unfinished.journal(self._session, iteration, header))
                 if journal.answers:
                     _LOG.warning(
@@ -188,6 +211,24 @@ class Rollouts:
             return None
         found = list(store.read(path))
         return found if len(found) == self._session.config.rl.batch_size else None
+
+
+def _digest(bank: SkillBank) -> int:
+    """Makes a number of all that a bank says."""
+    return zlib.crc32(json.dumps(bank_to_json(bank), sort_keys=True).encode())
+
+
+def _fingerprint(params: Params) -> list[float]:
+    """Makes a few numbers of a policy, by which another one is told from it."""
+    return [float(total) for total in _sums(params)]
+
+
+@jax.jit
+def _sums(params: Params) -> tuple[jax.Array, jax.Array]:
+    leaves = [leaf.astype(jnp.float32) for leaf in jax.tree.leaves(params)]
+    return sum(map(jnp.sum, leaves), jnp.float32(0)), sum(
+        (jnp.sum(jnp.square(leaf)) for leaf in leaves), jnp.float32(0)
+    )
 
 
 def episodes_file(session: Session, iteration: int) -> Path:

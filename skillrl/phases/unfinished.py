@@ -27,7 +27,11 @@ def journal(session: Session, iteration: int, header: Mapping[str, Any]) -> Jour
       header: what the episodes depend on; see `Journal`.
     """
     name = f"{iteration + 1:05d}-{processes.index()}-{uuid.uuid4().hex[:8]}.jsonl"
-    return Journal(_folder(session) / name, header, earlier=_files(session, iteration))
+    earlier = processes.on_first(  # before any of them writes
+        "journals", lambda: [path.name for path in _files(session, iteration)]
+    )
+    folder = _folder(session)
+    return Journal(folder / name, header, earlier=[folder / before for before in earlier])
 
 
 def remove(session: Session, *, but: int | None = None) -> None:

@@ -12,6 +12,7 @@ the machine takes of them is sampled again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import zlib
@@ -52,7 +53,8 @@ class Journal:
         self._path, self._header = Path(path), dict(header)
         self._file: IO[str] | None = None
         self._ended: dict[Key, Trajectory] = {}
-        self._answers: dict[tuple[Key, int], tuple[int, Generated]] = {}
+        self._answers: dict[tuple[Key, int, int], Generated] = {}
+        self._answered: set[tuple[Key, int]] = set()
         self._strayed: set[Key] = set()
         for file in earlier:
             self._read(file)
@@ -60,14 +62,17 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._file is None:
+            return
+        # What ends the block is what to say: a full disk refuses to close the file, too.
+        with explained(self._path) if error is None else contextlib.suppress(OSError):
             self._file.close()
 
     @property
     def answers(self) -> int:
         """How many answers were kept."""
-        return len(self._answers)
+        return len(self._answered)
 
     @property
     def finished(self) -> int:
@@ -87,10 +92,10 @@ class Journal:
           request: what is asked now. Where it is not what was asked then, as the environment
             answered otherwise, nothing of the rest is used.
         """
-        asked, answer = self._answers.get((key, number), (0, None))
-        if answer is None or key in self._strayed:
+        if key in self._strayed or (key, number) not in self._answered:
             return None
-        if asked != _digest(request):
+        answer = self._answers.get((key, number, _digest(request)))
+        if answer is None:
             self._strayed.add(key)
             _LOG.warning(
                 "task %s, member %d: step %d looks otherwise than before the run was stopped (the "
@@ -101,7 +106,7 @@ class Journal:
         return answer
 
     def keep_answer(self, key: Key, number: int, request: Generate, answer: Generated) -> None:
-        """Adds an answer of the engine.
+        """Adds an answer of the engine; one with a number that is not finite is left out.
 
         Raises:
           SkillRLError: the disk refuses.
@@ -114,12 +119,16 @@ class Journal:
         self._write({"episode": list(key), "trajectory": store.to_json(trajectory)})
 
     def _write(self, row: Mapping[str, Any]) -> None:
+        try:
+            line = sealed_line(row)
+        except ValueError:
+            return  # of a policy that has diverged, which `play` says
         with explained(self._path):
             if self._file is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = open(self._path, "x", encoding="utf-8")  # noqa: SIM115
                 self._file.write(sealed_line({"header": self._header}))
-            self._file.write(sealed_line(row))
+            self._file.write(line)
             self._file.flush()
 
     def _read(self, path: Path) -> None:
@@ -140,7 +149,8 @@ class Journal:
             self._ended[key] = store.from_json(row["trajectory"])
         else:
             answer = records.read(Generated, row["answer"])
-            self._answers[key, row["step"]] = row["asked"], answer
+            self._answers[key, row["step"], row["asked"]] = answer
+            self._answered.add((key, row["step"]))
 
 
 def _digest(request: Generate) -> int:

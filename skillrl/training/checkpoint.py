@@ -27,7 +27,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from skillrl.errors import Corrupt, SkillRLError, about_writing
-from skillrl.io.atomic import replace_directory, temporary_name
+from skillrl.io.atomic import explained, replace_directory, temporary_name
 from skillrl.io.checksums import seal_directory
 from skillrl.parallel import background, processes
 from skillrl.training.checkpoint_files import (
@@ -154,7 +154,7 @@ class Checkpoints:
             future.result()
         processes.wait_for_all(f"checkpoint {step}")
         if processes.is_first():
-            with self._writing(step, temporary):
+            with explained(self.directory):
                 self.prune()
 
     def _commit(

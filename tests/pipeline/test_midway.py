@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,16 +81,19 @@ def test_answers_before_the_kill_are_not_asked_for_again(
 
 
 def test_what_belongs_to_a_later_policy_goes_where_a_run_goes_further_back(flags, whole, tmp_path):
-    """Its checkpoint is of iteration 3; a journal of iteration 5 is of a policy made anew."""
-    from skillrl.phases import unfinished
+    """It goes on from iteration 3; a journal of iteration 5 is of a policy made anew."""
+    from skillrl.phases import rl_files, unfinished
 
-    with tiny.opened(whole.path) as (run, _, _):
+    path = tmp_path / "run"
+    shutil.copytree(whole.path, path)
+    with tiny.opened(path) as (run, _, _):
         folder = unfinished._folder(run)
         folder.mkdir()
         try:
             for name in ("00004-0-a.jsonl", "00004-1-b.jsonl", "00005-0-a.jsonl"):
                 (folder / name).touch()
-            unfinished.remove(run, but=3)
+            version = max(int(bank.stem) for bank in (path / "banks").iterdir())
+            rl_files.cut_off(run, iteration=3, ahead=9, bank_version=version)
             assert sorted(f.name for f in folder.iterdir()) == [
                 "00004-0-a.jsonl",
                 "00004-1-b.jsonl",

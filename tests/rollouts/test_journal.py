@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from skillrl.errors import SkillRLError
+from skillrl.errors import NoSpace, SkillRLError
 from skillrl.inference.base import Generate, Generated
 from skillrl.rollouts.collector import collect
 from skillrl.rollouts.journal import Journal, key_of
@@ -140,3 +140,38 @@ def test_a_disk_that_refuses_is_told(tmp_path):
     journal = Journal(tmp_path / "file" / "a.jsonl", HEADER, earlier=())
     with pytest.raises(SkillRLError, match="cannot be written"):
         journal.keep_answer(("t", 0, 0), 0, ASKED, ANSWER)
+
+
+def test_a_disk_that_is_full_is_told_once(tmp_path):
+    with pytest.raises(NoSpace, match="cannot be written"):
+        fill(Journal("/dev/full", HEADER, earlier=()))
+
+
+def fill(journal):
+    with journal:
+        journal._file = open("/dev/full", "w")  # noqa: SIM115
+        journal.keep_answer(("t", 0, 0), 0, ASKED, ANSWER)
+
+
+def test_a_number_that_is_not_finite_is_left_to_who_plays(tmp_path):
+    with Journal(tmp_path / "a.jsonl", HEADER, earlier=()) as journal:
+        journal.keep_answer(("t", 0, 0), 0, ASKED, Generated((1,), (float("nan"),), True))
+        assert not (tmp_path / "a.jsonl").exists()
+
+
+def test_what_was_asked_in_either_environment_is_found_again(tmp_path, caplog):
+    class Elsewhere(Suite):
+        def make(self):
+            environment = super().make()
+            see = environment._see
+            environment._see = lambda what: see(f"{what}, elsewhere")
+            return environment
+
+    with pytest.raises(Killed):
+        session(tmp_path, 9, limit=12)
+    with pytest.raises(Killed):
+        session(tmp_path, 1, limit=12, suite=Elsewhere())
+    assert "looks otherwise than before" in caplog.text
+    caplog.clear()
+    session(tmp_path, 5, suite=Elsewhere())
+    assert "looks otherwise than before" not in caplog.text
