@@ -26,7 +26,7 @@ from skillrl.inference.exports import Export
 from skillrl.io.threads import DaemonPool
 from skillrl.models.transformer import Params
 from skillrl.parallel import background, processes, random_keys
-from skillrl.phases.build import publish, stage, switch
+from skillrl.phases.build import publication, publish, stage, switch
 from skillrl.phases.session import Session
 from skillrl.rollouts import store
 from skillrl.rollouts.collector import Job
@@ -44,7 +44,12 @@ class _Over(BaseException):
 
 
 class Rollouts:
-    """Plays the episodes of iterations; a context manager, which ends what is being played."""
+    """Plays the episodes of iterations; a context manager, which ends what is being played.
+
+    Attributes:
+      report: metrics of the publication with which the episodes taken last were played, by name;
+        empty where a session before this one has played them, or these devices.
+    """
 
     def __init__(self, session: Session, player: Player):
         """Plays nothing yet.
@@ -56,6 +61,7 @@ class Rollouts:
         Raises:
           SkillRLError: a run of several processes shall play ahead.
         """
+        self.report: dict[str, float] = {}
         self._session, self._player = session, player
         self._ahead = session.config.rollout.max_staleness
         self._begun: dict[int, concurrent.futures.Future] = {}
@@ -95,18 +101,20 @@ class Rollouts:
         """
         if not self._ahead:
             publish(self._session.config, self._player, params=params, version=version)
+            self.report = publication(self._player)
             return self._play(self._player, iteration, self._jobs(iteration, bank))
         staged: Export | None = None
         last = min(iteration + self._ahead, self._session.config.rl.training_epochs - 1)
         for number in range(iteration, last + 1):
             if number not in self._begun and (found := self._read(number)) is not None:
                 self._begun[number] = concurrent.futures.Future()
-                self._begun[number].set_result(found)
+                self._begun[number].set_result((found, {}))
             if number not in self._begun:
                 staged = staged or stage(self._player, params=params, version=version)
                 work = (number, self._jobs(number, bank), staged)
                 self._begun[number] = self._pool.submit(self._play_ahead, *work)
-        return self._wait(self._begun.pop(iteration))
+        trajectories, self.report = self._wait(self._begun.pop(iteration))
+        return trajectories
 
     def publish(self, params: Params, version: int) -> None:
         """Publishes a policy for others to play with, once nothing is being played."""
@@ -118,7 +126,7 @@ class Rollouts:
         for future in list(self._begun.values()):
             self._wait(future)
 
-    def _wait(self, future: concurrent.futures.Future) -> list[Trajectory]:
+    def _wait(self, future: concurrent.futures.Future) -> tuple[list[Trajectory], dict[str, float]]:
         while not concurrent.futures.wait([future], background.BEAT).done:
             self._session.display.note(self._doing or "waiting for episodes")
         return future.result()
@@ -147,7 +155,9 @@ class Rollouts:
             for member in range(config.group_size)
         ]
 
-    def _play_ahead(self, iteration: int, jobs: list[Job], staged: Export) -> list[Trajectory]:
+    def _play_ahead(
+        self, iteration: int, jobs: list[Job], staged: Export
+    ) -> tuple[list[Trajectory], dict[str, float]]:
         def note(doing: str) -> None:
             if self._over.is_set():
                 raise _Over
@@ -155,7 +165,8 @@ class Rollouts:
 
         note("giving the server its policy")
         switch(self._player, staged)
-        return self._play(dataclasses.replace(self._player, note=note), iteration, jobs)
+        report = publication(self._player)
+        return self._play(dataclasses.replace(self._player, note=note), iteration, jobs), report
 
     def _play(self, player: Player, iteration: int, jobs: list[Job]) -> list[Trajectory]:
         temperature = self._session.config.rl.temperature

@@ -81,8 +81,8 @@ def rl_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def without_times(path: Path) -> list[dict[str, Any]]:
-    """Metrics of RL that are no times, nor carry a checksum of some."""
-    timed = ("publish_seconds", "checksum")
+    """Metrics of RL but those of publications (times; none where episodes were on disk)."""
+    timed = ("publish_seconds", "publish_gap", "checksum")
     return [{k: v for k, v in row.items() if k not in timed} for row in rl_rows(path)]
 
 
