@@ -36,7 +36,7 @@ from skillrl.io.threads import DaemonPool
 from skillrl.models.transformer import Params
 from skillrl.parallel import background, processes, random_keys
 from skillrl.phases import unfinished
-from skillrl.phases.build import publish, stage, switch
+from skillrl.phases.build import publication, publish, stage, switch
 from skillrl.phases.session import Session
 from skillrl.rollouts import store
 from skillrl.rollouts.collector import Job
@@ -57,7 +57,12 @@ class _Over(BaseException):
 
 
 class Rollouts:
-    """Plays the episodes of iterations; a context manager, which ends what is being played."""
+    """Plays the episodes of iterations; a context manager, which ends what is being played.
+
+    Attributes:
+      report: metrics of the publication with which the episodes taken last were played, by name;
+        empty where a session before this one has played them, or these devices.
+    """
 
     def __init__(self, session: Session, player: Player):
         """Plays nothing yet.
@@ -69,6 +74,7 @@ class Rollouts:
         Raises:
           SkillRLError: a run of several processes shall play ahead.
         """
+        self.report: dict[str, float] = {}
         self._session, self._player = session, player
         self._ahead = session.config.rollout.max_staleness
         self._begun: dict[int, concurrent.futures.Future] = {}
@@ -108,6 +114,7 @@ class Rollouts:
         """
         if not self._ahead:
             publish(self._session.config, self._player, params=params, version=version)
+            self.report = publication(self._player)
             header = {"policy": _fingerprint(params), "bank": _digest(bank)}
             return self._play(self._player, iteration, self._jobs(iteration, bank), header)
         staged: Export | None = None
@@ -115,14 +122,14 @@ class Rollouts:
         for number in range(iteration, last + 1):
             if number not in self._begun and (found := self._read(number)) is not None:
                 self._begun[number] = concurrent.futures.Future()
-                self._begun[number].set_result(found)
+                self._begun[number].set_result((found, {}))
             if number not in self._begun:
                 staged = staged or stage(self._player, params=params, version=version)
                 work = (number, self._jobs(number, bank), staged)
                 self._begun[number] = self._pool.submit(self._play_ahead, *work)
-        found = self._wait(self._begun[iteration])
+        trajectories, self.report = self._wait(self._begun[iteration])
         del self._begun[iteration]  # not before: who ends the phase waits for what is there
-        return found
+        return trajectories
 
     def publish(self, params: Params, version: int) -> None:
         """Publishes a policy for others to play with, once nothing is being played."""
@@ -134,7 +141,7 @@ class Rollouts:
         for future in list(self._begun.values()):
             self._wait(future)
 
-    def _wait(self, future: concurrent.futures.Future) -> list[Trajectory]:
+    def _wait(self, future: concurrent.futures.Future) -> tuple[list[Trajectory], dict[str, float]]:
         while not concurrent.futures.wait([future], background.BEAT).done:
             self._session.display.note(self._doing or "waiting for episodes")
         return future.result()
@@ -163,7 +170,9 @@ class Rollouts:
             for member in range(config.group_size)
         ]
 
-    def _play_ahead(self, iteration: int, jobs: list[Job], staged: Export) -> list[Trajectory]:
+    def _play_ahead(
+        self, iteration: int, jobs: list[Job], staged: Export
+    ) -> tuple[list[Trajectory], dict[str, float]]:
         def note(doing: str) -> None:
             if self._over.is_set():
                 raise _Over
@@ -171,7 +180,8 @@ class Rollouts:
 
         note("giving the server its policy")
         switch(self._player, staged)
-        return self._play(dataclasses.replace(self._player, note=note), iteration, jobs)
+        report = publication(self._player)
+        return self._play(dataclasses.replace(self._player, note=note), iteration, jobs), report
 
     def _play(
         self,

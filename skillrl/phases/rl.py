@@ -45,7 +45,6 @@ from skillrl.phases.build import (
     load_policy,
     make_partition,
     make_shapes,
-    publication,
     rl_updater,
 )
 from skillrl.phases.examine import hold_exams
@@ -148,7 +147,7 @@ def rl(
                 )
                 checkpoints.settle()  # before a row of metrics says that the run has gone on
                 metrics |= outcome(trajectories) | skill_gain(trajectories, config)
-                metrics |= publication(player) | _staleness(session, trajectories, version=version)
+                metrics |= rollouts.report | _staleness(session, trajectories, version=version)
                 now = _advance(session, now, trajectories)
                 if _evolves(session, now):
                     now, found = _evolve(

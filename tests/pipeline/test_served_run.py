@@ -81,8 +81,7 @@ def rl_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def without_times(path: Path) -> list[dict[str, Any]]:
-    """Metrics of RL that are no times, nor depend on some: which publication was the last one when
-    a row was written does, where others play meanwhile."""
+    """Metrics of RL but those of publications (times; none where episodes were on disk)."""
     timed = ("publish_seconds", "publish_gap", "checksum")
     return [{k: v for k, v in row.items() if k not in timed} for row in rl_rows(path)]
 
