@@ -196,14 +196,27 @@ def open_agent(config: Config, suite: Suite, model: Model | None) -> SkillAgent:
 
 
 def open_player(session: Session, model: Model | None, retriever: Retriever) -> Player:
-    """Makes what plays the episodes of a session; see `make_player`."""
+    """Makes what plays the episodes of a session; see `make_player`.
+
+    A session that only reads its run leaves the policies there alone that a server may be reading.
+
+    Raises:
+      SkillRLError: it only reads the run, and would take the rollout server from its owner.
+    """
+    if model is not None and session.config.rollout.engine != "local":
+        session.run.refuse_others(
+            "both would give their policies to the rollout server: wait for it, or use "
+            "rollout.engine=local here"
+        )
+    locked = session.run.locked
     player = make_player(
         session.config,
         session.suite,
         model=model,
         retriever=retriever,
         seed=session.seed,
-        directory=session.run.file("rl", "published"),
+        directory=session.run.file("rl", "published") if locked else session.run.path,
+        temporary=not locked,
     )
     return dataclasses.replace(player, note=session.display.note)
 
@@ -216,6 +229,7 @@ def make_player(
     retriever: Retriever,
     seed: int,
     directory: Path | None = None,
+    temporary: bool = True,
 ) -> Player:
     """Makes what plays episodes.
 
@@ -226,6 +240,7 @@ def make_player(
       retriever: chooses the skills of a prompt.
       seed: the seed of sampling.
       directory: where policies are put for a rollout server, unless ``rollout.weights_dir`` says.
+      temporary: they go into a new directory there, which goes at the end.
 
     Raises:
       SkillRLError: there is a rollout server and no place for its policies.
@@ -233,7 +248,7 @@ def make_player(
     return Player(
         suite=suite,
         agent=open_agent(config, suite, model),
-        engine=make_engine(config, model, seed=seed, directory=directory),
+        engine=make_engine(config, model, seed=seed, directory=directory, temporary=temporary),
         retriever=retriever,
         max_response_length=config.rl.max_response_length,
         workers=config.env.workers,
@@ -255,7 +270,12 @@ def make_buckets(config: Config) -> Buckets:
 
 
 def make_engine(
-    config: Config, model: Model | None, *, seed: int, directory: Path | None = None
+    config: Config,
+    model: Model | None,
+    *,
+    seed: int,
+    directory: Path | None = None,
+    temporary: bool = True,
 ) -> LocalEngine | RemoteEngine | ServedEngine:
     """Makes the rollout engine.
 
@@ -264,6 +284,7 @@ def make_engine(
       model: the policy; None for one that stays on its server.
       seed: of all draws.
       directory: see `make_player`.
+      temporary: see `make_player`.
 
     Raises:
       SkillRLError: there is a rollout server and no place for its policies.
@@ -278,7 +299,14 @@ def make_engine(
                 "rollout.weights_dir to a directory that the server sees, or use "
                 "rollout.engine=local."
             )
-        return make_served_engine(model, config.rollout, config.model, directory=place, seed=seed)
+        return make_served_engine(
+            model,
+            config.rollout,
+            config.model,
+            directory=place,
+            seed=seed,
+            temporary=temporary,
+        )
     own = policy.on_own_devices(model)
     return make_local_engine(
         own.config,

@@ -62,7 +62,13 @@ _PACKAGES = ("skillrl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "n
 
 
 class RunDirectory:
-    """Holds a work directory for one run. Use it as a context manager, or `close` it."""
+    """Holds a work directory for one run. Use it as a context manager, or `close` it.
+
+    Attributes:
+      path: the directory.
+      config: settings of this session.
+      locked: whether this session has locked it, and does not only read it.
+    """
 
     def __init__(self, path: str | Path, config: Config, *, lock: bool = True):
         """Creates the directory, or continues the run that is in it.
@@ -79,6 +85,7 @@ class RunDirectory:
         """
         self.path = Path(path)
         self.config = config
+        self.locked = lock
         self._lock: int | None = None
         self._kept_out = contextlib.ExitStack()
         if not lock:
@@ -115,6 +122,18 @@ class RunDirectory:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def refuse_others(self, why: str) -> None:
+        """Makes sure that no other process has locked the directory; locks nothing itself.
+
+        Args:
+          why: the two cannot go on together, a clause.
+
+        Raises:
+          SkillRLError: one has.
+        """
+        if not self.locked:
+            processes.on_first("owner of the run", lambda: _refuse_others(self.path, why))
 
     def file(self, *parts: str) -> Path:
         """Joins names to a path inside the directory; creates nothing."""
@@ -410,6 +429,24 @@ def _acquire(path: Path) -> int:
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"pid {os.getpid()} on {platform.node()}\n".encode(), 0)
     return handle
+
+
+def _refuse_others(path: Path, why: str) -> None:
+    import fcntl
+
+    try:
+        handle = os.open(path / _LOCK, os.O_RDONLY)
+    except OSError:
+        return  # nobody has ever locked it, or nobody here can tell
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(handle, 100, 0).decode(errors="replace").strip() or "unknown"
+        raise SkillRLError(
+            f"--workdir={path}: is in use by another process ({owner}), and {why}."
+        ) from None
+    finally:
+        os.close(handle)
 
 
 def _unwritable(path: Path, error: OSError) -> SkillRLError:

@@ -67,12 +67,14 @@ def engine(server: StandIn, directory: Path, **changes: Any) -> ServedEngine:
     """An engine on a server, which waits for nobody for long."""
     retries = changes.pop("retries", 4)
     timeout = changes.pop("timeout", 60.0)
-    kind = changes.pop("engine", server.kind)
+    kind, temporary = changes.pop("engine", server.kind), changes.pop("temporary", False)
     rollout = RolloutConfig(
         engine=kind, api_base=server.url, slots=4, **{"patience": 20.0, **changes}
     )
     settings = ModelConfig(policy_timeout=timeout, policy_retries=retries, dtype="float32")
-    return make_served_engine(server.model, rollout, settings, directory=directory, seed=3)
+    return make_served_engine(
+        server.model, rollout, settings, directory=directory, seed=3, temporary=temporary
+    )
 
 
 def nudged(params: Any, by: float = 0.3) -> Any:
@@ -334,6 +336,32 @@ def test_a_half_written_export_is_never_loaded(one: StandIn, tmp_path: Path):
     (export.path / "SHA256SUMS").unlink()
     with pytest.raises(SkillRLError, match="not whole"):
         made.switch(export)
+    made.close()
+
+
+def test_who_only_reads_a_run_leaves_its_exports_alone(one: StandIn, tmp_path: Path):
+    params = load_params(one.model)
+    trains = engine(one, tmp_path)
+    trains.publish(params, 7)
+    (tmp_path / "unnamed-8").mkdir()  # it is being written
+    before = sorted(tmp_path.iterdir())
+    evaluates = engine(one, tmp_path, temporary=True)
+    for version in (0, 1):
+        evaluates.publish(nudged(params, 0.1 * (version + 1)), version)
+        (own,) = set(tmp_path.iterdir()) - set(before)
+        assert [path.name for path in own.iterdir()] == [evaluates.served.label]
+        assert sorted(tmp_path.iterdir()) == sorted([own, *before])
+    evaluates.close()
+    assert sorted(tmp_path.iterdir()) == before
+    trains.close()
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_policy_that_goes_is_no_advice(one: StandIn, tmp_path: Path):
+    made = engine(one, tmp_path, engine="openai", temporary=True)
+    with pytest.raises(SkillRLError, match="another policy") as refused:
+        made.publish(nudged(load_params(one.model)), 1)
+    assert str(tmp_path) not in str(refused.value)
     made.close()
 
 
