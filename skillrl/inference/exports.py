@@ -175,7 +175,7 @@ class Exports:
         return self._named(place, params, version, base=self._base.export)
 
     def keep(self, exports: Iterable[Export]) -> None:
-        """Removes all exports but these and what they are based on."""
+        """Removes all exports of ours but these and what they are based on."""
         if not processes.is_first() or not self.directory.is_dir():
             return
         kept = {name for e in exports for name in (e.label, e.base.label if e.base else "")}

@@ -208,14 +208,17 @@ def open_player(session: Session, model: Model | None, retriever: Retriever) -> 
             "both would give their policies to the rollout server: wait for it, or use "
             "rollout.engine=local here"
         )
-    locked = session.run.locked
+    locked, shared = session.run.locked, session.config.rollout.weights_dir
+    directory = session.run.file("rl", "published") if locked else session.run.path
+    if shared:
+        directory = Path(shared, session.run.name()) if locked else Path(shared)
     player = make_player(
         session.config,
         session.suite,
         model=model,
         retriever=retriever,
         seed=session.seed,
-        directory=session.run.file("rl", "published") if locked else session.run.path,
+        directory=directory,
         temporary=not locked,
     )
     return dataclasses.replace(player, note=session.display.note)
@@ -239,7 +242,7 @@ def make_player(
       model: the policy, sampled on these devices; None for one that a server samples.
       retriever: chooses the skills of a prompt.
       seed: the seed of sampling.
-      directory: where policies are put for a rollout server, unless ``rollout.weights_dir`` says.
+      directory: where policies are put for a rollout server; None is ``rollout.weights_dir``.
       temporary: they go into a new directory there, which goes at the end.
 
     Raises:
@@ -292,8 +295,8 @@ def make_engine(
     if model is None:
         return make_openai_engine(config.model, slots=config.rollout.slots, seed=seed)
     if config.rollout.engine != "local":
-        place = Path(config.rollout.weights_dir) if config.rollout.weights_dir else directory
-        if place is None:
+        place = directory or config.rollout.weights_dir
+        if not place:
             raise SkillRLError(
                 f"rollout.engine is {config.rollout.engine}, and there is no run directory: set "
                 "rollout.weights_dir to a directory that the server sees, or use "
@@ -303,7 +306,7 @@ def make_engine(
             model,
             config.rollout,
             config.model,
-            directory=place,
+            directory=Path(place),
             seed=seed,
             temporary=temporary,
         )

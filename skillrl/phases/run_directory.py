@@ -4,6 +4,7 @@ config.json        settings without API keys; a resume is compared with it, once
 environment.json   versions, devices and commit of the latest session
 metrics.jsonl      one row per (phase, step); tensorboard/<phase>/ beside it
 phases.json        which phases are finished, and what each had to say
+name.json          what tells the run from others in places that it shares with them
 .lock              held (flock) while a process works here; its pid is inside
 
 Of several processes of one run (`skillrl.parallel.processes`) the first one holds the lock, writes,
@@ -13,11 +14,13 @@ and reads what decisions hang on; the others are told. A file system may show th
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import math
 import os
 import platform
 import subprocess
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,7 +60,8 @@ __all__ = [
 
 _LOCK = ".lock"
 _SHOWN = 5  # settings named in a message
-_BOOKKEEPING = ("config.json", "environment.json", "wall_seconds.json", _LOCK)
+_NAME = "name.json"
+_BOOKKEEPING = ("config.json", "environment.json", "wall_seconds.json", _NAME, _LOCK)
 _PACKAGES = ("skillrl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -138,6 +142,23 @@ class RunDirectory:
     def file(self, *parts: str) -> Path:
         """Joins names to a path inside the directory; creates nothing."""
         return self.path.joinpath(*parts)
+
+    def name(self) -> str:
+        """Returns a name that no other run has, nor a copy of this one elsewhere.
+
+        It is made when it is first asked for, by a session that has locked the directory.
+
+        Raises:
+          SkillRLError: name.json is not as a run wrote it, or cannot be written.
+        """
+        return processes.on_first("name of the run", self._name)
+
+    def _name(self) -> str:
+        path = self.file(_NAME)
+        if not path.exists():
+            write_sealed(path, {"name": uuid.uuid4().hex})
+        drawn = f"{read_sealed(path).get('name')} {self.path.resolve()}"
+        return hashlib.sha256(drawn.encode()).hexdigest()[:16]
 
     def write_environment(self) -> None:
         """Writes environment.json; imports JAX to name the devices."""

@@ -357,6 +357,18 @@ def test_who_only_reads_a_run_leaves_its_exports_alone(one: StandIn, tmp_path: P
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_only_what_looks_like_ours_is_removed(one: StandIn, tmp_path: Path):
+    params = load_params(one.model)
+    for name in ("adapter", "12-final", "0-0123456789abcdef", "0-0123456789ab"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "SHA256SUMS").write_text("")
+    made = engine(one, tmp_path)
+    made.publish(params, 1)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"adapter", "12-final", "0-0123456789abcdef", made.served.label}
+    made.close()
+
+
 def test_a_policy_that_goes_is_no_advice(one: StandIn, tmp_path: Path):
     made = engine(one, tmp_path, engine="openai", temporary=True)
     with pytest.raises(SkillRLError, match="another policy") as refused:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,6 +99,18 @@ def test_a_server_of_a_run_in_use_is_not_taken(tmp_path, monkeypatch, lock):
         opened(run)
         assert given["temporary"] is not lock
         assert given["directory"] == (tmp_path / "rl" / "published" if lock else tmp_path)
+
+
+def test_runs_that_share_a_place_for_policies_have_parts_of_their_own(tmp_path):
+    names = []
+    for run in ("a", "b", "a"):
+        with RunDirectory(tmp_path / run, Config()) as opened:
+            names.append(opened.name())
+    shutil.copytree(tmp_path / "a", tmp_path / "c")
+    with RunDirectory(tmp_path / "c", Config()) as copied:
+        names.append(copied.name())
+    assert names[0] == names[2]
+    assert len(set(names)) == 3
 
 
 def test_a_run_without_output_takes_other_settings(tmp_path):
