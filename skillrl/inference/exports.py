@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import shutil
+import threading
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
@@ -138,6 +139,8 @@ class Exports:
         self._own = on_own_devices(model)
         self._base: _Written | None = None
         self._last: _Written | None = None
+        self._new: set[str] = set()  # labels that nobody has asked to keep yet
+        self._lock = threading.Lock()
         if not temporary and processes.is_first() and self.directory.is_dir():
             left = [path for name in (".*.tmp", "unnamed-*") for path in self.directory.glob(name)]
             for path in left:
@@ -175,15 +178,21 @@ class Exports:
         return self._named(place, params, version, base=self._base.export)
 
     def keep(self, exports: Iterable[Export]) -> None:
-        """Removes all exports of ours but these and what they are based on."""
+        """Removes all exports of ours but these and what they are based on.
+
+        What another thread has just written stays until it was once among those to keep.
+        """
         if not processes.is_first() or not self.directory.is_dir():
             return
         kept = {name for e in exports for name in (e.label, e.base.label if e.base else "")}
-        kept |= {held.export.label for held in (self._base, self._last) if held is not None}
-        for path in self.directory.iterdir():
-            ours = _LABEL.fullmatch(path.name)
-            if ours and path.name not in kept and (path / checksums.SUMS).is_file():
-                shutil.rmtree(path, ignore_errors=True)
+        with self._lock:
+            self._new, new = self._new - kept, self._new
+            kept |= new
+            kept |= {held.export.label for held in (self._base, self._last) if held is not None}
+            for path in self.directory.iterdir():
+                ours = _LABEL.fullmatch(path.name)
+                if ours and path.name not in kept and (path / checksums.SUMS).is_file():
+                    shutil.rmtree(path, ignore_errors=True)
 
     def _write_weights(self, params: Params, version: int) -> Export:
         place = self.directory / f"unnamed-{version}"
@@ -197,6 +206,8 @@ class Exports:
         def rename() -> str:
             sums = (place / checksums.SUMS).read_bytes()
             label = f"{version}-{hashlib.sha256(sums).hexdigest()[:12]}"
+            with self._lock:
+                self._new.add(label)
             with explained(self.directory):
                 replace_directory(place, self.directory / label)
             return label

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from skillrl.config.settings import Config, ModelConfig, RolloutConfig
 from skillrl.errors import Corrupt, SkillRLError
-from skillrl.inference import dialect
+from skillrl.inference import dialect, exports
 from skillrl.inference.base import Generate, Sampling, Unanswered, generate
 from skillrl.inference.make import make_served_engine
 from skillrl.inference.served import ServedEngine
@@ -355,6 +356,36 @@ def test_who_only_reads_a_run_leaves_its_exports_alone(one: StandIn, tmp_path: P
     assert sorted(tmp_path.iterdir()) == before
     trains.close()
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_switch_leaves_what_is_being_staged(
+    one: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """One thread computes the probe of what it has written while another switches."""
+    params = load_params(one.model)
+    made = engine(one, tmp_path)
+    first = made.stage(params, 0)
+    written, switched, probe = threading.Event(), threading.Event(), exports.make_probe
+
+    def slow(*arguments: Any) -> Any:
+        written.set()
+        assert switched.wait(60)
+        return probe(*arguments)
+
+    monkeypatch.setattr(exports, "make_probe", slow)
+    with ThreadPoolExecutor(1) as pool:
+        staged = pool.submit(made.stage, nudged(params), 1)
+        try:
+            assert written.wait(60)
+            made.switch(first)
+        finally:
+            switched.set()
+        second = staged.result()
+    assert second.path.is_dir()
+    made.switch(second)
+    assert made.served.label == second.label
+    assert [path.name for path in tmp_path.iterdir()] == [second.label]
+    made.close()
 
 
 def test_only_what_looks_like_ours_is_removed(one: StandIn, tmp_path: Path):
