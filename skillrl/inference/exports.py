@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skillrl.io import checksums
-from skillrl.io.atomic import explained, replace_directory, temporary_name
+from skillrl.io.atomic import explained, replace_directory, temporary_name, writing
 from skillrl.models import lora, parameters, weights
 from skillrl.models.config import TransformerConfig
 from skillrl.models.logprobs import unembed
@@ -174,7 +174,8 @@ class Exports:
         if self._base is None or not self._base.same(plain):
             self._base = _Written(plain, self._write_weights(plain, version))
         place = self.directory / f"unnamed-{version}"
-        lora.save(place, adapter, config=self._model.config, lora=shape, base="policy")
+        with writing(place):
+            lora.save(place, adapter, config=self._model.config, lora=shape, base="policy")
         return self._named(place, params, version, base=self._base.export)
 
     def keep(self, exports: Iterable[Export]) -> None:
@@ -197,7 +198,10 @@ class Exports:
     def _write_weights(self, params: Params, version: int) -> Export:
         place = self.directory / f"unnamed-{version}"
         model = self._model
-        weights.save(place, params, model.config, tokenizer_dir=model.directory, dtype=self._dtype)
+        with writing(place):
+            weights.save(
+                place, params, model.config, tokenizer_dir=model.directory, dtype=self._dtype
+            )
         return self._named(place, params, version)
 
     def _named(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,12 +16,13 @@ from skillrl.agent.prompt import count_skill_tokens
 from skillrl.config import presets
 from skillrl.config.settings import Config
 from skillrl.envs import Suite
-from skillrl.errors import SkillRLError, about_writing
+from skillrl.errors import SkillRLError
 from skillrl.inference.exports import Export
 from skillrl.inference.local import LocalEngine
 from skillrl.inference.make import make_local_engine, make_openai_engine, make_served_engine
 from skillrl.inference.remote import RemoteEngine
 from skillrl.inference.served import ServedEngine
+from skillrl.io.atomic import writing
 from skillrl.models import hub, lora, memory, policy, weights
 from skillrl.models.lora import Lora
 from skillrl.models.policy import Model
@@ -459,7 +458,7 @@ def export(config: Config, model: Model, *, params: Params, directory: Path) -> 
       SkillRLError: a parameter is not finite, or the directory cannot be written.
     """
     check_finite(params, f"{directory} is not written: the parameter")
-    with _writing(directory):
+    with writing(directory):
         weights.save(
             directory,
             params,
@@ -485,23 +484,5 @@ def export_adapter(
       SkillRLError: a parameter is not finite, or the directory cannot be written.
     """
     check_finite(trained, f"{directory} is not written: the parameter")
-    with _writing(directory):
+    with writing(directory):
         lora.save(directory, trained, config=model.config, lora=lora_shape(config), base=str(base))
-
-
-@contextmanager
-def _writing(directory: Path) -> Iterator[None]:
-    """Turns errors of writing into one that says what to do.
-
-    Raises:
-      SkillRLError: the directory cannot be written.
-    """
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise about_writing(error)(
-            f"{directory}: cannot be written ({error}). Check the permissions and the free space "
-            "there, then start the same command again; checkpoints are untouched."
-        ) from error

@@ -14,14 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from skillrl.config.settings import Config, ModelConfig, RolloutConfig
-from skillrl.errors import Corrupt, SkillRLError
+from skillrl.errors import Corrupt, NoSpace, SkillRLError
 from skillrl.inference import dialect, exports
 from skillrl.inference.base import Generate, Sampling, Unanswered, generate
 from skillrl.inference.make import make_served_engine
 from skillrl.inference.served import ServedEngine
-from skillrl.models import lora, parameters
+from skillrl.models import lora, parameters, weights
 from skillrl.models.policy import Model, load_params
 from tests.inference.stand_in import StandIn
 from tests.pipeline import tiny
@@ -385,6 +386,22 @@ def test_a_switch_leaves_what_is_being_staged(
     made.switch(second)
     assert made.served.label == second.label
     assert [path.name for path in tmp_path.iterdir()] == [second.label]
+    made.close()
+
+
+@pytest.mark.parametrize("adapter", [False, True], ids=["weights", "adapter"])
+def test_a_full_disk_is_said(
+    one: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: bool
+):
+    params = load_params(one.model)
+    made = engine(one, tmp_path)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("IoError(Os { message: No space left on device })")
+
+    monkeypatch.setattr(lora if adapter else weights, "save", full)
+    with pytest.raises(NoSpace, match=r"unnamed-1: cannot be written .*same command again"):
+        made.stage(with_adapter(params, one.model, 0.1) if adapter else params, 1)
     made.close()
 
 
