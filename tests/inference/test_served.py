@@ -405,6 +405,23 @@ def test_a_full_disk_is_said(
     made.close()
 
 
+@pytest.mark.parametrize("status", [408, 429, 502, 503])
+def test_a_server_that_is_busy_while_it_is_given_a_policy_is_waited_for(
+    both: StandIn, tmp_path: Path, status: int
+):
+    params = load_params(both.model)
+    made = engine(both, tmp_path)
+    paths = ("/pause", "/resume", "/update_weight_version", "/weight_info")
+    if both.kind == "sglang":
+        paths = ("/pause_generation", "/continue_generation")
+    both.busy = {path: [status] for path in paths}
+    made.publish(nudged(params), 1)
+    assert made.report()["publish_gap"] < 1e-4
+    assert not any(both.busy.values())
+    assert not both.paused
+    made.close()
+
+
 def test_only_what_looks_like_ours_is_removed(one: StandIn, tmp_path: Path):
     params = load_params(one.model)
     for name in ("adapter", "12-final", "0-0123456789abcdef", "0-0123456789ab"):
