@@ -273,8 +273,8 @@ class RolloutConfig:
     served_model: str = setting("policy", nonempty=True, resumable=True)
     """What that server calls its model (--served-model-name)."""
     weights_dir: str = setting("", path=True, resumable=True)
-    """Where policies are put for that server to read, by the same path on its machine; empty takes
-    rl/published of the run directory."""
+    """Where policies are put for that server to read, by the same path on its machine, each run's
+    into a directory of its own; empty takes rl/published of the run directory."""
     max_gap: float = setting(0.1, above=0, resumable=True)
     """Largest difference, in nats and on average over a few tokens, between log-probabilities of
     that server and ours. Above it the server does not have our policy, and the run ends."""

@@ -168,6 +168,21 @@ def sampling_fields(sampling: Sampling, stops: Sequence[int]) -> dict[str, Any]:
     }
 
 
+def check_well(told: Told, what: str) -> Told:
+    """Returns an answer, good or not, of a server that is neither in trouble nor busy.
+
+    Args:
+      told: what was answered.
+      what: what was asked, for messages.
+
+    Raises:
+      Gone: it is; the same may be asked again.
+    """
+    if told.status in (408, 425, 429) or told.status >= 500:
+        raise Gone(f"{what}: status {told.status}: {told.text}")
+    return told
+
+
 def check_status(told: Told, what: str) -> Told:
     """Returns a good answer to a request for tokens.
 
@@ -183,9 +198,8 @@ def check_status(told: Told, what: str) -> Told:
     """
     if told.good:
         return told
+    check_well(told, what)
     said = f"{what}: status {told.status}: {told.text}"
-    if told.status in (408, 425, 429) or told.status >= 500:
-        raise Gone(said)
     if told.status == 404:
         raise Astray(said)
     if told.status in (400, 413, 422):

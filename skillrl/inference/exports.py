@@ -11,7 +11,9 @@ import dataclasses
 import functools
 import hashlib
 import os
+import re
 import shutil
+import threading
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skillrl.io import checksums
-from skillrl.io.atomic import explained, replace_directory
+from skillrl.io.atomic import explained, replace_directory, temporary_name, writing
 from skillrl.models import lora, parameters, weights
 from skillrl.models.config import TransformerConfig
 from skillrl.models.logprobs import unembed
@@ -85,6 +87,9 @@ class Export:
     base: Export | None = None
 
 
+_LABEL = re.compile(r"\d+-[0-9a-f]{12}")
+
+
 class _Written:
     """Remembers of which arrays an export was made, without keeping them."""
 
@@ -101,26 +106,49 @@ class _Written:
 
 
 class Exports:
-    """Writes exports into a directory of its own."""
+    """Writes exports into a directory of its own.
 
-    def __init__(self, directory: Path, model: Model, *, dtype: str, adapters: bool):
+    Attributes:
+      directory: where they are.
+      temporary: whether it goes at the end.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        model: Model,
+        *,
+        dtype: str,
+        adapters: bool,
+        temporary: bool = False,
+    ):
         """Removes what a killed session has left half-written there.
 
         Args:
-          directory: for the exports; a server reads them by the same path.
+          directory: for these exports alone; a server reads them by the same path.
           model: gives sizes and tokenizer.
           dtype: of the written weights.
           adapters: whether adapters are written as such, and not merged.
+          temporary: the directory is another's: a new one in it is used, and removed at the end.
         """
-        self.directory = Path(os.path.abspath(directory))
+        self.directory, self.temporary = Path(os.path.abspath(directory)), temporary
+        if temporary:
+            self.directory /= processes.on_first("place of exports", temporary_name)
+        self._end = weakref.finalize(self, _remove, self.directory if temporary else None)
         self._model, self._dtype, self._adapters = model, dtype, adapters
         self._own = on_own_devices(model)
         self._base: _Written | None = None
         self._last: _Written | None = None
-        if processes.is_first() and self.directory.is_dir():
+        self._new: set[str] = set()  # labels that nobody has asked to keep yet
+        self._lock = threading.Lock()
+        if not temporary and processes.is_first() and self.directory.is_dir():
             left = [path for name in (".*.tmp", "unnamed-*") for path in self.directory.glob(name)]
             for path in left:
                 shutil.rmtree(path, ignore_errors=True)
+
+    def close(self) -> None:
+        """Removes the directory if it is temporary; may be called twice."""
+        self._end()
 
     def write(self, params: Params, version: int) -> Export:
         """Writes a policy; all processes of a run take part, and the first one writes.
@@ -146,23 +174,34 @@ class Exports:
         if self._base is None or not self._base.same(plain):
             self._base = _Written(plain, self._write_weights(plain, version))
         place = self.directory / f"unnamed-{version}"
-        lora.save(place, adapter, config=self._model.config, lora=shape, base="policy")
+        with writing(place):
+            lora.save(place, adapter, config=self._model.config, lora=shape, base="policy")
         return self._named(place, params, version, base=self._base.export)
 
     def keep(self, exports: Iterable[Export]) -> None:
-        """Removes all exports but these and what they are based on."""
+        """Removes all exports of ours but these and what they are based on.
+
+        What another thread has just written stays until it was once among those to keep.
+        """
         if not processes.is_first() or not self.directory.is_dir():
             return
         kept = {name for e in exports for name in (e.label, e.base.label if e.base else "")}
-        kept |= {held.export.label for held in (self._base, self._last) if held is not None}
-        for path in self.directory.iterdir():
-            if path.name not in kept and (path / checksums.SUMS).is_file():
-                shutil.rmtree(path, ignore_errors=True)
+        with self._lock:
+            self._new, new = self._new - kept, self._new
+            kept |= new
+            kept |= {held.export.label for held in (self._base, self._last) if held is not None}
+            for path in self.directory.iterdir():
+                ours = _LABEL.fullmatch(path.name)
+                if ours and path.name not in kept and (path / checksums.SUMS).is_file():
+                    shutil.rmtree(path, ignore_errors=True)
 
     def _write_weights(self, params: Params, version: int) -> Export:
         place = self.directory / f"unnamed-{version}"
         model = self._model
-        weights.save(place, params, model.config, tokenizer_dir=model.directory, dtype=self._dtype)
+        with writing(place):
+            weights.save(
+                place, params, model.config, tokenizer_dir=model.directory, dtype=self._dtype
+            )
         return self._named(place, params, version)
 
     def _named(
@@ -171,6 +210,8 @@ class Exports:
         def rename() -> str:
             sums = (place / checksums.SUMS).read_bytes()
             label = f"{version}-{hashlib.sha256(sums).hexdigest()[:12]}"
+            with self._lock:
+                self._new.add(label)
             with explained(self.directory):
                 replace_directory(place, self.directory / label)
             return label
@@ -178,6 +219,11 @@ class Exports:
         label = processes.on_first("name of an export", rename)
         probe = make_probe(self._own, localise(params))
         return Export(label, version, self.directory / label, probe, base)
+
+
+def _remove(directory: Path | None) -> None:
+    if directory is not None and processes.is_first():
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def make_probe(model: Model, params: Params) -> Probe:

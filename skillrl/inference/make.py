@@ -82,7 +82,13 @@ def make_openai_engine(model: ModelConfig, *, slots: int, seed: int) -> RemoteEn
 
 
 def make_served_engine(
-    model: Model, rollout: RolloutConfig, settings: ModelConfig, *, directory: Path, seed: int
+    model: Model,
+    rollout: RolloutConfig,
+    settings: ModelConfig,
+    *,
+    directory: Path,
+    seed: int,
+    temporary: bool = False,
 ) -> ServedEngine:
     """Builds the engine that samples on a server of ours; `publish` gives it parameters.
 
@@ -92,6 +98,7 @@ def make_served_engine(
       settings: has the server's key, time-out and retries, and the dtype of exports.
       directory: where policies are put for it; the server reads them by the same path.
       seed: of all draws; goes to the server with each request's address.
+      temporary: the directory is not this engine's alone: see `Exports`.
     """
     service = Service(
         rollout.api_base,
@@ -109,7 +116,9 @@ def make_served_engine(
         speaks = Completions(service, model=rollout.served_model, stops=stops)
 
     def exports(adapters: bool) -> Exports:
-        return Exports(directory, model, dtype=settings.dtype, adapters=adapters)
+        return Exports(
+            directory, model, dtype=settings.dtype, adapters=adapters, temporary=temporary
+        )
 
     return ServedEngine(
         speaks,

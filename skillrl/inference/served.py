@@ -121,10 +121,12 @@ class ServedEngine:
         return f"ServedEngine({self._dialect.name} at {self._dialect.service.shown})"
 
     def close(self) -> None:
-        """Ends the threads and connections; may be called twice."""
+        """Ends the threads and connections, removes what is temporary; may be called twice."""
         self.reset()
         self._pool.close()
         self._dialect.service.close()
+        if self._exports is not None:
+            self._exports.close()
 
     # ------------------------------------------------------------------ policies
 
@@ -253,9 +255,11 @@ class ServedEngine:
                 raise
             except SkillRLError as error:
                 if not loads:
+                    stays = self._exports is None or not self._exports.temporary
+                    advice = f" Or start it with {export.path}." if stays else ""
                     raise SkillRLError(
                         f"{error} The server has another policy than the one to begin with, and "
-                        f"{self._offers.weights}. Or start it with {export.path}."
+                        f"{self._offers.weights}.{advice}"
                     ) from None
                 _LOG.warning("%s It is given that policy.", error)
         server.load_weights(str(export.path), export.label)

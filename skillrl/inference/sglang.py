@@ -13,7 +13,15 @@ from collections.abc import Callable, Sequence
 
 from skillrl.errors import SkillRLError
 from skillrl.inference import dialect
-from skillrl.inference.dialect import Ask, Malformed, Offers, Reply, check_status, make_reply
+from skillrl.inference.dialect import (
+    Ask,
+    Malformed,
+    Offers,
+    Reply,
+    check_status,
+    check_well,
+    make_reply,
+)
 from skillrl.net.service import Service
 
 _LOG = logging.getLogger(__name__)
@@ -53,7 +61,7 @@ class SGLang:
                 f"{self.service.shown} has no /generate: is this an SGLang server? Check "
                 "rollout.api_base and rollout.engine."
             )
-        self.service.post("/continue_generation", {})
+        self._tell("/continue_generation", {})
         there = self.service.post("/update_weights_from_disk", {}).status not in (403, 404, 405)
         return Offers(
             weights="" if there else "it has no /update_weights_from_disk: use a newer SGLang",
@@ -110,8 +118,8 @@ class SGLang:
         """
         until, pause = time.monotonic() + dialect.VISIBLE, 0.25
         while True:
-            self.service.post("/pause_generation", {"mode": "retract"}, timeout=dialect.LOADING)
             try:
+                self._tell("/pause_generation", {"mode": "retract"}, timeout=dialect.LOADING)
                 told = self.service.post(
                     "/update_weights_from_disk",
                     {
@@ -123,7 +131,7 @@ class SGLang:
                     timeout=dialect.LOADING,
                 )
             finally:
-                self.service.post("/continue_generation", {})
+                self._tell("/continue_generation", {})
             if told.good and told["success"] is True:
                 return
             said = told["message"] or told.text
@@ -158,3 +166,7 @@ class SGLang:
     def tokenise(self, text: str) -> list[int] | None:
         """Returns None: it does not say."""
         return None
+
+    def _tell(self, path: str, body: dict[str, str], *, timeout: float | None = None) -> None:
+        told = self.service.post(path, body, timeout=timeout)
+        check_well(told, f"{self.service.shown}{path}")

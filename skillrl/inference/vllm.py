@@ -16,8 +16,16 @@ from typing import Any
 
 from skillrl.errors import SkillRLError
 from skillrl.inference import dialect
-from skillrl.inference.dialect import Ask, Malformed, Offers, Reply, check_status, make_reply
-from skillrl.net.service import Gone, Service, Told
+from skillrl.inference.dialect import (
+    Ask,
+    Malformed,
+    Offers,
+    Reply,
+    check_status,
+    check_well,
+    make_reply,
+)
+from skillrl.net.service import Service, Told
 
 _LOG = logging.getLogger(__name__)
 
@@ -288,10 +296,8 @@ class VLLM(Completions):
 
     def version(self) -> str | None:
         """Returns the label of the server's weights."""
-        told = self.service.get("/weight_info")
+        told = check_well(self.service.get("/weight_info"), f"{self.service.shown}/weight_info")
         found = told["weight_version"] if told.good else None
-        if told.status >= 500:
-            raise Gone(f"{self.service.shown}/weight_info: status {told.status}: {told.text}")
         return found if isinstance(found, str) else None
 
     def _reload(self, path: str) -> None:
@@ -334,7 +340,7 @@ class VLLM(Completions):
             self._sums.popitem()
 
     def _must(self, told: Told, path: str) -> None:
-        if not told.good:
+        if not check_well(told, f"{self.service.shown}{path}").good:
             raise SkillRLError(
                 f"{self.service.shown}{path}: status {told.status}: {told.text}. Look at its log."
             )

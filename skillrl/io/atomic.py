@@ -188,3 +188,21 @@ def explained(path: Path) -> Iterator[None]:
             f"{path}: cannot be written ({error.strerror}). Check the permissions and the free "
             "space there, or choose another place."
         ) from error
+
+
+@contextlib.contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Turns errors of writing a policy into one that says what to do.
+
+    Raises:
+      SkillRLError: the directory cannot be written.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise about_writing(error)(
+            f"{directory}: cannot be written ({error}). Check the permissions and the free space "
+            "there, then start the same command again; checkpoints are untouched."
+        ) from error

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,12 +16,13 @@ from skillrl.agent.prompt import count_skill_tokens
 from skillrl.config import presets
 from skillrl.config.settings import Config
 from skillrl.envs import Suite
-from skillrl.errors import SkillRLError, about_writing
+from skillrl.errors import SkillRLError
 from skillrl.inference.exports import Export
 from skillrl.inference.local import LocalEngine
 from skillrl.inference.make import make_local_engine, make_openai_engine, make_served_engine
 from skillrl.inference.remote import RemoteEngine
 from skillrl.inference.served import ServedEngine
+from skillrl.io.atomic import writing
 from skillrl.models import hub, lora, memory, policy, weights
 from skillrl.models.lora import Lora
 from skillrl.models.policy import Model
@@ -196,14 +195,30 @@ def open_agent(config: Config, suite: Suite, model: Model | None) -> SkillAgent:
 
 
 def open_player(session: Session, model: Model | None, retriever: Retriever) -> Player:
-    """Makes what plays the episodes of a session; see `make_player`."""
+    """Makes what plays the episodes of a session; see `make_player`.
+
+    A session that only reads its run leaves the policies there alone that a server may be reading.
+
+    Raises:
+      SkillRLError: it only reads the run, and would take the rollout server from its owner.
+    """
+    if model is not None and session.config.rollout.engine != "local":
+        session.run.refuse_others(
+            "both would give their policies to the rollout server: wait for it, or use "
+            "rollout.engine=local here"
+        )
+    locked, shared = session.run.locked, session.config.rollout.weights_dir
+    directory = session.run.file("rl", "published") if locked else session.run.path
+    if shared:
+        directory = Path(shared, session.run.name()) if locked else Path(shared)
     player = make_player(
         session.config,
         session.suite,
         model=model,
         retriever=retriever,
         seed=session.seed,
-        directory=session.run.file("rl", "published"),
+        directory=directory,
+        temporary=not locked,
     )
     return dataclasses.replace(player, note=session.display.note)
 
@@ -216,6 +231,7 @@ def make_player(
     retriever: Retriever,
     seed: int,
     directory: Path | None = None,
+    temporary: bool = True,
 ) -> Player:
     """Makes what plays episodes.
 
@@ -225,7 +241,8 @@ def make_player(
       model: the policy, sampled on these devices; None for one that a server samples.
       retriever: chooses the skills of a prompt.
       seed: the seed of sampling.
-      directory: where policies are put for a rollout server, unless ``rollout.weights_dir`` says.
+      directory: where policies are put for a rollout server; None is ``rollout.weights_dir``.
+      temporary: they go into a new directory there, which goes at the end.
 
     Raises:
       SkillRLError: there is a rollout server and no place for its policies.
@@ -233,7 +250,7 @@ def make_player(
     return Player(
         suite=suite,
         agent=open_agent(config, suite, model),
-        engine=make_engine(config, model, seed=seed, directory=directory),
+        engine=make_engine(config, model, seed=seed, directory=directory, temporary=temporary),
         retriever=retriever,
         max_response_length=config.rl.max_response_length,
         workers=config.env.workers,
@@ -255,7 +272,12 @@ def make_buckets(config: Config) -> Buckets:
 
 
 def make_engine(
-    config: Config, model: Model | None, *, seed: int, directory: Path | None = None
+    config: Config,
+    model: Model | None,
+    *,
+    seed: int,
+    directory: Path | None = None,
+    temporary: bool = True,
 ) -> LocalEngine | RemoteEngine | ServedEngine:
     """Makes the rollout engine.
 
@@ -264,6 +286,7 @@ def make_engine(
       model: the policy; None for one that stays on its server.
       seed: of all draws.
       directory: see `make_player`.
+      temporary: see `make_player`.
 
     Raises:
       SkillRLError: there is a rollout server and no place for its policies.
@@ -271,14 +294,21 @@ def make_engine(
     if model is None:
         return make_openai_engine(config.model, slots=config.rollout.slots, seed=seed)
     if config.rollout.engine != "local":
-        place = Path(config.rollout.weights_dir) if config.rollout.weights_dir else directory
-        if place is None:
+        place = directory or config.rollout.weights_dir
+        if not place:
             raise SkillRLError(
                 f"rollout.engine is {config.rollout.engine}, and there is no run directory: set "
                 "rollout.weights_dir to a directory that the server sees, or use "
                 "rollout.engine=local."
             )
-        return make_served_engine(model, config.rollout, config.model, directory=place, seed=seed)
+        return make_served_engine(
+            model,
+            config.rollout,
+            config.model,
+            directory=Path(place),
+            seed=seed,
+            temporary=temporary,
+        )
     own = policy.on_own_devices(model)
     return make_local_engine(
         own.config,
@@ -428,7 +458,7 @@ def export(config: Config, model: Model, *, params: Params, directory: Path) -> 
       SkillRLError: a parameter is not finite, or the directory cannot be written.
     """
     check_finite(params, f"{directory} is not written: the parameter")
-    with _writing(directory):
+    with writing(directory):
         weights.save(
             directory,
             params,
@@ -454,23 +484,5 @@ def export_adapter(
       SkillRLError: a parameter is not finite, or the directory cannot be written.
     """
     check_finite(trained, f"{directory} is not written: the parameter")
-    with _writing(directory):
+    with writing(directory):
         lora.save(directory, trained, config=model.config, lora=lora_shape(config), base=str(base))
-
-
-@contextmanager
-def _writing(directory: Path) -> Iterator[None]:
-    """Turns errors of writing into one that says what to do.
-
-    Raises:
-      SkillRLError: the directory cannot be written.
-    """
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise about_writing(error)(
-            f"{directory}: cannot be written ({error}). Check the permissions and the free space "
-            "there, then start the same command again; checkpoints are untouched."
-        ) from error

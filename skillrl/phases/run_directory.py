@@ -4,6 +4,7 @@ config.json        settings without API keys; a resume is compared with it, once
 environment.json   versions, devices and commit of the latest session
 metrics.jsonl      one row per (phase, step); tensorboard/<phase>/ beside it
 phases.json        which phases are finished, and what each had to say
+name.json          what tells the run from others in places that it shares with them
 .lock              held (flock) while a process works here; its pid is inside
 
 Of several processes of one run (`skillrl.parallel.processes`) the first one holds the lock, writes,
@@ -13,11 +14,13 @@ and reads what decisions hang on; the others are told. A file system may show th
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import math
 import os
 import platform
 import subprocess
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,12 +60,19 @@ __all__ = [
 
 _LOCK = ".lock"
 _SHOWN = 5  # settings named in a message
-_BOOKKEEPING = ("config.json", "environment.json", "wall_seconds.json", _LOCK)
+_NAME = "name.json"
+_BOOKKEEPING = ("config.json", "environment.json", "wall_seconds.json", _NAME, _LOCK)
 _PACKAGES = ("skillrl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class RunDirectory:
-    """Holds a work directory for one run. Use it as a context manager, or `close` it."""
+    """Holds a work directory for one run. Use it as a context manager, or `close` it.
+
+    Attributes:
+      path: the directory.
+      config: settings of this session.
+      locked: whether this session has locked it, and does not only read it.
+    """
 
     def __init__(self, path: str | Path, config: Config, *, lock: bool = True):
         """Creates the directory, or continues the run that is in it.
@@ -79,6 +89,7 @@ class RunDirectory:
         """
         self.path = Path(path)
         self.config = config
+        self.locked = lock
         self._lock: int | None = None
         self._kept_out = contextlib.ExitStack()
         if not lock:
@@ -116,9 +127,38 @@ class RunDirectory:
             os.close(self._lock)
             self._lock = None
 
+    def refuse_others(self, why: str) -> None:
+        """Makes sure that no other process has locked the directory; locks nothing itself.
+
+        Args:
+          why: the two cannot go on together, a clause.
+
+        Raises:
+          SkillRLError: one has.
+        """
+        if not self.locked:
+            processes.on_first("owner of the run", lambda: _refuse_others(self.path, why))
+
     def file(self, *parts: str) -> Path:
         """Joins names to a path inside the directory; creates nothing."""
         return self.path.joinpath(*parts)
+
+    def name(self) -> str:
+        """Returns a name that no other run has, nor a copy of this one elsewhere.
+
+        It is made when it is first asked for, by a session that has locked the directory.
+
+        Raises:
+          SkillRLError: name.json is not as a run wrote it, or cannot be written.
+        """
+        return processes.on_first("name of the run", self._name)
+
+    def _name(self) -> str:
+        path = self.file(_NAME)
+        if not path.exists():
+            write_sealed(path, {"name": uuid.uuid4().hex})
+        drawn = f"{read_sealed(path).get('name')} {self.path.resolve()}"
+        return hashlib.sha256(drawn.encode()).hexdigest()[:16]
 
     def write_environment(self) -> None:
         """Writes environment.json; imports JAX to name the devices."""
@@ -410,6 +450,24 @@ def _acquire(path: Path) -> int:
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"pid {os.getpid()} on {platform.node()}\n".encode(), 0)
     return handle
+
+
+def _refuse_others(path: Path, why: str) -> None:
+    import fcntl
+
+    try:
+        handle = os.open(path / _LOCK, os.O_RDONLY)
+    except OSError:
+        return  # nobody has ever locked it, or nobody here can tell
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(handle, 100, 0).decode(errors="replace").strip() or "unknown"
+        raise SkillRLError(
+            f"--workdir={path}: is in use by another process ({owner}), and {why}."
+        ) from None
+    finally:
+        os.close(handle)
 
 
 def _unwritable(path: Path, error: OSError) -> SkillRLError:

@@ -75,6 +75,7 @@ class StandIn:
       lies: a policy to load is not loaded, and that is not said.
       wrong: the label that answers carry; None for the true one.
       ids: whether answers have token ids.
+      busy: path -> statuses of its next answers, nothing being done.
       requests: (path, body) of all requests.
     """
 
@@ -95,6 +96,7 @@ class StandIn:
         self.slow, self.invisible, self.lies = 0.0, 0, False
         self.wrong: str | None = None
         self.ids = True
+        self.busy: dict[str, list[int]] = {}
         self.requests: list[tuple[str, Any]] = []
         self.model = open_model(
             directory, make_mesh(devices=jax.devices()[:1]), dtype="float32", attention="xla"
@@ -204,6 +206,8 @@ class StandIn:
         request.wfile.write(data)
 
     def _route(self, method: str, path: str, body: Mapping[str, Any]) -> tuple[int, Any]:
+        if self.busy.get(path):
+            return self.busy[path].pop(0), {"detail": "busy"}
         unknown = body.keys() - FIELDS.get(path, body.keys())
         inner = body.get("sampling_params") or {}
         unknown |= inner.keys() - PARAMS.get(path, inner.keys())

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from skillrl.config.settings import Config, ModelConfig, RolloutConfig
-from skillrl.errors import Corrupt, SkillRLError
-from skillrl.inference import dialect
+from skillrl.errors import Corrupt, NoSpace, SkillRLError
+from skillrl.inference import dialect, exports
 from skillrl.inference.base import Generate, Sampling, Unanswered, generate
 from skillrl.inference.make import make_served_engine
 from skillrl.inference.served import ServedEngine
-from skillrl.models import lora, parameters
+from skillrl.models import lora, parameters, weights
 from skillrl.models.policy import Model, load_params
 from tests.inference.stand_in import StandIn
 from tests.pipeline import tiny
@@ -67,12 +69,14 @@ def engine(server: StandIn, directory: Path, **changes: Any) -> ServedEngine:
     """An engine on a server, which waits for nobody for long."""
     retries = changes.pop("retries", 4)
     timeout = changes.pop("timeout", 60.0)
-    kind = changes.pop("engine", server.kind)
+    kind, temporary = changes.pop("engine", server.kind), changes.pop("temporary", False)
     rollout = RolloutConfig(
         engine=kind, api_base=server.url, slots=4, **{"patience": 20.0, **changes}
     )
     settings = ModelConfig(policy_timeout=timeout, policy_retries=retries, dtype="float32")
-    return make_served_engine(server.model, rollout, settings, directory=directory, seed=3)
+    return make_served_engine(
+        server.model, rollout, settings, directory=directory, seed=3, temporary=temporary
+    )
 
 
 def nudged(params: Any, by: float = 0.3) -> Any:
@@ -334,6 +338,107 @@ def test_a_half_written_export_is_never_loaded(one: StandIn, tmp_path: Path):
     (export.path / "SHA256SUMS").unlink()
     with pytest.raises(SkillRLError, match="not whole"):
         made.switch(export)
+    made.close()
+
+
+def test_who_only_reads_a_run_leaves_its_exports_alone(one: StandIn, tmp_path: Path):
+    params = load_params(one.model)
+    trains = engine(one, tmp_path)
+    trains.publish(params, 7)
+    (tmp_path / "unnamed-8").mkdir()  # it is being written
+    before = sorted(tmp_path.iterdir())
+    evaluates = engine(one, tmp_path, temporary=True)
+    for version in (0, 1):
+        evaluates.publish(nudged(params, 0.1 * (version + 1)), version)
+        (own,) = set(tmp_path.iterdir()) - set(before)
+        assert [path.name for path in own.iterdir()] == [evaluates.served.label]
+        assert sorted(tmp_path.iterdir()) == sorted([own, *before])
+    evaluates.close()
+    assert sorted(tmp_path.iterdir()) == before
+    trains.close()
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_switch_leaves_what_is_being_staged(
+    one: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """One thread computes the probe of what it has written while another switches."""
+    params = load_params(one.model)
+    made = engine(one, tmp_path)
+    first = made.stage(params, 0)
+    written, switched, probe = threading.Event(), threading.Event(), exports.make_probe
+
+    def slow(*arguments: Any) -> Any:
+        written.set()
+        assert switched.wait(60)
+        return probe(*arguments)
+
+    monkeypatch.setattr(exports, "make_probe", slow)
+    with ThreadPoolExecutor(1) as pool:
+        staged = pool.submit(made.stage, nudged(params), 1)
+        try:
+            assert written.wait(60)
+            made.switch(first)
+        finally:
+            switched.set()
+        second = staged.result()
+    assert second.path.is_dir()
+    made.switch(second)
+    assert made.served.label == second.label
+    assert [path.name for path in tmp_path.iterdir()] == [second.label]
+    made.close()
+
+
+@pytest.mark.parametrize("adapter", [False, True], ids=["weights", "adapter"])
+def test_a_full_disk_is_said(
+    one: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: bool
+):
+    params = load_params(one.model)
+    made = engine(one, tmp_path)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("IoError(Os { message: No space left on device })")
+
+    monkeypatch.setattr(lora if adapter else weights, "save", full)
+    with pytest.raises(NoSpace, match=r"unnamed-1: cannot be written .*same command again"):
+        made.stage(with_adapter(params, one.model, 0.1) if adapter else params, 1)
+    made.close()
+
+
+@pytest.mark.parametrize("status", [408, 429, 502, 503])
+def test_a_server_that_is_busy_while_it_is_given_a_policy_is_waited_for(
+    both: StandIn, tmp_path: Path, status: int
+):
+    params = load_params(both.model)
+    made = engine(both, tmp_path)
+    paths = ("/pause", "/resume", "/update_weight_version", "/weight_info")
+    if both.kind == "sglang":
+        paths = ("/pause_generation", "/continue_generation")
+    both.busy = {path: [status] for path in paths}
+    made.publish(nudged(params), 1)
+    assert made.report()["publish_gap"] < 1e-4
+    assert not any(both.busy.values())
+    assert not both.paused
+    made.close()
+
+
+def test_only_what_looks_like_ours_is_removed(one: StandIn, tmp_path: Path):
+    params = load_params(one.model)
+    for name in ("adapter", "12-final", "0-0123456789abcdef", "0-0123456789ab"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "SHA256SUMS").write_text("")
+    made = engine(one, tmp_path)
+    made.publish(params, 1)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"adapter", "12-final", "0-0123456789abcdef", made.served.label}
+    made.close()
+
+
+def test_a_policy_that_goes_is_no_advice(one: StandIn, tmp_path: Path):
+    made = engine(one, tmp_path, engine="openai", temporary=True)
+    with pytest.raises(SkillRLError, match="another policy") as refused:
+        made.publish(nudged(load_params(one.model)), 1)
+    assert str(tmp_path) not in str(refused.value)
     made.close()
 
 

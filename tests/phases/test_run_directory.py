@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +22,7 @@ from skillrl.config.settings import Config
 from skillrl.errors import Corrupt, SkillRLError, finally_do
 from skillrl.io import atomic, files
 from skillrl.io.console import Progress, table
+from skillrl.phases import build
 from skillrl.phases.events import Events
 from skillrl.phases.leftovers import remove_leftovers
 from skillrl.phases.run_directory import (
@@ -69,6 +73,44 @@ def test_other_settings_are_refused_and_nothing_changes(tmp_path):
     assert "sft.epochs was 3, now 9" in str(caught.value)
     assert (tmp_path / "config.json").read_bytes() == before
     RunDirectory(tmp_path, Config()).close()  # and the lock was given back
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_a_server_of_a_run_in_use_is_not_taken(tmp_path, monkeypatch, lock):
+    """Who only reads the run puts policies elsewhere, and waits for its owner."""
+    given = {}
+    monkeypatch.setattr(build, "make_player", lambda *_, **named: given.update(named) or Made())
+    config = Config.from_dict({"rollout": {"engine": "vllm"}})
+
+    @dataclasses.dataclass
+    class Made:
+        note: object = None
+
+    def opened(run):
+        display = SimpleNamespace(note=None)
+        session = SimpleNamespace(config=config, run=run, suite=None, seed=0, display=display)
+        return build.open_player(session, object(), None)
+
+    reads = RunDirectory(tmp_path, config, lock=False)
+    said = r"in use by another process .*rollout server: wait"
+    with RunDirectory(tmp_path, config), pytest.raises(SkillRLError, match=said):
+        opened(reads)
+    with RunDirectory(tmp_path, config, lock=lock) as run:
+        opened(run)
+        assert given["temporary"] is not lock
+        assert given["directory"] == (tmp_path / "rl" / "published" if lock else tmp_path)
+
+
+def test_runs_that_share_a_place_for_policies_have_parts_of_their_own(tmp_path):
+    names = []
+    for run in ("a", "b", "a"):
+        with RunDirectory(tmp_path / run, Config()) as opened:
+            names.append(opened.name())
+    shutil.copytree(tmp_path / "a", tmp_path / "c")
+    with RunDirectory(tmp_path / "c", Config()) as copied:
+        names.append(copied.name())
+    assert names[0] == names[2]
+    assert len(set(names)) == 3
 
 
 def test_a_run_without_output_takes_other_settings(tmp_path):
