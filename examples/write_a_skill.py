@@ -9,7 +9,7 @@ greedy, so differences are taken task by task.
 What to expect: the tiny policy does what it is told and knows nothing of these households, so
 without skills it wins none of these tasks: it puts the egg away cold, if it finds one. Told how to
 heat, in several ways, and where eggs are kept here, it wins many. With the same words
-shuffled it wins next to none, so it reads sentences; only the control can tell.
+shuffled it wins few, so it reads sentences; only the control can tell.
 """
 
 from __future__ import annotations
