@@ -8,7 +8,9 @@ to do with them. Every sampling field is sent, always: a server fills gaps from 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from skillrl.errors import SkillRLError
@@ -18,6 +20,8 @@ from skillrl.io.numbers import is_whole_number
 from skillrl.io.text import short_repr
 from skillrl.net.service import Gone, Service, Told
 from skillrl.types import VersionSpan
+
+_LOG = logging.getLogger(__name__)
 
 LOADING = 1800.0
 """Seconds without an answer while a server reads weights: hundreds of gigabytes from a network."""
@@ -181,6 +185,43 @@ def check_well(told: Told, what: str) -> Told:
     if told.status in (408, 425, 429) or told.status >= 500:
         raise Gone(f"{what}: status {told.status}: {told.text}")
     return told
+
+
+def load_patiently(
+    post: Callable[[], Told],
+    *,
+    what: str,
+    service: Service,
+    sleep: Callable[[float], None],
+    loaded: Callable[[Told], bool] = lambda told: told.good,
+    again: Callable[[Told], bool] = lambda told: True,
+    advice: str = "its log says more",
+) -> None:
+    """Lets a server read what was written here, and waits where its machine does not see it yet.
+
+    Args:
+      post: asks it once.
+      what: is read, a path.
+      service: the server.
+      sleep: how to pause, in seconds.
+      loaded: tells by an answer whether it has been read.
+      again: tells by an answer whether to ask again.
+      advice: what else to look at if it is not read, a clause.
+
+    Raises:
+      SkillRLError: it is not read, after `VISIBLE` seconds if `again` says so.
+    """
+    until, pause = time.monotonic() + VISIBLE, 0.25
+    while not loaded(told := post()):
+        said = service.quote(str(told["message"])) if told["message"] else told.text
+        if not again(told) or time.monotonic() > until:
+            raise SkillRLError(
+                f"{service.shown} does not load {what}: status {told.status}: {said}. Its machine "
+                f"must see that path (rollout.weights_dir); {advice}."
+            )
+        _LOG.warning("%s does not load %s yet: %s", service.shown, what, said)
+        sleep(pause)
+        pause = min(10.0, 2 * pause)
 
 
 def check_status(told: Told, what: str) -> Told:

@@ -40,6 +40,9 @@ from skillrl.parallel import background, processes
 
 _LOG = logging.getLogger(__name__)
 
+TURN = 15.0
+"""Seconds that each process leaves to the one before it to give a server its policy again."""
+
 OTHER_TEMPERATURE = 0.5
 """At which raw log-probabilities differ from processed ones."""
 
@@ -207,7 +210,9 @@ class ServedEngine:
         start = time.monotonic()
         server, base = self._dialect, export.base
         for one in (base, export):
-            if one is not None and not checksums.check_directory(one.path):
+            if one is None or not (processes.is_first() or one.path.exists()):
+                continue  # an engine of another machine than the one that wrote it
+            if not checksums.check_directory(one.path):
                 raise SkillRLError(
                     f"{one.path}: has no {checksums.SUMS}, so it is not whole. Start the same "
                     "command again, which writes it anew."
@@ -431,17 +436,32 @@ class ServedEngine:
             export = self._export
             assert export is not None
             _LOG.warning("%s; asked again when the server has policy %s", error, export.version)
-            if processes.is_first():
-                found = self._patiently(lambda: self._load(export), turn=turn)
-            else:
-                found = self._patiently(lambda: self._found_again(served, export), turn=turn)
+            wait = time.monotonic() + TURN * processes.index()
+            found = self._patiently(lambda: self._repair(served, export, wait), turn=turn)
             if found is not None:
                 self.served = found
 
-    def _found_again(self, served: Served, export: Export) -> Served:
-        """Waits for the first process to give the server its policy again."""
-        self._check_gap(export.probe, model=served.model, salt=served.label, weights=served.weights)
-        return dataclasses.replace(served)
+    def _repair(self, served: Served, export: Export, wait: float) -> Served:
+        """Gives the server its policy again, if no other process does so before `wait`.
+
+        The first process does so at once. But only a process with requests under way notices that
+        the server has died, and the first may have none left.
+
+        Raises:
+          Gone: it is not there yet.
+          Astray: it is, and it is another process's turn.
+        """
+        if time.monotonic() < wait:
+            try:
+                self._check_gap(
+                    export.probe, model=served.model, salt=served.label, weights=served.weights
+                )
+                return dataclasses.replace(served)
+            except (Gone, Astray):
+                raise
+            except SkillRLError as error:
+                raise Astray(str(error)) from None
+        return self._load(export)
 
     def _patiently(self, work: Callable[[], Any], *, turn: int | None = None) -> Any:
         """Does what needs the server, again while it does not answer.

@@ -7,7 +7,6 @@ speak with a stand-in. An adapter is merged and goes there as a whole policy.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -22,9 +21,7 @@ from skillrl.inference.dialect import (
     check_well,
     make_reply,
 )
-from skillrl.net.service import Service
-
-_LOG = logging.getLogger(__name__)
+from skillrl.net.service import Service, Told
 
 
 class SGLang:
@@ -116,11 +113,11 @@ class SGLang:
         Raises:
           SkillRLError: the server says that it could not.
         """
-        until, pause = time.monotonic() + dialect.VISIBLE, 0.25
-        while True:
+
+        def update() -> Told:
             try:
                 self._tell("/pause_generation", {"mode": "retract"}, timeout=dialect.LOADING)
-                told = self.service.post(
+                return self.service.post(
                     "/update_weights_from_disk",
                     {
                         "model_path": path,
@@ -132,17 +129,14 @@ class SGLang:
                 )
             finally:
                 self._tell("/continue_generation", {})
-            if told.good and told["success"] is True:
-                return
-            said = told["message"] or told.text
-            if time.monotonic() > until:
-                raise SkillRLError(
-                    f"{self.service.shown} does not load {path}: {self.service.quote(str(said))}. "
-                    "Its machine must see that path (rollout.weights_dir); its log says more."
-                )
-            _LOG.warning("%s does not load %s yet: %s", self.service.shown, path, said)
-            self._sleep(pause)
-            pause = min(10.0, 2 * pause)
+
+        dialect.load_patiently(
+            update,
+            what=path,
+            service=self.service,
+            sleep=self._sleep,
+            loaded=lambda told: told.good and told["success"] is True,
+        )
 
     def load_adapter(self, path: str, name: str) -> None:
         """Is not offered.

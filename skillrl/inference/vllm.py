@@ -121,25 +121,23 @@ class Completions:
         Raises:
           SkillRLError: it could not.
         """
-        until = time.monotonic() + dialect.VISIBLE
-        pause = 0.25
-        while True:
+        where = "/v1/load_lora_adapter"
+
+        def load() -> Told:
             told = self.service.post(
-                "/v1/load_lora_adapter",
-                {"lora_name": name, "lora_path": path},
-                timeout=dialect.LOADING,
+                where, {"lora_name": name, "lora_path": path}, timeout=dialect.LOADING
             )
-            if told.good or self.has_model(name):
-                return
-            if told.status != 404 or time.monotonic() > until:
-                raise SkillRLError(
-                    f"{self.service.shown} does not load the adapter {path}: status {told.status}: "
-                    f"{told.text}. Its machine must see that path (rollout.weights_dir), and "
-                    "--max-lora-rank must be at least lora.rank."
-                )
-            _LOG.warning("%s does not see %s yet; asked again", self.service.shown, path)
-            self._sleep(pause)
-            pause = min(10.0, 2 * pause)
+            return told if told.status == 500 else check_well(told, self.service.shown + where)
+
+        dialect.load_patiently(
+            load,
+            what=f"the adapter {path}",
+            service=self.service,
+            sleep=self._sleep,
+            loaded=lambda told: told.good or bool(self.has_model(name)),
+            again=lambda told: told.status == 404,
+            advice="--max-lora-rank must be at least lora.rank",
+        )
 
     def unload_adapter(self, name: str) -> None:
         """Forgets an adapter; see `Dialect`."""
@@ -301,24 +299,16 @@ class VLLM(Completions):
         return found if isinstance(found, str) else None
 
     def _reload(self, path: str) -> None:
-        until, pause = time.monotonic() + dialect.VISIBLE, 0.25
-        while True:
-            told = self.service.post(
+        dialect.load_patiently(
+            lambda: self.service.post(
                 "/collective_rpc",
                 {"method": "reload_weights", "kwargs": {"weights_path": path}},
                 timeout=dialect.LOADING,
-            )
-            if told.good:
-                return
-            if time.monotonic() > until:
-                raise SkillRLError(
-                    f"{self.service.shown} does not load {path}: status {told.status}: "
-                    f"{told.text}. Its machine must see that path (rollout.weights_dir); its log "
-                    "says more."
-                )
-            _LOG.warning("%s does not load %s yet: %s", self.service.shown, path, told.text)
-            self._sleep(pause)
-            pause = min(10.0, 2 * pause)
+            ),
+            what=path,
+            service=self.service,
+            sleep=self._sleep,
+        )
 
     def _compare(self, version: str) -> None:
         told = self.service.post("/weight_checker", {"action": "checksum"}, timeout=dialect.LOADING)

@@ -203,7 +203,7 @@ def open_player(session: Session, model: Model | None, retriever: Retriever) -> 
       SkillRLError: it only reads the run, and would take the rollout server from its owner.
     """
     if model is not None and session.config.rollout.engine != "local":
-        session.run.refuse_others(
+        session.run.keep_others_out(
             "both would give their policies to the rollout server: wait for it, or use "
             "rollout.engine=local here"
         )

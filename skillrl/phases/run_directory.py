@@ -127,17 +127,23 @@ class RunDirectory:
             os.close(self._lock)
             self._lock = None
 
-    def refuse_others(self, why: str) -> None:
-        """Makes sure that no other process has locked the directory; locks nothing itself.
+    def keep_others_out(self, why: str) -> None:
+        """Locks the directory until the end of a session that otherwise only reads it.
+
+        Where nobody ever locked it, or this user may not, nothing happens.
 
         Args:
-          why: the two cannot go on together, a clause.
+          why: two sessions cannot go on together, a clause.
 
         Raises:
-          SkillRLError: one has.
+          SkillRLError: another process has locked it.
         """
         if not self.locked:
-            processes.on_first("owner of the run", lambda: _refuse_others(self.path, why))
+            processes.on_first("owner of the run", lambda: self._keep_others_out(why))
+
+    def _keep_others_out(self, why: str) -> None:
+        if self._lock is None and os.access(self.path / _LOCK, os.W_OK):
+            self._lock = _acquire(self.path, f", and {why}.")
 
     def file(self, *parts: str) -> Path:
         """Joins names to a path inside the directory; creates nothing."""
@@ -425,8 +431,12 @@ def _commit() -> str | None:
     return commit and commit + ("+" if git("status", "--porcelain", "-uno") else "")
 
 
-def _acquire(path: Path) -> int:
+def _acquire(path: Path, advice: str = ". Wait for it, stop it, or name another --workdir.") -> int:
     """Locks the directory `path`.
+
+    Args:
+      path: the directory.
+      advice: the end of the message if it is locked.
 
     Returns:
       An open file descriptor; closing it unlocks the directory.
@@ -444,30 +454,11 @@ def _acquire(path: Path) -> int:
         owner = os.pread(handle, 100, 0).decode(errors="replace").strip() or "unknown"
         os.close(handle)
         raise SkillRLError(
-            f"--workdir={path}: is in use by another process ({owner}). Wait for it, stop it, or "
-            "name another --workdir."
+            f"--workdir={path}: is in use by another process ({owner}){advice}"
         ) from None
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"pid {os.getpid()} on {platform.node()}\n".encode(), 0)
     return handle
-
-
-def _refuse_others(path: Path, why: str) -> None:
-    import fcntl
-
-    try:
-        handle = os.open(path / _LOCK, os.O_RDONLY)
-    except OSError:
-        return  # nobody has ever locked it, or nobody here can tell
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.pread(handle, 100, 0).decode(errors="replace").strip() or "unknown"
-        raise SkillRLError(
-            f"--workdir={path}: is in use by another process ({owner}), and {why}."
-        ) from None
-    finally:
-        os.close(handle)
 
 
 def _unwritable(path: Path, error: OSError) -> SkillRLError:

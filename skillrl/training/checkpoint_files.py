@@ -58,7 +58,14 @@ def read_score(path: Path) -> float | None:
     """Reads the score of a checkpoint; None where there is none, or it cannot be read."""
     try:
         return float(json.loads((path / _SCORE).read_text("utf-8"))["score"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _LOG.warning(
+            "%s cannot be read (%s): its checkpoint counts as one without a score",
+            path / _SCORE,
+            first_line(error),
+        )
         return None
 
 

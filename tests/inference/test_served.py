@@ -18,12 +18,13 @@ from safetensors import SafetensorError
 
 from skillrl.config.settings import Config, ModelConfig, RolloutConfig
 from skillrl.errors import Corrupt, NoSpace, SkillRLError
-from skillrl.inference import dialect, exports
+from skillrl.inference import dialect, exports, served
 from skillrl.inference.base import Generate, Sampling, Unanswered, generate
 from skillrl.inference.make import make_served_engine
 from skillrl.inference.served import ServedEngine
 from skillrl.models import lora, parameters, weights
 from skillrl.models.policy import Model, load_params
+from skillrl.parallel import processes
 from tests.inference.stand_in import StandIn
 from tests.pipeline import tiny
 
@@ -422,6 +423,19 @@ def test_a_server_that_is_busy_while_it_is_given_a_policy_is_waited_for(
     made.close()
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_is_busy_while_it_is_given_an_adapter_is_waited_for(
+    one: StandIn, tmp_path: Path, status: int
+):
+    params = load_params(one.model)
+    made = engine(one, tmp_path)
+    one.busy = {"/v1/load_lora_adapter": [200, status, status]}  # the first answers the look
+    made.publish(with_adapter(params, one.model, 0.1), 1)
+    assert made.served.model == made.served.label
+    assert not any(one.busy.values())
+    made.close()
+
+
 def test_only_what_looks_like_ours_is_removed(one: StandIn, tmp_path: Path):
     params = load_params(one.model)
     for name in ("adapter", "12-final", "0-0123456789abcdef", "0-0123456789ab"):
@@ -498,6 +512,28 @@ def test_a_server_that_dies_and_returns_loses_no_request(
     assert made.served.label == label
     assert made.version == 5
     assert both.version == label if not adapter or both.kind == "sglang" else label in both.adapters
+    made.close()
+
+
+def test_another_process_repairs_a_server_whose_loss_the_first_does_not_notice(
+    one: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    params = load_params(one.model)
+    made = engine(one, tmp_path)
+    made.publish(nudged(params), 1)
+    expected = [a.ids for a in generate(made, asks(2), Sampling(max_tokens=5))]
+    one.die()
+    one.revive()
+    monkeypatch.setattr(processes, "index", lambda: 1)
+    monkeypatch.setattr(processes, "is_first", lambda: False)
+    monkeypatch.setattr(served, "TURN", 1.0)
+    asked = len(one.requests)
+    found = generate(made, asks(2), Sampling(max_tokens=5))
+    assert [a.ids for a in found] == expected
+    paths = [path for path, _ in one.requests[asked:]]
+    assert paths.count("/collective_rpc") == 1
+    looked = paths[: paths.index("/collective_rpc")]
+    assert sum("generate" in path for path in looked) > 2  # it was the first one's turn
     made.close()
 
 

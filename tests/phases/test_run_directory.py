@@ -99,6 +99,10 @@ def test_a_server_of_a_run_in_use_is_not_taken(tmp_path, monkeypatch, lock):
         opened(run)
         assert given["temporary"] is not lock
         assert given["directory"] == (tmp_path / "rl" / "published" if lock else tmp_path)
+        if not lock:  # and the other way round
+            with pytest.raises(SkillRLError, match=r"in use by another process .pid .*Wait for it"):
+                RunDirectory(tmp_path, config)
+    RunDirectory(tmp_path, config).close()
 
 
 def test_runs_that_share_a_place_for_policies_have_parts_of_their_own(tmp_path):
