@@ -47,6 +47,12 @@ class Corrupt(SkillRLError):
     """Says that what a run wrote is not what it was: a byte or a file has changed."""
 
 
+class Alarmed(SkillRLError):
+    """Says that training shows signs of collapse, where the settings end a run for that."""
+
+    exit_status = 3
+
+
 class NoSpace(SkillRLError):
     """Says that a disk is full or a quota used up: the same command goes on once there is room."""
 

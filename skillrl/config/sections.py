@@ -381,3 +381,5 @@ class LoggingConfig:
 
     tensorboard: bool = setting(True, resumable=True)
     progress: bool = setting(True, resumable=True)
+    stop_on_alarm: bool = setting(False, resumable=True)
+    """An alarm (signs of collapse) ends the phase, RL after a checkpoint, with exit status 3."""

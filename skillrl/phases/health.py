@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from skillrl.errors import SkillRLError
+from skillrl.errors import Alarmed, SkillRLError
 
 _LOG = logging.getLogger(__name__)
 
@@ -18,6 +18,9 @@ _RECENT = 5
 _INVALID, _INVALID_ROWS = 0.95, 3
 _SOLVED, _SAME_ROWS = 0.9, 10
 _LOSS_FACTOR, _LOSS_ROWS = 1.5, 5
+_FIRST, _CHANGED_ROWS = 3, 5  # rows that are averaged at the beginning, and lately
+_ENTROPY_LOST, _ENTROPY_GROWN, _ENTROPY = 0.05, 5.0, 1.0  # factors, and nats a token
+_LENGTH_FACTOR = 4.0
 _LOSS = 0.5  # nats a token: below it batches differ by more than the factor, and nothing diverges
 
 
@@ -57,12 +60,26 @@ class Skips:
 
 
 class Watch:
-    """Looks at the rows of a phase as they are written, and warns when an alarm begins."""
+    """Looks at the rows of a phase as they are written, and warns when an alarm begins.
 
-    def __init__(self, phase: str, rows: Sequence[Mapping[str, Any]] = ()):
-        """`rows` are those of earlier sessions, which have been warned of."""
+    Attributes:
+      ends: whether an alarm has begun in this session that ends the phase.
+    """
+
+    def __init__(
+        self, phase: str, rows: Sequence[Mapping[str, Any]] = (), *, ends_phase: bool = False
+    ):
+        """Begins where an earlier session stopped.
+
+        Args:
+          phase: ``rl`` or ``sft``.
+          rows: of earlier sessions, which have been warned of.
+          ends_phase: whether alarms end the phase (``logging.stop_on_alarm``).
+        """
         self._phase = phase
         self._rows = list(rows)
+        self._ends_phase = ends_phase
+        self._begun: list[dict[str, Any]] = []
 
     def look(self, row: Mapping[str, Any]) -> None:
         """Adds a row; what it is the first to show becomes a warning."""
@@ -71,7 +88,29 @@ class Watch:
         for metric, meaning in _signs(self._phase, self._rows).items():
             if metric not in before:
                 alarm = _alarm(self._phase, self._rows, metric=metric, meaning=meaning)
+                self._begun.append(alarm)
                 _LOG.warning("alarm: %s", line(alarm))
+
+    @property
+    def ends(self) -> bool:
+        """Whether an alarm of this session ends the phase."""
+        return self._ends_phase and bool(self._begun)
+
+    def check(self, good: str) -> None:
+        """Ends the phase if an alarm does.
+
+        Args:
+          good: where the last state is, for the message.
+
+        Raises:
+          Alarmed: one does.
+        """
+        if self.ends:
+            raise Alarmed(
+                f"{'; '.join(map(line, self._begun))}. {good} logging.stop_on_alarm ends the phase "
+                "here. To go on all the same: the same command with --set "
+                "logging.stop_on_alarm=false. For other settings take a new --workdir."
+            )
 
 
 def alarms(phase: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -150,11 +189,38 @@ def _signs(phase: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         signs["kl"] = "the policy has left its reference altogether: training diverges"
     if _all(rows, "invalid", least=_INVALID, count=_INVALID_ROWS):
         signs["invalid"] = "hardly any action can be read any more: the policy may have collapsed"
+    signs |= _changes(rows)
     same = _all(rows, "zero_variance_groups", least=1.0, count=_SAME_ROWS)
     if same and _mean([row.get("success") for row in rows[-_SAME_ROWS:]]) < _SOLVED:
         signs["zero_variance_groups"] = (
             "all episodes of each group end alike, so there is nothing to learn from but the KL"
         )
+    return signs
+
+
+def _changes(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Finds what has become very different from the first rows of RL.
+
+    The entropy is that of sampled tokens: the mean of their negative log-probabilities, in nats.
+    """
+    signs: dict[str, str] = {}
+    if len(rows) < _FIRST + _CHANGED_ROWS:
+        return signs
+
+    def means(metric: str) -> tuple[float, float]:
+        first, last = rows[:_FIRST], rows[-_CHANGED_ROWS:]
+        return _mean([r.get(metric) for r in first]), _mean([r.get(metric) for r in last])
+
+    start, entropy = means("surprise")
+    if entropy < _ENTROPY_LOST * start and means("success")[1] < _SOLVED:
+        signs["surprise"] = "the entropy has collapsed: samples hardly differ any more"
+    elif entropy > max(_ENTROPY, _ENTROPY_GROWN * start):
+        signs["surprise"] = "the entropy has exploded: samples become random"
+    start, length = means("response_tokens")
+    if length > _LENGTH_FACTOR * start:
+        signs["response_tokens"] = "responses have become very long"
+    elif length < start / _LENGTH_FACTOR:
+        signs["response_tokens"] = "responses have become very short"
     return signs
 
 

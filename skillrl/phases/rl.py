@@ -127,7 +127,11 @@ def rl(
     ):
         state, now = _resume(session, checkpoints, updater=learner.updater, state=state, bank=bank)
         skips = Skips(config.max_skipped_updates, "rl.max_skipped_updates")
-        watch = Watch("rl", session.metrics.rows("rl"))
+        watch = Watch(
+            "rl",
+            session.metrics.rows("rl"),
+            ends_phase=session.config.logging.stop_on_alarm,
+        )
         with session.display.progress(
             "rl", config.training_epochs, unit="iteration", done=now.iteration
         ) as bar:
@@ -169,11 +173,12 @@ def rl(
                     checkpoints,
                     state=state,
                     now=now,
-                    due=skips.too_many,
+                    due=skips.too_many or watch.ends,
                     success=metrics["success"],
                     before=rollouts.drain,
                 )
                 skips.check(f"The last good state is checkpoint {now.iteration}, just saved.")
+                watch.check(f"Checkpoint {now.iteration} is just saved.")
                 bar.update(success=metrics["success"], invalid=metrics["invalid"])
         if session.config.lora.rank:
             export_adapter(

@@ -136,7 +136,8 @@ def sft(
             )
             skips = Skips(config.max_skipped_updates, "sft.max_skipped_updates")
             session.metrics.resume("sft", done * per_epoch)
-            watch = Watch("sft", session.metrics.rows("sft"))
+            stops = session.config.logging.stop_on_alarm
+            watch = Watch("sft", session.metrics.rows("sft"), ends_phase=stops)
             bar = session.display.progress("sft", total, unit="update", done=done * per_epoch)
             wait_for = session.display.wait_for
             with bar:
@@ -153,6 +154,7 @@ def sft(
                         bar.update(loss=numbers["loss"])
                         skips.count(numbers)
                         skips.check(_last_good(checkpoints))
+                        watch.check(_last_good(checkpoints))
                     wait = not session.config.checkpoint.asynchronous
                     checkpoints.save(epoch + 1, state, taught, wait=wait)
         policy = partition.merge(state.params, base)

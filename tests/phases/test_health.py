@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from skillrl.errors import SkillRLError
+from skillrl.errors import Alarmed, SkillRLError
 from skillrl.phases.health import Skips, Watch, alarms, line
 from skillrl.training.finite import all_finite, check_finite
 
@@ -94,3 +94,42 @@ def test_what_is_not_finite_is_named():
     both = jax.tree.map(lambda x: x * jnp.inf if jnp.issubdtype(x.dtype, jnp.inexact) else x, tree)
     with pytest.raises(SkillRLError, match=r"a/0 \(and 1 other arrays\)"):
         check_finite(both, "x")
+
+
+@pytest.mark.parametrize(
+    ("metric", "usual", "later", "success", "meaning"),
+    [
+        ("surprise", 0.4, 0.019, 0.5, "collapsed"),
+        ("surprise", 0.4, 2.01, 0.5, "exploded"),
+        ("response_tokens", 40.0, 161.0, 0.5, "long"),
+        ("response_tokens", 40.0, 9.9, 0.5, "short"),
+        ("surprise", 0.4, 0.021, 0.5, None),
+        ("surprise", 0.4, 0.0, 0.9, None),  # solved
+        ("surprise", 0.1, 0.99, 0.5, None),  # ten times as much, and still little
+        ("response_tokens", 40.0, 159.0, 0.5, None),
+        ("response_tokens", 40.0, None, 0.5, None),
+    ],
+)
+def test_what_becomes_very_different_is_an_alarm(metric, usual, later, success, meaning):
+    rows = rl(*[{metric: usual}] * 3, *[{metric: later}] * 9, success=success)
+    found = alarms("rl", rows)
+    if meaning is None:
+        assert found == []
+        return
+    (alarm,) = found
+    assert (alarm["metric"], alarm["step"]) == (metric, 8)  # five of them
+    assert meaning in alarm["meaning"]
+
+
+def test_an_alarm_ends_the_phase_only_where_that_is_asked_for():
+    patient, strict = Watch("rl"), Watch("rl", ends_phase=True)
+    for row in rl({"kl": 0.1}, {"kl": 9.0}):
+        strict.check("unused")
+        assert not strict.ends
+        for watch in (patient, strict):
+            watch.look(row)
+    patient.check("unused")
+    with pytest.raises(Alarmed, match=r"rl step 2: .*left its reference.* Saved at 2\. logging"):
+        strict.check("Saved at 2.")
+    assert Alarmed.exit_status == 3
+    Watch("rl", rl({"kl": 0.1}, {"kl": 9.0}), ends_phase=True).check("unused")  # of before

@@ -176,6 +176,37 @@ def test_a_policy_that_breaks_ends_rl_and_is_neither_saved_nor_exported(whole, f
         Checkpoints(checkpoint.parent).check(int(checkpoint.name))
 
 
+def test_an_alarm_ends_the_run_after_a_checkpoint(whole, flags, tmp_path, monkeypatch):
+    monkeypatch.setattr(health, "KL_LIMIT", -1.0)
+    path = tmp_path / "run"
+
+    def run(stop):
+        return tiny.run(
+            "rl",
+            *flags(
+                path,
+                rl={"training_epochs": 2},
+                model={"policy_path": str(whole.path / "policy")},
+                logging={"stop_on_alarm": stop},
+                checkpoint={"interval": 9},
+            ),
+            f"--skill_bank={whole.path / 'distill' / 'bank.json'}",
+            QUIET,
+        )
+
+    status, _, err = run(True)
+    assert status == 3
+    assert "rl step 1: the policy has left its reference" in err.splitlines()[-1]
+    assert "Checkpoint 1 is just saved" in err
+    assert "stop_on_alarm=false" in err.splitlines()[-1]
+    assert Checkpoints(path / "checkpoints" / "rl").steps() == [1]
+    status, out, err = run(False)
+    assert status == 0, err
+    assert "alarm: rl step 1" in out + err
+    steps = [row["step"] for row in tiny.rows(path / "metrics.jsonl") if "kl" in row]
+    assert steps == [1, 2]
+
+
 def test_sessions_neither_play_nor_export_what_is_not_finite_or_has_no_room(whole, tmp_path):
     with tiny.opened(whole.path) as (run, model, player):
         config = run.config
