@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from skillrl.io.files import read_json
 from tests import hosts
@@ -71,40 +69,19 @@ def two(flags: Callable, pair: Callable, tmp_path_factory: pytest.TempPathFactor
     return folder / "run"
 
 
-def played(path: Path) -> list[Any]:
-    """What was done in the episodes of a file, without log-probabilities."""
-    return [
-        [
-            row["id"],
-            row["won"],
-            row["skills"],
-            row["prefix_ids"],
-            [(step["suffix_ids"], step["response_ids"], step["action"]) for step in row["steps"]],
-        ]
-        for row in tiny.rows(path)
-    ]
-
-
-def gap(one: Path, other: Path) -> float:
-    """The largest difference of two policies, by the largest entry of each tensor."""
-    a, b = (load_file(path / "policy" / "model.safetensors") for path in (one, other))
-    assert a.keys() == b.keys()
-    return max(float(np.abs(a[name] - b[name]).max() / np.abs(a[name]).max()) for name in a)
-
-
 @pytest.mark.slow
 def test_two_processes_make_the_run_of_one(one: Path, two: Path):
     for name in ("collect/trajectories.jsonl", "distill/bank.json", "sft/examples.jsonl"):
         assert (two / name).read_bytes() == (one / name).read_bytes()
     for number in (1, 2):
         name = f"rl/trajectories/{number:05d}.jsonl"
-        assert played(two / name) == played(one / name)
+        assert tiny.played(two / name) == tiny.played(one / name)
     banks = sorted(path.name for path in (one / "banks").iterdir())
     assert len(banks) > 1  # the bank evolved
     assert sorted(path.name for path in (two / "banks").iterdir()) == banks
     for name in banks:
         assert (two / "banks" / name).read_bytes() == (one / "banks" / name).read_bytes()
-    assert 0 < gap(one, two) <= 1e-5  # sums of two halves are other sums
+    assert 0 < tiny.gap(one, two) <= 1e-5  # sums of two halves are other sums
     rows = [tiny.rows(path / "metrics.jsonl") for path in (one, two)]
     for row, other in zip(*rows, strict=True):
         assert (row["phase"], row["step"]) == (other["phase"], other["step"])
@@ -164,12 +141,12 @@ def is_the_run_of(path: Path, longer: Path) -> None:
     assert sorted(file.name for file in (path / "rl" / "trajectories").iterdir()) == names
     for name in names:
         place = Path("rl", "trajectories", name)
-        assert played(path / place) == played(longer / place)
+        assert tiny.played(path / place) == tiny.played(longer / place)
     banks = sorted(file.name for file in (longer / "banks").iterdir())
     assert sorted(file.name for file in (path / "banks").iterdir()) == banks
     for name in banks:
         assert (path / "banks" / name).read_bytes() == (longer / "banks" / name).read_bytes()
-    assert gap(longer, path) <= 1e-5
+    assert tiny.gap(longer, path) <= 1e-5
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from safetensors.numpy import load_file
 
 from launchers.tiny_policies import tiny_tokenizer
 from skillrl.agent.agent import render_response
@@ -112,6 +113,27 @@ def run(*arguments: str | Path) -> tuple[int, str, str]:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main.main([str(argument) for argument in arguments])
     return status, out.getvalue(), err.getvalue()
+
+
+def played(path: Path) -> list[Any]:
+    """What was done in the episodes of a file, without log-probabilities."""
+    return [
+        [
+            row["id"],
+            row["won"],
+            row["skills"],
+            row["prefix_ids"],
+            [(step["suffix_ids"], step["response_ids"], step["action"]) for step in row["steps"]],
+        ]
+        for row in rows(path)
+    ]
+
+
+def gap(one: Path, other: Path) -> float:
+    """The largest difference of two policies, by the largest entry of each tensor."""
+    a, b = (load_file(path / "policy" / "model.safetensors") for path in (one, other))
+    assert a.keys() == b.keys()
+    return max(float(np.abs(a[name] - b[name]).max() / np.abs(a[name]).max()) for name in a)
 
 
 @contextlib.contextmanager
