@@ -7,8 +7,8 @@ One process trains (a small random policy, generated games, the simulated teache
 After each iteration its resident memory, threads and open descriptors are read from /proc. After a
 warm-up, in which programs compile and caches fill, each must stay within `BOUND`: the mean of the
 last fifth against that of the first fifth after the warm-up. The cache of the last 1,024 games (31
-kB each) would fill for all of the 500 iterations; here it holds `GAMES`. The same command goes on where it was
-stopped (its work directory is kept); the figures are then those of its process.
+kB each) would fill for all of the 500 iterations; here it holds `GAMES`. The same command goes on
+where it was stopped (its work directory is kept); the figures are then those of its process.
 """
 
 from __future__ import annotations
