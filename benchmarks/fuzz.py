@@ -3,6 +3,9 @@
     python benchmarks/fuzz.py                        # 20,000 inputs, all kinds
     python benchmarks/fuzz.py --kind=bank --seed=3 --count=5000
     python benchmarks/fuzz.py --kind=bank --seed=3 --only=1234        # one input once more
+    python benchmarks/fuzz.py --seed=1 --count=100000 --json=benchmarks/results/fuzz.json
+
+With --json the same command goes on with the kinds that are not yet in the file.
 
 An input is refused with a `SkillRLError`, or accepted and then used as a run uses it: written and
 read back, shown, played. Status 1 if anything else happens. Numbers are in benchmarks/README.md.
@@ -32,6 +35,7 @@ from fuzzing import files, games, live
 
 from skillrl.errors import SkillRLError
 from skillrl.io.console import table
+from skillrl.io.files import read_json, write_json
 
 LIMIT = 10.0
 """Seconds of computing after which an input hangs; of waiting, three times as many."""
@@ -160,13 +164,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=20_000, help="inputs of all kinds together")
     parser.add_argument("--only", type=int, help="the number of one input")
+    parser.add_argument("--json", type=Path, help="where to keep what came out")
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)
     kinds = list(KINDS) if given.kind == "all" else [given.kind]
     whole = sum(KINDS[kind][1] for kind in kinds)
-    rows, faults = [], []
+    asked = {"seed": given.seed, "count": given.count}
+    kept = read_json(given.json) if given.json and given.json.exists() else {}
+    rows = kept.get("rows", []) if kept.get("asked") == asked else []
+    faults = []
+    done = {row[0] for row in rows}
     with workplace() as place:
         for kind in kinds:
+            if kind in done:
+                continue
             count = -(-given.count * KINDS[kind][1] // whole)
             numbers = [given.only] if given.only is not None else range(count)
             start = time.monotonic()
@@ -176,12 +187,15 @@ def main() -> int:
             rows.append([kind, len(numbers), tally.accepted, tally.refused, failed, f"{spent:.0f}"])
             print(f"{kind}: {len(numbers)} inputs, {failed} failures, {spent:.0f} s", flush=True)
             faults += [(kind, what, tally) for what in tally.failures]
+            if given.json:
+                command = " ".join(["python", *sys.argv])
+                write_json(given.json, {"command": command, "asked": asked, "rows": rows})
     for kind, what, tally in faults:
         at, (shown, trace) = tally.failures[what], tally.first[what]
         print(f"\n{kind}: {len(at)} x {what}, the first --seed={given.seed} --only={at[0]}")
         print(f"  {repr(shown)[:1500]}\n{trace}")
     print(table(rows, ["kind", "inputs", "accepted", "refused", "failures", "seconds"]))
-    return 1 if faults else 0
+    return 1 if any(row[4] for row in rows) else 0
 
 
 if __name__ == "__main__":
