@@ -166,12 +166,16 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="the number of one input")
     parser.add_argument("--json", type=Path, help="where to keep what came out")
     given = parser.parse_args()
+    if given.json and given.only is not None:
+        parser.error("--json keeps whole kinds: leave out --only")
     logging.disable(logging.CRITICAL)
     kinds = list(KINDS) if given.kind == "all" else [given.kind]
     whole = sum(KINDS[kind][1] for kind in kinds)
     asked = {"seed": given.seed, "count": given.count}
     kept = read_json(given.json) if given.json and given.json.exists() else {}
-    rows = kept.get("rows", []) if kept.get("asked") == asked else []
+    if kept and kept["asked"] != asked:
+        parser.error(f"--json={given.json}: holds {kept['asked']}, not {asked}")
+    rows = [row for row in kept.get("rows", []) if row[4] == 0]  # what failed is tried again
     faults = []
     done = {row[0] for row in rows}
     with workplace() as place:

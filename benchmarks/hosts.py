@@ -74,10 +74,16 @@ def compared(one: Path, other: Path) -> dict[str, Any]:
     places = [Path("rl", "trajectories", name) for name in iterations]
     whole = ["collect/trajectories.jsonl", "distill/bank.json", "sft/examples.jsonl"]
     whole += [f"banks/{path.name}" for path in (one / "banks").iterdir()]
+    alike = all(
+        sorted(path.name for path in (one / part).iterdir())
+        == sorted(path.name for path in (other / part).iterdir())
+        for part in ("banks", "rl/trajectories")
+    )
     return {
         "episodes": sum(len(tiny.rows(one / place)) for place in places),
         "same_episodes": all(tiny.played(one / p) == tiny.played(other / p) for p in places),
-        "same_files": all((one / n).read_bytes() == (other / n).read_bytes() for n in whole),
+        "same_files": alike
+        and all((one / n).read_bytes() == (other / n).read_bytes() for n in whole),
         "gap": tiny.gap(one, other),
     }
 

@@ -7,7 +7,7 @@ One process trains (a small random policy, generated games, the simulated teache
 After each iteration its resident memory, threads and open descriptors are read from /proc. After a
 warm-up, in which programs compile and caches fill, each must stay within `BOUND`: the mean of the
 last fifth against that of the first fifth after the warm-up. The cache of the last 1,024 games (31
-kB each) would fill for all of the 500 iterations; here it holds `GAMES`. The same command goes on
+kB each) would fill for all of the 500 iterations; here it holds --games. The same command goes on
 where it was stopped (its work directory is kept); the figures are then those of its process.
 """
 
@@ -35,7 +35,6 @@ from skillrl.io.files import write_json  # noqa: E402
 from tests.pipeline import tiny  # noqa: E402
 
 BOUND = 0.02
-GAMES = 64
 NAMES = ("resident_mb", "threads", "descriptors")
 
 
@@ -55,6 +54,7 @@ def main() -> None:
     )
     parser.add_argument("--iterations", type=int, default=500)
     parser.add_argument("--warm_up", type=int, default=100)
+    parser.add_argument("--games", type=int, default=64, help="that are kept, in a run 1024")
     parser.add_argument("--workdir", default="runs/soak")
     parser.add_argument("--json", required=True)
     args = parser.parse_args()
@@ -72,7 +72,7 @@ def main() -> None:
     path = folder / "settings.json"
     path.write_text(json.dumps(tiny.merged(tiny.SETTINGS, settings)))
     config = skillrl.resolve("alfworld", config_path=path, flags={"seed": tiny.SEED}).config
-    native._generated = functools.lru_cache(GAMES)(native._generated.__wrapped__)
+    native._generated = functools.lru_cache(args.games)(native._generated.__wrapped__)
     rows: list[dict[str, float]] = []
     begun = time.monotonic()
 

@@ -1,8 +1,8 @@
 """Runs the `skillrl` command and the mains of launchers/: flags -> Config -> one call.
 
-Bad input ends with one paragraph on stderr and status 2, a full disk with 74, Ctrl-C with how to
-continue and status 130, SIGTERM likewise with 143. JAX is not imported before a command has been
-understood.
+Bad input ends with one paragraph on stderr and status 2, a full disk with 74, an alarm that ends a
+phase with 3, Ctrl-C with how to continue and status 130, SIGTERM likewise with 143. JAX is not
+imported before a command has been understood.
 """
 
 from __future__ import annotations

@@ -187,6 +187,15 @@ def check_well(told: Told, what: str) -> Told:
     return told
 
 
+def check_busy(told: Told, what: str) -> Told:
+    """Returns an answer of a server that is not busy; its own errors (500) are answers here.
+
+    Raises:
+      Gone: it is busy; the same may be asked again.
+    """
+    return told if told.status == 500 else check_well(told, what)
+
+
 def load_patiently(
     post: Callable[[], Told],
     *,
@@ -209,10 +218,11 @@ def load_patiently(
       advice: what else to look at if it is not read, a clause.
 
     Raises:
+      Gone: the server is busy.
       SkillRLError: it is not read, after `VISIBLE` seconds if `again` says so.
     """
     until, pause = time.monotonic() + VISIBLE, 0.25
-    while not loaded(told := post()):
+    while not loaded(told := check_busy(post(), f"{service.shown}: loading {what}")):
         said = service.quote(str(told["message"])) if told["message"] else told.text
         if not again(told) or time.monotonic() > until:
             raise SkillRLError(

@@ -41,7 +41,8 @@ from skillrl.parallel import background, processes
 _LOG = logging.getLogger(__name__)
 
 TURN = 15.0
-"""Seconds that each process leaves to the one before it to give a server its policy again."""
+"""Seconds that each process leaves at least to the one before it to give a server that is back its
+policy again; where loading took longer than half of that before, twice as long as loading."""
 
 OTHER_TEMPERATURE = 0.5
 """At which raw log-probabilities differ from processed ones."""
@@ -436,31 +437,40 @@ class ServedEngine:
             export = self._export
             assert export is not None
             _LOG.warning("%s; asked again when the server has policy %s", error, export.version)
-            wait = time.monotonic() + TURN * processes.index()
-            found = self._patiently(lambda: self._repair(served, export, wait), turn=turn)
+            back: list[float] = []  # when it first answered again, without that policy
+            found = self._patiently(lambda: self._repair(served, export, back), turn=turn)
             if found is not None:
                 self.served = found
 
-    def _repair(self, served: Served, export: Export, wait: float) -> Served:
-        """Gives the server its policy again, if no other process does so before `wait`.
+    def _repair(self, served: Served, export: Export, back: list[float]) -> Served:
+        """Gives the server its policy again, if no process before this one does.
 
-        The first process does so at once. But only a process with requests under way notices that
-        the server has died, and the first may have none left.
+        The first process does so as soon as the server answers. But only a process with requests
+        under way notices that the server has died, and the first may have none left.
+
+        Args:
+          served: what it had.
+          export: the policy.
+          back: when it first answered again, without that policy; filled here.
 
         Raises:
           Gone: it is not there yet.
           Astray: it is, and it is another process's turn.
         """
-        if time.monotonic() < wait:
+        if not processes.is_first():
             try:
                 self._check_gap(
                     export.probe, model=served.model, salt=served.label, weights=served.weights
                 )
                 return dataclasses.replace(served)
-            except (Gone, Astray):
+            except Gone:
                 raise
             except SkillRLError as error:
-                raise Astray(str(error)) from None
+                now, others = time.monotonic(), processes.index() / processes.count()
+                back[:] = back or [now]
+                turns = processes.index() * max(TURN, 2 * served.seconds)
+                if now < back[0] + min(turns, others * self._patience / 2):
+                    raise Astray(str(error)) from None
         return self._load(export)
 
     def _patiently(self, work: Callable[[], Any], *, turn: int | None = None) -> Any:

@@ -17,6 +17,7 @@ from skillrl.inference.dialect import (
     Malformed,
     Offers,
     Reply,
+    check_busy,
     check_status,
     check_well,
     make_reply,
@@ -59,7 +60,9 @@ class SGLang:
                 "rollout.api_base and rollout.engine."
             )
         self._tell("/continue_generation", {})
-        there = self.service.post("/update_weights_from_disk", {}).status not in (403, 404, 405)
+        path = "/update_weights_from_disk"
+        told = check_busy(self.service.post(path, {}), self.service.shown + path)
+        there = told.status not in (403, 404, 405)
         return Offers(
             weights="" if there else "it has no /update_weights_from_disk: use a newer SGLang",
             adapters="adapters are merged for it, and go there as whole policies",

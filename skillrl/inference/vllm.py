@@ -21,6 +21,7 @@ from skillrl.inference.dialect import (
     Malformed,
     Offers,
     Reply,
+    check_busy,
     check_status,
     check_well,
     make_reply,
@@ -121,16 +122,12 @@ class Completions:
         Raises:
           SkillRLError: it could not.
         """
-        where = "/v1/load_lora_adapter"
-
-        def load() -> Told:
-            told = self.service.post(
-                where, {"lora_name": name, "lora_path": path}, timeout=dialect.LOADING
-            )
-            return told if told.status == 500 else check_well(told, self.service.shown + where)
-
         dialect.load_patiently(
-            load,
+            lambda: self.service.post(
+                "/v1/load_lora_adapter",
+                {"lora_name": name, "lora_path": path},
+                timeout=dialect.LOADING,
+            ),
             what=f"the adapter {path}",
             service=self.service,
             sleep=self._sleep,
@@ -180,12 +177,17 @@ class Completions:
             )
 
     def _adapters(self) -> str:
-        if self.service.post("/v1/load_lora_adapter", {}).status not in _NOT_THERE:
+        if self._there("/v1/load_lora_adapter"):
             return ""
         return (
             "it takes no adapters: start it with --enable-lora, --max-lora-rank, and "
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment"
         )
+
+    def _there(self, path: str) -> bool:
+        """Tells whether the server has a route."""
+        told = self.service.post(path, {})
+        return check_busy(told, self.service.shown + path).status not in _NOT_THERE
 
     def _choice(self, told: Told) -> dict[str, Any]:
         choices = told["choices"]
@@ -209,7 +211,7 @@ class VLLM(Completions):
         """Asks what the server offers, and resumes it if a killed run has left it paused."""
         self._check_model()
         notes = []
-        self._spans = self.service.post("/inference/v1/generate", {}).status not in _NOT_THERE
+        self._spans = self._there("/inference/v1/generate")
         if not self._spans:
             notes.append(
                 f"{self.service.shown} does not say which weights sampled which tokens: start it "
@@ -218,7 +220,7 @@ class VLLM(Completions):
         if self.service.get("/is_paused")["is_paused"] is True:
             notes.append(f"{self.service.shown} was left paused, and resumes")
             self._must(self.service.post("/resume"), "/resume")
-        rpc = self.service.post("/collective_rpc", {}).status not in _NOT_THERE
+        rpc = self._there("/collective_rpc")
         weights = (
             ""
             if rpc and self.version() is not None
@@ -311,7 +313,9 @@ class VLLM(Completions):
         )
 
     def _compare(self, version: str) -> None:
-        told = self.service.post("/weight_checker", {"action": "checksum"}, timeout=dialect.LOADING)
+        path = "/weight_checker"
+        told = self.service.post(path, {"action": "checksum"}, timeout=dialect.LOADING)
+        check_busy(told, self.service.shown + path)
         sums, content = told["checksums"], version.rpartition("-")[2]
         if not told.good or not isinstance(sums, dict):
             return  # an older vLLM has no such route

@@ -31,7 +31,7 @@ LOOK = 1.0
 _CHUNK = 2**21  # bytes of a message of the coordination service, which has limits
 _RAISED: dict[str, type[SkillRLError]] = {
     kind.__name__: kind
-    for kind in (errors.Corrupt, errors.DoesNotFit, errors.NoSpace, SkillRLError)
+    for kind in (errors.Alarmed, errors.Corrupt, errors.DoesNotFit, errors.NoSpace, SkillRLError)
 }
 
 

@@ -204,7 +204,7 @@ def open_player(session: Session, model: Model | None, retriever: Retriever) -> 
     """
     if model is not None and session.config.rollout.engine != "local":
         session.run.keep_others_out(
-            "both would give their policies to the rollout server: wait for it, or use "
+            "both may give their policies to the rollout server: wait for it, or use "
             "rollout.engine=local here"
         )
     locked, shared = session.run.locked, session.config.rollout.weights_dir

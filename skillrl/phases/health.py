@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skillrl.errors import Alarmed, SkillRLError
+from skillrl.parallel import processes
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,10 +53,13 @@ class Skips:
           SkillRLError: there were.
         """
         if self.too_many:
-            raise SkillRLError(
-                f"{self._most} updates in a row were skipped, since gradient or parameters were "
-                f"not finite ({self._setting}={self._limit} allows fewer). {good} Take a lower "
-                "learning rate or a higher KL coefficient in a new --workdir, or allow more skips."
+            raise processes.everywhere(
+                SkillRLError(
+                    f"{self._most} updates in a row were skipped, since gradient or parameters "
+                    f"were not finite ({self._setting}={self._limit} allows fewer). {good} Take a "
+                    "lower learning rate or a higher KL coefficient in a new --workdir, or allow "
+                    "more skips."
+                )
             )
 
 
@@ -63,7 +67,7 @@ class Watch:
     """Looks at the rows of a phase as they are written, and warns when an alarm begins.
 
     Attributes:
-      ends: whether an alarm has begun in this session that ends the phase.
+      ends: whether there is an alarm that ends the phase.
     """
 
     def __init__(
@@ -74,12 +78,19 @@ class Watch:
         Args:
           phase: ``rl`` or ``sft``.
           rows: of earlier sessions, which have been warned of.
-          ends_phase: whether alarms end the phase (``logging.stop_on_alarm``).
+          ends_phase: whether alarms end the phase (``logging.stop_on_alarm``), those included that
+            the last of `rows` still shows.
         """
         self._phase = phase
         self._rows = list(rows)
         self._ends_phase = ends_phase
         self._begun: list[dict[str, Any]] = []
+        if ends_phase and rows:  # what has ended it before, and was not overruled
+            self._begun = [
+                _alarm(phase, rows, metric=metric, meaning=meaning)
+                for metric, meaning in _signs(phase, rows).items()
+                if metric != "skipped"
+            ]
 
     def look(self, row: Mapping[str, Any]) -> None:
         """Adds a row; what it is the first to show becomes a warning."""
@@ -88,12 +99,13 @@ class Watch:
         for metric, meaning in _signs(self._phase, self._rows).items():
             if metric not in before:
                 alarm = _alarm(self._phase, self._rows, metric=metric, meaning=meaning)
-                self._begun.append(alarm)
+                if metric != "skipped":  # of which max_skipped_updates are too many
+                    self._begun.append(alarm)
                 _LOG.warning("alarm: %s", line(alarm))
 
     @property
     def ends(self) -> bool:
-        """Whether an alarm of this session ends the phase."""
+        """Whether there is an alarm that ends the phase."""
         return self._ends_phase and bool(self._begun)
 
     def check(self, good: str) -> None:
@@ -106,10 +118,12 @@ class Watch:
           Alarmed: one does.
         """
         if self.ends:
-            raise Alarmed(
-                f"{'; '.join(map(line, self._begun))}. {good} logging.stop_on_alarm ends the phase "
-                "here. To go on all the same: the same command with --set "
-                "logging.stop_on_alarm=false. For other settings take a new --workdir."
+            raise processes.everywhere(
+                Alarmed(
+                    f"{'; '.join(map(line, self._begun))}. {good} logging.stop_on_alarm ends the "
+                    "phase here. To go on all the same: the same command with --set "
+                    "logging.stop_on_alarm=false. For other settings take a new --workdir."
+                )
             )
 
 
@@ -207,9 +221,10 @@ def _changes(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if len(rows) < _FIRST + _CHANGED_ROWS:
         return signs
 
-    def means(metric: str) -> tuple[float, float]:
+    def means(metric: str) -> tuple[float, ...]:
         first, last = rows[:_FIRST], rows[-_CHANGED_ROWS:]
-        return _mean([r.get(metric) for r in first]), _mean([r.get(metric) for r in last])
+        # 0 is that of an iteration from which nothing was left to train on.
+        return tuple(_mean([r.get(metric) or None for r in some]) for some in (first, last))
 
     start, entropy = means("surprise")
     if entropy < _ENTROPY_LOST * start and means("success")[1] < _SOLVED:

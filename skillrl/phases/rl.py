@@ -132,6 +132,8 @@ def rl(
             session.metrics.rows("rl"),
             ends_phase=session.config.logging.stop_on_alarm,
         )
+        if now.iteration < config.training_epochs:
+            watch.check(f"The run has come to iteration {now.iteration}.")
         with session.display.progress(
             "rl", config.training_epochs, unit="iteration", done=now.iteration
         ) as bar:

@@ -71,7 +71,7 @@ class RunDirectory:
     Attributes:
       path: the directory.
       config: settings of this session.
-      locked: whether this session has locked it, and does not only read it.
+      locked: whether this session has locked it for writing, and does not only read it.
     """
 
     def __init__(self, path: str | Path, config: Config, *, lock: bool = True):
@@ -124,26 +124,45 @@ class RunDirectory:
         """Unlocks the directory. May be called twice."""
         self._kept_out.close()
         if self._lock is not None:
+            if self.locked:
+                os.ftruncate(self._lock, 0)  # whom it names is at work there, or was killed
             os.close(self._lock)
             self._lock = None
 
     def keep_others_out(self, why: str) -> None:
-        """Locks the directory until the end of a session that otherwise only reads it.
+        """Keeps sessions that write from the directory until this one ends, which only reads it.
 
-        Where nobody ever locked it, or this user may not, nothing happens.
+        Others that read may do the same meanwhile. Where nobody ever locked it, or files cannot be
+        locked there, nothing happens.
 
         Args:
-          why: two sessions cannot go on together, a clause.
+          why: this session and one that writes cannot go on together, a clause.
 
         Raises:
-          SkillRLError: another process has locked it.
+          SkillRLError: one that writes is at work.
         """
         if not self.locked:
             processes.on_first("owner of the run", lambda: self._keep_others_out(why))
 
     def _keep_others_out(self, why: str) -> None:
-        if self._lock is None and os.access(self.path / _LOCK, os.W_OK):
-            self._lock = _acquire(self.path, f", and {why}.")
+        import fcntl
+
+        if self._lock is not None:
+            return
+        with contextlib.suppress(OSError):
+            handle = os.open(self.path / _LOCK, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = _owner(handle)
+                os.close(handle)
+                raise SkillRLError(
+                    f"--workdir={self.path}: is in use by another process ({owner}), and {why}."
+                ) from None
+            except OSError:
+                os.close(handle)
+                raise
+            self._lock = handle
 
     def file(self, *parts: str) -> Path:
         """Joins names to a path inside the directory; creates nothing."""
@@ -431,12 +450,8 @@ def _commit() -> str | None:
     return commit and commit + ("+" if git("status", "--porcelain", "-uno") else "")
 
 
-def _acquire(path: Path, advice: str = ". Wait for it, stop it, or name another --workdir.") -> int:
+def _acquire(path: Path) -> int:
     """Locks the directory `path`.
-
-    Args:
-      path: the directory.
-      advice: the end of the message if it is locked.
 
     Returns:
       An open file descriptor; closing it unlocks the directory.
@@ -450,15 +465,25 @@ def _acquire(path: Path, advice: str = ". Wait for it, stop it, or name another 
     handle = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"pid {os.getpid()} on {platform.node()}\n".encode(), 0)
     except BlockingIOError:
-        owner = os.pread(handle, 100, 0).decode(errors="replace").strip() or "unknown"
+        owner = _owner(handle)
         os.close(handle)
         raise SkillRLError(
-            f"--workdir={path}: is in use by another process ({owner}){advice}"
+            f"--workdir={path}: is in use by another process ({owner}). Wait for it, stop it, or "
+            "name another --workdir."
         ) from None
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"pid {os.getpid()} on {platform.node()}\n".encode(), 0)
+    except OSError:
+        os.close(handle)
+        raise
     return handle
+
+
+def _owner(handle: int) -> str:
+    """Says who has locked the directory, as far as the lock file tells."""
+    said = os.pread(handle, 100, 0).decode(errors="replace").strip()
+    return said or "one that reads it, such as an evaluation on a rollout server"
 
 
 def _unwritable(path: Path, error: OSError) -> SkillRLError:

@@ -77,7 +77,7 @@ class Session:
 
     Attributes:
       config: the settings.
-      run: the run directory, locked unless the session only reads it.
+      run: the run directory, locked for writing unless the session only reads it.
       metrics: numbers on disk.
       suite: tasks and environments.
       seed: the seed of every random draw.

@@ -153,8 +153,11 @@ def sft(
                         watch.look(session.metrics.write("sft", number, numbers))
                         bar.update(loss=numbers["loss"])
                         skips.count(numbers)
-                        skips.check(_last_good(checkpoints))
-                        watch.check(_last_good(checkpoints))
+                        if skips.too_many or watch.ends:
+                            checkpoints.settle()
+                            good = _last_good(checkpoints)
+                            skips.check(good)
+                            watch.check(good)
                     wait = not session.config.checkpoint.asynchronous
                     checkpoints.save(epoch + 1, state, taught, wait=wait)
         policy = partition.merge(state.params, base)
@@ -259,7 +262,7 @@ def _kept(path: Path, sha256: str) -> list[Example]:
 
 
 def _last_good(checkpoints: Checkpoints) -> str:
-    """Says which state is left when too many updates in a row changed nothing."""
+    """Says which state is left when the cold start ends before its time."""
     latest = checkpoints.latest()
     if latest is None:
         return "There is no checkpoint yet; the base policy is as it was."

@@ -412,10 +412,11 @@ def test_a_server_that_is_busy_while_it_is_given_a_policy_is_waited_for(
 ):
     params = load_params(both.model)
     made = engine(both, tmp_path)
-    paths = ("/pause", "/resume", "/update_weight_version", "/weight_info")
+    paths = ("/pause", "/resume", "/update_weight_version", "/weight_info", "/weight_checker")
     if both.kind == "sglang":
         paths = ("/pause_generation", "/continue_generation")
-    both.busy = {path: [status] for path in paths}
+    loading = "/collective_rpc" if both.kind == "vllm" else "/update_weights_from_disk"
+    both.busy = {path: [status] for path in paths} | {loading: [400, status]}  # 400 to the look
     made.publish(nudged(params), 1)
     assert made.report()["publish_gap"] < 1e-4
     assert not any(both.busy.values())
@@ -522,18 +523,20 @@ def test_another_process_repairs_a_server_whose_loss_the_first_does_not_notice(
     made = engine(one, tmp_path)
     made.publish(nudged(params), 1)
     expected = [a.ids for a in generate(made, asks(2), Sampling(max_tokens=5))]
+    made.served = dataclasses.replace(made.served, seconds=0.1)
     one.die()
-    one.revive()
+    threading.Timer(3.0, one.revive).start()  # later than the turn, which begins when it is back
     monkeypatch.setattr(processes, "index", lambda: 1)
+    monkeypatch.setattr(processes, "count", lambda: 2)
     monkeypatch.setattr(processes, "is_first", lambda: False)
-    monkeypatch.setattr(served, "TURN", 1.0)
+    monkeypatch.setattr(served, "TURN", 1.5)
     asked = len(one.requests)
     found = generate(made, asks(2), Sampling(max_tokens=5))
     assert [a.ids for a in found] == expected
     paths = [path for path, _ in one.requests[asked:]]
     assert paths.count("/collective_rpc") == 1
     looked = paths[: paths.index("/collective_rpc")]
-    assert sum("generate" in path for path in looked) > 2  # it was the first one's turn
+    assert sum("generate" in path for path in looked) > 1  # at first it was the first one's turn
     made.close()
 
 

@@ -108,6 +108,8 @@ def test_what_is_not_finite_is_named():
         ("surprise", 0.1, 0.99, 0.5, None),  # ten times as much, and still little
         ("response_tokens", 40.0, 159.0, 0.5, None),
         ("response_tokens", 40.0, None, 0.5, None),
+        ("response_tokens", 40.0, 0.0, 0.5, None),  # nothing was left to train on
+        ("response_tokens", 0.0, 40.0, 0.5, None),
     ],
 )
 def test_what_becomes_very_different_is_an_alarm(metric, usual, later, success, meaning):
@@ -132,4 +134,11 @@ def test_an_alarm_ends_the_phase_only_where_that_is_asked_for():
     with pytest.raises(Alarmed, match=r"rl step 2: .*left its reference.* Saved at 2\. logging"):
         strict.check("Saved at 2.")
     assert Alarmed.exit_status == 3
-    Watch("rl", rl({"kl": 0.1}, {"kl": 9.0}), ends_phase=True).check("unused")  # of before
+    began = rl({"kl": 0.1}, {"kl": 9.0})
+    again = Watch("rl", began, ends_phase=True)  # the same command: it was not overruled
+    with pytest.raises(Alarmed, match="rl step 2"):
+        again.check("unused")
+    Watch("rl", [*began, *rl({"kl": 0.2})], ends_phase=True).check("unused")
+    skips = Watch("rl", ends_phase=True)
+    skips.look({"step": 1, "skipped": 1.0})
+    skips.check("max_skipped_updates says how many are too many")

@@ -100,8 +100,14 @@ def test_a_server_of_a_run_in_use_is_not_taken(tmp_path, monkeypatch, lock):
         assert given["temporary"] is not lock
         assert given["directory"] == (tmp_path / "rl" / "published" if lock else tmp_path)
         if not lock:  # and the other way round
-            with pytest.raises(SkillRLError, match=r"in use by another process .pid .*Wait for it"):
+            with pytest.raises(SkillRLError, match=r"in use by another process .one that reads it"):
                 RunDirectory(tmp_path, config)
+            with RunDirectory(tmp_path, config, lock=False) as other:
+                opened(other)  # it may have another server
+    (tmp_path / ".lock").chmod(0o444)
+    with RunDirectory(tmp_path, config), pytest.raises(SkillRLError, match=said):
+        opened(reads)
+    (tmp_path / ".lock").chmod(0o644)
     RunDirectory(tmp_path, config).close()
 
 

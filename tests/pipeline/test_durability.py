@@ -200,11 +200,32 @@ def test_an_alarm_ends_the_run_after_a_checkpoint(whole, flags, tmp_path, monkey
     assert "Checkpoint 1 is just saved" in err
     assert "stop_on_alarm=false" in err.splitlines()[-1]
     assert Checkpoints(path / "checkpoints" / "rl").steps() == [1]
+    status, _, err = run(True)
+    assert status == 3
+    assert "has come to iteration 1" in err
     status, out, err = run(False)
     assert status == 0, err
     assert "alarm: rl step 1" in out + err
     steps = [row["step"] for row in tiny.rows(path / "metrics.jsonl") if "kl" in row]
     assert steps == [1, 2]
+
+
+def test_an_alarm_ends_the_cold_start(whole, flags, tmp_path, monkeypatch):
+    monkeypatch.setattr(health, "_LOSS", 0.0)
+    monkeypatch.setattr(health, "_LOSS_FACTOR", 0.0)
+    monkeypatch.setattr(health, "_LOSS_ROWS", 3)
+    path = tmp_path / "run"
+    status, _, err = tiny.run(
+        "sft",
+        *flags(path, logging={"stop_on_alarm": True}, sft={"epochs": 2, "num_examples": 24}),
+        f"--trajectories={whole.path / 'collect' / 'trajectories.jsonl'}",
+        f"--skill_bank={whole.path / 'distill' / 'bank.json'}",
+        QUIET,
+    )
+    assert status == 3
+    assert "sft step 4: the loss is far above" in err.splitlines()[-1]
+    assert "The last good state is that after epoch 1" in err
+    assert Checkpoints(path / "checkpoints" / "sft").steps() == [1]
 
 
 def test_sessions_neither_play_nor_export_what_is_not_finite_or_has_no_room(whole, tmp_path):
