@@ -87,6 +87,25 @@ class Export:
     base: Export | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """Says which policy the server has.
+
+    Attributes:
+      label: of the export.
+      model: what requests call it: the server's own model, or an adapter.
+      weights: the label of its weights, if it says which sampled a response; else None.
+      gap: mean difference to our log-probabilities on the known prompt, in nats.
+      seconds: how long it took to load.
+    """
+
+    label: str
+    model: str
+    weights: str | None
+    gap: float
+    seconds: float
+
+
 _LABEL = re.compile(r"\d+-[0-9a-f]{12}")
 
 

@@ -30,7 +30,7 @@ from skillrl.inference.dialect import (
     Refused,
     Reply,
 )
-from skillrl.inference.exports import PROBE, Export, Exports, Probe
+from skillrl.inference.exports import PROBE, Export, Exports, Probe, Served
 from skillrl.io import checksums
 from skillrl.io.threads import DaemonPool
 from skillrl.models.policy import Model
@@ -46,25 +46,6 @@ policy again; where loading took longer than half of that before, twice as long 
 
 OTHER_TEMPERATURE = 0.5
 """At which raw log-probabilities differ from processed ones."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Served:
-    """Says which policy the server has.
-
-    Attributes:
-      label: of the export.
-      model: what requests call it: the server's own model, or an adapter.
-      weights: the label of its weights, if it says which sampled a response; else None.
-      gap: mean difference to our log-probabilities on the known prompt, in nats.
-      seconds: how long it took to load.
-    """
-
-    label: str
-    model: str
-    weights: str | None
-    gap: float
-    seconds: float
 
 
 class ServedEngine:
