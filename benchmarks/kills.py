@@ -91,16 +91,7 @@ def main() -> None:
     found = json.loads(output.read_text()) if output.exists() else {"kills": []}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        os.environ |= {
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
-        policy = tiny.make_policy(folder / "made")
-        settings = {**tiny.SETTINGS, "model": {"policy_path": str(policy)}}
-        (folder / "settings.json").write_text(json.dumps(settings))
-        flags = ["--env=alfworld", "--mock", f"--config={folder / 'settings.json'}"]
-        flags += [f"--seed={tiny.SEED}", "--set=logging.progress=false"]
+        flags = tiny.prepare(folder, tiny.SETTINGS)
         for name in ("warm", "whole"):  # the first one compiles
             begun = time.monotonic()
             with start(folder, folder / name, flags, args.processes) as running:

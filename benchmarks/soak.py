@@ -6,8 +6,8 @@ One process trains (a small random policy, generated games, the simulated teache
 `tests/pipeline/tiny.py`), with evolution, a held-out look and a checkpoint every few iterations.
 After each iteration its resident memory, threads and open descriptors are read from /proc. After a
 warm-up, in which programs compile and caches fill, each must stay within `BOUND`: the mean of the
-last fifth against that of the first fifth after the warm-up. The cache of the last 1,024 games (31
-kB each) would fill for all of the 500 iterations; here it holds --games. The same command goes on
+last fifth against that of the first fifth after the warm-up. The cache of the last 1,024 games
+would fill for all of the 500 iterations; here it holds --games. The same command goes on
 where it was stopped (its work directory is kept); the figures are then those of its process.
 """
 

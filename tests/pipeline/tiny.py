@@ -107,6 +107,19 @@ def write(folder: Path, settings: Mapping[str, Any]) -> Path:
     return file
 
 
+def prepare(folder: Path, settings: Mapping[str, Any]) -> list[str]:
+    """Makes a policy and a cache of programs for processes; flags of a run with these settings."""
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    policy = make_policy(folder / "made")
+    file = write(folder, merged(settings, {"model": {"policy_path": str(policy)}}))
+    flags = ["--env=alfworld", "--mock", f"--config={file}", f"--seed={SEED}"]
+    return [*flags, "--set=logging.progress=false"]
+
+
 def run(*arguments: str | Path) -> tuple[int, str, str]:
     """Status, stdout and stderr of a command in this process."""
     out, err = io.StringIO(), io.StringIO()
