@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import collections
+import re
 from collections.abc import Mapping, Sequence
 
 from skillrl.teacher.simulated.domain import Entry, advised, capital, entry
 from skillrl.teacher.simulated.recordings import Recording
 from skillrl.teacher.simulated.shopping.advice import ADVICE
 from skillrl.teacher.simulated.shopping.diagnosis import bought_in, missing_options
+from skillrl.teacher.simulated.shopping.listing import FOUND, listed, listings
 from skillrl.teacher.simulated.shopping.reading import read_acts, read_wish, words_of
 
 _NAMES = 3  # words of options' names in a text
@@ -29,12 +31,13 @@ def fill(text: str, shown: Sequence[Recording]) -> str:
 
 
 def patterns(wins: Sequence[Recording]) -> list[Entry]:
-    """Shows the procedure of most, the options that matter, and what they read or avoid."""
+    """Shows the procedure of most, where things are listed, what matters, is read or avoided."""
     kinds = collections.Counter(map(_kind, wins))
     kind = min(kinds, key=lambda name: (-kinds[name], list(_FORMS).index(name)))
     same = [recording for recording in wins if _kind(recording) == kind]
     when = _WHEN.format(category=same[0].category.replace("_", " "))
     found = [entry(_STEPS, fill(_FORMS[kind], wins), when, sources=[r.id for r in same])]
+    found += [listed(thing, where) for thing, where in listings(wins).items()]
     wishes = [read_wish(recording.goal) for recording in wins]
     groups = {
         "options": [bool(w.options) for w in wishes],
@@ -51,18 +54,32 @@ def patterns(wins: Sequence[Recording]) -> list[Entry]:
 def findings(
     shown: Sequence[Recording], causes: Sequence[str], known: Mapping[str, str]
 ) -> list[Entry]:
-    """Shows what only the features tell, if failures of the category are due to that.
+    """Shows under which word things are listed, and what only the features tell.
+
+    Both only if failures of the category are due to what the page of a product did not show.
 
     Args:
       shown: failures and successes of a category.
       causes: what the failures are due to.
-      known: title -> principle of the skills that there are; what they say is not said again.
+      known: title -> principle of the skills that there are; what they say is not said again,
+        unless several successes are under another word.
     """
     wins = [recording for recording in shown if recording.won]
     if "attribute" not in causes or not wins:
         return []
     why = ADVICE["attribute"].wrong
-    return [
+    found = []
+    for thing, where in listings(shown).items():
+        item = listed(thing, where)
+        words = known.get(item["title"])
+        if words is None:
+            reason = f"It was not known which {thing} is right."
+        elif len(where.sources) > 1 and not set(where.words) & set(re.findall(r"[a-z]+", words)):
+            reason = f"There is no right {thing} where it says."
+        else:
+            continue
+        found.append(item | {"category": wins[0].category, "cause": reason})
+    return found + [
         item | {"category": wins[0].category, "cause": why}
         for item in _checks(wins)
         if item["title"] not in known
@@ -72,6 +89,7 @@ def findings(
 def pattern_texts() -> list[str]:
     """Returns every fixed word of the above."""
     checks = [part.replace("{words}", "") for part in _CHECK]
+    checks += [part.replace("{thing}", "").replace("{word}", "") for part in FOUND]
     return [
         _STEPS,
         *(fill(form, ()) for form in _FORMS.values()),
