@@ -105,18 +105,18 @@ def test_a_thought_names_an_archive_only_where_a_rule_does():
 @pytest.mark.parametrize(
     ("goal", "answer", "concluded"),
     [
-        (JOB, "Cora Penn", "I need baker. Leo Reed: job clerk no."),
-        (JOB.replace("baker", "clerk"), "Leo Reed", "I need clerk. Leo Reed: job clerk yes."),
+        (JOB, "Cora Penn", "I need baker: Cora Penn."),
+        (JOB.replace("baker", "clerk"), "Leo Reed", "I need clerk: Leo Reed."),
     ],
 )
-def test_of_two_names_the_thought_says_whether_the_second_has_what_is_wanted(
+def test_of_two_names_the_thought_says_what_both_cards_have_and_then_the_one_that_is_wanted(
     goal, answer, concluded
 ):
     found = asked(goal, *NAMES, answer=answer, won=True, category="comparison")
     assert thoughts(found) == [
         "Find job.",
         "Cora Penn: job baker. Find job.",
-        concluded,
+        f"Found baker: Cora Penn, clerk: Leo Reed. {concluded}",
     ]
 
 

@@ -2,16 +2,16 @@
 
 It looks a thing up by its name, in the archive that it knows to be right if it knows one, believes
 the first card with that title, and takes the next thing from what it says; its thought is what it
-read, on both cards where it took two steps, and what it looks for. Of two names it says whether
-the second has what is wanted. It remembers no more than a prompt shows with
-``agent.history_length=1``: the newest observation, the one before, and the newest actions. So it
-stays right when somebody else acts in between, and its pupil need not guess.
+read, on both cards where it took two steps or compares two names, and what it looks for. It
+remembers no more than a prompt shows with ``agent.history_length=1``: the newest observation, the
+one before, and the newest actions. So it stays right when somebody else acts in between, and its
+pupil need not guess.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from skillrl.envs.base import Move
 from skillrl.envs.search.questions import Comparison, Lookup, parse_question
@@ -76,9 +76,9 @@ class QuestionExpert:
             return self.search(goal.a, goal.relation)
         if not b:
             return self.search(goal.b, goal.relation, quote(goal.a, goal.relation, a))
-        said, same = quote(goal.b, goal.relation, b).rstrip("."), b == goal.wanted
-        thought = f"I need {goal.wanted}. {said} {'yes' if same else 'no'}."
-        return answer(thought, goal.b if same else goal.a)
+        chosen = goal.b if b == goal.wanted else goal.a
+        found = [(value, name) for value, name in ((a, goal.a), (b, goal.b)) if value]
+        return answer(conclude(found, goal.wanted, chosen), chosen)
 
     def fact(self, name: str, relation: str) -> str:
         """Returns what the newest card about `name` says, of the right archive, or ""."""
@@ -102,6 +102,16 @@ class QuestionExpert:
 def quote(name: str, relation: str, value: str) -> str:
     """Returns what a card says, as a thought."""
     return RELATIONS[relation].sentence(name, value)
+
+
+def conclude(found: Sequence[tuple[str, str]], wanted: str, chosen: str) -> str:
+    """Returns the thought that decides between two names: (value, name) as read, then the choice.
+
+    The value stands before its name, so that the choice repeats what was just written: copying is
+    what a small policy learns, and whether two words far apart are the same it does not.
+    """
+    said = ", ".join(f"{value}: {name}" for value, name in found)
+    return f"Found {said}. I need {wanted}: {chosen}."
 
 
 def answer(thought: str, text: str) -> Move:

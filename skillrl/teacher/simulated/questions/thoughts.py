@@ -22,7 +22,7 @@ THOUGHT_FORMS = (
     "Find {name}.",
     "Now find {name}.",
     "Find {topic} in {archive}.",
-    "I need {value}. yes no.",
+    "Found {value}: {name}. I need {value}: {name}.",
     "Found it.",
     "Next do this: ",
 )
@@ -73,8 +73,8 @@ def _of_cards(recording: Recording, turns: list[Turn], at: int) -> str:
 def _concluding(recording: Recording, turns: list[Turn], cards: list[Card], answer: str) -> str:
     """Says what the answer follows from.
 
-    That is what the newest card says; before that, what led to it; and of two names, whether the
-    second has what is wanted.
+    That is what the newest card says; before that, what led to it; and of two names, what both
+    cards say.
 
     Args:
       recording: of the episode.
@@ -88,9 +88,10 @@ def _concluding(recording: Recording, turns: list[Turn], cards: list[Card], answ
         said = {c.claims[topic][1] for t in turns for c in read_cards(t) if topic in c.claims}
         wanted = [value for value in sorted(said) if holds(recording.goal, value)]
         if topic and wanted and any(card.name != last.name for card in cards):
-            claim, value = last.claims[topic]
-            same = "yes" if normal(value) == normal(wanted[0]) else "no"
-            return f"I need {wanted[0]}. {last.name}: {claim} {same}."
+            other = next(card for card in cards if card.name != last.name)
+            found = [(c.claims[topic][1], c.name) for c in (other, last) if topic in c.claims]
+            said = ", ".join(f"{value}: {name}" for value, name in found)
+            return f"Found {said}. I need {wanted[0]}: {answer}."
         return _claim(last, recording, answer)
     for card in cards:
         if card.name != last.name and any(
