@@ -1,0 +1,1 @@
+"""What prompts say and demonstrators know, per environment, for benchmarks/advice.py."""
