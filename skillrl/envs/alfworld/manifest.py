@@ -34,7 +34,7 @@ from skillrl.errors import SkillRLError
 SIZES = {"train": 2160, "valid_seen": 120, "valid_unseen": 120}
 _FIRST_SEED = {"train": 0, "valid_seen": 300_000, "valid_unseen": 200_000}
 _TRIES = 64  # task seeds per entry
-_CUSTOM = 1  # of all households of the manifest
+CUSTOM = 1  # of all households of the manifest
 _MAX_STEPS = 15  # within which somebody who knows the custom wins
 SEEN_ROOMS = 24
 """How many of ALFRED's 30 floor plans of each kind are not held out."""
@@ -114,9 +114,9 @@ def build_entry(split: str, index: int) -> Entry:
         room_seed = _train_room(scene, index)
     first = _FIRST_SEED[split] + index * _TRIES
     for task_seed in range(first, first + _TRIES):
-        spec = Spec(scene, room_seed, category, task_seed, _CUSTOM)
+        spec = Spec(scene, room_seed, category, task_seed, CUSTOM)
         try:
-            solve(make_game(spec), _MAX_STEPS, homes=known_homes(_CUSTOM))
+            solve(make_game(spec), _MAX_STEPS, homes=known_homes(CUSTOM))
         except SkillRLError:
             continue  # too long or already won: by design the next seed is tried
         return {
@@ -124,7 +124,7 @@ def build_entry(split: str, index: int) -> Entry:
             "scene": scene,
             "room_seed": room_seed,
             "task_seed": task_seed,
-            "custom": _CUSTOM,
+            "custom": CUSTOM,
             "category": category,
             "goal": make_problem(spec).goal,
         }
