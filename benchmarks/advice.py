@@ -94,12 +94,12 @@ def policy_wins(
 
 def by_category(
     tasks: Sequence[Task], won: Sequence[bool], categories: Sequence[str]
-) -> dict[str, float]:
-    """Returns success in percent: of all, and of each category."""
-    found = {"all": 100 * sum(won) / len(won)}
+) -> dict[str, float | None]:
+    """Returns success in percent: of all, and of each category; None without tasks of it."""
+    found: dict[str, float | None] = {"all": 100 * sum(won) / len(won)}
     for category in categories:
         mine = [w for task, w in zip(tasks, won, strict=True) if task.category == category]
-        found[category] = 100 * sum(mine) / len(mine)
+        found[category] = 100 * sum(mine) / len(mine) if mine else None
     return found
 
 
@@ -130,7 +130,8 @@ def main() -> None:
         played |= {f"policy: {name}": won for name, won in wins.items()}
     results = {name: by_category(tasks, won, [*about.CATEGORIES]) for name, won in played.items()}
     rows = [
-        [name, *(f"{value:.0f}" for value in found.values())] for name, found in results.items()
+        [name, *("-" if value is None else f"{value:.0f}" for value in found.values())]
+        for name, found in results.items()
     ]
     text = table(rows, ["prompt", "all %", *about.CATEGORIES.values()])
     print(text)

@@ -2,7 +2,8 @@
 
 The base policy must do what a text tells it, whoever wrote the text. So each piece has several
 titles, rules and situations, which are combined freely; what the simulated teacher writes is
-among them. `HELD_BACK` rules are never practised on: they show whether reading transfers.
+among them. `HELD_BACK` rules are never practised on, and stand under a title that tells nothing:
+they show whether reading transfers.
 """
 
 from __future__ import annotations
@@ -186,6 +187,10 @@ def _text(rng: random.Random, choices: Sequence[str], **words: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+_BLANK = "Words"
+"""The title of a rule that is held back, which has no situation either."""
+
+
 def _skill(rng: random.Random, title: str, rule: str, when: str, *, category: str) -> Skill:
     """Puts the words into one of the three lists of a prompt."""
     kind = rng.choice(("general", "specific", "specific", "mistake"))
@@ -214,13 +219,11 @@ def advice(
     words = {"verb": verb, "appliance": appliance}
     rules = (HELD_BACK if held_back else _RULES)[piece]
     when = rng.choice(_WHENS[piece]).format(**words)
-    return _skill(
-        rng,
-        _text(rng, _TITLES[piece], **words),
-        _text(rng, rules, **words),
-        when,
-        category=category,
-    )
+    title = _text(rng, _TITLES[piece], **words)
+    rule = _text(rng, rules, **words)
+    if held_back:
+        title, when = _BLANK, ""
+    return _skill(rng, title, rule, when, category=category)
 
 
 def home(
@@ -228,10 +231,12 @@ def home(
 ) -> Skill:
     """Writes where a class of objects is kept: at the first of `places`, or else the second."""
     words = {"thing": thing, "place": " or ".join(places)}
+    if held_back:
+        return _skill(rng, _BLANK, _text(rng, HOME_HELD_BACK, **words), "", category=category)
     return _skill(
         rng,
         _text(rng, _HOME_TITLES, **words),
-        _text(rng, HOME_HELD_BACK if held_back else _HOME_RULES, **words),
+        _text(rng, _HOME_RULES, **words),
         rng.choice(_HOME_WHENS).format(**words),
         category=category,
     )

@@ -2,7 +2,8 @@
 
 The base policy must do what a text tells it, whoever wrote the text. So each piece has several
 titles, rules and situations, which are combined freely; what the simulated teacher writes is
-among them. `HELD_BACK` rules are never practised on: they show whether reading transfers.
+among them. `HELD_BACK` rules are never practised on, and stand under a title that tells nothing:
+they show whether reading transfers.
 """
 
 from __future__ import annotations
@@ -139,6 +140,10 @@ _NEUTRAL_VERBS = ("is", "was", "came", "went on", "stopped", "has been")
 _NEUTRAL_ENDS = ("late and early", "all day", "once more", "long", "one of two", "far away")
 
 
+_BLANK = "Words"
+"""The title of a rule that is held back, which has no situation either."""
+
+
 def _skill(rng: random.Random, title: str, rule: str, when: str, *, category: str) -> Skill:
     """Puts the words into one of the three lists of a prompt."""
     kind = rng.choice(("general", "specific", "specific", "mistake"))
@@ -160,11 +165,12 @@ def advice(rng: random.Random, piece: str, *, category: str, held_back: bool = F
       category: of the task in whose prompt it will stand.
       held_back: take rules that are not practised on.
     """
-    rules = (HELD_BACK if held_back else _RULES)[piece]
+    if held_back:
+        return _skill(rng, _BLANK, rng.choice(HELD_BACK[piece]), "", category=category)
     return _skill(
         rng,
         rng.choice(_TITLES[piece]),
-        rng.choice(rules),
+        rng.choice(_RULES[piece]),
         rng.choice(_WHENS[piece]),
         category=category,
     )
@@ -180,10 +186,13 @@ def archive(
 ) -> Skill:
     """Writes in which archive to search a topic: in the first of `archives`, or the second."""
     words = {"topic": topic, "archive": " or ".join(archives)}
+    if held_back:
+        rule = rng.choice(ARCHIVE_HELD_BACK).format(**words)
+        return _skill(rng, _BLANK, rule, "", category=category)
     return _skill(
         rng,
         rng.choice(_ARCHIVE_TITLES).format(**words),
-        rng.choice(ARCHIVE_HELD_BACK if held_back else _ARCHIVE_RULES).format(**words),
+        rng.choice(_ARCHIVE_RULES).format(**words),
         rng.choice(_ARCHIVE_WHENS).format(**words),
         category=category,
     )

@@ -76,7 +76,7 @@ class Pupil(QuestionExpert):
         archive = self.archives.get(goal.last, "")
         for text in reversed(self._window):
             for title, content in read_documents(text):
-                if title == goal.name and f", {archive}" in content:
-                    key, value = _CLAIM.search(content).groups()
-                    return key, value
+                claim = _CLAIM.search(content)
+                if title == goal.name and f", {archive}" in content and claim:
+                    return claim[1], claim[2]
         return None

@@ -2,7 +2,8 @@
 
 The base policy must do what a text tells it, whoever wrote the text. So each piece has several
 titles, rules and situations, which are combined freely; what the simulated teacher writes is
-among them. `HELD_BACK` rules are never practised on: they show whether reading transfers.
+among them. `HELD_BACK` rules are never practised on, and stand under a title that tells nothing:
+they show whether reading transfers.
 """
 
 from __future__ import annotations
@@ -142,6 +143,10 @@ def _text(rng: random.Random, choices: Sequence[str], **words: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+_BLANK = "Words"
+"""The title of a rule that is held back, which has no situation either."""
+
+
 def _skill(rng: random.Random, title: str, rule: str, when: str, *, category: str) -> Skill:
     """Puts the words into one of the three lists of a prompt."""
     kind = rng.choice(("general", "specific", "specific", "mistake"))
@@ -172,11 +177,12 @@ def advice(rng: random.Random, piece: str, *, category: str, held_back: bool = F
       held_back: take rules that are not practised on.
     """
     words = {"option": _option(rng, category)}
-    rules = (HELD_BACK if held_back else _RULES)[piece]
+    if held_back:
+        return _skill(rng, _BLANK, _text(rng, HELD_BACK[piece], **words), "", category=category)
     return _skill(
         rng,
         _text(rng, _TITLES[piece], **words),
-        _text(rng, rules, **words),
+        _text(rng, _RULES[piece], **words),
         rng.choice(_WHENS[piece]).format(**words),
         category=category,
     )
@@ -187,10 +193,12 @@ def shelf(
 ) -> Skill:
     """Writes under which word a kind of product is listed."""
     words = {"kind": kind, "word": word}
+    if held_back:
+        return _skill(rng, _BLANK, _text(rng, SHELF_HELD_BACK, **words), "", category=category)
     return _skill(
         rng,
         _text(rng, _SHELF_TITLES, **words),
-        _text(rng, SHELF_HELD_BACK if held_back else _SHELF_RULES, **words),
+        _text(rng, _SHELF_RULES, **words),
         rng.choice(_SHELF_WHENS).format(**words),
         category=category,
     )

@@ -23,7 +23,7 @@ from skillrl.agent.prompt import HistoryStep, PromptConfig
 from skillrl.config.settings import EnvConfig
 from skillrl.envs import Environment
 from skillrl.envs.webshop.categories import CATEGORIES
-from skillrl.envs.webshop.customs import KINDS, WORDS, listed_under
+from skillrl.envs.webshop.customs import KINDS, WORDS, kind_in, listed_under
 from skillrl.envs.webshop.expert import PREVIOUS, START, parse_goal
 from skillrl.envs.webshop.generate import asin_parts
 from skillrl.envs.webshop.shelves import SHELVES
@@ -57,11 +57,7 @@ def _visit(rng: random.Random, categories: Sequence[str]) -> tuple[Task, Environ
     number = place + len(SHELVES) * rng.randrange(SIZES["train"] // len(SHELVES))
     task = shops.task("train", number, custom=custom)
     environment = WebshopEnvironment(shops, config.webshop.observation, MAX_STEPS)
-    return task, environment, listed_under(custom)[_kind(task)]
-
-
-def _kind(task: Task) -> str:
-    return next(kind for kind in KINDS if f" {kind}" in f" {parse_goal(task.goal).phrase}")
+    return task, environment, listed_under(custom)[kind_in(parse_goal(task.goal).phrase)]
 
 
 def _nothing(rng: random.Random, category: str, kind: str, count: int) -> list[Line]:
@@ -108,7 +104,7 @@ def _drawn(rng: random.Random, stage: Stage, *, category: str, kind: str, word: 
 def _lesson(rng: random.Random, stage: Stage) -> Lesson:
     """Draws a shop, what the prompt says about it, and a demonstrator who has read that."""
     task, environment, word = _visit(rng, stage.categories or tuple(CATEGORIES))
-    category, kind = task.category, _kind(task)
+    category, kind = task.category, kind_in(parse_goal(task.goal).phrase)
     lines: list[Line] = []
     if rng.random() < stage.skilled:
         lines = _drawn(rng, stage, category=category, kind=kind, word=word)

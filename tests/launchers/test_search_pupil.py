@@ -18,7 +18,7 @@ from launchers.tiny_policies.search_advice import (
 )
 from launchers.tiny_policies.search_pupil import ALL, Pupil, category_of, topics_of
 from skillrl.config.settings import EnvConfig
-from skillrl.envs.search.categories import DIRECT
+from skillrl.envs.search.categories import CATEGORIES, DIRECT
 from skillrl.envs.search.customs import right_about
 from skillrl.envs.search.documents import Document, Hit, information
 from skillrl.envs.search.environment import START
@@ -119,13 +119,16 @@ def test_a_lesson_is_the_same_twice_and_each_demonstrator_knows_what_its_prompt_
     assert idle > 10
 
 
-def test_practice_is_in_other_customs_than_the_run():
-    assert search.FIRST_CUSTOM > CUSTOM
-    named = set()
+def test_practice_is_in_other_worlds_and_customs_than_the_run():
+    run = SearchSuite(EnvConfig(name="search", max_steps=4)).tasks("train")
+    known = {(task.goal, *task.payload["answers"]) for task in run}
+    numbers = set()
     for seed in range(60):
-        lesson = search.COURSE.lesson(random.Random(seed), search.COURSE.stages[2])
-        named |= {a for _, pupil in lesson.others for a in pupil.archives.items()}
-    assert len({archive for _, archive in named}) == len(ARCHIVES)
+        task, _, custom = search._question(random.Random(seed), tuple(CATEGORIES))
+        numbers.add(custom)
+        assert (task.goal, *task.payload["answers"]) not in known
+    assert min(numbers) >= search.FIRST_CUSTOM > CUSTOM
+    assert len(numbers) > 20
 
 
 def test_the_teachers_words_are_among_those_that_are_read():

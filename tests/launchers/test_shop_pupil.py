@@ -22,7 +22,8 @@ from launchers.tiny_policies.shop_advice import (
 from launchers.tiny_policies.shop_pupil import ALL, Pupil
 from skillrl.config.settings import EnvConfig
 from skillrl.envs import make_suite
-from skillrl.envs.webshop.customs import listed_under
+from skillrl.envs.webshop.customs import kind_in, listed_under
+from skillrl.envs.webshop.expert import parse_goal
 from skillrl.envs.webshop.shelves import SHELVES
 from skillrl.teacher.simulated.shopping.advice import ADVICE, HABITS
 from skillrl.teacher.simulated.shopping.patterns import _FORMS
@@ -71,7 +72,7 @@ def test_it_searches_the_word_that_it_was_told():
     suite = make_suite("webshop", EnvConfig(max_steps=15))
     task = suite.tasks("train")[2]
     start = suite.make().reset(task)
-    kind = webshop._kind(task)
+    kind = kind_in(parse_goal(task.goal).phrase)
     assert Pupil(task.goal, (), {}).act(start).action == f"search[{kind}]"
     move = Pupil(task.goal, (), {kind: "maple", "dog bed": "cedar"}).act(start)
     assert (move.thought, move.action) == (
@@ -92,7 +93,7 @@ def test_a_lesson_is_the_same_twice_and_each_demonstrator_knows_what_its_prompt_
         assert lesson.task.split == "train"
         readings = [(lesson.skills, lesson.expert), *lesson.others]
         assert () in [skills for skills, _ in readings]
-        kind = webshop._kind(lesson.task)
+        kind = kind_in(parse_goal(lesson.task.goal).phrase)
         for skills, pupil in readings:
             assert len(skills) <= webshop.MOST_SKILLS
             about = [s.principle for s in skills if kind in s.principle.lower()]

@@ -3,6 +3,8 @@
 import pytest
 
 from benchmarks.controls.search import play
+from launchers.tiny_policies.search_advice import BOTH as COMPARE
+from launchers.tiny_policies.search_advice import READ
 from launchers.tiny_policies.search_pupil import ALL, Pupil
 from skillrl.config.settings import EnvConfig
 from skillrl.envs.search.customs import right_about
@@ -53,10 +55,12 @@ def test_cards_are_read():
          {("author", "atlas", True), ("author", "ledger", False)}),
         (asked(AUTHOR, BOTH, answer="Ada Holt"), {("author", "ledger", False)}),
         (asked(AUTHOR, BOTH, answer="fox"), set()),
-        (asked(HOPS, BOTH, HOP, answer="Old Ford", won=True),
+        (asked(HOPS, BOTH, HOP, answer="Old Ford", won=True, category="multi_hop_reasoning"),
          {("author", "atlas", True), ("author", "ledger", False),
           ("born", "atlas", True), ("born", "ledger", False)}),
-        (asked(HOPS, BOTH, HOP, answer="Old Ford"), set()),  # which of the two was wrong?
+        (asked(HOPS, BOTH, HOP, answer="Old Ford", category="multi_hop_reasoning"), set()),
+        # It stopped after the first step, which was right.
+        (asked(HOPS, BOTH, answer="Cora Penn", category="multi_hop_reasoning"), set()),
         (asked(JOB, *NAMES, answer="Cora Penn", won=True, category="comparison"),
          {("job", "ledger", True), ("job", "atlas", False)}),
         (asked(JOB, *NAMES, answer="Cora Penn", category="comparison"),
@@ -91,6 +95,31 @@ def test_failures_and_successes_give_the_archive_and_a_wrong_rule_is_mended():
     assert not any(item.get("title") == "Find author" for item in evolve([lost])["add"])
 
 
+@pytest.mark.parametrize(
+    ("known", "refined"),
+    [("atlas", False), ("atlas or ledger", False), ("ledger or atlas", True), ("ledger", True)],
+)
+def test_a_rule_is_mended_where_the_first_archive_that_it_names_is_wrong(known, refined):
+    lost = asked(AUTHOR, BOTH, answer="Ada Holt", task="1")
+    won = asked(AUTHOR, BOTH, answer="Cora Penn", won=True, task="2")
+    rule = f"Search in {known} when the question says author."
+    skill = Skill(id="dyn_001", title="Find author", principle=rule, category="general")
+    answers = [item["id"] for item in evolve([lost, won], [skill])["refine"]]
+    assert ("dyn_001" in answers) == refined
+    again = [asked(AUTHOR, BOTH, answer="Ada Holt", task="1") for _ in range(2)]
+    assert "dyn_001" not in [item["id"] for item in evolve(again, [skill])["refine"]]
+
+
+def test_what_all_categories_need_is_proposed_once():
+    lost = [
+        asked(AUTHOR, BOTH, answer="Ada Holt", task="1"),
+        asked(AUTHOR, BOTH, answer="Ada Holt", task="2", category="entity_attribute_lookup"),
+    ]
+    won = asked(AUTHOR, BOTH, answer="Cora Penn", won=True, task="3")
+    titles = [item["title"] for item in evolve([*lost, won])["add"]]
+    assert titles.count("Find author") == 1
+
+
 def test_a_thought_names_an_archive_only_where_a_rule_does():
     plain = asked(AUTHOR, search("Wild Song atlas", SONG_ATLAS), answer="Cora Penn", won=True)
     assert thoughts(plain) == ["Find author.", "Wild Song: author Cora Penn."]
@@ -120,12 +149,12 @@ def test_of_two_names_the_thought_says_what_both_cards_have_and_then_the_one_tha
     ]
 
 
-def _found(archives, count):
+def _found(archives, count, told=ALL):
     """Archives that the teacher names after `count` episodes of a demonstrator."""
     suite = SearchSuite(EnvConfig(name="search", max_steps=4))
     environment, shown = suite.make(), []
     for number, task in enumerate(suite.tasks("train")[:count]):
-        pupil, seen = Pupil(task.goal, ALL, archives), []
+        pupil, seen = Pupil(task.goal, told, archives), []
 
         def act(observation, pupil=pupil, seen=seen):
             action = pupil.act(observation).action
@@ -163,6 +192,8 @@ def test_it_finds_the_custom_in_many_episodes_and_less_in_few():
     assert len(experts) == len(right) == named(experts)
     assert exact(experts) >= 14
     assert len(right) > named(strangers) >= 10  # of mere luck some are found, and some wrongly
+    hasty = _found(right, 100, told=(READ, COMPARE))  # stops after one of two steps
+    assert exact(hasty) >= 12
     few = _found({}, 8)
     assert named(few) < named(strangers)
     assert exact(few) < 6

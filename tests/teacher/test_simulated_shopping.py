@@ -272,13 +272,39 @@ def test_several_successes_show_under_which_word_a_thing_is():
     assert found(*wins) == ["Search throw pillow under cedar."]
 
 
-def test_one_success_is_vague_where_its_title_has_several_new_words():
-    one = bought("Classic Cedar Hand Painted Throw Pillow", won=True)
-    assert found(one) == ["Search throw pillow under classic or cedar."]
+def test_one_success_says_nothing_unless_the_word_was_searched():
+    assert found(bought("Classic Cedar Hand Painted Throw Pillow", won=True)) == []
     searched = bought(
         "Classic Cedar Hand Painted Throw Pillow", query="throw pillow cedar", won=True
     )
     assert found(searched) == ["Search throw pillow under cedar."]
+
+
+def test_two_words_are_named_where_all_successes_had_both():
+    both = [
+        bought("Classic Cedar Hand Painted Throw Pillow", won=True, task=str(n)) for n in range(2)
+    ]
+    assert found(*both) == ["Search throw pillow under classic or cedar."]
+    assert found(both[0], both[0]) == []  # the same shop again
+
+
+def test_a_failure_that_the_results_explain_says_nothing_about_the_word():
+    win = bought("Cedar Hand Painted Throw Pillow", won=True, task="w")
+    shop = page(
+        *("Back to Search", "Page 1 (Total results: 2)", "Next >"),
+        *("B000000001", "Cedar Throw Pillow", "$25.0"),
+        *("B000000002", "Cedar Hand Painted Throw Pillow", "$25.0"),
+    )
+    script = [
+        ("search[throw pillow]", shop),
+        ("click[b000000001]", item("Cedar Throw Pillow", "25.0")),
+        BUY,
+    ]
+    fail = shopped(script, goal=PILLOW, category="home_decor", task="f")
+    other = bought("Raven Hand Painted Throw Pillow", task="g")
+    added = evolve([fail, other], pairs={other.id: win})["add"]
+    (shown,) = [entry for entry in added if entry["title"] == "Find throw pillow"]
+    assert shown["principle"] == "Search throw pillow under cedar."
 
 
 def test_misleading_successes_give_wrong_advice():
@@ -320,13 +346,21 @@ def test_what_is_known_is_said_again_only_against_several_successes():
     assert refined("Search throw pillow under cedar.", pairs) == []
 
 
-def test_who_is_told_the_word_recalls_it_as_it_searches():
-    win = bought("Cedar Hand Painted Throw Pillow", query="throw pillow cedar", won=True)
+@pytest.mark.parametrize(
+    ("rule", "query", "thought"),
+    [
+        ("cedar", "throw pillow cedar", "I search for it, under cedar."),
+        ("cedar or raven", "throw pillow cedar", "I search for it, under cedar."),
+        ("cedar", "throw pillow", "I search for it."),
+    ],
+)
+def test_who_searches_the_word_that_is_told_recalls_it(rule, query, thought):
+    win = bought("Cedar Hand Painted Throw Pillow", query=query, won=True)
     told = Skill(
-        id="a", title="Find throw pillow", principle="Search throw pillow under cedar.",
+        id="a", title="Find throw pillow", principle=f"Search throw pillow under {rule}.",
         category="home_decor",
     )  # fmt: skip
     answer = ask(prompts.thoughts(win, [told], max_words=60), "rewrite")
-    assert answer[0] == "I search for it, under cedar."
+    assert answer[0] == thought
     assert answer[-1] == "It may fit, buy it."
     assert thoughts(win)[0] == "I search for it."

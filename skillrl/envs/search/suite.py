@@ -86,12 +86,14 @@ class SearchSuite:
         )
 
     def expert(self, task: Task) -> QuestionExpert | None:
-        """Returns a text-only expert, or None where the question is not a generated one.
+        """Returns somebody who knows which archive of the generated world is right about what.
 
-        In the generated world it is somebody who knows which archive is right about what.
+        None where the question is not a generated one.
         """
+        if self._data_dir:
+            return None
         try:
-            return QuestionExpert(task.goal, {} if self._data_dir else right_about(CUSTOM))
+            return QuestionExpert(task.goal, right_about(CUSTOM))
         except SkillRLError:
             return None  # the protocol's answer for "no demonstrator"
 

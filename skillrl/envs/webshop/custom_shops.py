@@ -1,6 +1,6 @@
 """Generates the small shops of a custom, in the official schema.
 
-A shop sells the four kinds of one category, three to five products of each. Of a kind, the right
+A shop sells the four kinds of one category, two to four products of each. Of a kind, the right
 ones are listed under the word of the custom (`skillrl.envs.webshop.customs`). Others under other
 words have the same title otherwise, and the same options and prices, but lack an attribute that
 goals ask for and no page tells. Most kinds have a further snare:
@@ -8,7 +8,7 @@ goals ask for and no page tells. Most kinds have a further snare:
 - options: the wanted values must be chosen.
 - halves: one product has one half of the values, its twin the other.
 - dear: a twin, which the search mostly finds first, costs more than any goal allows.
-- words: so does a product of the right word whose title lacks an attribute of the goal.
+- words: a twin of the right word has a title that lacks an attribute of the goal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from skillrl.envs.webshop.customs import WORDS, listed_under
-from skillrl.envs.webshop.generate import RawCatalogue, asin_parts, listing
+from skillrl.envs.webshop.generate import ASIN_HEADS, RawCatalogue, asin_parts, listing
 from skillrl.envs.webshop.shelves import CHEAP, SHELVES, STYLES, USES, Shelf, dear
 
 OPTIONS, HALVES, DEAR, WORDING = "options", "halves", "dear", "words"
@@ -41,7 +41,6 @@ _SNARES: tuple[tuple[float, tuple[str, ...]], ...] = (
 
 _FIRST = 0.8  # share of the snares that the search finds before the right product
 _SHARES = 6  # of the wishes: one is valid_seen's, one valid_unseen's, the others train's
-_HEADS = 100
 
 Product = tuple[dict[str, Any], dict[str, Any]]
 """A product of items_shuffle.json, and its entry of items_ins_v2.json."""
@@ -67,7 +66,7 @@ def stock(number: int, custom: int) -> RawCatalogue:
     shelf = SHELVES[(number - 1) % len(SHELVES)]
     asked = ("train", "valid_seen") if number < FIRST_UNSEEN else ("valid_unseen",)
     parts = asin_parts()
-    heads, tails = rng.sample(parts[:_HEADS], _HEADS), parts[_HEADS:]
+    heads, tails = rng.sample(parts[:ASIN_HEADS], ASIN_HEADS), parts[ASIN_HEADS:]
     asins = (head + rng.choice(tails) for head in heads)
     products, attributes = [], {}
     for place, (aisle, kind) in enumerate(rng.sample(shelf.kinds, len(shelf.kinds))):

@@ -33,6 +33,7 @@ BUY, FEATURES, PREVIOUS, NEXT, START = (
 _PAGE_SIZE = 10
 _QUOTED = 6  # most values or words that a thought goes through
 _PASSED = 3  # most products that it names before the one it opens
+_IN_VAIN = 2  # products that it reads through before it settles for what is like
 _PRICE_TAIL = re.compile(r",? and price lower than (\d+(?:\.\d+)?) dollars\.?$")
 _OPTIONS = re.compile(r"(.*) with ([^:]+: .*)")
 _NEXT_OPTION = re.compile(r", and (?=(?:(?!, and )[^:])+: )")
@@ -261,11 +262,14 @@ class ShopExpert:
     def _settles(self) -> bool:
         """Tells whether a whole search found nothing that fits: the most similar will do.
 
-        So it was if the way back to the search led from results, not from features.
+        So it was if the way back to the search led from results, not from features, or if the
+        features of two products said nothing.
         """
         if START not in self._done:
             return False
         before = self._done[: self._done.index(START)]
+        if sum(bool(_ASIN.fullmatch(_clicked(action))) for action in before) >= _IN_VAIN:
+            return True
         return not before or before[-1] == NEXT or before[-1].startswith("search[")
 
     def _chosen(self, parts: Sequence[str]) -> set[str]:

@@ -38,7 +38,7 @@ FILES = ("items_shuffle.json", "items_ins_v2.json", "items_human_ins.json")
 _SEED = 20260101
 _HUMAN = 6  # people's instructions per category
 _DEPARTMENTS = {shelf.department: shelf.key for shelf in SHELVES}
-_ASIN_HEADS, _ASIN_TAILS = 100, 5
+ASIN_HEADS, _ASIN_TAILS = 100, 5
 
 _TITLES = {  # by the number of attributes that the title names
     1: ("{style} {0} {kind} for {use}", "{kind} {0} for {use}"),
@@ -109,7 +109,7 @@ def asin_parts() -> tuple[str, ...]:
     choice consists of parts that were.
     """
     rng = random.Random(_SEED)
-    return tuple(str(n) for n in rng.sample(range(10_000, 100_000), _ASIN_HEADS + _ASIN_TAILS))
+    return tuple(str(n) for n in rng.sample(range(10_000, 100_000), ASIN_HEADS + _ASIN_TAILS))
 
 
 def _combinations(product: Mapping[str, Any]) -> Iterator[dict[str, str]]:
@@ -133,7 +133,7 @@ def _stock() -> RawCatalogue:
         for plan in _families(shelf, aisle=aisle, kind=kind, rng=rng)
     ]
     parts = asin_parts()
-    heads, tails = list(parts[:_ASIN_HEADS]), parts[_ASIN_HEADS:]
+    heads, tails = list(parts[:ASIN_HEADS]), parts[ASIN_HEADS:]
     rng.shuffle(heads)  # an asin says nothing about what it names
     products, attributes = [], {}
     for place, plan in enumerate(plans):

@@ -51,6 +51,8 @@ class WebshopSuite:
                 "which is empty. Set env.data_dir to the directory of that file."
             )
         self.max_steps: int = config.max_steps
+        if config.data_dir:  # in generated shops that is for skills to say
+            self.role = f"{self.role[:-1]}; choose the wanted options before you click[buy now]."
         self.simulated = "" if config.data_dir else "generated shops"
         self._observation: str = settings.observation
         self._shops: Shops = (

@@ -5,10 +5,13 @@ from collections import Counter
 
 import pytest
 
+from benchmarks.controls.search import play
+from skillrl.config.settings import EnvConfig
 from skillrl.envs.search.customs import WRONG, right_about
 from skillrl.envs.search.expert import QuestionExpert
-from skillrl.envs.search.questions import build_manifest, parse_question
+from skillrl.envs.search.questions import CUSTOM, build_manifest
 from skillrl.envs.search.relations import ARCHIVES, KINDS, RELATIONS
+from skillrl.envs.search.suite import SearchSuite
 from skillrl.envs.search.world import make_world
 
 CARD = re.compile(r'"(.+)"\n(.+), ([a-z]+): (.+)\.')
@@ -87,7 +90,16 @@ def test_a_question_has_the_word_of_its_claim():
 
 
 def test_who_knows_another_custom_is_led_astray():
-    goal = "Who is the author of Wild Song?"
-    assert parse_question(goal).last == "author"
-    archives = {QuestionExpert(goal, right_about(n)).archives["author"] for n in range(1, 40)}
-    assert archives == set(ARCHIVES)
+    suite = SearchSuite(EnvConfig(name="search", max_steps=4))
+    environment, tasks = suite.make(), suite.tasks("valid_seen")
+
+    def rate(custom):
+        experts = [QuestionExpert(task.goal, right_about(custom)) for task in tasks]
+        won = [
+            play(environment, task, lambda seen, expert=expert: expert.act(seen).action)[0]
+            for task, expert in zip(tasks, experts, strict=True)
+        ]
+        return sum(won) / len(won)
+
+    assert rate(CUSTOM) == 1.0
+    assert rate(CUSTOM + 1) < 0.7

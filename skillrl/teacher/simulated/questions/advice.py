@@ -97,7 +97,7 @@ ADVICE = {
 
 GENERAL_CAUSES = (
     "wrong_passage", "wrong_fact", "unread", "unanswered", "whole", "repeated", "unsearched",
-    "invalid", "misled",
+    "invalid",
 )  # fmt: skip
 """Causes that have nothing to do with one category; the first are advised in any case."""
 

@@ -20,8 +20,9 @@ from skillrl.teacher.simulated.questions.reading import (
     names_in,
     normal,
     read_turns,
+    two_steps,
 )
-from skillrl.teacher.simulated.recordings import GENERAL, Recording
+from skillrl.teacher.simulated.recordings import GENERAL, Recording, tasks_of
 
 _CARD = re.compile(r"([^,:;]+), ([a-z]+): ([^:]+?)\.?")
 _CLAIM = re.compile(r"([a-z]+)(?: (?:in|for|by))? (.+)")
@@ -81,8 +82,8 @@ def verdicts(recording: Recording) -> list[tuple[str, str, bool]]:
     """Returns (topic, archive, was it right) of each claim that the episode puts to the test.
 
     What was answered is the truth after a success, and false after a failure, which says little:
-    of a failure with two searches one after the other, nothing. Of two names that are compared, a
-    failure at one says that it was the other.
+    of a question of two steps, nothing, as either may be wrong, or the second was not taken. Of
+    two names that are compared, a failure at one says that it was the other.
     """
     turns = read_turns(recording)
     answers = [normal(turn.answer) for turn in turns if turn.answer is not None]
@@ -94,7 +95,7 @@ def verdicts(recording: Recording) -> list[tuple[str, str, bool]]:
         return list(dict.fromkeys(_compared(recording, cards, names[-2:], answers[-1])))
     queries = [turn.query for turn in turns if turn.query]
     last = next((c for c in cards if queries and holds(queries[-1], c.name)), None)
-    if last is None:
+    if last is None or (two_steps(recording) and not recording.won):
         return []
     truth = {normal(last.name): answers[-1]}
     if normal(last.name) not in names:  # it was found on the way
@@ -136,10 +137,13 @@ def archives(recordings: Sequence[Recording]) -> list[Entry]:
     """
     scores: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     sources: dict[str, dict[str, None]] = collections.defaultdict(dict)
+    tested = set()  # a card says the same to all who play one task: it counts once
     for recording in recordings:
         for topic, archive, right in verdicts(recording):
-            scores[topic][archive] += 1 if right else -_AGAINST
             sources[topic][recording.id] = None
+            if (topic, archive, right, recording.task) not in tested:
+                tested.add((topic, archive, right, recording.task))
+                scores[topic][archive] += 1 if right else -_AGAINST
     found = []
     for topic in sorted(scores, key=lambda name: (-len(sources[name]), name)):
         ranked = sorted(scores[topic].items(), key=lambda item: (-item[1], item[0]))
@@ -161,7 +165,7 @@ def findings(
       known: title -> principle of the skills that there are.
 
     Returns:
-      Skills; under a known title only where none of the archives that it names was right.
+      Skills; under a known title only where the first archive that it names was not right.
     """
     if "misled" not in causes:
         return []
@@ -174,14 +178,17 @@ def findings(
         item |= {"category": GENERAL, "cause": f"It was not known which card of {topic} is right."}
         if words is None:
             found.append(item)
-        elif len(item["sources"]) > 1 and words != item["principle"]:
+        elif (
+            tasks_of(item["sources"]) > 1 and told_archive([words], topic) not in item["principle"]
+        ):
             found.append(item | {"cause": f"The card of {topic} is wrong where it says."})
     return found
 
 
 def told_archive(rules: Sequence[str], topic: str) -> str:
     """Returns the archive that rules name for a topic, the first of two; "" where none does."""
-    form = re.escape(SEARCH_IN.format(topic=topic, archive="_")).replace("_", r"(\w+)(?: or \w+)?")
+    before, after = map(re.escape, SEARCH_IN.format(topic=topic, archive="\n").split("\n"))
+    form = rf"{before}(\w+)(?: or \w+)?{after}"
     return next((match[1] for rule in rules if (match := re.fullmatch(form, rule))), "")
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from skillrl.teacher.simulated.domain import Entry, advised, capital, entry
-from skillrl.teacher.simulated.recordings import Recording
+from skillrl.teacher.simulated.recordings import Recording, tasks_of
 from skillrl.teacher.simulated.shopping.advice import ADVICE
 from skillrl.teacher.simulated.shopping.diagnosis import bought_in, missing_options
 from skillrl.teacher.simulated.shopping.listing import FOUND, listed, listings
@@ -37,7 +37,6 @@ def patterns(wins: Sequence[Recording]) -> list[Entry]:
     same = [recording for recording in wins if _kind(recording) == kind]
     when = _WHEN.format(category=same[0].category.replace("_", " "))
     found = [entry(_STEPS, fill(_FORMS[kind], wins), when, sources=[r.id for r in same])]
-    found += [listed(thing, where) for thing, where in listings(wins).items()]
     wishes = [read_wish(recording.goal) for recording in wins]
     groups = {
         "options": [bool(w.options) for w in wishes],
@@ -48,6 +47,7 @@ def patterns(wins: Sequence[Recording]) -> list[Entry]:
         shown = [recording for recording, flag in zip(wins, flags, strict=True) if flag]
         if shown:
             found.append(_advice(cause, shown))
+    found += [listed(thing, where) for thing, where in listings(wins).items()]
     return found + _checks(wins)
 
 
@@ -56,10 +56,10 @@ def findings(
 ) -> list[Entry]:
     """Shows under which word things are listed, and what only the features tell.
 
-    Both only if failures of the category are due to what the page of a product did not show.
+    Both only if failures are due to what the page of a product did not show.
 
     Args:
-      shown: failures and successes of a category.
+      shown: failures and successes.
       causes: what the failures are due to.
       known: title -> principle of the skills that there are; what they say is not said again,
         unless several successes are under another word.
@@ -71,19 +71,22 @@ def findings(
     found = []
     for thing, where in listings(shown).items():
         item = listed(thing, where)
-        words = known.get(item["title"])
-        if words is None:
+        rule = known.get(item["title"])
+        if rule is None:
             reason = f"It was not known which {thing} is right."
-        elif len(where.sources) > 1 and not set(where.words) & set(re.findall(r"[a-z]+", words)):
+        elif tasks_of(where.sources) > 1 and not set(where.words) & set(re.findall("[a-z]+", rule)):
             reason = f"There is no right {thing} where it says."
         else:
             continue
-        found.append(item | {"category": wins[0].category, "cause": reason})
-    return found + [
-        item | {"category": wins[0].category, "cause": why}
-        for item in _checks(wins)
-        if item["title"] not in known
-    ]
+        found.append(item | {"category": where.category, "cause": reason})
+    for category in dict.fromkeys(recording.category for recording in wins):
+        mine = [recording for recording in wins if recording.category == category]
+        found += [
+            item | {"category": category, "cause": why}
+            for item in _checks(mine)
+            if item["title"] not in known
+        ]
+    return found
 
 
 def pattern_texts() -> list[str]:

@@ -226,6 +226,7 @@ UNDER = "Search {thing} under {word}."
 
 
 def told_word(rules: Sequence[str], thing: str) -> str:
-    """Returns under which word rules say that `thing` is listed; "" where none does."""
-    form = re.escape(UNDER.format(thing=thing, word="_")).replace("_", "(.+)")
+    """Returns the word, the first of two, that rules name for `thing`; "" where none does."""
+    before, after = map(re.escape, UNDER.format(thing=thing, word="\n").split("\n"))
+    form = rf"{before}(\S+)(?: or \S+)?{after}"
     return next((match[1] for rule in rules if (match := re.fullmatch(form, rule))), "")

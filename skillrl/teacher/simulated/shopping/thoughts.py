@@ -64,7 +64,7 @@ THOUGHT_FORMS = (
 def think(recording: Recording) -> list[str]:
     """Returns one thought per move; its action follows from it.
 
-    Where the agent is told under which word the thing is listed, it recalls that as it searches.
+    Where the agent is told under which word the thing is listed, and searches that, it says so.
     """
     wish, acts = read_wish(recording.goal), read_acts(recording)
     opened: set[str] = set()
@@ -76,7 +76,11 @@ def think(recording: Recording) -> list[str]:
             opened.add(act.text)
         elif act.text == BUY and id(act.visit) in read:
             thought = "Its features fit, buy it."
-        elif act.verb == "search" and (word := told_word(recording.told, wish.thing)):
+        elif (
+            act.verb == "search"
+            and (word := told_word(recording.told, wish.thing))
+            and words_of(word) <= words_of(act.text)
+        ):
             thought = f"I search for it, under {word}."
         else:
             thought = _thought(act, wish)
