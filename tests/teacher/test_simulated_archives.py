@@ -134,8 +134,8 @@ def test_a_thought_names_an_archive_only_where_a_rule_does():
 @pytest.mark.parametrize(
     ("goal", "answer", "concluded"),
     [
-        (JOB, "Cora Penn", "I need baker: Cora Penn."),
-        (JOB.replace("baker", "clerk"), "Leo Reed", "I need clerk: Leo Reed."),
+        (JOB, "Cora Penn", "I need baker Cora Penn."),
+        (JOB.replace("baker", "clerk"), "Leo Reed", "I need clerk Leo Reed."),
     ],
 )
 def test_of_two_names_the_thought_says_what_both_cards_have_and_then_the_one_that_is_wanted(
@@ -145,7 +145,7 @@ def test_of_two_names_the_thought_says_what_both_cards_have_and_then_the_one_tha
     assert thoughts(found) == [
         "Find job.",
         "Cora Penn: job baker. Find job.",
-        f"Found baker: Cora Penn, clerk: Leo Reed. {concluded}",
+        f"Found baker Cora Penn, clerk Leo Reed. {concluded}",
     ]
 
 

@@ -107,11 +107,12 @@ def quote(name: str, relation: str, value: str) -> str:
 def conclude(found: Sequence[tuple[str, str]], wanted: str, chosen: str) -> str:
     """Returns the thought that decides between two names: (value, name) as read, then the choice.
 
-    The value stands before its name, so that the choice repeats what was just written: copying is
-    what a small policy learns, and whether two words far apart are the same it does not.
+    The value stands right before its name, so that the choice repeats what was just written: to
+    go on as after the same word is what a small policy learns, and whether two words far apart
+    are the same it does not.
     """
-    said = ", ".join(f"{value}: {name}" for value, name in found)
-    return f"Found {said}. I need {wanted}: {chosen}."
+    said = ", ".join(f"{value} {name}" for value, name in found)
+    return f"Found {said}. I need {wanted} {chosen}."
 
 
 def answer(thought: str, text: str) -> Move:

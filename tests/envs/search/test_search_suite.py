@@ -227,14 +227,14 @@ def test_the_expert_reads_about_both_names_before_it_compares():
     )
     move = expert.act(observed('"New Ford"\nNew Ford, atlas: known for salt; bridges 4.'))
     assert (move.thought, move.action) == (
-        "Found plums: Old Ford, salt: New Ford. I need salt: New Ford.",
+        "Found plums Old Ford, salt New Ford. I need salt New Ford.",
         "<answer>New Ford</answer>",
     )
     expert = QuestionExpert("Which town is known for salt, Old Ford or New Ford?")
     expert.act(observed('"Old Ford"\nOld Ford, atlas: known for plums; bridges 3.'))
     move = expert.act(observed('"New Ford"\nNew Ford, atlas: known for cheese; bridges 4.'))
     assert (move.thought, move.action) == (
-        "Found plums: Old Ford, cheese: New Ford. I need salt: Old Ford.",  # neither: the first
+        "Found plums Old Ford, cheese New Ford. I need salt Old Ford.",  # neither: the first
         "<answer>Old Ford</answer>",
     )
 

@@ -22,7 +22,7 @@ THOUGHT_FORMS = (
     "Find {name}.",
     "Now find {name}.",
     "Find {topic} in {archive}.",
-    "Found {value}: {name}. I need {value}: {name}.",
+    "Found {value} {name}. I need {value} {name}.",
     "Found it.",
     "Next do this: ",
 )
@@ -90,8 +90,8 @@ def _concluding(recording: Recording, turns: list[Turn], cards: list[Card], answ
         if topic and wanted and any(card.name != last.name for card in cards):
             other = next(card for card in cards if card.name != last.name)
             found = [(c.claims[topic][1], c.name) for c in (other, last) if topic in c.claims]
-            said = ", ".join(f"{value}: {name}" for value, name in found)
-            return f"Found {said}. I need {wanted[0]}: {answer}."
+            said = ", ".join(f"{value} {name}" for value, name in found)
+            return f"Found {said}. I need {wanted[0]} {answer}."
         return _claim(last, recording, answer)
     for card in cards:
         if card.name != last.name and any(
