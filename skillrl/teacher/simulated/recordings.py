@@ -42,7 +42,7 @@ def task_of(recording_id: str) -> str:
     return recording_id.partition("#")[0]
 
 
-def tasks_of(recording_ids: Iterable[str]) -> int:
+def count_tasks(recording_ids: Iterable[str]) -> int:
     """Counts the tasks of recordings: several of one show the same place, card or shop."""
     return len(set(map(task_of, recording_ids)))
 

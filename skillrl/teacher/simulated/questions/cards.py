@@ -22,7 +22,7 @@ from skillrl.teacher.simulated.questions.reading import (
     read_turns,
     two_steps,
 )
-from skillrl.teacher.simulated.recordings import GENERAL, Recording, tasks_of
+from skillrl.teacher.simulated.recordings import GENERAL, Recording, count_tasks
 
 _CARD = re.compile(r"([^,:;]+), ([a-z]+): ([^:]+?)\.?")
 _CLAIM = re.compile(r"([a-z]+)(?: (?:in|for|by))? (.+)")
@@ -179,7 +179,8 @@ def findings(
         if words is None:
             found.append(item)
         elif (
-            tasks_of(item["sources"]) > 1 and told_archive([words], topic) not in item["principle"]
+            count_tasks(item["sources"]) > 1
+            and told_archive([words], topic) not in item["principle"]
         ):
             found.append(item | {"cause": f"The card of {topic} is wrong where it says."})
     return found

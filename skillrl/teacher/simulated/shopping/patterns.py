@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from skillrl.teacher.simulated.domain import Entry, advised, capital, entry
-from skillrl.teacher.simulated.recordings import Recording, tasks_of
+from skillrl.teacher.simulated.recordings import Recording, count_tasks
 from skillrl.teacher.simulated.shopping.advice import ADVICE
 from skillrl.teacher.simulated.shopping.diagnosis import bought_in, missing_options
 from skillrl.teacher.simulated.shopping.listing import FOUND, listed, listings
@@ -74,7 +74,9 @@ def findings(
         rule = known.get(item["title"])
         if rule is None:
             reason = f"It was not known which {thing} is right."
-        elif tasks_of(where.sources) > 1 and not set(where.words) & set(re.findall("[a-z]+", rule)):
+        elif count_tasks(where.sources) > 1 and not set(where.words) & set(
+            re.findall("[a-z]+", rule)
+        ):
             reason = f"There is no right {thing} where it says."
         else:
             continue
