@@ -12,8 +12,9 @@ import random
 from collections.abc import Sequence
 
 from launchers.tiny_policies.nonsense import nonsense
+from launchers.tiny_policies.wording import BLANK, skill
 from skillrl.envs.search.categories import COMPARISON, DIRECT, MULTI_HOP
-from skillrl.types import GENERAL, Skill
+from skillrl.types import Skill
 
 READ, HOPS, BOTH = "read", "hops", "both"
 
@@ -140,22 +141,6 @@ _NEUTRAL_VERBS = ("is", "was", "came", "went on", "stopped", "has been")
 _NEUTRAL_ENDS = ("late and early", "all day", "once more", "long", "one of two", "far away")
 
 
-_BLANK = "Words"
-"""The title of a rule that is held back, which has no situation either."""
-
-
-def _skill(rng: random.Random, title: str, rule: str, when: str, *, category: str) -> Skill:
-    """Puts the words into one of the three lists of a prompt."""
-    kind = rng.choice(("general", "specific", "specific", "mistake"))
-    return Skill(
-        title=title,
-        principle=rule[:1].upper() + rule[1:],
-        when_to_apply=when if rng.random() < 0.85 else "",
-        category=GENERAL if kind == "general" else category,
-        kind="mistake" if kind == "mistake" else "skill",
-    )
-
-
 def advice(rng: random.Random, piece: str, *, category: str, held_back: bool = False) -> Skill:
     """Writes advice about a piece of competence.
 
@@ -166,8 +151,8 @@ def advice(rng: random.Random, piece: str, *, category: str, held_back: bool = F
       held_back: take rules that are not practised on.
     """
     if held_back:
-        return _skill(rng, _BLANK, rng.choice(HELD_BACK[piece]), "", category=category)
-    return _skill(
+        return skill(rng, BLANK, rng.choice(HELD_BACK[piece]), "", category=category)
+    return skill(
         rng,
         rng.choice(_TITLES[piece]),
         rng.choice(_RULES[piece]),
@@ -188,8 +173,8 @@ def archive(
     words = {"topic": topic, "archive": " or ".join(archives)}
     if held_back:
         rule = rng.choice(ARCHIVE_HELD_BACK).format(**words)
-        return _skill(rng, _BLANK, rule, "", category=category)
-    return _skill(
+        return skill(rng, BLANK, rule, "", category=category)
+    return skill(
         rng,
         rng.choice(_ARCHIVE_TITLES).format(**words),
         rng.choice(_ARCHIVE_RULES).format(**words),
@@ -201,16 +186,16 @@ def archive(
 def indifferent(rng: random.Random, *, category: str) -> Skill:
     """Writes advice that the demonstrator follows anyway, or cannot follow."""
     title, rule = rng.choice(_INDIFFERENT)
-    return _skill(rng, title, rule, rng.choice(_INDIFFERENT_WHENS), category=category)
+    return skill(rng, title, rule, rng.choice(_INDIFFERENT_WHENS), category=category)
 
 
 def neutral(rng: random.Random, *, category: str) -> Skill:
     """Writes words about nothing, half of the time words that are none."""
     if rng.random() < 0.5:
-        return _skill(rng, *nonsense(rng), category=category)
+        return skill(rng, *nonsense(rng), category=category)
 
     def sentence() -> str:
         return " ".join(map(rng.choice, (_NEUTRAL_SUBJECTS, _NEUTRAL_VERBS, _NEUTRAL_ENDS)))
 
     rule = ". ".join(sentence() for _ in range(rng.choice((1, 2, 2, 3))))
-    return _skill(rng, sentence(), f"{rule}.", sentence(), category=category)
+    return skill(rng, sentence(), f"{rule}.", sentence(), category=category)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Sequence
 
+from launchers.tiny_policies.wording import BLANK, about_nothing, skill, text
 from skillrl.envs.webshop.shelves import SHELVES
-from skillrl.types import GENERAL, Skill
+from skillrl.types import Skill
 
 OPTIONS, PRICE, LEAVE, TITLE = "options", "price", "leave", "title"
 
@@ -133,30 +133,12 @@ _INDIFFERENT_WHENS = (
     "start of a task",
 )
 
-_NEUTRAL_SUBJECTS = ("The list", "The goal", "One step", "The page", "An action", "The product")
-_NEUTRAL_VERBS = ("is", "was", "can be", "must be", "is not")
-_NEUTRAL_ENDS = ("right", "wrong", "enough", "of many words", "one of two", "in order", "too long")
+_SUBJECTS = ("The list", "The goal", "One step", "The page", "An action", "The product")
+_TITLES_ABOUT_NOTHING = ("Words", "One list", "The right order", "A task", "Pages and steps")
+_SITUATED = 0.7  # share of the skills that tell their situation
 
 
-def _text(rng: random.Random, choices: Sequence[str], **words: str) -> str:
-    text = rng.choice(choices).format(**words)
-    return text[:1].upper() + text[1:]
-
-
-_BLANK = "Words"
-"""The title of a rule that is held back, which has no situation either."""
-
-
-def _skill(rng: random.Random, title: str, rule: str, when: str, *, category: str) -> Skill:
-    """Puts the words into one of the three lists of a prompt."""
-    kind = rng.choice(("general", "specific", "specific", "mistake"))
-    return Skill(
-        title=title,
-        principle=rule,
-        when_to_apply=when if rng.random() < 0.7 else "",
-        category=GENERAL if kind == "general" else category,
-        kind="mistake" if kind == "mistake" else "skill",
-    )
+_skill = functools.partial(skill, situated=_SITUATED)
 
 
 def _option(rng: random.Random, category: str) -> str:
@@ -178,11 +160,11 @@ def advice(rng: random.Random, piece: str, *, category: str, held_back: bool = F
     """
     words = {"option": _option(rng, category)}
     if held_back:
-        return _skill(rng, _BLANK, _text(rng, HELD_BACK[piece], **words), "", category=category)
+        return _skill(rng, BLANK, text(rng, HELD_BACK[piece], **words), "", category=category)
     return _skill(
         rng,
-        _text(rng, _TITLES[piece], **words),
-        _text(rng, _RULES[piece], **words),
+        text(rng, _TITLES[piece], **words),
+        text(rng, _RULES[piece], **words),
         rng.choice(_WHENS[piece]).format(**words),
         category=category,
     )
@@ -194,11 +176,11 @@ def shelf(
     """Writes under which word a kind of product is listed."""
     words = {"kind": kind, "word": word}
     if held_back:
-        return _skill(rng, _BLANK, _text(rng, SHELF_HELD_BACK, **words), "", category=category)
+        return _skill(rng, BLANK, text(rng, SHELF_HELD_BACK, **words), "", category=category)
     return _skill(
         rng,
-        _text(rng, _SHELF_TITLES, **words),
-        _text(rng, _SHELF_RULES, **words),
+        text(rng, _SHELF_TITLES, **words),
+        text(rng, _SHELF_RULES, **words),
         rng.choice(_SHELF_WHENS).format(**words),
         category=category,
     )
@@ -216,13 +198,8 @@ def indifferent(rng: random.Random, *, category: str) -> Skill:
 
 def neutral(rng: random.Random, *, category: str) -> Skill:
     """Writes words about nothing."""
-
-    def sentence() -> str:
-        return " ".join(map(rng.choice, (_NEUTRAL_SUBJECTS, _NEUTRAL_VERBS, _NEUTRAL_ENDS)))
-
-    title = rng.choice(("Words", "One list", "The right order", "A task", "Pages and steps"))
-    rule = f"{sentence()} and {sentence().lower()}."
-    return _skill(rng, title, rule, "at every step", category=category)
+    words = about_nothing(rng, titles=_TITLES_ABOUT_NOTHING, subjects=_SUBJECTS)
+    return _skill(rng, *words, category=category)
 
 
 def nonsense(rng: random.Random, *, category: str) -> Skill:
