@@ -15,7 +15,7 @@ from skillrl.envs import make_suite
 LINES = {"none": 0, "about nothing": 7, "about something else": 7}
 
 
-@pytest.fixture(scope="module", params=["alfworld"])
+@pytest.fixture(scope="module", params=["alfworld", "search", "webshop"])
 def advised(request):
     """The module, the suite and twelve held-out tasks of an environment."""
     suite = make_suite(request.param, default_config(request.param).env)
