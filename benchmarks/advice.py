@@ -30,6 +30,12 @@ from skillrl.types import Task  # noqa: E402
 SPLIT = "valid_unseen"
 
 
+def environments() -> list[str]:
+    """Lists the environments that `benchmarks/advised` has a module for."""
+    modules = (ROOT / "benchmarks" / "advised").glob("*.py")
+    return sorted({path.stem for path in modules} - {"__init__", "form"})
+
+
 def demonstrators_win(about, tasks: Sequence[Task], suite) -> dict[str, list[bool]]:
     """Returns what a demonstrator knows -> whether it won each task."""
     environment = suite.make()
@@ -107,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--env", required=True, help="one of benchmarks/advised")
+    parser.add_argument("--env", required=True, choices=environments())
     parser.add_argument("--policy", default="", help="files of a policy; none plays demonstrators")
     parser.add_argument("--temperature", type=float, default=0.4)
     parser.add_argument("--tasks", type=int, default=120, help="the first of the split")

@@ -8,14 +8,14 @@ import random
 
 import pytest
 
-from benchmarks.advice import SPLIT, demonstrators_win
+from benchmarks.advice import SPLIT, demonstrators_win, environments
 from skillrl.api import default_config
 from skillrl.envs import make_suite
 
 LINES = {"none": 0, "about nothing": 7, "about something else": 7}
 
 
-@pytest.fixture(scope="module", params=["alfworld"])
+@pytest.fixture(scope="module", params=environments())
 def advised(request):
     """The module, the suite and twelve held-out tasks of an environment."""
     suite = make_suite(request.param, default_config(request.param).env)
