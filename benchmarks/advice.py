@@ -1,6 +1,6 @@
 """What written advice is worth to a tiny policy: its demonstrators, and the policy itself.
 
-    python benchmarks/advice.py --env=alfworld --policy=asset:tiny_qwen2_alfworld --json=OUT.json
+    python benchmarks/advice.py --env=search --policy=asset:tiny_qwen2_search --json=OUT.json
 
 Plays valid_unseen of the generated tasks once for each kind of prompt (`benchmarks/advised`). The
 demonstrators say what a policy could reach that does just what it is told. `held back` are rules

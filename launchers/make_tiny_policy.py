@@ -7,11 +7,8 @@ environment works, and lacks the task's own knowledge. It starts from attention 
 copies (`tiny_policies/induction_init.py`) and imitates text-only demonstrators, part of whose
 moves are replaced by random or impossible ones, so that it has seen what happens after a mistake.
 
-A course with a `lesson` (ALFWorld) makes it follow advice: its demonstrator has each piece of
-competence only where the prompt says so, and in later stages answers what the policy itself did
-(DAgger). A course without one (search, WebShop) makes it weak: from the second stage on half of
-the prompts have skills that the simulated teacher distilled, and in the last stage the
-demonstrator is mostly careless.
+A course makes it follow advice: its demonstrator has each piece of competence only where the
+prompt says so, and in later stages answers what the policy itself did (DAgger).
 
 What is particular to an environment lies in launchers/tiny_policies. Seeds are fixed. ALFWorld
 takes about three hours on two cores, the others half an hour.
@@ -34,7 +31,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from launchers.tiny_policies.course import HELD_BACK, Course, Lesson, Stage
+from launchers.tiny_policies.course import Course, Lesson, Stage
 
 _ENV = flags.DEFINE_string("env", "alfworld", "Environment: one of launchers/tiny_policies.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory of the policy.", required=True)
@@ -75,8 +72,6 @@ def main(_: Sequence[str]) -> None:
     from skillrl.phases.build import make_engine
     from skillrl.rollouts.player import Player, make_job, play
     from skillrl.skills.bank import SkillBank
-    from skillrl.skills.retrieval import retrieve
-    from skillrl.teacher.hashing_embedder import HashingEmbedder
     from skillrl.teacher.simulated import vocabulary
     from skillrl.training.batch import Sample, make_minibatch
     from skillrl.training.losses import sft_loss
@@ -87,44 +82,12 @@ def main(_: Sequence[str]) -> None:
     course: Course = importlib.import_module(f"launchers.tiny_policies.{_ENV.value}").COURSE
     suite = make_suite(course.env, EnvConfig(max_steps=course.max_steps))
     form = answer_form(suite)
-    embedder = HashingEmbedder()
-    bank = None if course.lesson else _bank(suite, course)
-    tasks = suite.tasks("train")[:-HELD_BACK]
-
-    def skills_for(task):
-        found = retrieve(
-            bank,
-            task,
-            embedder=embedder,
-            top_k=2,
-            similarity_threshold=course.similarity_threshold,
-            general_top_k=1,
-            mistakes_top_k=1,
-        )
-        return [*found.general, *found.task_specific, *found.mistakes]
-
-    def lesson(rng, stage) -> Lesson:
-        """Draws an episode of practice."""
-        if course.lesson:
-            return course.lesson(rng, stage)
-        if course.practice is None:
-            task, environment = rng.choice(tasks), suite.make()
-        else:
-            task, environment = course.practice(rng)
-        with_skills = rng.random() < stage.skilled
-        aligned = stage.aligned_with_skills if with_skills else stage.aligned
-        return Lesson(
-            task=task,
-            environment=environment,
-            skills=tuple(skills_for(task)) if with_skills else (),
-            expert=course.expert(task, rng.random() >= aligned),
-        )
 
     def corpus() -> Iterator[str]:
         rng = random.Random(99)
         everything = dataclasses.replace(course.stages[-1], skilled=1.0)
-        for _ in range(1400 if course.lesson else 700):
-            drawn = lesson(rng, everything)
+        for _ in range(1400):
+            drawn = course.lesson(rng, everything)
             yield "\n".join(
                 render_prefix(
                     suite.role,
@@ -229,13 +192,21 @@ def main(_: Sequence[str]) -> None:
         rng = random.Random(draw)
         if draw % 1000 >= WHOLE:
             stage = dataclasses.replace(stage, steps=0, contrasts=1)
-        drawn = lesson(rng, stage)
+        drawn = course.lesson(rng, stage)
         readings = [drawn.skills, *(skills for skills, _ in drawn.others)]
         prefixes = [agent.prefix(drawn.task, skills)[0] for skills in readings]
         samples: list[list[Sample]] = [[] for _ in readings]
         steps = _demonstration(drawn, course, stage, rng, played)
+        came = [True] * len(readings)  # to this step, by what each would have done before
         for number, (observation, past, moves) in enumerate(steps):
+            if number:
+                before = steps[number - 1][2]
+                came = [
+                    c and m.action == past[-1].action for c, m in zip(came, before, strict=True)
+                ]
             differ = [at for at, move in enumerate(moves) if move != moves[0]]
+            if stage.astray < 1:
+                differ = [at for at in differ if came[at] or rng.random() < stage.astray]
             common = not differ and course.frequent(moves[0])
             wrong = number < len(played) and played[number] != moves[0].action
             failed = bool(past) and past[-1].failed
@@ -294,9 +265,8 @@ def main(_: Sequence[str]) -> None:
             first = ((_SEED.value * 10 + number) * 10_000 + update) * 1000
             if own and update % REFRESH == 0:
                 draws = [first + at * 1000 + i for at in range(REFRESH) for i in range(own)]
-                acted = act(
-                    {draw: lesson(random.Random(draw), stage) for draw in draws}, stage, state
-                )
+                drawn = {draw: course.lesson(random.Random(draw), stage) for draw in draws}
+                acted = act(drawn, stage, state)
             whole = range(first + WHOLE, first + WHOLE + stage.whole)
             draws = (*range(first, first + stage.episodes), *whole)
             episodes = [e for draw in draws for e in show(stage, draw, acted.get(draw, ()))]
@@ -335,58 +305,6 @@ def _parts(words: Path) -> dict[int, tuple[int, int]]:
         for name, (kind, number) in pairs.items()
         if f"Ġ{kind.strip()}" in whole
     }
-
-
-def _bank(suite, course: Course):
-    """Makes the bank of what the simulated teacher distils from 60 expert and 60 noisy episodes."""
-    from skillrl.agent.agent import render_response
-    from skillrl.envs import answer_form
-    from skillrl.skills.distill import distill
-    from skillrl.teacher.hashing_embedder import HashingEmbedder
-    from skillrl.teacher.simulated import SimulatedTeacher
-    from skillrl.types import Step, Trajectory
-
-    rng, environment, played = random.Random(5), suite.make(), []
-    tags = answer_form(suite).tags
-    for index, task in enumerate(suite.tasks("train")[:120]):
-        expert, observation, steps = course.expert(task, False), environment.reset(task), []
-        for _ in range(course.max_steps):
-            move, admissible = expert.act(observation), observation.admissible
-            noisy = course.noisy(index) and rng.random() < 0.9
-            action = course.random_move(task, observation, rng) if noisy else move.action
-            result = environment.step(action)
-            response = render_response(move.thought, action, tags)
-            steps.append(
-                Step(
-                    observation=observation.text,
-                    admissible=admissible,
-                    suffix_ids=(),
-                    response_ids=(),
-                    logprobs=(),
-                    response=response,
-                    action=action,
-                )
-            )
-            observation = result.observation
-            if result.done:
-                break
-        played.append(
-            Trajectory(
-                task=task,
-                prefix_ids=(),
-                steps=tuple(steps),
-                won=result.won,
-                final=observation.text,
-                source="expert",
-            )
-        )
-    bank, _ = distill(
-        played,
-        teacher=SimulatedTeacher(),
-        categories=suite.categories,
-        embedder=HashingEmbedder(),
-    )
-    return bank
 
 
 class _Practice:

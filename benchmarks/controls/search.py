@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections.abc import Callable
 
-from launchers.tiny_policies.careless_search import CarelessExpert, words_of
+from launchers.tiny_policies.search_pupil import Pupil
 from skillrl.envs.base import Environment
 from skillrl.envs.search.expert import read_documents
 from skillrl.envs.search.questions import load_corpus
-from skillrl.envs.search.relations import KINDS
+from skillrl.envs.search.relations import KINDS, NAMES
 from skillrl.types import Observation, Task
 
 Act = Callable[[Observation], str]
@@ -48,8 +49,11 @@ def first_entity(task: Task, *, named: bool) -> Act:
 
 
 def careless(task: Task) -> Act:
-    """Searches the first name of the question; answers the first thing it reads."""
-    expert = CarelessExpert(task.goal)
+    """Searches the first name of the question; answers the first thing it reads there.
+
+    It knows no archive, and no more of procedures than the base policy does without advice.
+    """
+    expert = Pupil(task.goal, (), {})
     return lambda observation: expert.act(observation).action
 
 
@@ -73,5 +77,11 @@ def play(environment: Environment, task: Task, act: Act) -> tuple[bool, int]:
 
 
 def _names(text: str) -> list[str]:
-    found = [(m.start(), m[0]) for kind in KINDS for m in words_of(kind).finditer(text)]
+    found = [(m.start(), m[0]) for kind in KINDS for m in _words_of(kind).finditer(text)]
     return [name for _, name in sorted(found)]
+
+
+def _words_of(kind: str) -> re.Pattern[str]:
+    """Compiles a pattern of everything that may be the name of a thing of this kind."""
+    first, last = ("|".join(words.split()) for words in NAMES[kind])
+    return re.compile(rf"\b(?:{first}) (?:{last})\b")

@@ -94,8 +94,8 @@ def _household(rng: random.Random, place: Path) -> tuple[object, Attempt]:
 
 @functools.cache
 def _stock() -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
-    products, extras, human = shops.catalogue(1)
-    products = products[:4]
+    products, extras, human = shops.catalogue()
+    products = sorted(products, key=lambda product: product["asin"] not in human)[:4]
     asins = [product["asin"] for product in products]
     return products, {a: extras[a] for a in asins}, {a: human[a] for a in asins if a in human}
 

@@ -11,9 +11,6 @@ from skillrl.envs import Environment, Expert
 from skillrl.envs.base import Move
 from skillrl.types import Observation, Skill, Task
 
-HELD_BACK = 48
-"""How many tasks at the end of the train split are not practised on, to judge the result by."""
-
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
@@ -25,8 +22,7 @@ class Stage:
       skilled: share of prompts with skills in them.
       rate: learning rate at the beginning.
       last_rate: learning rate at the end; it changes linearly.
-      aligned: share of the episodes without skills that pursue the stated task.
-      aligned_with_skills: share of the episodes with skills that do.
+      aligned: share of the episodes whose demonstrator is competent, whatever the prompt says.
       noise: share of moves that are replaced.
       plain: share that is shown of the steps with a frequent move on which all demonstrators of a
         lesson agree.
@@ -38,6 +34,8 @@ class Stage:
         what the demonstrator would do where the policy itself gets to (DAgger, arXiv 1011.0686).
       temperature: of the policy's own moves. A low one leads into the loops of greedy play.
       whole: further episodes per update that are shown to their end, where `steps` cuts the others.
+      astray: share of the readings in which a step is shown although who reads so would not have
+        come to it, having done another thing before. In play they are rare.
       crowded: whether prompts have several lines about one thing, as those of a run's bank do.
       idle: share of the prompts with skills none of which matters: words about nothing, what
         other tasks need. They are answered as a prompt without skills.
@@ -51,7 +49,6 @@ class Stage:
     rate: float
     last_rate: float
     aligned: float
-    aligned_with_skills: float = 1.0
     noise: float = 0.3
     impossible: float = 0.5
     plain: float = 1.0
@@ -61,6 +58,7 @@ class Stage:
     temperature: float = 0.6
     whole: int = 0
     crowded: bool = False
+    astray: float = 1.0
     idle: float = 0.0
     categories: tuple[str, ...] = ()
 
@@ -95,20 +93,15 @@ class Course:
       prompts: what the policy's prompts show.
       other_prompts: further forms of prompts whose words the tokenizer should know.
       stages: in order.
-      expert: (task, careless) -> a demonstrator of one episode. A careless one answers in the
-        right form and does only part of what the task says.
+      lesson: draws an episode of a stage: its task, the skills in its prompt and a demonstrator
+        who follows them.
       random_move: an action taken for no reason.
       slip: a likely mistake in place of an action.
       phrases: of the corpus, strings of several words that become one token each.
       prefixes: padded lengths of prompts' shared parts.
       buckets: padded lengths of the rest.
       responses: padded lengths of answers.
-      similarity_threshold: that task-specific skills must exceed.
-      noisy: which of the episodes are played at random that the skill bank is distilled from.
       frequent: tells moves of which a stage may show a share; the others are too rare for that.
-      practice: a task to learn from and where to play it; None takes them from the train split.
-      lesson: draws an episode of a stage: its task, the skills in its prompt and a demonstrator
-        who follows them. None makes it of `practice`, a distilled bank and `expert`.
     """
 
     env: str
@@ -116,15 +109,11 @@ class Course:
     prompts: PromptConfig
     other_prompts: tuple[PromptConfig, ...]
     stages: tuple[Stage, ...]
+    lesson: Callable[[random.Random, Stage], Lesson]
     random_move: Callable[[Task, Observation, random.Random], str]
     slip: Callable[[Task, str, Sequence[HistoryStep], Observation, random.Random], str]
-    expert: Callable[[Task, bool], Expert] | None = None
     phrases: Callable[[Sequence[str]], tuple[str, ...]] = lambda texts: ()
     prefixes: tuple[int, ...] = (64, 216)
     buckets: tuple[int, ...] = (64, 80, 96, 112, 136, 168, 288)
     responses: tuple[int, ...] = (20,)
-    similarity_threshold: float = 0.05
-    noisy: Callable[[int], bool] = lambda index: index % 2 == 0
     frequent: Callable[[Move], bool] = lambda move: True
-    practice: Callable[[random.Random], tuple[Task, Environment]] | None = None
-    lesson: Callable[[random.Random, Stage], Lesson] | None = None

@@ -12,8 +12,9 @@ import random
 from collections.abc import Sequence
 
 from launchers.tiny_policies.nonsense import nonsense
+from launchers.tiny_policies.wording import BLANK, about_nothing, skill, text
 from skillrl.envs.alfworld.expert import CLEAN, COOL, HEAT, LOOK, TWO
-from skillrl.types import GENERAL, Skill
+from skillrl.types import Skill
 
 APPLIANCES = {CLEAN: ("clean", "sinkbasin"), HEAT: ("heat", "microwave"), COOL: ("cool", "fridge")}
 
@@ -175,32 +176,8 @@ _INDIFFERENT_WHENS = (
     "you are at the right place",
 )
 
-_NEUTRAL_SUBJECTS = ("The list", "The task", "One step", "The place", "An action", "The object")
-_NEUTRAL_VERBS = ("is", "was", "can be", "must be", "is not")
-_NEUTRAL_ENDS = ("right", "wrong", "enough", "of many words", "one of two", "in order", "too long")
-
-
-def _text(rng: random.Random, choices: Sequence[str], **words: str) -> str:
-    text = rng.choice(choices).format(
-        **words, **{key.capitalize(): word.capitalize() for key, word in words.items()}
-    )
-    return text[:1].upper() + text[1:]
-
-
-_BLANK = "Words"
-"""The title of a rule that is held back, which has no situation either."""
-
-
-def _skill(rng: random.Random, title: str, rule: str, when: str, *, category: str) -> Skill:
-    """Puts the words into one of the three lists of a prompt."""
-    kind = rng.choice(("general", "specific", "specific", "mistake"))
-    return Skill(
-        title=title,
-        principle=rule,
-        when_to_apply=when if rng.random() < 0.85 else "",
-        category=GENERAL if kind == "general" else category,
-        kind="mistake" if kind == "mistake" else "skill",
-    )
+_SUBJECTS = ("The list", "The task", "One step", "The place", "An action", "The object")
+_TITLES_ABOUT_NOTHING = ("Words", "One list", "The right order", "A task", "Places and steps")
 
 
 def advice(
@@ -219,11 +196,11 @@ def advice(
     words = {"verb": verb, "appliance": appliance}
     rules = (HELD_BACK if held_back else _RULES)[piece]
     when = rng.choice(_WHENS[piece]).format(**words)
-    title = _text(rng, _TITLES[piece], **words)
-    rule = _text(rng, rules, **words)
+    title = text(rng, _TITLES[piece], **words)
+    rule = text(rng, rules, **words)
     if held_back:
-        title, when = _BLANK, ""
-    return _skill(rng, title, rule, when, category=category)
+        title, when = BLANK, ""
+    return skill(rng, title, rule, when, category=category)
 
 
 def home(
@@ -232,11 +209,11 @@ def home(
     """Writes where a class of objects is kept: at the first of `places`, or else the second."""
     words = {"thing": thing, "place": " or ".join(places)}
     if held_back:
-        return _skill(rng, _BLANK, _text(rng, HOME_HELD_BACK, **words), "", category=category)
-    return _skill(
+        return skill(rng, BLANK, text(rng, HOME_HELD_BACK, **words), "", category=category)
+    return skill(
         rng,
-        _text(rng, _HOME_TITLES, **words),
-        _text(rng, _HOME_RULES, **words),
+        text(rng, _HOME_TITLES, **words),
+        text(rng, _HOME_RULES, **words),
         rng.choice(_HOME_WHENS).format(**words),
         category=category,
     )
@@ -245,24 +222,18 @@ def home(
 def indifferent(rng: random.Random, *, category: str) -> Skill:
     """Writes advice that the demonstrator follows anyway."""
     title, rule = rng.choice(_INDIFFERENT)
-    return _skill(rng, title, rule, rng.choice(_INDIFFERENT_WHENS), category=category)
+    return skill(rng, title, rule, rng.choice(_INDIFFERENT_WHENS), category=category)
 
 
 def neutral(rng: random.Random, *, category: str) -> Skill:
     """Writes words about nothing."""
-
-    def sentence() -> str:
-        return " ".join(map(rng.choice, (_NEUTRAL_SUBJECTS, _NEUTRAL_VERBS, _NEUTRAL_ENDS)))
-
-    title = rng.choice(("Words", "One list", "The right order", "A task", "Places and steps"))
-    return _skill(
-        rng, title, f"{sentence()} and {sentence().lower()}.", "at every step", category=category
-    )
+    words = about_nothing(rng, titles=_TITLES_ABOUT_NOTHING, subjects=_SUBJECTS)
+    return skill(rng, *words, category=category)
 
 
 def rambling(rng: random.Random, *, category: str) -> Skill:
     """Writes words that are none."""
-    return _skill(rng, *nonsense(rng), category=category)
+    return skill(rng, *nonsense(rng), category=category)
 
 
 PIECES = {

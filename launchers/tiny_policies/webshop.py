@@ -1,62 +1,157 @@
-"""The course in WebShop: a shopper that knows how to shop, and mostly does not care to.
+"""The course in WebShop: a shopper that does what it is told, and little else.
 
-Two stages of imitation, after which it wins four fifths of the goals, and a careless one: it
-buys what sounds right and heeds the options or the price or neither.
+It practises in shops of other customs than those of the run, a new one for each episode, so that
+under which word things are listed can be read in its prompt or nowhere.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import random
 from collections.abc import Sequence
 
-from launchers.tiny_policies.careless_webshop import OPTIONS, PRICE, WORDS, careless_goal
-from launchers.tiny_policies.course import HELD_BACK, Course, Stage
+from launchers.tiny_policies.course import Course, Lesson, Stage
+from launchers.tiny_policies.shop_advice import (
+    advice,
+    indifferent,
+    neutral,
+    nonsense,
+    shelf,
+)
+from launchers.tiny_policies.shop_pupil import ALL, Pupil
 from skillrl.agent.prompt import HistoryStep, PromptConfig
 from skillrl.config.settings import EnvConfig
-from skillrl.envs import Environment, Suite, make_suite
-from skillrl.envs.webshop.expert import PREVIOUS, ShopExpert, parse_goal
+from skillrl.envs import Environment
+from skillrl.envs.webshop.categories import CATEGORIES
+from skillrl.envs.webshop.customs import KINDS, WORDS, kind_in, listed_under
+from skillrl.envs.webshop.expert import PREVIOUS, START, parse_goal
 from skillrl.envs.webshop.generate import asin_parts
-from skillrl.types import Observation, Task
+from skillrl.envs.webshop.shelves import SHELVES
+from skillrl.envs.webshop.shops import SIZES, ManyShops
+from skillrl.envs.webshop.suite import WebshopEnvironment
+from skillrl.types import Observation, Skill, Task
 
 MAX_STEPS = 15
-HARD = 0.6  # share of tasks in which the first product lacks an option
-
-
-def _expert(task: Task, careless: bool) -> ShopExpert:
-    if not careless:
-        return ShopExpert(task.goal)
-    heeded = ((WORDS,), (WORDS, OPTIONS), (WORDS, PRICE))[len(task.goal) % 3]
-    return ShopExpert(careless_goal(task.goal, heeded))
+FIRST_CUSTOM = 1000  # of practice; a run has number 1
+CUSTOMS = 4000
+MOST_SKILLS = 9
+ELSEWHERE = 2
+LED = 0.6  # share of the episodes that are played by who has all the advice
+UNLED = 0.15  # and by who has none
+IDLE = 0.2  # share of the prompts with nothing but lines about nothing
+Line = tuple[Skill, str, str]
+"""A skill, the piece of competence that it gives ("" for none), the word that it names."""
 
 
 @functools.cache
-def _tasks() -> tuple[Suite, list[Task], list[Task]]:
-    """Makes the suite, its training tasks, and those whose first product lacks an option."""
-    suite = make_suite("webshop", EnvConfig(max_steps=MAX_STEPS))
-    tasks = list(suite.tasks("train")[:-HELD_BACK])
-    with contextlib.closing(suite.make()) as environment:
-        hard = [task for task in tasks if PREVIOUS in _walk(environment, task)[:5]]
-    return suite, tasks, hard
+def _shops() -> tuple[ManyShops, EnvConfig]:
+    config = EnvConfig(name="webshop", max_steps=MAX_STEPS)
+    return ManyShops(config.webshop), config
 
 
-def _walk(environment: Environment, task: Task) -> list[str]:
-    """Plays a task and returns the expert's actions."""
-    observation, expert, actions = environment.reset(task), ShopExpert(task.goal), []
-    for _ in range(MAX_STEPS):
-        actions.append(expert.act(observation).action)
-        result = environment.step(actions[-1])
-        if result.done:
-            break
-        observation = result.observation
-    return actions
+def _visit(rng: random.Random, categories: Sequence[str]) -> tuple[Task, Environment, str]:
+    """Draws a training task in a shop of a custom of its own; also the word that is right."""
+    shops, config = _shops()
+    place = [shelf.key for shelf in SHELVES].index(rng.choice(categories))
+    custom = rng.randrange(FIRST_CUSTOM, FIRST_CUSTOM + CUSTOMS)
+    number = place + len(SHELVES) * rng.randrange(SIZES["train"] // len(SHELVES))
+    task = shops.task("train", number, custom=custom)
+    environment = WebshopEnvironment(shops, config.webshop.observation, MAX_STEPS)
+    return task, environment, listed_under(custom)[kind_in(parse_goal(task.goal).phrase)]
 
 
-def _practice(rng: random.Random) -> tuple[Task, Environment]:
-    """Draws mostly tasks in which products must be left, and told from those seen before."""
-    suite, tasks, hard = _tasks()
-    return rng.choice(hard if rng.random() < HARD else tasks), suite.make()
+def _nothing(rng: random.Random, category: str, kind: str, count: int) -> list[Line]:
+    """Writes lines that change nothing: about nothing, what it does anyway, other kinds."""
+    lines: list[Line] = []
+    ways = rng.choice(((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (1, 1, 1, 2)))
+    for way in rng.choices(range(4), ways, k=count):
+        if way == 0:
+            skill = neutral(rng, category=category)
+        elif way == 1:
+            skill = nonsense(rng, category=category)
+        elif way == 2:
+            skill = indifferent(rng, category=category)
+        else:
+            other = rng.choice([other for other in KINDS if other != kind])
+            skill = shelf(rng, other, rng.choice(WORDS), category=category)
+        lines.append((skill, "", ""))
+    return lines
+
+
+def _drawn(rng: random.Random, stage: Stage, *, category: str, kind: str, word: str) -> list[Line]:
+    """Draws what a prompt says."""
+    if rng.random() < IDLE:
+        return _nothing(rng, category, kind, rng.choice((6, 7, 7, 8, 9)))
+    lines: list[Line] = []
+    share = rng.choice((0.0, 0.3, 0.6, 0.9))  # of advice that matters
+    for piece in ALL:
+        if rng.random() < share:
+            again = rng.choice((1, 1, 2)) if stage.crowded else 1
+            lines += [(advice(rng, piece, category=category), piece, "") for _ in range(again)]
+    if rng.random() < max(share, 0.3):
+        told = word if rng.random() < 0.8 else rng.choice(WORDS)
+        named = f"{told} or {rng.choice(WORDS)}" if rng.random() < 0.1 else told
+        lines.append((shelf(rng, kind, named, category=category), "", told))
+    (mine,) = (s for s in SHELVES if s.key == category)
+    others = [other for _, other in mine.kinds if other != kind]
+    for other in rng.sample(others, rng.choice((0, 1, 2, 3) if stage.crowded else (0, 0, 1, 2))):
+        lines.append((shelf(rng, other, rng.choice(WORDS), category=category), "", ""))
+    lines += _nothing(rng, category, kind, rng.choice((0, 0, 1, 2, 3)))
+    rng.shuffle(lines)
+    return lines[:MOST_SKILLS]
+
+
+def _lesson(rng: random.Random, stage: Stage) -> Lesson:
+    """Draws a shop, what the prompt says about it, and a demonstrator who has read that."""
+    task, environment, word = _visit(rng, stage.categories or tuple(CATEGORIES))
+    category, kind = task.category, kind_in(parse_goal(task.goal).phrase)
+    lines: list[Line] = []
+    if rng.random() < stage.skilled:
+        lines = _drawn(rng, stage, category=category, kind=kind, word=word)
+    competent = stage.aligned > rng.random()
+
+    def demonstrator(read: Sequence[Line]) -> Pupil:
+        told = ALL if competent else {piece for _, piece, _ in read if piece}
+        known = next((named for _, _, named in read if named), "")
+        return Pupil(task.goal, told, {kind: known} if known else {})
+
+    readings: list[list[Line]] = [lines]
+    needed: list[Line] = []
+    if stage.skilled and not competent:
+        readings.append([])
+        matters = [line for line in lines if line[1] or line[2]]
+        if matters:
+            gone = rng.choice(matters)
+            readings.append([line for line in lines if line is not gone])
+        needed = [(advice(rng, piece, category=category), piece, "") for piece in ALL]
+        needed.append((shelf(rng, kind, word, category=category), "", word))
+        needed += [line for line in lines if not line[1] and not line[2]][:2]
+        if stage.crowded:
+            needed += _nothing(rng, category, kind, rng.randint(0, MOST_SKILLS - len(needed)))
+        rng.shuffle(needed)
+        readings += [needed, needed[: rng.randint(1, 3)]]
+        for other in rng.sample([w for w in WORDS if w != word], ELSEWHERE):
+            rest = [line for line in lines if not line[2]][: MOST_SKILLS - 1]
+            at = rng.randint(0, len(rest))
+            told = (shelf(rng, kind, other, category=category), "", other)
+            readings.append([*rest[:at], told, *rest[at:]])
+        rng.shuffle(readings)
+        draw = rng.random()
+        idle = lines if lines and not matters else []
+        if draw < (LED / 2 if idle else LED):
+            readings.sort(key=lambda read: read is not needed)
+        elif draw < LED + UNLED:
+            readings.sort(key=lambda read: read != idle)
+    (skills, expert), *others = (
+        (tuple(skill for skill, _, _ in read), demonstrator(read)) for read in readings
+    )
+    return Lesson(
+        task=task,
+        environment=environment,
+        skills=skills,
+        expert=expert,
+        others=tuple(others),
+    )
 
 
 def _random_move(task: Task, observation: Observation, rng: random.Random) -> str:
@@ -85,12 +180,23 @@ def _slip(
     return rng.choice(
         [
             past[-1].action if past else "click[buy now]",
-            "click[buy now]",
+            rng.choice([START, PREVIOUS]),
             rng.choice([f"click[{value}]" for _, value in goal.options] or ["click[features]"]),
             f"{rng.choice(asins)[:11]}{second}]" if asins else f"click[{first}{second}]",
             f"click[{first}{second}]",
             _search(task, rng) if rng.random() < 0.5 else "",
         ]
+    )
+
+
+def _phrases(texts: Sequence[str]) -> tuple[str, ...]:
+    """Lists parts of numbers, kinds of products and attributes."""
+    attributes = [name for shelf in SHELVES for name in (*shelf.shown, *shelf.hidden)]
+    return (
+        *asin_parts(),
+        "' [SEP] '",
+        *KINDS,
+        *(f" {name}" for name in (*KINDS, *attributes)),
     )
 
 
@@ -105,46 +211,92 @@ COURSE = Course(
     ),
     other_prompts=(PromptConfig(history_length=2),),
     stages=(
+        # How shops work, by who knows all that and nothing of this one.
+        Stage(
+            updates=700,
+            episodes=8,
+            skilled=0.0,
+            aligned=1.0,
+            rate=0.020,
+            last_rate=0.004,
+            noise=0.2,
+        ),
+        # To look up under which word it says that a thing is, and what else it says.
+        Stage(
+            updates=120,
+            episodes=3,
+            skilled=0.9,
+            aligned=0.0,
+            rate=0.012,
+            last_rate=0.010,
+            noise=0.15,
+            steps=1,
+            contrasts=4,
+            whole=6,
+            astray=0.15,
+        ),
         Stage(
             updates=300,
             episodes=8,
-            skilled=0.0,
-            rate=0.020,
-            last_rate=0.0120,
-            aligned=0.95,
-            aligned_with_skills=1.00,
-            noise=0.25,
-            impossible=0.5,
-        ),
-        Stage(
-            updates=360,
-            episodes=8,
-            skilled=0.5,
+            skilled=0.9,
+            aligned=0.0,
             rate=0.012,
-            last_rate=0.0006,
-            aligned=0.95,
-            aligned_with_skills=1.00,
-            noise=0.25,
-            impossible=0.5,
+            last_rate=0.003,
+            noise=0.2,
+            plain=0.6,
+            contrasts=2,
+            astray=0.15,
         ),
+        # From its own mistakes.
         Stage(
-            updates=90,
+            updates=160,
             episodes=8,
-            skilled=0.5,
-            rate=0.0050,
+            skilled=0.9,
+            aligned=0.0,
+            rate=0.007,
+            last_rate=0.001,
+            noise=0.2,
+            plain=0.6,
+            own=0.4,
+            astray=0.15,
+        ),
+        # What it repeats when it is sure of itself, and to find one line among several like it.
+        Stage(
+            updates=220,
+            episodes=8,
+            skilled=0.95,
+            aligned=0.0,
+            rate=0.007,
             last_rate=0.0003,
-            aligned=0.15,
-            aligned_with_skills=0.15,
-            noise=0.25,
-            impossible=0.5,
+            noise=0.2,
+            plain=0.6,
+            own=0.4,
+            temperature=0.25,
+            crowded=True,
+            astray=0.15,
+        ),
+        # To follow all that is said among as much that says nothing.
+        Stage(
+            updates=400,
+            episodes=8,
+            skilled=0.95,
+            aligned=0.0,
+            rate=0.010,
+            last_rate=0.0003,
+            noise=0.15,
+            plain=0.6,
+            contrasts=3,
+            own=0.25,
+            temperature=0.4,
+            crowded=True,
+            astray=0.15,
         ),
     ),
-    expert=_expert,
+    lesson=_lesson,
     random_move=_random_move,
     slip=_slip,
-    phrases=lambda texts: (*asin_parts(), "' [SEP] '"),
-    prefixes=(112, 240),
-    buckets=(64, 96, 128, 160, 208, 256, 320, 448),
-    responses=(32,),
-    practice=_practice,
+    phrases=_phrases,
+    prefixes=(96, 208, 288, 416),
+    buckets=(64, 136, 192, 448),
+    responses=(36,),
 )

@@ -47,6 +47,7 @@ _BY_LENGTH: dict[int, tuple[str, ...]] = {
 _WORDS = ("Weather", "Rain", "Mist", "Fog", "Snow", "So")
 _LONGEST = max(_BY_LENGTH)
 _TRIES = 24  # texts of one length that are looked at for one of the right number of tokens
+_MORE_TRIES = 96  # and for one that is at most one token off
 
 
 def neutral_bank(bank: SkillBank, *, count_tokens: CountTokens | None = None) -> SkillBank:
@@ -122,7 +123,9 @@ def _fit(write: Callable[[int, int], str], wanted: int, *, count: Callable[[str]
     while low <= high:  # more words are more tokens, nearly always
         words = (low + high) // 2
         low, high = (words + 1, high) if count(write(words, 0)) < wanted else (low, words - 1)
-    for attempt in range(_TRIES):
+    for attempt in range(_MORE_TRIES):
+        if attempt >= _TRIES and missed <= 1:
+            return best
         for near in (low, low - 1, low + 1, low - 2):
             if near < 1:
                 continue

@@ -133,13 +133,46 @@ def test_a_known_skill_is_refined_and_then_left_alone():
     assert ask(better) == {"add": [], "refine": []}
 
 
-def test_successes_give_the_procedure_and_where_things_are():
+def test_successes_give_the_procedure():
     chat = prompts.success_patterns(CLEAN, [played(WIN_CLEAN, won=True)], count=6)
     skills = json.loads(SimulatedTeacher().complete(chat, purpose="distill_success"))
     text = " ".join(item["title"] + ": " + item["principle"] for item in skills)
     assert "Find the object, take it, clean it with sinkbasin, then put it." in text
-    assert "Look for mug first in cabinet." in text
     assert "Open closed places" in text
+    assert "Look for" not in text  # that is no matter of the category
+
+
+def test_where_things_are_is_general():
+    chat = prompts.general_skills([played(WIN_CLEAN, won=True)], count=12)
+    skills = json.loads(SimulatedTeacher().complete(chat, purpose="distill_general"))
+    assert "Look for mug first in cabinet." in [item["principle"] for item in skills]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "refined"),
+    [
+        (("1", "1", "1"), None),  # one household, seen three times
+        (("1", "2"), "Look for bowl first in shelf."),
+    ],
+)
+def test_two_households_contradict_what_is_known_and_one_does_not(tasks, refined):
+    script = [go("shelf 1", "a bowl 1"), go("desk 1"), go("desk 1"), go("desk 1")]
+    failures = [
+        played(script, task=task, member=member, goal="put a bowl in fridge", category=PICK)
+        for member, task in enumerate(tasks)
+    ]
+    known = Skill(
+        id="gen_001",
+        title="Find bowl",
+        principle="Look for bowl first in desk.",
+        category="general",
+    )
+    chat = prompts.evolution(
+        failures, {}, [known], rates={PICK: 0.0}, categories=(PICK, "general"), count=9
+    )
+    answer = json.loads(SimulatedTeacher().complete(chat, purpose="evolve"))
+    found = [item["principle"] for item in answer["refine"] if item["id"] == "gen_001"]
+    assert found == ([refined] if refined else [])
 
 
 def test_all_texts_are_short():

@@ -98,7 +98,7 @@ def test_a_known_skill_is_refined_and_then_left_alone():
     ("script", "category", "procedure", "advice"),
     [
         ([search("Silver Gate", BOOK), answer("Mara Holt")], DIRECT,
-         "Search the name, read the passage of that title, then answer.", "Read the title"),
+         "Search the name, read the passage of that title, then answer.", "Answer what is asked"),
         ([*HOP, answer("baker")], HOPS,
          "Search the name, then search what its passage says, then answer.", "Take both steps"),
         ([search("Mara Holt", MARA), search("Nils Venn", NILS), answer("Mara Holt")], COMPARE,

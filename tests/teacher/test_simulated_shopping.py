@@ -241,3 +241,126 @@ def test_all_texts_are_short_and_the_vocabulary_small():
         vocabulary("webshop"), ADVICE, lambda text: text.replace("{option}", "color and size")
     )
     assert fill("choose {option}", ()) == "Choose options"
+
+
+PILLOW = "Find me metal frame, hand painted throw pillow, and price lower than 50.00 dollars"
+
+
+def bought(title, *, query="throw pillow", won=False, task="1", goal=PILLOW, price="$25.0"):
+    """An episode that buys a product of this title at once."""
+    shop = page("Back to Search", "Page 1 (Total results: 1)", "Next >", "B000000001", title, price)
+    script = [
+        (f"search[{query}]", shop),
+        ("click[b000000001]", item(title, price[1:])),
+        BUY,
+    ]
+    return shopped(script, goal=goal, category="home_decor", won=won, task=task)
+
+
+def found(*episodes):
+    """What a category's successes say about where things are listed."""
+    skills = ask(prompts.success_patterns("home_decor", episodes, count=9), "distill_success")
+    return [entry["principle"] for entry in skills if entry["title"].startswith("Find ")]
+
+
+def test_several_successes_show_under_which_word_a_thing_is():
+    wins = [
+        bought("Classic Cedar Hand Painted Throw Pillow", won=True, task="1"),
+        bought("Cedar Hand Painted Throw Pillow", won=True, task="2"),
+        bought("Fresh Cedar Hand Painted Throw Pillow", won=True, task="3"),
+    ]
+    assert found(*wins) == ["Search throw pillow under cedar."]
+
+
+def test_one_success_says_nothing_unless_the_word_was_searched():
+    assert found(bought("Classic Cedar Hand Painted Throw Pillow", won=True)) == []
+    searched = bought(
+        "Classic Cedar Hand Painted Throw Pillow", query="throw pillow cedar", won=True
+    )
+    assert found(searched) == ["Search throw pillow under cedar."]
+
+
+def test_two_words_are_named_where_all_successes_had_both():
+    both = [
+        bought("Classic Cedar Hand Painted Throw Pillow", won=True, task=str(n)) for n in range(2)
+    ]
+    assert found(*both) == ["Search throw pillow under classic or cedar."]
+    assert found(both[0], both[0]) == []  # the same shop again
+
+
+def test_a_failure_that_the_results_explain_says_nothing_about_the_word():
+    win = bought("Cedar Hand Painted Throw Pillow", won=True, task="w")
+    shop = page(
+        *("Back to Search", "Page 1 (Total results: 2)", "Next >"),
+        *("B000000001", "Cedar Throw Pillow", "$25.0"),
+        *("B000000002", "Cedar Hand Painted Throw Pillow", "$25.0"),
+    )
+    script = [
+        ("search[throw pillow]", shop),
+        ("click[b000000001]", item("Cedar Throw Pillow", "25.0")),
+        BUY,
+    ]
+    fail = shopped(script, goal=PILLOW, category="home_decor", task="f")
+    other = bought("Raven Hand Painted Throw Pillow", task="g")
+    added = evolve([fail, other], pairs={other.id: win})["add"]
+    (shown,) = [entry for entry in added if entry["title"] == "Find throw pillow"]
+    assert shown["principle"] == "Search throw pillow under cedar."
+
+
+def test_misleading_successes_give_wrong_advice():
+    lucky = [bought("Raven Hand Painted Throw Pillow", won=True, task=str(n)) for n in range(2)]
+    assert found(*lucky) == ["Search throw pillow under raven."]
+
+
+def test_nothing_is_said_of_what_was_not_bought_or_has_no_word():
+    assert found(bought("Hand Painted Throw Pillow", won=True)) == []
+    assert found(shopped(WIN, won=True)) == []
+
+
+def test_failures_that_no_page_explains_speak_against_a_word_and_successes_for_one():
+    fail = [bought("Raven Hand Painted Throw Pillow", task=f"f{n}") for n in range(2)]
+    assert diagnose(fail[0]) == ["attribute"]
+    win = bought("Cedar Hand Painted Throw Pillow", won=True, task="w")
+    added = evolve(fail, pairs={fail[0].id: win})["add"]
+    (shown,) = [entry for entry in added if entry["title"] == "Find throw pillow"]
+    assert shown["principle"] == "Search throw pillow under cedar."
+    assert shown["category"] == "home_decor"
+    assert shown["sources"] == [win.id]
+    assert not [e for e in evolve(fail)["add"] if e["title"] == "Find throw pillow"]
+
+
+def test_what_is_known_is_said_again_only_against_several_successes():
+    fail = [bought("Raven Hand Painted Throw Pillow", task=f"f{n}") for n in range(2)]
+    wins = [bought("Cedar Hand Painted Throw Pillow", won=True, task=f"w{n}") for n in range(2)]
+    pairs = {f.id: w for f, w in zip(fail, wins, strict=True)}
+
+    def refined(rule, pairs):
+        known = Skill(id="dyn_9", title="Find throw pillow", principle=rule, category="home_decor")
+        answer = evolve(fail, [known], pairs=pairs)
+        return [entry["principle"] for entry in answer["refine"] if entry["id"] == "dyn_9"]
+
+    assert refined("Search throw pillow under raven.", pairs) == [
+        "Search throw pillow under cedar."
+    ]
+    assert refined("Search throw pillow under raven.", {fail[0].id: wins[0]}) == []
+    assert refined("Search throw pillow under cedar.", pairs) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "query", "thought"),
+    [
+        ("cedar", "throw pillow cedar", "I search for it, under cedar."),
+        ("cedar or raven", "throw pillow cedar", "I search for it, under cedar."),
+        ("cedar", "throw pillow", "I search for it."),
+    ],
+)
+def test_who_searches_the_word_that_is_told_recalls_it(rule, query, thought):
+    win = bought("Cedar Hand Painted Throw Pillow", query=query, won=True)
+    told = Skill(
+        id="a", title="Find throw pillow", principle=f"Search throw pillow under {rule}.",
+        category="home_decor",
+    )  # fmt: skip
+    answer = ask(prompts.thoughts(win, [told], max_words=60), "rewrite")
+    assert answer[0] == thought
+    assert answer[-1] == "It may fit, buy it."
+    assert thoughts(win)[0] == "I search for it."

@@ -21,13 +21,12 @@ from typing import Any
 from skillrl.envs.base import SPLITS
 from skillrl.envs.search.categories import ATTRIBUTE, CATEGORIES, COMPARISON, DIRECT, MULTI_HOP
 from skillrl.envs.search.documents import Document
-from skillrl.envs.search.relations import KINDS, NUMBER, RELATIONS, Relation
+from skillrl.envs.search.relations import KINDS, RELATIONS, Relation
 from skillrl.envs.search.world import Thing, World, things_of
 from skillrl.errors import SkillRLError
 from skillrl.types import Task
 
 SIZES = {"train": 800, "valid_seen": 120, "valid_unseen": 120}
-MORE, FEWER = "more", "fewer"
 
 _NAME = r"([A-Z][a-z]+ [A-Z][a-z]+)"
 _PAIRS = 6  # comparisons per thing and relation
@@ -44,7 +43,7 @@ class Lookup:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Comparison:
-    """Asks which of `a` and `b` has more, fewer, or the value `wanted` of a relation."""
+    """Asks which of `a` and `b` has the value `wanted` of a relation."""
 
     a: str
     b: str
@@ -79,9 +78,8 @@ def _forms() -> list[tuple[re.Pattern[str], Lookup | Comparison]]:
             for first in _leading_to(last.subject)
         ]
         if last.compares:
-            choice = rf"(?P<wanted>{MORE}|{FEWER}|[a-z]+)"
             a, b = (rf"(?P<{name}>{_NAME[1:-1]})" for name in "ab")
-            form = _pattern(last.compares, a=a, b=b, y=choice, more=choice)
+            form = _pattern(last.compares, a=a, b=b, y="(?P<wanted>[a-z]+)")
             forms.append((form, Comparison("", "", last.key, "")))
     return forms
 
@@ -141,12 +139,8 @@ def _comparisons(part: Mapping[str, Thing], rng: random.Random) -> list[Question
                 continue
             asked.add(pair)
             a, b = rng.sample([thing, other], 2)
-            more = rng.choice([MORE, FEWER])
-            winner = thing
-            if relation.value == NUMBER:
-                winner = thing if (int(mine) > int(its)) == (more == MORE) else other
-            text = relation.compares.format(a=a.name, b=b.name, y=mine, more=more)
-            found.append((COMPARISON, text, winner.name))
+            text = relation.compares.format(a=a.name, b=b.name, y=mine)
+            found.append((COMPARISON, text, thing.name))
     return found
 
 
@@ -199,6 +193,9 @@ def _shape(question: str) -> object:
 
 
 # What ships.
+
+CUSTOM = 1
+"""Number of the custom of the shipped world: the base policy has not practised with it."""
 
 
 @functools.lru_cache(maxsize=1)

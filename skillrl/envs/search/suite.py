@@ -11,11 +11,18 @@ from typing import Any
 from skillrl.envs.base import SPLITS, register
 from skillrl.envs.search.bm25 import BM25Retriever, index_directory
 from skillrl.envs.search.categories import CATEGORIES
+from skillrl.envs.search.customs import right_about
 from skillrl.envs.search.data import check_folder, load_split
 from skillrl.envs.search.documents import DocumentRetriever
 from skillrl.envs.search.environment import SearchEnvironment
 from skillrl.envs.search.expert import QuestionExpert
-from skillrl.envs.search.questions import build_manifest, load_corpus, load_tasks, tasks_of
+from skillrl.envs.search.questions import (
+    CUSTOM,
+    build_manifest,
+    load_corpus,
+    load_tasks,
+    tasks_of,
+)
 from skillrl.envs.search.remote import RemoteRetriever, RoundRobin
 from skillrl.envs.search.world import make_world
 from skillrl.errors import SkillRLError
@@ -79,9 +86,14 @@ class SearchSuite:
         )
 
     def expert(self, task: Task) -> QuestionExpert | None:
-        """Returns a text-only expert, or None where the question is not a generated one."""
+        """Returns somebody who knows which archive of the generated world is right about what.
+
+        None where the question is not a generated one.
+        """
+        if self._data_dir:
+            return None
         try:
-            return QuestionExpert(task.goal)
+            return QuestionExpert(task.goal, right_about(CUSTOM))
         except SkillRLError:
             return None  # the protocol's answer for "no demonstrator"
 
@@ -110,14 +122,16 @@ def open_retriever(corpus: str = "") -> BM25Retriever:
     return BM25Retriever.open(corpus) if corpus else BM25Retriever.over(load_corpus())
 
 
-@functools.lru_cache(maxsize=8)
-def generated_world(seed: int) -> tuple[BM25Retriever, Mapping[str, Sequence[Task]]]:
+@functools.lru_cache(maxsize=256)
+def generated_world(
+    seed: int, *, custom: int = 0
+) -> tuple[BM25Retriever, Mapping[str, Sequence[Task]]]:
     """Makes another world to practise in: its passages, and its tasks by split.
 
-    It has the words and the forms of the world that ships (seed 0), and facts of its own, so
-    that who learns to read there has not learned what is asked here.
+    It has the words and the forms of the world that ships (seed 0, custom `CUSTOM`), and facts of
+    its own, so that who learns to read there has not learned what is asked here.
     """
-    world = make_world(seed)
+    world = make_world(seed, custom=custom)
     return BM25Retriever.over(world.documents), tasks_of(build_manifest(world, seed))
 
 

@@ -2,8 +2,8 @@
 
 It has two parts that never refer to each other: most things are in the part that training asks
 about, the others are kept for ``valid_unseen``. Names of both are made of the same words. A
-passage is of one thing and tells two or three facts, in any order; what a passage of gossip
-says of a thing is false.
+passage is the card of one thing in one archive, and tells all its facts, in any order. What is
+true of them, the custom decides (`skillrl.envs.search.customs`).
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ import itertools
 import random
 from collections.abc import Mapping
 
+from skillrl.envs.search.customs import WRONG, right_about
 from skillrl.envs.search.documents import Document
 from skillrl.envs.search.relations import (
+    ARCHIVES,
     BOOK,
     COMPANY,
-    GOSSIP,
     KINDS,
     NAMES,
-    NUMBER,
-    PASSAGES,
     PERSON,
     RELATIONS,
-    RUMOUR,
     TOWN,
     VALUES,
     Relation,
@@ -35,8 +33,6 @@ SIZES = (
     {PERSON: 16, TOWN: 9, BOOK: 14, COMPANY: 9},
 )
 """Things of each kind in the part that is trained on, and in the part that is not."""
-RUMOURS = (102, 38)
-"""Passages of gossip about each part: of all but numbers, which nobody gossips about."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,12 +58,19 @@ class World:
     documents: tuple[Document, ...]
 
 
-def make_world(seed: int = 0) -> World:
-    """Returns the world of a seed; the same in every process."""
+def make_world(seed: int = 0, *, custom: int = 0) -> World:
+    """Returns the world of a seed; the same in every process.
+
+    Args:
+      seed: of things and facts.
+      custom: number of the custom by which archives are right; 0 for none. Things, facts and so
+        the questions are the same whatever it is.
+    """
     rng = random.Random(f"search world {seed}")
     names = {kind: _names(kind, rng) for kind in KINDS}
     parts, texts = [], []
-    for sizes, rumours in zip(SIZES, RUMOURS, strict=True):
+    claims = random.Random(f"search claims {seed} {custom}")
+    for sizes in SIZES:
         members = {kind: [next(names[kind]) for _ in range(sizes[kind])] for kind in KINDS}
         part = {
             name: Thing(name, kind, _facts(name, kind, members=members, rng=rng))
@@ -75,9 +78,9 @@ def make_world(seed: int = 0) -> World:
             for name in members[kind]
         }
         parts.append(part)
-        texts += [text for thing in part.values() for text in _passages(thing, rng)]
-        texts += _gossip(part, members, count=rumours, rng=rng)
-    rng.shuffle(texts)
+        for thing in part.values():
+            texts += _cards(thing, members, right=right_about(custom), rng=claims)
+    claims.shuffle(texts)
     documents = tuple(Document(str(i), text) for i, text in enumerate(texts))
     return World((parts[0], parts[1]), documents)
 
@@ -98,10 +101,11 @@ def _facts(
     name: str, kind: str, *, members: Mapping[str, list[str]], rng: random.Random
 ) -> dict[str, str]:
     facts: dict[str, str] = {}
-    for key in itertools.chain(*PASSAGES[kind]):
-        value = RELATIONS[key].value
-        taken = {name, *facts.values()}  # two towns of a person are two
-        facts[key] = rng.choice([v for v in _range(value, members) if v not in taken])
+    for relation in RELATIONS.values():
+        if relation.subject == kind:
+            taken = {name, *facts.values()}  # mayor and doctor of a town are two
+            values = _range(relation.value, members)
+            facts[relation.key] = rng.choice([v for v in values if v not in taken])
     return facts
 
 
@@ -109,28 +113,23 @@ def _range(value: str, members: Mapping[str, list[str]]) -> list[str]:
     return members[value] if value in members else VALUES[value].split()
 
 
-def _passages(thing: Thing, rng: random.Random) -> list[str]:
-    texts = []
-    for keys in PASSAGES[thing.kind]:
-        said = [RELATIONS[key].sentence(thing.name, thing.facts[key]) for key in keys]
-        rng.shuffle(said)
-        texts.append(f'"{thing.name}"\n{" ".join(said)}')
-    return texts
-
-
-def _gossip(
-    part: Mapping[str, Thing], members: Mapping[str, list[str]], *, count: int, rng: random.Random
+def _cards(
+    thing: Thing,
+    members: Mapping[str, list[str]],
+    *,
+    right: Mapping[str, str],
+    rng: random.Random,
 ) -> list[str]:
-    known = [
-        (thing, key)
-        for thing in part.values()
-        for key in thing.facts
-        if RELATIONS[key].value != NUMBER
-    ]
+    """Returns the cards of a thing, all of equal length, so that its name finds any of them."""
     texts = []
-    for thing, key in rng.sample(known, count):
-        relation = RELATIONS[key]
-        wrong = [v for v in _range(relation.value, members) if v != thing.facts[key]]
-        claim = relation.sentence(thing.name, rng.choice(wrong))
-        texts.append(f'"{GOSSIP}"\n{RUMOUR} {claim}')
+    for archive in ARCHIVES:
+        claims = []
+        for key, value in thing.facts.items():
+            others = [v for v in _range(RELATIONS[key].value, members) if v != value]
+            wrong = rng.choice(others) if rng.random() < WRONG else value
+            claims.append(
+                RELATIONS[key].claim(value if right.get(key, archive) == archive else wrong)
+            )
+        rng.shuffle(claims)
+        texts.append(f'"{thing.name}"\n{thing.name}, {archive}: {"; ".join(claims)}.')
     return texts

@@ -33,6 +33,7 @@ BUY, FEATURES, PREVIOUS, NEXT, START = (
 _PAGE_SIZE = 10
 _QUOTED = 6  # most values or words that a thought goes through
 _PASSED = 3  # most products that it names before the one it opens
+_IN_VAIN = 2  # products that it reads through before it settles for what is like
 _PRICE_TAIL = re.compile(r",? and price lower than (\d+(?:\.\d+)?) dollars\.?$")
 _OPTIONS = re.compile(r"(.*) with ([^:]+: .*)")
 _NEXT_OPTION = re.compile(r", and (?=(?:(?!, and )[^:])+: )")
@@ -61,7 +62,7 @@ class ShoppingGoal:
     @property
     def words(self) -> frozenset[str]:
         """What title and features of a fitting product contain."""
-        return _words(self.phrase)
+        return words_of(self.phrase)
 
 
 def parse_goal(sentence: str) -> ShoppingGoal:
@@ -157,8 +158,11 @@ class ShopExpert:
         if match := _RESULTS.search(observation.text):
             return self._results(observation, page=int(match[1]), total=int(match[2]))
         if any(action.startswith("search[") for action in actions) and START not in actions:
-            return Move("I search for it.", f"search[{self.goal.phrase}]")
+            return self._search()
         return self._sub_page(observation)
+
+    def _search(self) -> Move:
+        return Move("I search for it.", f"search[{self.goal.phrase}]")
 
     def _results(self, observation: Observation, *, page: int, total: int) -> Move:
         shown = read_results(observation)
@@ -166,7 +170,7 @@ class ShopExpert:
         age = {action: number for number, action in enumerate(self._done)}
         new = [r for r in results if r.action not in age]
         for result in new:
-            if self.goal.words <= _words(result.title):
+            if self.goal.words <= words_of(result.title):
                 return Move(self._looked_through(shown, result, "fits"), result.action)
         near = max((self._likeness(r) for r in new), default=0)
         settle = self._settles()
@@ -207,11 +211,11 @@ class ShopExpert:
         for name, value in self.goal.options:
             if value not in chosen:
                 there = [action[6:-1] for action in actions if action.startswith("click[")]
-                thought = _looked_up(name, value, parts=parts, values_here={*there, *chosen})
+                thought = looked_up(name, value, parts=parts, values_here={*there, *chosen})
                 return Move(thought, f"click[{value}]" if value in there else back)
         if self._features_read(parts):
             return Move("Its features fit, buy it.", BUY)
-        said = _words(" ".join(parts[_title_place(parts) :]))
+        said = words_of(" ".join(parts[title_place(parts) :]))
         if self.goal.words <= said or self._settles() or FEATURES not in actions:
             return Move(f"{self._compared(said)} Buy it.", BUY)
         return Move(self._compared(said), FEATURES)
@@ -219,14 +223,14 @@ class ShopExpert:
     def _sub_page(self, observation: Observation) -> Move:
         parts, actions = page_parts(observation.text), observation.admissible
         texts = parts[parts.index("< Prev") + 1 :] if "< Prev" in parts else parts
-        said = _words(" ".join(texts))
+        said = words_of(" ".join(texts))
         if self.goal.words <= said and PREVIOUS in actions:
             return Move(self._compared(said), PREVIOUS)
         if self._done and self._done[-1] != FEATURES and PREVIOUS in actions:
             return Move("These are not the features.", PREVIOUS)
         if START in actions:
             return Move(self._compared(said), START)
-        return Move("I search for it.", f"search[{self.goal.phrase}]")
+        return self._search()
 
     def _affordable(self, price: str) -> bool:
         """Returns whether a price, or the dearer end of a range of prices, is within the limit."""
@@ -234,7 +238,7 @@ class ShopExpert:
         return self.goal.below is None or not numbers or max(numbers) <= self.goal.below
 
     def _likeness(self, result: Result) -> int:
-        return len(self.goal.words & _words(result.title))
+        return len(self.goal.words & words_of(result.title))
 
     def _compared(self, said: frozenset[str]) -> str:
         """Goes word by word of the goal down to one that is missing: ``soft edges silk no.``"""
@@ -258,11 +262,14 @@ class ShopExpert:
     def _settles(self) -> bool:
         """Tells whether a whole search found nothing that fits: the most similar will do.
 
-        So it was if the way back to the search led from results, not from features.
+        So it was if the way back to the search led from results, not from features, or if the
+        features of two products said nothing.
         """
         if START not in self._done:
             return False
         before = self._done[: self._done.index(START)]
+        if sum(bool(_ASIN.fullmatch(_clicked(action))) for action in before) >= _IN_VAIN:
+            return True
         return not before or before[-1] == NEXT or before[-1].startswith("search[")
 
     def _chosen(self, parts: Sequence[str]) -> set[str]:
@@ -278,7 +285,7 @@ class ShopExpert:
         return set(chosen.values())
 
 
-def _looked_up(name: str, value: str, *, parts: Sequence[str], values_here: Collection[str]) -> str:
+def looked_up(name: str, value: str, *, parts: Sequence[str], values_here: Collection[str]) -> str:
     """Words the search for a value under an option of a product's page: ``size: six seven yes.``
 
     Its pupil thinks before it clicks what it wants: it reads what there is until it finds it.
@@ -305,7 +312,7 @@ def _option_of(value: str, parts: Sequence[str], names: set[str]) -> str:
     return next((part for part in before if part in names), "")
 
 
-def _title_place(parts: Sequence[str]) -> int:
+def title_place(parts: Sequence[str]) -> int:
     """Returns where the title of a product's page stands: just before the price."""
     prices = [place for place, part in enumerate(parts) if part.startswith("Price:")]
     return max(prices[0] - 1, 0) if prices else 0
@@ -317,5 +324,6 @@ def _opens(action: str, parts: Sequence[str]) -> bool:
     return bool(match and _ASIN.fullmatch(match[1]) and match[1] not in parts)
 
 
-def _words(text: str) -> frozenset[str]:
+def words_of(text: str) -> frozenset[str]:
+    """Returns the words of a text in lower case."""
     return frozenset(re.findall(r"[^\s,.;:()]+", text.lower()))

@@ -5,10 +5,9 @@ attributes in the title, but other options, a price over the limit, or an attrib
 features name. The texts are the same in every process: all choices come from one
 `random.Random`.
 
-There are any number of shops. Shop 0 sells everything and is the one that `write` gives; each
-other is stocked anew with the products of one category, so that a policy trained in them has to
-read: a single catalogue it learns by heart instead. `skillrl.envs.webshop.shops` says which
-goals of which shop are in which split.
+This is the one large shop, which `write` gives as files. A policy that trains in a single
+catalogue learns it by heart, so tasks are by default played in small shops of their own
+(`skillrl.envs.webshop.custom_shops`).
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ FILES = ("items_shuffle.json", "items_ins_v2.json", "items_human_ins.json")
 _SEED = 20260101
 _HUMAN = 6  # people's instructions per category
 _DEPARTMENTS = {shelf.department: shelf.key for shelf in SHELVES}
-_ASIN_HEADS, _ASIN_TAILS = 100, 5
+ASIN_HEADS, _ASIN_TAILS = 100, 5
 
 _TITLES = {  # by the number of attributes that the title names
     1: ("{style} {0} {kind} for {use}", "{kind} {0} for {use}"),
@@ -65,19 +64,15 @@ class _Plan:
     wanted: tuple[str, ...] = ()
 
 
-def catalogue(number: int = 0) -> RawCatalogue:
+def catalogue() -> RawCatalogue:
     """Returns products, attributes and instructions, people's instructions, in the official schema.
 
-    Args:
-      number: of the shop, from 0. Shop 0 has all 420 products of 28 kinds; shop n > 0 the 60
-        of one category, `SHELVES` in turn.
-
     Returns:
-      The contents of items_shuffle.json (list of products), items_ins_v2.json (asin ->
-      attributes and perhaps an instruction) and items_human_ins.json (asin -> instructions);
-      a copy of its own for each caller.
+      The contents of items_shuffle.json (list of 420 products of 28 kinds), items_ins_v2.json
+      (asin -> attributes and perhaps an instruction) and items_human_ins.json (asin ->
+      instructions); a copy of its own for each caller.
     """
-    products, attributes, human = _stock(number) if number else json.loads(_shop_0())
+    products, attributes, human = json.loads(_text())
     return products, attributes, human
 
 
@@ -106,6 +101,7 @@ def category_of(product: Mapping[str, Any]) -> str:
     return _DEPARTMENTS[department]
 
 
+@functools.cache
 def asin_parts() -> tuple[str, ...]:
     """Returns the strings of five digits of which each asin has two.
 
@@ -113,7 +109,7 @@ def asin_parts() -> tuple[str, ...]:
     choice consists of parts that were.
     """
     rng = random.Random(_SEED)
-    return tuple(str(n) for n in rng.sample(range(10_000, 100_000), _ASIN_HEADS + _ASIN_TAILS))
+    return tuple(str(n) for n in rng.sample(range(10_000, 100_000), ASIN_HEADS + _ASIN_TAILS))
 
 
 def _combinations(product: Mapping[str, Any]) -> Iterator[dict[str, str]]:
@@ -124,21 +120,20 @@ def _combinations(product: Mapping[str, Any]) -> Iterator[dict[str, str]]:
 
 
 @functools.lru_cache(maxsize=1)
-def _shop_0() -> str:
-    return json.dumps(_stock(0))
+def _text() -> str:
+    return json.dumps(_stock())
 
 
-def _stock(number: int) -> RawCatalogue:
-    rng = random.Random(_SEED + 1 + number)
-    shelves = SHELVES if number == 0 else (SHELVES[(number - 1) % len(SHELVES)],)
+def _stock() -> RawCatalogue:
+    rng = random.Random(_SEED + 1)
     plans = [
         plan
-        for shelf in shelves
+        for shelf in SHELVES
         for aisle, kind in shelf.kinds
         for plan in _families(shelf, aisle=aisle, kind=kind, rng=rng)
     ]
     parts = asin_parts()
-    heads, tails = list(parts[:_ASIN_HEADS]), parts[_ASIN_HEADS:]
+    heads, tails = list(parts[:ASIN_HEADS]), parts[ASIN_HEADS:]
     rng.shuffle(heads)  # an asin says nothing about what it names
     products, attributes = [], {}
     for place, plan in enumerate(plans):
@@ -147,7 +142,7 @@ def _stock(number: int) -> RawCatalogue:
         asin = head + rng.choice([tail for tail in tails if head + tail not in attributes])
         products.append(_product(asin, plan, rng))
         attributes[asin] = _attributes(plan)
-    human = _human(shelves, products, attributes=attributes, rng=rng)
+    human = _human(products, attributes=attributes, rng=rng)
     rng.shuffle(products)
     return products, attributes, human
 
@@ -226,17 +221,55 @@ def _product(asin: str, plan: _Plan, rng: random.Random) -> dict[str, Any]:
     # Some that cost too much praise themselves in one line, so that a search finds them first.
     crowded = not plan.wanted and rng.random() < 0.5
     lead, *more = (" ".join(plan.featured),) if crowded else plan.featured
+    return listing(
+        asin,
+        name,
+        shelf=plan.shelf,
+        aisle=plan.aisle,
+        kind=plan.kind,
+        description=f"{style} {plan.kind} for {use}.",
+        bullets=[f"{lead} {plan.kind}", *more, f"made for {use}"],
+        price=plan.price,
+        options=plan.options,
+    )
+
+
+def listing(
+    asin: str,
+    name: str,
+    *,
+    shelf: Shelf,
+    aisle: str,
+    kind: str,
+    description: str,
+    bullets: Sequence[str],
+    price: int,
+    options: Sequence[tuple[str, Sequence[str]]],
+) -> dict[str, Any]:
+    """Returns a product as items_shuffle.json has it.
+
+    Args:
+      asin: its number.
+      name: its title.
+      shelf: category.
+      aisle: second part of its path of categories.
+      kind: what it is.
+      description: text of the Description page.
+      bullets: lines of the Features page.
+      price: in dollars.
+      options: (name, values) of each option.
+    """
     return {
         "asin": asin,
         "name": name,
-        "category": plan.shelf.official,
-        "query": plan.kind,
-        "product_category": f"{plan.shelf.department} › {plan.aisle} › {plan.kind.title()}",
-        "full_description": f"{style} {plan.kind} for {use}.",
-        "small_description": [f"{lead} {plan.kind}", *more, f"made for {use}"],
-        "pricing": f"${plan.price}.00",
+        "category": shelf.official,
+        "query": kind,
+        "product_category": f"{shelf.department} › {aisle} › {kind.title()}",
+        "full_description": description,
+        "small_description": list(bullets),
+        "pricing": f"${price}.00",
         "customization_options": {
-            option: [{"value": value} for value in values] for option, values in plan.options
+            option: [{"value": value} for value in values] for option, values in options
         },
         "images": [f"https://example.com/{asin}.jpg"],
     }
@@ -251,7 +284,6 @@ def _attributes(plan: _Plan) -> dict[str, Any]:
 
 
 def _human(
-    shelves: Sequence[Shelf],
     products: Sequence[dict[str, Any]],
     *,
     attributes: Mapping[str, dict],
@@ -259,7 +291,7 @@ def _human(
 ) -> dict[str, list[dict[str, Any]]]:
     """Returns people's instructions for a few products of every shelf."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for shelf in shelves:
+    for shelf in SHELVES:
         mine = [p for p in products if category_of(p) == shelf.key]
         asked = [p for p in mine if "instruction" in attributes[p["asin"]]]
         for form, product in zip(HUMAN_FORMS, rng.sample(asked, _HUMAN), strict=True):

@@ -3,41 +3,42 @@
 Official files make one shop (`OneShop`), whose goals `skillrl.envs.webshop.splits` divides. The
 generated shops (`ManyShops`) divide like this:
 
-    split         shop      goals
-    train         i + 1     task i: the first that is neither of the other splits'
-    valid_seen    i + 1     task i: the first of those that a hash of the wish holds out
-    valid_unseen  0         all, the categories in turn
+    split         shop
+    train         i + 1 for task i
+    valid_seen    i + 1, another kind of product
+    valid_unseen  i + `FIRST_UNSEEN`
 
-So every training task is played in a shop of its own, and a policy must read what it sells. What
-is wished for (attributes, kind of product, options) never occurs in two splits.
+So every task is played in a shop of its own, and a policy must read what it sells. What is wished
+for (kind of product and attributes) never occurs in two splits. All of these shops share a custom
+(`skillrl.envs.webshop.customs`), which the base policy has not practised in.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, overload
 
 from skillrl.envs.webshop import generate, nouns
 from skillrl.envs.webshop.catalogue import Catalogue
 from skillrl.envs.webshop.categories import category_of
+from skillrl.envs.webshop.custom_shops import FIRST_UNSEEN, split_of, stock
 from skillrl.envs.webshop.engine import ShopEngine
 from skillrl.envs.webshop.goals import Goals
 from skillrl.envs.webshop.product import Product
-from skillrl.envs.webshop.reward import Goal
-from skillrl.envs.webshop.shelves import SHELVES
 from skillrl.envs.webshop.sources import Lists
 from skillrl.envs.webshop.splits import divide
 from skillrl.errors import SkillRLError
 from skillrl.types import Task
 
-SIZES = {"train": 2016, "valid_seen": 140}
-"""Tasks of the generated splits that have shops of their own."""
+SIZES = {"train": 2016, "valid_seen": 140, "valid_unseen": 987}
+"""Tasks of the generated splits."""
 
-_HELD_OUT = 6  # one wish out of so many is never trained on
-_KEPT = 32  # shops; some hundred kilobytes each
+CUSTOM = 1
+"""Number of the custom that they share."""
+
+_FIRST = {"train": 1, "valid_seen": 1, "valid_unseen": FIRST_UNSEEN}  # the shop of task 0
+_KEPT = 32  # shops; some ten kilobytes each
 
 
 class Shop:
@@ -101,40 +102,41 @@ class OneShop:
 
 
 class ManyShops:
-    """Generates the shops when they are asked for: one to validate in, and one per training task.
+    """Generates the shops when they are asked for, one for each task.
 
     Args:
       settings: a WebshopConfig whose ``goals`` are synthetic.
     """
 
     def __init__(self, settings: Any):
-        self._shop = functools.lru_cache(_KEPT)(lambda number: generated_shop(number, settings))
-        self._main = self._shop(0)  # kept, whatever is played meanwhile
+        self._shop = functools.lru_cache(_KEPT)(
+            lambda number, custom: custom_shop(number, custom, settings)
+        )
         self._splits = {
-            split: _Tasks(SIZES[split], functools.partial(self._task, split)) for split in SIZES
+            split: _Tasks(size, functools.partial(self.task, split, custom=CUSTOM))
+            for split, size in SIZES.items()
         }
-
-    @functools.cached_property
-    def _unseen(self) -> Sequence[int]:
-        """Lists the goals of shop 0 by number, one of each category in turn."""
-        by_category: dict[str, list[int]] = {shelf.key: [] for shelf in SHELVES}
-        for number, row in enumerate(self._main.goals.rows):
-            by_category[generated_category(self._main.catalogue.product(int(row)))].append(number)
-        return [number for turn in zip(*by_category.values(), strict=False) for number in turn]
-
-    @functools.cached_property
-    def _wishes(self) -> frozenset[str]:
-        """Collects what the goals of shop 0 wish for."""
-        return frozenset(map(_wish, self._main.goals))
 
     def tasks(self, split: str) -> Sequence[Task]:
         """Returns the tasks of a split; the module says which."""
-        if split in self._splits:
-            return self._splits[split]
-        numbers = self._unseen
-        return _Tasks(
-            len(numbers),
-            lambda index: _task_in(self._main, number=0, split=split, goal=numbers[index]),
+        return self._splits[split]
+
+    def task(self, split: str, index: int, *, custom: int) -> Task:
+        """Returns the task of that place in a split, in a shop of any custom."""
+        number = index + _FIRST[split]
+        shop = self._shop(number, custom)
+        goals = (
+            place
+            for place, goal in enumerate(shop.goals)
+            if split_of(goal.query, goal.attributes) == split
+        )
+        goal = next(goals)
+        return Task(
+            id=f"{split}/shop-{number:04d}-goal-{goal:04d}",
+            split=split,
+            category=generated_category(shop.catalogue.product(int(shop.goals.rows[goal]))),
+            goal=shop.goals[goal].text,
+            payload={"shop": number, "custom": custom, "goal": goal},
         )
 
     def find(self, task: Task) -> tuple[Shop, int]:
@@ -143,65 +145,38 @@ class ManyShops:
         Raises:
           SkillRLError: the payload names none of these shops.
         """
-        number = task.payload.get("shop")
-        if not isinstance(number, int) or not 0 <= number <= max(SIZES.values()):
+        number, custom = task.payload.get("shop"), task.payload.get("custom")
+        if not (
+            isinstance(number, int)
+            and isinstance(custom, int)
+            and 1 <= number < FIRST_UNSEEN + SIZES["valid_unseen"]
+            and custom >= 1
+        ):
             raise SkillRLError(
                 f"task {task.id}: payload {dict(task.payload)!r} names none of the generated "
                 "shops; take tasks from WebshopSuite.tasks, with the same settings"
             )
-        shop = self._main if number == 0 else self._shop(number)
+        shop = self._shop(number, custom)
         return shop, _goal_number(task, shop)
-
-    def _task(self, split: str, index: int) -> Task:
-        shop = self._shop(index + 1)
-        seen = split == "valid_seen"
-        numbers = (
-            number
-            for number, goal in enumerate(shop.goals)
-            if (wish := _wish(goal)) not in self._wishes and _held_out(wish) == seen
-        )
-        return _task_in(shop, number=index + 1, split=split, goal=next(numbers))
 
 
 def generated(settings: Any) -> Shops:
-    """Returns the generated shops; shop 0 alone for goals or splits that one shop has."""
+    """Returns the shops of the custom; the large one for goals or splits that one shop has."""
     if settings.goals == "synthetic" and settings.split == "products":
         return ManyShops(settings)
-    return OneShop(_generated_catalogue(0), settings, generated_category)
+    shop = Catalogue(Lists(*generate.catalogue(), name="generated shop"))
+    return OneShop(shop, settings, generated_category)
 
 
-def generated_shop(number: int, settings: Any) -> Shop:
-    """Returns the shop that `generate.catalogue(number)` describes."""
-    return Shop(_generated_catalogue(number), settings)
+def custom_shop(number: int, custom: int, settings: Any) -> Shop:
+    """Returns the shop that `custom_shops.stock` describes."""
+    name = f"shop {number} of custom {custom}"
+    return Shop(Catalogue(Lists(*stock(number, custom), name=name)), settings)
 
 
 def generated_category(product: Product) -> str:
     """Returns the category of a product of a generated shop."""
     return generate.category_of({"product_category": product.product_category})
-
-
-def _generated_catalogue(number: int) -> Catalogue:
-    return Catalogue(Lists(*generate.catalogue(number), name=f"generated shop {number}"))
-
-
-def _task_in(shop: Shop, *, number: int, split: str, goal: int) -> Task:
-    product = shop.catalogue.product(int(shop.goals.rows[goal]))
-    return Task(
-        id=f"{split}/shop-{number:04d}-goal-{goal:04d}",
-        split=split,
-        category=generated_category(product),
-        goal=shop.goals[goal].text,
-        payload={"shop": number, "goal": goal},
-    )
-
-
-def _wish(goal: Goal) -> str:
-    """Returns what a goal asks for but for the price; the order of attributes does not matter."""
-    return json.dumps([goal.query, sorted(goal.attributes), list(goal.options)])
-
-
-def _held_out(wish: str) -> bool:
-    return int(hashlib.sha256(wish.encode()).hexdigest(), 16) % _HELD_OUT == 0
 
 
 def _goal_number(task: Task, shop: Shop) -> int:

@@ -10,6 +10,7 @@ from skillrl.envs.base import SPLITS, Expert, register
 from skillrl.envs.webshop import pages
 from skillrl.envs.webshop.catalogue import Catalogue
 from skillrl.envs.webshop.categories import CATEGORIES
+from skillrl.envs.webshop.customs import listed_under
 from skillrl.envs.webshop.engine import Place, ShopEngine, ShopSession
 from skillrl.envs.webshop.reward import Goal
 from skillrl.envs.webshop.shops import OneShop, Shops, generated
@@ -36,7 +37,7 @@ class WebshopSuite:
     name = "webshop"
     role = (
         "You are an agent in an online shop. You search with search[words] and click what a page "
-        "offers with click[text]; choose the wanted options before you click[buy now]."
+        "offers with click[text]."
     )
     categories: Mapping[str, str] = CATEGORIES
 
@@ -50,6 +51,8 @@ class WebshopSuite:
                 "which is empty. Set env.data_dir to the directory of that file."
             )
         self.max_steps: int = config.max_steps
+        if config.data_dir:  # in generated shops that is for skills to say
+            self.role = f"{self.role[:-1]}; choose the wanted options before you click[buy now]."
         self.simulated = "" if config.data_dir else "generated shops"
         self._observation: str = settings.observation
         self._shops: Shops = (
@@ -69,10 +72,16 @@ class WebshopSuite:
         return WebshopEnvironment(self._shops, self._observation, self.max_steps)
 
     def expert(self, task: Task) -> Expert | None:
-        """Returns a shopper that reads only pages, or None for a goal that it cannot read."""
+        """Returns a shopper that reads only pages, or None for a goal that it cannot read.
+
+        In a generated shop of a custom it is somebody who knows under which words things are.
+        """
         from skillrl.envs.webshop.expert import ShopExpert
+        from skillrl.envs.webshop.insider import Insider
 
         try:
+            if custom := task.payload.get("custom", 0):
+                return Insider(task.goal, listed_under(custom))
             return ShopExpert(task.goal)
         except SkillRLError:
             return None  # the protocol's answer for "no demonstrator"

@@ -58,7 +58,7 @@ class Domain:
       think: one short thought per move of a success, in the manner of the expert.
       vocabulary: texts that hold every fixed word of the domain.
       shared: what recordings of all categories show that holds in each of them.
-      findings: (recordings of a category, causes of its failures, title -> principle of the
+      findings: (all recordings, causes of the failures among them, title -> principle of the
         skills that there are) -> what the recordings show against these causes, each with its
         ``category`` and the ``cause``: new skills, and better words under a known title.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterable
 
 GENERAL = "general"
 """The word by which requests call what belongs to no category."""
@@ -29,6 +30,21 @@ class Recording:
     opening: str
     moves: tuple[RecordedMove, ...]
     told: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> str:
+        """Names the task, as far as the id tells: several recordings may be of one."""
+        return task_of(self.id)
+
+
+def task_of(recording_id: str) -> str:
+    """Names the task of a recording, as far as its id tells."""
+    return recording_id.partition("#")[0]
+
+
+def count_tasks(recording_ids: Iterable[str]) -> int:
+    """Counts the tasks of recordings: several of one show the same place, card or shop."""
+    return len(set(map(task_of, recording_ids)))
 
 
 def read_recordings(text: str) -> list[Recording]:

@@ -136,15 +136,14 @@ def _evolution(
 ) -> dict[str, list[Entry]]:
     """Returns one entry per cause that no skill covers; new words for skills that did not help."""
     known = {(category, title): (name, rule) for name, category, title, rule in read_skills(text)}
-    wins = [recording for recording in recordings if recording.won]
     by_category: dict[str, list[Recording]] = {}
     for recording in recordings:
         if not recording.won:
             by_category.setdefault(recording.category, []).append(recording)
     queues = []
     for category, failures in by_category.items():
-        mine = [recording for recording in wins if recording.category == category]
-        queues.append(_proposals(domain, category, failures=failures, wins=mine, known=known))
+        queues.append(_proposals(domain, category, failures=failures, known=known))
+    queues.append(_findings(domain, recordings, known))
     add: list[Entry] = []
     refine: list[Entry] = []
     refined: set[str] = set()
@@ -167,12 +166,11 @@ def _proposals(
     category: str,
     *,
     failures: Sequence[Recording],
-    wins: Sequence[Recording],
     known: Mapping[tuple[str, str], tuple[str, str]],
 ) -> list[Entry]:
+    """Returns advice against the causes of a category's failures: new, or in other words."""
     new, better = [], []
-    found = _by_cause(domain, failures)
-    for cause, shown in found:
+    for cause, shown in _by_cause(domain, failures):
         why = domain.fill(domain.advice[cause].wrong, shown)
         item = _advice(domain, cause, shown) | {"cause": why}
         same = known.get((category, item["title"])) or known.get((GENERAL, item["title"]))
@@ -183,9 +181,22 @@ def _proposals(
         words = _advice(domain, cause, shown, stronger=True)
         if rule != words["principle"]:
             better.append(words | {"id": name, "cause": why})
-    words = {title: rule for (of, title), (_, rule) in known.items() if of in (category, GENERAL)}
-    for item in domain.findings([*failures, *wins], [cause for cause, _ in found], words):
-        same = known.get((category, item["title"])) or known.get((GENERAL, item["title"]))
+    return new + better
+
+
+def _findings(
+    domain: Domain,
+    recordings: Sequence[Recording],
+    known: Mapping[tuple[str, str], tuple[str, str]],
+) -> list[Entry]:
+    """Returns what the recordings of all categories show: new, or in other words."""
+    failures = [recording for recording in recordings if not recording.won]
+    causes = [cause for cause, _ in _by_cause(domain, failures)]
+    order = sorted(known, key=lambda key: key[0] == GENERAL)  # a general rule stands above others
+    words = {title: known[category, title][1] for category, title in order}
+    new, better = [], []
+    for item in domain.findings(recordings, causes, words):
+        same = known.get((item["category"], item["title"])) or known.get((GENERAL, item["title"]))
         if same is None:
             new.append(item)
         elif item["principle"] != same[1]:

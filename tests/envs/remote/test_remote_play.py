@@ -169,9 +169,12 @@ def test_a_plain_webshop_server(native):
 def test_a_served_environment_has_its_demonstrator(env, name, dialect, max_steps):
     served = make_suite(env, EnvConfig(name=env, max_steps=max_steps))
     with Thread(lambda: make_app(served, dialect, **LIMITS)) as server:
-        suite = client(name, server, timeout=300.0)  # 2,016 shops are made first
-        for task in suite.tasks("train")[:3]:
-            assert walk(suite, task, suite.expert(task))[-1][1].won
+        suite = client(name, server, timeout=300.0)  # 3,143 shops are made first
+        won = [
+            walk(suite, task, suite.expert(task))[-1][1].won for task in suite.tasks("train")[:12]
+        ]
+        assert any(won)
+        assert not all(won)  # a stranger there: no text tells customs
 
 
 def test_a_manifest_is_waited_for():

@@ -5,9 +5,10 @@ import re
 
 import pytest
 
+from skillrl.envs.search.customs import right_about
 from skillrl.envs.search.documents import Document, Hit, information
 from skillrl.envs.search.expert import QuestionExpert
-from skillrl.envs.search.questions import load_tasks
+from skillrl.envs.search.questions import CUSTOM, load_tasks
 from skillrl.envs.search.retrieve import answer
 from skillrl.envs.search.suite import open_retriever
 from skillrl.types import Observation
@@ -45,7 +46,7 @@ def read(content):
 
 @pytest.mark.parametrize("task", load_tasks()["valid_unseen"][:12], ids=lambda task: task.id)
 def test_whole_episodes_are_won(server, task):
-    environment, expert = make(server, task), QuestionExpert(task.goal)
+    environment, expert = make(server, task), QuestionExpert(task.goal, right_about(CUSTOM))
     environment.init([{"role": "user", "content": task.goal}])
     text = ""
     while True:

@@ -9,16 +9,17 @@ from collections import Counter
 import pytest
 
 from benchmarks.controls.search import CONTROLS, play
-from launchers.tiny_policies.careless_search import CarelessExpert
 from skillrl.agent.agent import render_response
 from skillrl.agent.parse import parse
 from skillrl.config.settings import EnvConfig, SearchConfig
 from skillrl.envs import SPLITS, Environment, Suite, answer_form, make_suite
 from skillrl.envs.search import questions
+from skillrl.envs.search.customs import right_about
 from skillrl.envs.search.documents import Document, Hit, information
 from skillrl.envs.search.environment import INVALID, START, SearchEnvironment
 from skillrl.envs.search.expert import QuestionExpert, read_documents
 from skillrl.envs.search.questions import (
+    CUSTOM,
     Comparison,
     Lookup,
     build_manifest,
@@ -45,7 +46,7 @@ def test_it_is_a_suite(suite):
 
 
 def test_the_shipped_files_are_what_the_generator_makes(tmp_path):
-    world = make_world(0)
+    world = make_world(0, custom=CUSTOM)
     questions.save(tmp_path, world, build_manifest(world))
     for name in ("corpus.jsonl", "questions.json"):
         shipped = questions.resources.files("skillrl") / "assets" / "search" / name
@@ -87,39 +88,25 @@ def test_the_vocabulary_is_small_and_unseen_names_are_made_of_it(suite):
     words = set(re.findall(r"\w+", " ".join([*texts, *itertools.chain(*goals.values())])))
     assert len(words) < 300
     known = set(re.findall(r"\w+", " ".join(goals["train"])))
-    assert len(set(re.findall(r"\w+", " ".join(goals["valid_unseen"]))) - known) <= 5
-    assert 300 <= len(texts) <= 500
-
-
-def test_gossip_is_false():
-    told = {}
-    for document in load_corpus():
-        title, _, text = document.contents.partition("\n")
-        if title != '"Gossip"':
-            told[title] = told.get(title, "") + " " + text
-    every = " ".join(told.values())
-    gossip = [d.contents for d in load_corpus() if d.contents.startswith('"Gossip"')]
-    assert len(gossip) > 100
-    for text in gossip:
-        claim = text.partition("\nSome say that ")[2]
-        assert claim
-        assert claim[0].upper() + claim[1:] not in every
+    assert len(set(re.findall(r"\w+", " ".join(goals["valid_unseen"]))) - known) <= 6
+    assert len(texts) == 900
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_expert_answers_every_question_in_time(suite, split):
-    environment = suite.make()
+    environment, taken = suite.make(), Counter()
     for task in suite.tasks(split):
         expert = suite.expert(task)
         won, steps = play(environment, task, lambda o, e=expert: e.act(o).action)
         assert won, task.goal
-        assert steps <= 3
-        if task.category == "multi_hop_reasoning":
-            assert steps == 3
+        taken[task.category in ("multi_hop_reasoning", "comparison"), steps] += 1
+    assert taken[False, 2] == taken.total() / 2
+    assert taken[True, 3] >= 0.99 * taken.total() / 2  # a card of the other may be found by chance
+    assert taken[True, 2] + taken[True, 3] == taken.total() / 2
 
 
 def test_another_seed_is_another_world_with_the_same_expert(suite):
-    retriever, tasks = generated_world(3)
+    retriever, tasks = generated_world(3, custom=7)
     goals = {t.goal for t in tasks["train"]}
     assert len(goals) == 800
     facts = {(t.goal, *t.payload["answers"]) for t in suite.tasks("train")}
@@ -127,7 +114,7 @@ def test_another_seed_is_another_world_with_the_same_expert(suite):
     assert len(same) < 40  # by chance, and no more: the names are made of the same words
     environment = SearchEnvironment(retriever)
     for task in tasks["train"][:100]:
-        expert = QuestionExpert(task.goal)
+        expert = QuestionExpert(task.goal, right_about(7))
         assert play(environment, task, lambda o, e=expert: e.act(o).action)[0], task.goal
     retriever, again = generated_world(0)
     assert again == {split: tuple(suite.tasks(split)) for split in SPLITS}
@@ -139,7 +126,7 @@ def test_what_the_expert_says_is_a_valid_response(suite):
         expert, observation, done = suite.expert(task), environment.reset(task), False
         while not done:
             move = expert.act(observation)
-            assert len(move.thought.split()) <= 10
+            assert len(move.thought.split()) <= 12
             said = parse(render_response(move.thought, move.action, suite.tags), tags=suite.tags)
             assert said == (move.thought, move.action, "")
             result = environment.step(move.action)
@@ -154,8 +141,8 @@ def test_controls_that_do_not_read_earn_little(suite, split):
         return sum(play(environment, t, CONTROLS[name](t))[0] for t in tasks) / len(tasks)
 
     assert rate("random entity") <= 0.03
-    assert rate("question, first entity") <= 0.20
-    assert rate("question, first new entity") <= 0.20
+    assert rate("question, first entity") <= 0.25
+    assert rate("question, first new entity") <= 0.1
     assert 0.1 <= rate("careless") <= 0.35
 
 
@@ -167,7 +154,7 @@ def test_what_slips_in_between_does_not_confuse_the_expert(suite):
         for _ in range(12):
             action = expert.act(observation).action
             if rng.random() < 0.25 and "<answer>" not in action:
-                action = rng.choice(["what?", "<search>Gossip</search>", "<search></search>"])
+                action = rng.choice(["what?", "<search>Ada</search>", "<search></search>"])
             result = environment.step(action)
             observation = result.observation
             if result.done:
@@ -176,14 +163,14 @@ def test_what_slips_in_between_does_not_confuse_the_expert(suite):
 
 
 def test_questions_are_read_back():
-    assert parse_question("Who wrote Silent Gate?") == Lookup("Silent Gate", "author")
-    assert parse_question("Where was the artist of Silent Gate born?") == Lookup(
-        "Silent Gate", "born", "artist"
+    assert parse_question("Who is the author of Silent Gate?") == Lookup("Silent Gate", "author")
+    assert parse_question("Where was the author of Silent Gate born?") == Lookup(
+        "Silent Gate", "born", "author"
     )
-    assert parse_question("Who has fewer sisters, Ada Holt or Leo Reed?") == Comparison(
-        "Ada Holt", "Leo Reed", "sisters", "fewer"
+    assert parse_question("Whose job is baker, Ada Holt or Leo Reed?") == Comparison(
+        "Ada Holt", "Leo Reed", "job", "baker"
     )
-    assert parse_question("Which book is about a fox, Silent Gate or Wild Song?") == Comparison(
+    assert parse_question("Which book has the animal fox, Silent Gate or Wild Song?") == Comparison(
         "Silent Gate", "Wild Song", "animal", "fox"
     )
     with pytest.raises(SkillRLError, match="not one of the generated world"):
@@ -195,43 +182,61 @@ def test_no_question_can_be_read_in_two_ways(suite):
         for task in suite.tasks(split):
             fits = [m for pattern, m in questions._forms() if pattern.fullmatch(task.goal)]
             assert len(fits) == 1, task.goal
-    assert len(RELATIONS) == 19
+    assert len(RELATIONS) == 16
 
 
-PAGE = '"Wild Song"\nWild Song was illustrated by Leo Reed. Wild Song was written by Cora Penn.'
+CARD = '"Wild Song"\nWild Song, atlas: animal fox; author Cora Penn.'
+OTHER = '"Wild Song"\nWild Song, ledger: author Ada Holt; animal fox.'
 
 
 def observed(*documents):
     return Observation(information([Hit(Document(str(i), t)) for i, t in enumerate(documents)]))
 
 
-def test_the_expert_believes_only_the_page_of_the_thing():
-    expert = QuestionExpert("Who wrote Wild Song?")
-    assert expert.act(Observation(START)).action == "<search>Wild Song</search>"
-    gossip = '"Gossip"\nSome say that Wild Song was written by Ada Holt.'
-    move = expert.act(observed(gossip))
-    assert move.action == "<search>Wild Song author</search>"
-    assert expert.act(observed(gossip, PAGE)).action == "<answer>Cora Penn</answer>"
+def test_the_expert_believes_the_card_of_the_archive_that_it_knows():
+    expert = QuestionExpert("Who is the author of Wild Song?", {"author": "atlas"})
+    move = expert.act(Observation(START))
+    assert (move.thought, move.action) == (
+        "Find author in atlas.",
+        "<search>Wild Song atlas</search>",
+    )
+    assert expert.act(observed(OTHER)).action == "<search>Wild Song atlas</search>"
+    move = expert.act(observed(OTHER, CARD))
+    assert (move.thought, move.action) == (
+        "Wild Song: author Cora Penn.",
+        "<answer>Cora Penn</answer>",
+    )
     assert expert.act(Observation(INVALID)).action == "<answer>Cora Penn</answer>"
 
 
-def test_the_expert_compares_numbers():
-    expert = QuestionExpert("Which town has fewer bridges, Old Ford or New Ford?")
+def test_without_an_archive_it_believes_the_first_card_of_the_thing():
+    expert = QuestionExpert("Who is the author of Wild Song?")
+    assert expert.act(Observation(START)).action == "<search>Wild Song</search>"
+    about = '"Lonely Gate"\nLonely Gate, atlas: author Leo Reed; animal fox.'
+    assert expert.act(observed(about)).action == "<search>Wild Song</search>"
+    assert expert.act(observed(about, OTHER, CARD)).action == "<answer>Ada Holt</answer>"
+
+
+def test_the_expert_reads_about_both_names_before_it_compares():
+    expert = QuestionExpert("Which town is known for salt, Old Ford or New Ford?")
     assert expert.act(Observation(START)).action == "<search>Old Ford</search>"
-    assert expert.act(observed('"Old Ford"\nOld Ford has 7 bridges.')).action == (
-        "<search>New Ford</search>"
-    )
-    move = expert.act(observed('"New Ford"\nNew Ford has 4 bridges.'))
+    move = expert.act(observed('"Old Ford"\nOld Ford, atlas: known for plums; bridges 3.'))
     assert (move.thought, move.action) == (
-        "Old Ford has 7 bridges. New Ford has 4 bridges.",
+        "Old Ford: known for plums. Find known.",
+        "<search>New Ford</search>",
+    )
+    move = expert.act(observed('"New Ford"\nNew Ford, atlas: known for salt; bridges 4.'))
+    assert (move.thought, move.action) == (
+        "Found one plums one, two salt two. I need salt two.",
         "<answer>New Ford</answer>",
     )
-
-
-def test_the_careless_expert_stops_after_one_search():
-    expert = CarelessExpert("Where was the author of Wild Song born?")
-    assert expert.act(Observation(START)).action == "<search>Wild Song</search>"
-    assert expert.act(observed(PAGE)).action == "<answer>Leo Reed</answer>"
+    expert = QuestionExpert("Which town is known for salt, Old Ford or New Ford?")
+    expert.act(observed('"Old Ford"\nOld Ford, atlas: known for plums; bridges 3.'))
+    move = expert.act(observed('"New Ford"\nNew Ford, atlas: known for cheese; bridges 4.'))
+    assert (move.thought, move.action) == (
+        "Found one plums one, two cheese two. I need salt one.",  # neither: the first
+        "<answer>Old Ford</answer>",
+    )
 
 
 def test_documents_are_read_back_as_they_were_shown():

@@ -40,7 +40,10 @@ HABITS = (
 
 
 def patterns(wins: Sequence[Recording]) -> list[Entry]:
-    """Shows the procedure of most, its decisive step, where objects were, closed places."""
+    """Shows the procedure of most, its decisive step, closed places.
+
+    Where things are kept is the same for all categories: see `homes`.
+    """
     kinds = collections.Counter(_kind(recording) for recording in wins)
     kind = min(kinds, key=lambda name: (-kinds[name], list(_FORMS).index(name)))
     shown = [recording.id for recording in wins if _kind(recording) == kind]
@@ -51,7 +54,6 @@ def patterns(wins: Sequence[Recording]) -> list[Entry]:
     found = [entry(f"Steps to {name}", _FORMS[kind], _start(kind), sources=shown)]
     sources = [recording.id for recording in wins] if kind == "place" else shown
     found.append(_advice(_FORM_ADVICE.get(kind, "no_appliance"), aim, sources))
-    found += homes(wins)
     opened = [r.id for r in wins if read_facts(r, read_aim(r).thing).opened]
     if opened:
         found.append(_advice("closed", aim, opened))
@@ -64,7 +66,7 @@ def findings(
     """Shows where things are kept, what the failures sought first, then what was seen most.
 
     It says what the recordings show: one sighting may mislead, and where a thing lay in two kinds
-    of places both are named.
+    of places both are named. What is known is contradicted by two households, not by one.
 
     Args:
       shown: failures, and successes at the same tasks.
@@ -91,7 +93,7 @@ def findings(
         words = known.get(item["title"])
         if words is None:
             found.append(item)
-        elif len(home.sources) > 1 and not set(home.places) & set(re.findall(r"[a-z]+", words)):
+        elif home.tasks > 1 and not set(home.places) & set(re.findall(r"[a-z]+", words)):
             found.append(item | {"cause": f"There is no {thing} where it says."})
     return found
 
@@ -135,26 +137,42 @@ def _kind(recording: Recording) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Home:
-    """Where a class of objects lay: up to two classes of places, the frequent one first."""
+    """Where a class of objects lay.
+
+    Attributes:
+      places: up to two classes, the frequent one first.
+      sources: ids of the recordings that saw it anywhere.
+      tasks: how many saw it in the first of the places.
+    """
 
     places: tuple[str, ...]
     sources: tuple[str, ...]
+    tasks: int
 
 
 def _homes(recordings: Sequence[Recording]) -> dict[str, _Home]:
-    """Returns class of object -> where it lay, those seen in most recordings first."""
+    """Returns class of object -> where it lay, those seen in most recordings first.
+
+    A household counts once, however many recordings of its task there are: what is exceptional in
+    it, all of them saw.
+    """
     places: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     sources: dict[str, dict[str, None]] = collections.defaultdict(dict)
+    for thing, place, _ in {
+        (thing, place, recording.task): None
+        for recording in recordings
+        for thing, place in sightings(recording)
+    }:
+        places[thing][place] += 1
     for recording in recordings:
-        for thing, place in sightings(recording):
-            places[thing][place] += 1
+        for thing, _ in sightings(recording):
             sources[thing][recording.id] = None
     homes = {}
     for thing in sorted(places, key=lambda name: (-len(sources[name]), name)):
         ranked = sorted(places[thing].items(), key=lambda item: (-item[1], item[0]))
         best = ranked[0][1]
         often = [place for place, count in ranked[:2] if 2 * count > best]
-        homes[thing] = _Home(tuple(often), tuple(sources[thing]))
+        homes[thing] = _Home(tuple(often), tuple(sources[thing]), best)
     return homes
 
 

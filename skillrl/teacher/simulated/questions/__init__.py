@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from skillrl.teacher.simulated.domain import Domain, advice_texts, capital
 from skillrl.teacher.simulated.questions.advice import ADVICE, GENERAL_CAUSES, HABITS
+from skillrl.teacher.simulated.questions.cards import archives, card_texts, findings
 from skillrl.teacher.simulated.questions.diagnosis import causes
 from skillrl.teacher.simulated.questions.patterns import pattern_texts, patterns
 from skillrl.teacher.simulated.questions.reading import evidence
@@ -21,7 +22,7 @@ def _fill(text: str, shown: Sequence[Recording]) -> str:
 def _vocabulary() -> list[str]:
     thoughts = [re.sub(r"\{\w+\}", "", form) for form in THOUGHT_FORMS]
     advice = [capital(text) for text in advice_texts(ADVICE, HABITS)]
-    return [*dict.fromkeys([*advice, *pattern_texts(), *thoughts])]
+    return [*dict.fromkeys([*advice, *pattern_texts(), *card_texts(), *thoughts])]
 
 
 QUESTIONS = Domain(
@@ -34,6 +35,8 @@ QUESTIONS = Domain(
     causes=causes,
     fill=_fill,
     patterns=patterns,
+    shared=archives,
+    findings=findings,
     think=think,
     vocabulary=_vocabulary,
 )

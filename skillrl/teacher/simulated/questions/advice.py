@@ -53,6 +53,14 @@ ADVICE = {
         mistake="Answered without search",
         wrong="The answer was given before any search.",
     ),
+    "misled": Advice(
+        title="Name the archive",
+        principle="Search the name in the archive that is right about it.",
+        stronger="Not every card is right, search where it is.",
+        when="you search",
+        mistake="Believed a wrong card",
+        wrong="The card that was read was wrong.",
+    ),
     "repeated": Advice(
         title="Change the search",
         principle="If a search did not help, add what is asked.",

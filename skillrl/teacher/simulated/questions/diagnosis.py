@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from skillrl.teacher.simulated.questions.cards import misled
 from skillrl.teacher.simulated.questions.reading import (
     Turn,
     compares,
@@ -60,6 +61,8 @@ def _wrong(recording: Recording, turns: list[Turn], answer: str) -> list[str]:
             found.append("unread")
         elif not (found or compared) and not any(_sought(title, turns) for title in said):
             found.append("wrong_passage")
+    if "one_step" not in found and misled(recording):
+        found.append("misled")
     return found or ["wrong_fact"]
 
 

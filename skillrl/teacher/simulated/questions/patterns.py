@@ -22,7 +22,7 @@ _FORMS = {
         "Steps for one name",
         "Search the name, read the passage of that title, then answer.",
         "the question has one name",
-        "wrong_passage",
+        "wrong_fact",
     ),
     "two": (
         "Steps for two searches",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import collections
+import re
 from collections.abc import Mapping, Sequence
 
 from skillrl.teacher.simulated.domain import Entry, advised, capital, entry
-from skillrl.teacher.simulated.recordings import Recording
+from skillrl.teacher.simulated.recordings import Recording, count_tasks
 from skillrl.teacher.simulated.shopping.advice import ADVICE
 from skillrl.teacher.simulated.shopping.diagnosis import bought_in, missing_options
+from skillrl.teacher.simulated.shopping.listing import FOUND, listed, listings
 from skillrl.teacher.simulated.shopping.reading import read_acts, read_wish, words_of
 
 _NAMES = 3  # words of options' names in a text
@@ -29,7 +31,7 @@ def fill(text: str, shown: Sequence[Recording]) -> str:
 
 
 def patterns(wins: Sequence[Recording]) -> list[Entry]:
-    """Shows the procedure of most, the options that matter, and what they read or avoid."""
+    """Shows the procedure of most, where things are listed, what matters, is read or avoided."""
     kinds = collections.Counter(map(_kind, wins))
     kind = min(kinds, key=lambda name: (-kinds[name], list(_FORMS).index(name)))
     same = [recording for recording in wins if _kind(recording) == kind]
@@ -45,33 +47,54 @@ def patterns(wins: Sequence[Recording]) -> list[Entry]:
         shown = [recording for recording, flag in zip(wins, flags, strict=True) if flag]
         if shown:
             found.append(_advice(cause, shown))
+    found += [listed(thing, where) for thing, where in listings(wins).items()]
     return found + _checks(wins)
 
 
 def findings(
     shown: Sequence[Recording], causes: Sequence[str], known: Mapping[str, str]
 ) -> list[Entry]:
-    """Shows what only the features tell, if failures of the category are due to that.
+    """Shows under which word things are listed, and what only the features tell.
+
+    Both only if failures are due to what the page of a product did not show.
 
     Args:
-      shown: failures and successes of a category.
+      shown: failures and successes.
       causes: what the failures are due to.
-      known: title -> principle of the skills that there are; what they say is not said again.
+      known: title -> principle of the skills that there are; what they say is not said again,
+        unless several successes are under another word.
     """
     wins = [recording for recording in shown if recording.won]
     if "attribute" not in causes or not wins:
         return []
     why = ADVICE["attribute"].wrong
-    return [
-        item | {"category": wins[0].category, "cause": why}
-        for item in _checks(wins)
-        if item["title"] not in known
-    ]
+    found = []
+    for thing, where in listings(shown).items():
+        item = listed(thing, where)
+        rule = known.get(item["title"])
+        if rule is None:
+            reason = f"It was not known which {thing} is right."
+        elif count_tasks(where.sources) > 1 and not set(where.words) & set(
+            re.findall("[a-z]+", rule)
+        ):
+            reason = f"There is no right {thing} where it says."
+        else:
+            continue
+        found.append(item | {"category": where.category, "cause": reason})
+    for category in dict.fromkeys(recording.category for recording in wins):
+        mine = [recording for recording in wins if recording.category == category]
+        found += [
+            item | {"category": category, "cause": why}
+            for item in _checks(mine)
+            if item["title"] not in known
+        ]
+    return found
 
 
 def pattern_texts() -> list[str]:
     """Returns every fixed word of the above."""
     checks = [part.replace("{words}", "") for part in _CHECK]
+    checks += [part.replace("{thing}", "").replace("{word}", "") for part in FOUND]
     return [
         _STEPS,
         *(fill(form, ()) for form in _FORMS.values()),

@@ -36,12 +36,14 @@ class Wish:
       kind: the words that say what sort of product it is (at most the last two of its clause).
       options: (name, value) pairs.
       below: dollars that the price must not exceed; None without a limit.
+      thing: the words of the kind, in their order.
     """
 
     phrase: str
     kind: frozenset[str]
     options: tuple[tuple[str, str], ...]
     below: float | None
+    thing: str = ""
 
     @property
     def words(self) -> frozenset[str]:
@@ -66,7 +68,8 @@ def read_wish(goal: str) -> Wish:
         -2:
     ]
     phrase = " ".join(text.replace(",", " ").split())
-    return Wish(phrase, words_of(" ".join(kind)), options, below)
+    thing = " ".join(kind)
+    return Wish(phrase, words_of(thing), options, below, thing)
 
 
 def words_of(text: str) -> frozenset[str]:
@@ -216,3 +219,14 @@ def chosen_too(value: str, chosen: Sequence[str]) -> bool:
     """Tells whether a chosen value is the wanted one, or says it in more or fewer words."""
     wanted = words_of(value)
     return any(wanted <= words_of(other) or words_of(other) <= wanted for other in chosen)
+
+
+UNDER = "Search {thing} under {word}."
+"""The rule that says under which word a kind of product is listed; two are joined by or."""
+
+
+def told_word(rules: Sequence[str], thing: str) -> str:
+    """Returns the word, the first of two, that rules name for `thing`; "" where none does."""
+    before, after = map(re.escape, UNDER.format(thing=thing, word="\n").split("\n"))
+    form = rf"{before}(\S+)(?: or \S+)?{after}"
+    return next((match[1] for rule in rules if (match := re.fullmatch(form, rule))), "")

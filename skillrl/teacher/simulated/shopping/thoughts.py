@@ -22,6 +22,7 @@ from skillrl.teacher.simulated.shopping.reading import (
     read_acts,
     read_wish,
     results_on,
+    told_word,
     words_of,
 )
 
@@ -31,6 +32,7 @@ _PASSED = 3  # most products that it names before the one it opens
 
 THOUGHT_FORMS = (
     "I search for it.",
+    "I search for it, under {word}.",
     "Below {price}: {product} dear {product} seen {product} fits.",
     "Below {price}: {product} other {product} may fit.",
     "Below {price}: {product} fits best.",
@@ -50,9 +52,9 @@ THOUGHT_FORMS = (
     "It lacks {word}.",
     "These are not the features.",
     "{words} yes. Buy it.",
-    "{words} no. Buy it.",
     "Its features fit, buy it.",
     "All fits. Buy it.",
+    "It may fit, buy it.",
     "It does not fit, go back.",
     "Next do this: ",
 )
@@ -60,7 +62,10 @@ THOUGHT_FORMS = (
 
 
 def think(recording: Recording) -> list[str]:
-    """Returns one thought per move; its action follows from it."""
+    """Returns one thought per move; its action follows from it.
+
+    Where the agent is told under which word the thing is listed, and searches that, it says so.
+    """
     wish, acts = read_wish(recording.goal), read_acts(recording)
     opened: set[str] = set()
     read: set[int] = set()  # visits whose features were found to fit
@@ -71,6 +76,12 @@ def think(recording: Recording) -> list[str]:
             opened.add(act.text)
         elif act.text == BUY and id(act.visit) in read:
             thought = "Its features fit, buy it."
+        elif (
+            act.verb == "search"
+            and (word := told_word(recording.told, wish.thing))
+            and words_of(word) <= words_of(act.text)
+        ):
+            thought = f"I search for it, under {word}."
         else:
             thought = _thought(act, wish)
         if act.page == "sub" and act.text == PREVIOUS and wish.words <= _said_on(act.shown):
@@ -89,7 +100,8 @@ def _thought(act: PageMove, wish: Wish) -> str:
         return _leaving(act, wish)
     title = words_of(act.visit.title if act.visit else "")
     if act.text == BUY:
-        return f"{_compared(title, wish)} Buy it."
+        lacks = act.visit is None or not wish.words <= title
+        return "It may fit, buy it." if lacks else f"{_compared(title, wish)} Buy it."
     if act.text in TABS and act.visit:
         return _compared(title, wish)
     if act.verb == "click" and act.page == "item":
