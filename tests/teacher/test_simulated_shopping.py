@@ -160,8 +160,8 @@ def test_thoughts_are_those_of_the_expert():
         "leather no.",
         "leather upper arch support running shoes yes.",
         "I need red. color: red yes.",
-        "I need seven. size: six seven yes.",
-        "Its features fit, buy it.",
+        "Chosen red. I need seven. size: six seven yes.",
+        "Chosen red seven. Its features fit, buy it.",
     ]
     script = [SEARCH, ("click[next >]", RESULTS), OPEN_CLOCK, BACK, OPEN_CLOCK,
               ("click[features]", page("Back to Search", "< Prev", "Ticks.")),

@@ -208,17 +208,18 @@ class ShopExpert:
         if not self._affordable(price):
             return Move("It costs too much.", back)
         chosen = self._chosen(parts)
+        already = self._already(chosen)
         for name, value in self.goal.options:
             if value not in chosen:
                 there = [action[6:-1] for action in actions if action.startswith("click[")]
                 thought = looked_up(name, value, parts=parts, values_here={*there, *chosen})
-                return Move(thought, f"click[{value}]" if value in there else back)
+                return Move(already + thought, f"click[{value}]" if value in there else back)
         if self._features_read(parts):
-            return Move("Its features fit, buy it.", BUY)
+            return Move(f"{already}Its features fit, buy it.", BUY)
         said = words_of(" ".join(parts[title_place(parts) :]))
         if self.goal.words <= said or self._settles() or FEATURES not in actions:
-            return Move(f"{self._compared(said)} Buy it.", BUY)
-        return Move(self._compared(said), FEATURES)
+            return Move(f"{already}{self._compared(said)} Buy it.", BUY)
+        return Move(already + self._compared(said), FEATURES)
 
     def _sub_page(self, observation: Observation) -> Move:
         parts, actions = page_parts(observation.text), observation.admissible
@@ -271,6 +272,11 @@ class ShopExpert:
         if sum(bool(_ASIN.fullmatch(_clicked(action))) for action in before) >= _IN_VAIN:
             return True
         return not before or before[-1] == NEXT or before[-1].startswith("search[")
+
+    def _already(self, chosen: Collection[str]) -> str:
+        """Says which of the wanted values are chosen, since pages do not show it; "" where none."""
+        done = [value for _, value in self.goal.options if value in chosen]
+        return f"Chosen {' '.join(done)}. " if done else ""
 
     def _chosen(self, parts: Sequence[str]) -> set[str]:
         """Returns values that are chosen now: the last clicked one of each option."""

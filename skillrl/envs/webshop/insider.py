@@ -73,12 +73,13 @@ class Insider(ShopExpert):
         if not self._affordable(price):
             return Move("It costs too much.", back)
         chosen = self._chosen(parts)
+        already = self._already(chosen)
         for name, value in self.goal.options:
             there = [action[6:-1] for action in actions if action.startswith("click[")]
             if value not in chosen and (value in there or self._leaves()):
                 thought = looked_up(name, value, parts=parts, values_here={*there, *chosen})
-                return Move(thought, f"click[{value}]" if value in there else back)
-        return Move("It may fit, buy it.", BUY)
+                return Move(already + thought, f"click[{value}]" if value in there else back)
+        return Move(f"{already}It may fit, buy it.", BUY)
 
     def _leaves(self) -> bool:
         """Tells whether it leaves a product that lacks a wanted option."""

@@ -256,10 +256,20 @@ def test_a_thought_reads_an_option_up_to_the_wanted_value(colors, thought):
     assert ShopExpert(GOAL).act(item(options=(("color", colors),))).thought == thought
 
 
+def test_a_thought_says_what_is_chosen_of_the_product_at_hand():
+    expert = ShopExpert(GOAL)
+    rows = [("A000000001", RIGHT, "$25.0"), ("A000000002", RIGHT, "$35.0")]
+    pages = (start(), results(*rows), item(), item(options=(("color", ("red", "blue")),)))
+    said = [expert.act(page).thought for page in (*pages, results(*rows), item())]
+    assert said[2] == "I need red. color: red yes."
+    assert said[3] == "Chosen red. There is no nine here."
+    assert said[5] == "I need red. color: red yes."  # it is the other product
+
+
 def test_thoughts_are_short():
     expert = ShopExpert(GOAL)
     rows = [("A000000001", RIGHT, "$25.0")]
     for page in (start(), results(*rows), item(), item(), item(), item(options=()), features("x")):
         move = expert.act(page)
-        assert 0 < len(move.thought.split()) < 12
+        assert 0 < len(move.thought.split()) < 20
         assert move.action in page.admissible or move.action.startswith("search[")

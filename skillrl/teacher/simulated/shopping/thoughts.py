@@ -26,9 +26,11 @@ from skillrl.teacher.simulated.shopping.reading import (
     words_of,
 )
 
-_LONGEST = 16  # words
+_LONGEST = 20  # words
 _QUOTED = 6  # most values or words that a thought goes through
 _PASSED = 3  # most products that it names before the one it opens
+
+_DEAR = "It costs too much."
 
 THOUGHT_FORMS = (
     "I search for it.",
@@ -42,9 +44,9 @@ THOUGHT_FORMS = (
     "Nothing new fits here.",
     "Nothing new fits, look again.",
     "Nothing fits here.",
-    "It costs too much.",
+    _DEAR,
     "There is no {value} here.",
-    "I need {value}.",
+    "Chosen {values}. I need {value}.",
     "I need {value}. {name}: {values} yes.",
     "I need {value}. {name}: {values} no.",
     "{words} yes.",
@@ -69,6 +71,7 @@ def think(recording: Recording) -> list[str]:
     wish, acts = read_wish(recording.goal), read_acts(recording)
     opened: set[str] = set()
     read: set[int] = set()  # visits whose features were found to fit
+    clicked: dict[int, set[str]] = {}  # values that were chosen so far in a visit
     settles, thoughts = False, []  # a whole search found nothing: the most similar will do
     for act in acts:
         if act.page == "results" and act.visit:
@@ -86,9 +89,19 @@ def think(recording: Recording) -> list[str]:
             thought = _thought(act, wish)
         if act.page == "sub" and act.text == PREVIOUS and wish.words <= _said_on(act.shown):
             read.add(id(act.visit))
+        if act.page == "item" and thought != _DEAR:
+            chosen = clicked.setdefault(id(act.visit), set())
+            thought = _already(chosen, wish) + thought
+            chosen |= {act.text} if act.valid else set()
         settles = settles or (act.page == "results" and act.text == BACK)
         thoughts.append(short(thought, _LONGEST))
     return thoughts
+
+
+def _already(chosen: Set[str], wish: Wish) -> str:
+    """Says which of the wanted values are chosen; "" where none is."""
+    done = [value for _, value in wish.options if value in chosen]
+    return f"Chosen {' '.join(done)}. " if done else ""
 
 
 def _thought(act: PageMove, wish: Wish) -> str:
@@ -152,7 +165,7 @@ def _leaving(act: PageMove, wish: Wish) -> str:
     if act.page != "item" or visit is None:
         return "Nothing fits here."
     if wish.below is not None and visit.price is not None and visit.price > wish.below:
-        return "It costs too much."
+        return _DEAR
     absent = [value for _, value in wish.options if not chosen_too(value, visit.offered)]
     if not absent:
         return "It does not fit, go back."
