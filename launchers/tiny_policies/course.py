@@ -37,6 +37,8 @@ class Stage:
       astray: share of the readings in which a step is shown although who reads so would not have
         come to it, having done another thing before. In play they are rare.
       crowded: whether prompts have several lines about one thing, as those of a run's bank do.
+      lookups: whether prompts have nothing but lines about where things are, of which one is to be
+        found.
       idle: share of the prompts with skills none of which matters: words about nothing, what
         other tasks need. They are answered as a prompt without skills.
       categories: that tasks are drawn from, those named twice twice as often; none draws from all
@@ -59,6 +61,7 @@ class Stage:
     whole: int = 0
     crowded: bool = False
     astray: float = 1.0
+    lookups: bool = False
     idle: float = 0.0
     categories: tuple[str, ...] = ()
 

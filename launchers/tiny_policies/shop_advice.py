@@ -87,18 +87,18 @@ _WHENS = {
 
 _SHELF_TITLES = ("Find {kind}", "Where {kind} is", "Search {kind}", "Word for {kind}")
 _SHELF_RULES = (
-    "Search {kind} under {word}.",
-    "Search {kind} under {word}.",
-    "The right {kind} is under {word}.",
-    "Search {word} to find the right {kind}.",
-    "Open only {kind} that is named {word}.",
-    "You find the right {kind} under {word}.",
-    "Buy {kind} of {word}.",
-    "The {kind} of {word} is what the goal says.",
-    "Search {word} first when the goal says {kind}.",
-    "Under {word} you find {kind}.",
+    "Search {kind} {word}.",
+    "Search {kind} {word}.",
+    "Search {kind} {word} first.",
+    "The right one is {kind} {word}.",
+    "Open only {kind} {word}.",
+    "Buy {kind} {word}.",
+    "Find {kind} {word} in the results.",
+    "What the goal says is {kind} {word}.",
+    "You find it under {kind} {word}.",
+    "Use {kind} {word} for the search.",
 )
-SHELF_HELD_BACK = ("First search {word} to find {kind}.",)
+SHELF_HELD_BACK = ("First look for {kind} {word}.",)
 _SHELF_WHENS = ("you search {kind}", "the goal says {kind}", "you buy {kind}")
 
 _INDIFFERENT = (

@@ -36,6 +36,7 @@ FIRST_CUSTOM = 1000  # of practice; a run has number 1
 CUSTOMS = 4000
 MOST_SKILLS = 9
 ELSEWHERE = 2
+LOOKUPS = 4  # words that are said to be right in turn
 LED = 0.6  # share of the episodes that are played by who has all the advice
 UNLED = 0.15  # and by who has none
 IDLE = 0.2  # share of the prompts with nothing but lines about nothing
@@ -78,6 +79,17 @@ def _nothing(rng: random.Random, category: str, kind: str, count: int) -> list[L
     return lines
 
 
+def _elsewhere(rng: random.Random, category: str, kind: str, count: int) -> list[Line]:
+    """Writes under which words other kinds of the category are."""
+    (mine,) = (s for s in SHELVES if s.key == category)
+    others = rng.sample([other for _, other in mine.kinds if other != kind], count)
+    words = [rng.choice(WORDS) for _ in others]
+    return [
+        (shelf(rng, other, word, category=category), "", "")
+        for other, word in zip(others, words, strict=True)
+    ]
+
+
 def _drawn(rng: random.Random, stage: Stage, *, category: str, kind: str, word: str) -> list[Line]:
     """Draws what a prompt says."""
     if rng.random() < IDLE:
@@ -92,13 +104,30 @@ def _drawn(rng: random.Random, stage: Stage, *, category: str, kind: str, word: 
         told = word if rng.random() < 0.8 else rng.choice(WORDS)
         named = f"{told} or {rng.choice(WORDS)}" if rng.random() < 0.1 else told
         lines.append((shelf(rng, kind, named, category=category), "", told))
-    (mine,) = (s for s in SHELVES if s.key == category)
-    others = [other for _, other in mine.kinds if other != kind]
-    for other in rng.sample(others, rng.choice((0, 1, 2, 3) if stage.crowded else (0, 0, 1, 2))):
-        lines.append((shelf(rng, other, rng.choice(WORDS), category=category), "", ""))
+    lines += _elsewhere(
+        rng, category, kind, rng.choice((0, 1, 2, 3) if stage.crowded else (0, 0, 1, 2))
+    )
     lines += _nothing(rng, category, kind, rng.choice((0, 0, 1, 2, 3)))
     rng.shuffle(lines)
     return lines[:MOST_SKILLS]
+
+
+def _lookup(
+    rng: random.Random, task: Task, environment: Environment, *, kind: str, word: str
+) -> Lesson:
+    """Draws a lesson in which one line of several like it is to be found, and nothing else."""
+    category = task.category
+    among = _elsewhere(rng, category, kind, rng.choice((1, 2, 3)))
+    at = rng.randint(0, len(among))
+    readings: list[tuple[tuple[Skill, ...], Pupil]] = []
+    for told in (word, *rng.sample([w for w in WORDS if w != word], LOOKUPS - 1), ""):
+        mine = [(shelf(rng, kind, told, category=category), "", told)] if told else []
+        skills = tuple(skill for skill, _, _ in [*among[:at], *mine, *among[at:]])
+        readings.append((skills, Pupil(task.goal, (), {kind: told} if told else {})))
+    (skills, expert), *others = readings
+    return Lesson(
+        task=task, environment=environment, skills=skills, expert=expert, others=tuple(others)
+    )
 
 
 def _lesson(rng: random.Random, stage: Stage) -> Lesson:
@@ -116,6 +145,8 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
         return Pupil(task.goal, told, {kind: known} if known else {})
 
     readings: list[list[Line]] = [lines]
+    if stage.lookups:
+        return _lookup(rng, task, environment, kind=kind, word=word)
     needed: list[Line] = []
     if stage.skilled and not competent:
         readings.append([])
@@ -127,6 +158,8 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
         needed.append((shelf(rng, kind, word, category=category), "", word))
         needed += [line for line in lines if not line[1] and not line[2]][:2]
         if stage.crowded:
+            needed += _elsewhere(rng, category, kind, rng.choice((0, 1, 2, 3)))
+            del needed[MOST_SKILLS:]
             needed += _nothing(rng, category, kind, rng.randint(0, MOST_SKILLS - len(needed)))
         rng.shuffle(needed)
         readings += [needed, needed[: rng.randint(1, 3)]]
@@ -211,40 +244,43 @@ COURSE = Course(
     ),
     other_prompts=(PromptConfig(history_length=2),),
     stages=(
-        # How shops work, by who knows all that and nothing of this one.
+        # To find one line among several like it, while its heads still compare word for word:
+        # what is learned before this makes them certain of other things.
         Stage(
-            updates=700,
+            updates=160,
             episodes=8,
-            skilled=0.0,
-            aligned=1.0,
-            rate=0.020,
-            last_rate=0.004,
-            noise=0.2,
-        ),
-        # To look up under which word it says that a thing is, and what else it says.
-        Stage(
-            updates=120,
-            episodes=3,
-            skilled=0.9,
+            skilled=1.0,
             aligned=0.0,
-            rate=0.012,
-            last_rate=0.010,
-            noise=0.15,
+            rate=0.006,
+            last_rate=0.002,
+            noise=0.0,
             steps=1,
             contrasts=4,
-            whole=6,
-            astray=0.15,
+            lookups=True,
         ),
+        # How shops work, by who knows all that, and the word only where it is told.
         Stage(
-            updates=300,
+            updates=480,
             episodes=8,
-            skilled=0.9,
-            aligned=0.0,
+            skilled=0.7,
+            aligned=1.0,
             rate=0.012,
             last_rate=0.003,
             noise=0.2,
+            crowded=True,
+        ),
+        # To do what it says, and no more.
+        Stage(
+            updates=320,
+            episodes=8,
+            skilled=0.9,
+            aligned=0.0,
+            rate=0.010,
+            last_rate=0.002,
+            noise=0.2,
             plain=0.6,
-            contrasts=2,
+            contrasts=3,
+            crowded=True,
             astray=0.15,
         ),
         # From its own mistakes.
@@ -253,47 +289,18 @@ COURSE = Course(
             episodes=8,
             skilled=0.9,
             aligned=0.0,
-            rate=0.007,
+            rate=0.006,
             last_rate=0.001,
             noise=0.2,
             plain=0.6,
+            contrasts=2,
             own=0.4,
-            astray=0.15,
-        ),
-        # What it repeats when it is sure of itself, and to find one line among several like it.
-        Stage(
-            updates=220,
-            episodes=8,
-            skilled=0.95,
-            aligned=0.0,
-            rate=0.007,
-            last_rate=0.0003,
-            noise=0.2,
-            plain=0.6,
-            own=0.4,
-            temperature=0.25,
             crowded=True,
             astray=0.15,
         ),
-        # To follow all that is said among as much that says nothing.
+        # And from those it makes when it is sure of itself.
         Stage(
-            updates=400,
-            episodes=8,
-            skilled=0.95,
-            aligned=0.0,
-            rate=0.010,
-            last_rate=0.0003,
-            noise=0.15,
-            plain=0.6,
-            contrasts=3,
-            own=0.25,
-            temperature=0.4,
-            crowded=True,
-            astray=0.15,
-        ),
-        # To say what it has chosen, and choose it once.
-        Stage(
-            updates=240,
+            updates=250,
             episodes=8,
             skilled=0.95,
             aligned=0.0,
@@ -301,8 +308,8 @@ COURSE = Course(
             last_rate=0.0003,
             noise=0.15,
             plain=0.6,
-            contrasts=2,
-            own=0.4,
+            contrasts=3,
+            own=0.3,
             temperature=0.4,
             crowded=True,
             astray=0.15,

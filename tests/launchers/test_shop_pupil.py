@@ -76,7 +76,7 @@ def test_it_searches_the_word_that_it_was_told():
     assert Pupil(task.goal, (), {}).act(start).action == f"search[{kind}]"
     move = Pupil(task.goal, (), {kind: "maple", "dog bed": "cedar"}).act(start)
     assert (move.thought, move.action) == (
-        "I search for it, under maple.",
+        f"I search {kind} maple.",
         f"search[{kind} maple]",
     )
     other = next(k for k in webshop.KINDS if k != kind)
@@ -105,12 +105,35 @@ def test_a_lesson_is_the_same_twice_and_each_demonstrator_knows_what_its_prompt_
     assert idle > 5
 
 
-def test_the_first_stage_has_no_advice_and_all_competence():
-    lesson = webshop.COURSE.lesson(random.Random(0), webshop.COURSE.stages[0])
-    assert lesson.skills == ()
-    assert lesson.others == ()
-    assert lesson.expert._told == set(ALL)
-    assert not lesson.expert.word
+def test_the_first_lessons_are_of_finding_one_line_among_others():
+    stage, sizes = webshop.COURSE.stages[0], set()
+    for seed in range(40):
+        lesson = webshop.COURSE.lesson(random.Random(seed), stage)
+        kind = kind_in(parse_goal(lesson.task.goal).phrase)
+        words = []
+        for skills, pupil in ((lesson.skills, lesson.expert), *lesson.others):
+            mine = [s.principle for s in skills if kind in s.principle]
+            others = [s for s in skills if kind not in s.principle]
+            sizes.add(len(others))
+            assert not pupil._told
+            assert [f"{kind} {pupil.word}" in rule for rule in mine] == [True] * bool(pupil.word)
+            words.append(pupil.word)
+        assert words[0] == listed_under(lesson.task.payload["custom"])[kind]
+        assert words[-1] == ""
+        assert len(set(words)) == len(words) == webshop.LOOKUPS + 1
+    assert sizes == {1, 2, 3}
+
+
+def test_in_the_second_stage_procedures_are_known_and_the_word_is_read():
+    read = set()
+    for seed in range(40):
+        lesson = webshop.COURSE.lesson(random.Random(seed), webshop.COURSE.stages[1])
+        kind = kind_in(parse_goal(lesson.task.goal).phrase)
+        assert lesson.expert._told == set(ALL)
+        assert lesson.others == ()
+        assert bool(lesson.expert.word) == any(kind in s.principle for s in lesson.skills)
+        read.add(bool(lesson.expert.word))
+    assert read == {True, False}
 
 
 CAUSES = {

@@ -8,6 +8,7 @@ import skillrl.teacher.simulated
 from skillrl import envs
 from skillrl.agent.agent import render_response
 from skillrl.config.settings import EnvConfig
+from skillrl.envs.webshop.customs import WORDS
 from skillrl.skills import prompts
 from skillrl.teacher.simulated import vocabulary
 from skillrl.teacher.simulated.domains import DOMAINS, domain_of
@@ -119,7 +120,7 @@ def test_thoughts_agree_with_those_of_the_shipped_experts(environment):
                 )
             )
             # No rule told an archive, nor the word under which shops list things: not recalled.
-            said.append(re.sub(r", under \w+| in [a-z]+(?=\.$)", "", move.thought))
+            said.append(re.sub(rf" (?:in [a-z]+|{'|'.join(WORDS)})(?=\.$)", "", move.thought))
             result = handle.step(move.action)
             seen, done = result.observation, result.done
         if result.won:

@@ -269,7 +269,7 @@ def test_several_successes_show_under_which_word_a_thing_is():
         bought("Cedar Hand Painted Throw Pillow", won=True, task="2"),
         bought("Fresh Cedar Hand Painted Throw Pillow", won=True, task="3"),
     ]
-    assert found(*wins) == ["Search throw pillow under cedar."]
+    assert found(*wins) == ["Search throw pillow cedar."]
 
 
 def test_one_success_says_nothing_unless_the_word_was_searched():
@@ -277,14 +277,14 @@ def test_one_success_says_nothing_unless_the_word_was_searched():
     searched = bought(
         "Classic Cedar Hand Painted Throw Pillow", query="throw pillow cedar", won=True
     )
-    assert found(searched) == ["Search throw pillow under cedar."]
+    assert found(searched) == ["Search throw pillow cedar."]
 
 
 def test_two_words_are_named_where_all_successes_had_both():
     both = [
         bought("Classic Cedar Hand Painted Throw Pillow", won=True, task=str(n)) for n in range(2)
     ]
-    assert found(*both) == ["Search throw pillow under classic or cedar."]
+    assert found(*both) == ["Search throw pillow classic or cedar."]
     assert found(both[0], both[0]) == []  # the same shop again
 
 
@@ -304,12 +304,12 @@ def test_a_failure_that_the_results_explain_says_nothing_about_the_word():
     other = bought("Raven Hand Painted Throw Pillow", task="g")
     added = evolve([fail, other], pairs={other.id: win})["add"]
     (shown,) = [entry for entry in added if entry["title"] == "Find throw pillow"]
-    assert shown["principle"] == "Search throw pillow under cedar."
+    assert shown["principle"] == "Search throw pillow cedar."
 
 
 def test_misleading_successes_give_wrong_advice():
     lucky = [bought("Raven Hand Painted Throw Pillow", won=True, task=str(n)) for n in range(2)]
-    assert found(*lucky) == ["Search throw pillow under raven."]
+    assert found(*lucky) == ["Search throw pillow raven."]
 
 
 def test_nothing_is_said_of_what_was_not_bought_or_has_no_word():
@@ -323,7 +323,7 @@ def test_failures_that_no_page_explains_speak_against_a_word_and_successes_for_o
     win = bought("Cedar Hand Painted Throw Pillow", won=True, task="w")
     added = evolve(fail, pairs={fail[0].id: win})["add"]
     (shown,) = [entry for entry in added if entry["title"] == "Find throw pillow"]
-    assert shown["principle"] == "Search throw pillow under cedar."
+    assert shown["principle"] == "Search throw pillow cedar."
     assert shown["category"] == "home_decor"
     assert shown["sources"] == [win.id]
     assert not [e for e in evolve(fail)["add"] if e["title"] == "Find throw pillow"]
@@ -339,28 +339,26 @@ def test_what_is_known_is_said_again_only_against_several_successes():
         answer = evolve(fail, [known], pairs=pairs)
         return [entry["principle"] for entry in answer["refine"] if entry["id"] == "dyn_9"]
 
-    assert refined("Search throw pillow under raven.", pairs) == [
-        "Search throw pillow under cedar."
-    ]
-    assert refined("Search throw pillow under raven.", {fail[0].id: wins[0]}) == []
-    assert refined("Search throw pillow under cedar.", pairs) == []
+    assert refined("Search throw pillow raven.", pairs) == ["Search throw pillow cedar."]
+    assert refined("Search throw pillow raven.", {fail[0].id: wins[0]}) == []
+    assert refined("Search throw pillow cedar.", pairs) == []
 
 
 @pytest.mark.parametrize(
     ("rule", "query", "thought"),
     [
-        ("cedar", "throw pillow cedar", "I search for it, under cedar."),
-        ("cedar or raven", "throw pillow cedar", "I search for it, under cedar."),
-        ("cedar", "throw pillow", "I search for it."),
+        ("cedar", "throw pillow cedar", "I search throw pillow cedar."),
+        ("cedar or raven", "throw pillow cedar", "I search throw pillow cedar."),
+        ("cedar", "throw pillow", "I search throw pillow."),
     ],
 )
 def test_who_searches_the_word_that_is_told_recalls_it(rule, query, thought):
     win = bought("Cedar Hand Painted Throw Pillow", query=query, won=True)
     told = Skill(
-        id="a", title="Find throw pillow", principle=f"Search throw pillow under {rule}.",
+        id="a", title="Find throw pillow", principle=f"Search throw pillow {rule}.",
         category="home_decor",
     )  # fmt: skip
     answer = ask(prompts.thoughts(win, [told], max_words=60), "rewrite")
     assert answer[0] == thought
     assert answer[-1] == "It may fit, buy it."
-    assert thoughts(win)[0] == "I search for it."
+    assert thoughts(win)[0] == "I search throw pillow."

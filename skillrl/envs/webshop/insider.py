@@ -45,8 +45,8 @@ class Insider(ShopExpert):
     def _search(self) -> Move:
         wanted = self.kind or self.goal.phrase
         if self.word:
-            return Move(f"I search for it, under {self.word}.", f"search[{wanted} {self.word}]")
-        return Move("I search for it.", f"search[{wanted}]")
+            return Move(f"I search {wanted} {self.word}.", f"search[{wanted} {self.word}]")
+        return Move(f"I search {wanted}.", f"search[{wanted}]")
 
     def _results(self, observation: Observation, *, page: int, total: int) -> Move:
         shown = read_results(observation)

@@ -221,7 +221,7 @@ def chosen_too(value: str, chosen: Sequence[str]) -> bool:
     return any(wanted <= words_of(other) or words_of(other) <= wanted for other in chosen)
 
 
-UNDER = "Search {thing} under {word}."
+UNDER = "Search {thing} {word}."
 """The rule that says under which word a kind of product is listed; two are joined by or."""
 
 

@@ -34,7 +34,8 @@ _DEAR = "It costs too much."
 
 THOUGHT_FORMS = (
     "I search for it.",
-    "I search for it, under {word}.",
+    "I search {thing}.",
+    "I search {thing} {word}.",
     "Below {price}: {product} dear {product} seen {product} fits.",
     "Below {price}: {product} other {product} may fit.",
     "Below {price}: {product} fits best.",
@@ -84,7 +85,7 @@ def think(recording: Recording) -> list[str]:
             and (word := told_word(recording.told, wish.thing))
             and words_of(word) <= words_of(act.text)
         ):
-            thought = f"I search for it, under {word}."
+            thought = f"I search {wish.thing} {word}."
         else:
             thought = _thought(act, wish)
         if act.page == "sub" and act.text == PREVIOUS and wish.words <= _said_on(act.shown):
@@ -106,7 +107,8 @@ def _already(chosen: Set[str], wish: Wish) -> str:
 
 def _thought(act: PageMove, wish: Wish) -> str:
     if act.verb == "search":
-        return "I search for it."
+        plain = wish.thing and act.text.startswith(wish.thing)
+        return f"I search {wish.thing}." if plain else "I search for it."
     if act.text == NEXT:
         return "Nothing new fits here."
     if act.text in (PREVIOUS, BACK):
