@@ -11,7 +11,7 @@ A course makes it follow advice: its demonstrator has each piece of competence o
 prompt says so, and in later stages answers what the policy itself did (DAgger).
 
 What is particular to an environment lies in launchers/tiny_policies. Seeds are fixed. ALFWorld
-takes about three hours on two cores, the others half an hour.
+takes about three hours on two cores, the others about one.
 """
 
 from __future__ import annotations
