@@ -209,17 +209,26 @@ class ShopExpert:
             return Move("It costs too much.", back)
         chosen = self._chosen(parts)
         already = self._already(chosen)
+        there = [action[6:-1] for action in actions if action.startswith("click[")]
         for name, value in self.goal.options:
-            if value not in chosen:
-                there = [action[6:-1] for action in actions if action.startswith("click[")]
+            if value not in chosen and (value in there or self._leaves()):
                 thought = looked_up(name, value, parts=parts, values_here={*there, *chosen})
                 return Move(already + thought, f"click[{value}]" if value in there else back)
+        move = self._chosen_all(actions, parts)
+        return Move(already + move.thought, move.action)
+
+    def _leaves(self) -> bool:
+        """Tells whether it leaves a product that lacks a wanted option."""
+        return True
+
+    def _chosen_all(self, actions: Sequence[str], parts: Sequence[str]) -> Move:
+        """Decides about a product with nothing left to choose: buys it, or reads its features."""
         if self._features_read(parts):
-            return Move(f"{already}Its features fit, buy it.", BUY)
+            return Move("Its features fit, buy it.", BUY)
         said = words_of(" ".join(parts[title_place(parts) :]))
         if self.goal.words <= said or self._settles() or FEATURES not in actions:
-            return Move(f"{already}{self._compared(said)} Buy it.", BUY)
-        return Move(already + self._compared(said), FEATURES)
+            return Move(f"{self._compared(said)} Buy it.", BUY)
+        return Move(self._compared(said), FEATURES)
 
     def _sub_page(self, observation: Observation) -> Move:
         parts, actions = page_parts(observation.text), observation.admissible

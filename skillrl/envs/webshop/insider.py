@@ -17,8 +17,6 @@ from skillrl.envs.webshop.expert import (
     START,
     Result,
     ShopExpert,
-    looked_up,
-    page_parts,
     read_results,
     words_of,
 )
@@ -66,24 +64,8 @@ class Insider(ShopExpert):
         best = max(map(self._likeness, shown), default=0)
         return [r for r in shown if self._likeness(r) == best and self._affordable(r.price)]
 
-    def _item(self, observation: Observation) -> Move:
-        actions, parts = observation.admissible, page_parts(observation.text)
-        back = PREVIOUS if PREVIOUS in actions else START
-        price = next((part for part in parts if part.startswith("Price:")), "")
-        if not self._affordable(price):
-            return Move("It costs too much.", back)
-        chosen = self._chosen(parts)
-        already = self._already(chosen)
-        for name, value in self.goal.options:
-            there = [action[6:-1] for action in actions if action.startswith("click[")]
-            if value not in chosen and (value in there or self._leaves()):
-                thought = looked_up(name, value, parts=parts, values_here={*there, *chosen})
-                return Move(already + thought, f"click[{value}]" if value in there else back)
-        return Move(f"{already}It may fit, buy it.", BUY)
-
-    def _leaves(self) -> bool:
-        """Tells whether it leaves a product that lacks a wanted option."""
-        return True
+    def _chosen_all(self, actions: Sequence[str], parts: Sequence[str]) -> Move:
+        return Move("It may fit, buy it.", BUY)
 
     def _sub_page(self, observation: Observation) -> Move:
         if PREVIOUS in observation.admissible:
