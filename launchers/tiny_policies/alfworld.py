@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 
-from launchers.tiny_policies.course import Course, Lesson, Stage
+from launchers.tiny_policies.course import Course, Lesson, Stage, lesson_of
 from launchers.tiny_policies.household_advice import (
     NEW,
     OPEN,
@@ -147,9 +147,6 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
         known = next((places for _, _, places in read if places), ())
         return Pupil(task.goal, told, {thing: known}, random.Random(luck))
 
-    def skills_of(read: Sequence[Line]) -> tuple[Skill, ...]:
-        return tuple(skill for skill, _, _ in read)
-
     readings: list[Sequence[Line]] = [lines]
     if stage.skilled and not competent:
         readings.append([])
@@ -184,14 +181,7 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
             readings.sort(key=lambda read: read is not needed)
         elif draw < LED + UNLED:
             readings.sort(key=lambda read: any(line[1] or line[2] for line in read))
-    (skills, expert), *others = ((skills_of(read), demonstrator(read)) for read in readings)
-    return Lesson(
-        task=task,
-        environment=environment,
-        skills=skills,
-        expert=expert,
-        others=tuple(others),
-    )
+    return lesson_of(task, environment, readings, demonstrator)
 
 
 def _random_move(task: Task, observation: Observation, rng: random.Random) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from skillrl.agent.prompt import HistoryStep, PromptConfig
 from skillrl.envs import Environment, Expert
@@ -84,6 +85,31 @@ class Lesson:
     skills: tuple[Skill, ...]
     expert: Expert
     others: tuple[tuple[tuple[Skill, ...], Expert], ...] = ()
+
+
+Line = TypeVar("Line", bound=tuple[Any, ...])
+
+
+def lesson_of(
+    task: Task,
+    environment: Environment,
+    readings: Sequence[Sequence[Line]],
+    demonstrator: Callable[[Sequence[Line]], Expert],
+) -> Lesson:
+    """Makes a lesson from what a prompt may say, as lines that begin with their skill.
+
+    Args:
+      task: to do.
+      environment: where.
+      readings: of the same task; the first is that of the one who plays.
+      demonstrator: returns who has read these lines.
+    """
+    (skills, expert), *others = (
+        (tuple(line[0] for line in read), demonstrator(read)) for read in readings
+    )
+    return Lesson(
+        task=task, environment=environment, skills=skills, expert=expert, others=tuple(others)
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

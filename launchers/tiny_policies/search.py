@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-from launchers.tiny_policies.course import Course, Lesson, Stage
+from launchers.tiny_policies.course import Course, Lesson, Stage, lesson_of
 from launchers.tiny_policies.search_advice import (
     PIECES,
     advice,
@@ -112,9 +112,6 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
         archives = {topic: name for *_, known in reversed(read) for topic, name in known.items()}
         return Pupil(task.goal, told, archives)
 
-    def skills_of(read: Sequence[Line]) -> tuple[Skill, ...]:
-        return tuple(skill for skill, *_ in read)
-
     readings: list[Sequence[Line]] = [lines]
     if skilled and not competent:
         readings.append([])
@@ -139,14 +136,7 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
         first = needed if draw < LED else [] if draw < LED + UNLED else idle
         if draw < LED + UNLED + IDLED:
             readings.sort(key=lambda read: read is not first and read != first)
-    (skills, expert), *others = ((skills_of(read), demonstrator(read)) for read in readings)
-    return Lesson(
-        task=task,
-        environment=environment,
-        skills=skills,
-        expert=expert,
-        others=tuple(others),
-    )
+    return lesson_of(task, environment, readings, demonstrator)
 
 
 def _random_move(task: Task, observation: Observation, rng: random.Random) -> str:

@@ -10,7 +10,7 @@ import functools
 import random
 from collections.abc import Sequence
 
-from launchers.tiny_policies.course import Course, Lesson, Stage
+from launchers.tiny_policies.course import Course, Lesson, Stage, lesson_of
 from launchers.tiny_policies.shop_advice import (
     advice,
     indifferent,
@@ -119,15 +119,16 @@ def _lookup(
     category = task.category
     among = _elsewhere(rng, category, kind, rng.choice((1, 2, 3)))
     at = rng.randint(0, len(among))
-    readings: list[tuple[tuple[Skill, ...], Pupil]] = []
+
+    def demonstrator(read: Sequence[Line]) -> Pupil:
+        told = next((named for _, _, named in read if named), "")
+        return Pupil(task.goal, (), {kind: told} if told else {})
+
+    readings = []
     for told in (word, *rng.sample([w for w in WORDS if w != word], LOOKUPS - 1), ""):
         mine = [(shelf(rng, kind, told, category=category), "", told)] if told else []
-        skills = tuple(skill for skill, _, _ in [*among[:at], *mine, *among[at:]])
-        readings.append((skills, Pupil(task.goal, (), {kind: told} if told else {})))
-    (skills, expert), *others = readings
-    return Lesson(
-        task=task, environment=environment, skills=skills, expert=expert, others=tuple(others)
-    )
+        readings.append([*among[:at], *mine, *among[at:]])
+    return lesson_of(task, environment, readings, demonstrator)
 
 
 def _lesson(rng: random.Random, stage: Stage) -> Lesson:
@@ -175,16 +176,7 @@ def _lesson(rng: random.Random, stage: Stage) -> Lesson:
             readings.sort(key=lambda read: read is not needed)
         elif draw < LED + UNLED:
             readings.sort(key=lambda read: read != idle)
-    (skills, expert), *others = (
-        (tuple(skill for skill, _, _ in read), demonstrator(read)) for read in readings
-    )
-    return Lesson(
-        task=task,
-        environment=environment,
-        skills=skills,
-        expert=expert,
-        others=tuple(others),
-    )
+    return lesson_of(task, environment, readings, demonstrator)
 
 
 def _random_move(task: Task, observation: Observation, rng: random.Random) -> str:
