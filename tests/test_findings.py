@@ -55,6 +55,7 @@ def section(page, heading):
 
 def rows_of(text):
     lines = [line for line in text.splitlines() if line.startswith("| ")]
+    assert all(line.endswith("|") for line in lines)
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
