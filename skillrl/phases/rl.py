@@ -37,7 +37,7 @@ from skillrl.evaluation.evaluate import outcome
 from skillrl.io.files import append_sealed
 from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
-from skillrl.parallel import processes
+from skillrl.parallel import host_memory, processes
 from skillrl.phases import rl_files, saved, stopping
 from skillrl.phases.ahead import Rollouts, read_episodes
 from skillrl.phases.build import (
@@ -148,6 +148,7 @@ def rl(
                     trajectories = rollouts.take(
                         now.iteration, now.bank, params=learner.policy(state), version=version
                     )
+                host_memory.release()  # the update wants more of it than the rollout
                 state, metrics = _update(
                     session, learner, state=state, trajectories=trajectories, skips=skips
                 )

@@ -14,7 +14,7 @@ from skillrl.evaluation.evaluate import manifest, manifest_hash, results_table
 from skillrl.io.files import read_sealed, write_json, write_sealed
 from skillrl.models.policy import Model
 from skillrl.models.transformer import Params
-from skillrl.parallel import processes
+from skillrl.parallel import host_memory, processes
 from skillrl.phases import prerequisites
 from skillrl.phases.arms import Arms
 from skillrl.phases.build import load_policy
@@ -59,6 +59,7 @@ def evaluate_stage(
                 session, player, bank=bank, split=split, label=f"evaluate {stage} {split}"
             )
         write_sealed(path, result | versions)
+        host_memory.release()
 
 
 def _has(path: Path, same: Mapping[str, Any]) -> bool:
