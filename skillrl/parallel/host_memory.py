@@ -3,7 +3,7 @@
 XLA takes the working memory of a CPU program from malloc on every call, in one piece. glibc
 maps such pieces anew each time, and the kernel fills them with zeros page by page: a quarter
 of the time of a training step of the tiny policy went there. But what a compilation has left is
-wanted by nobody: kept to the end of a mock run it made a sixth of its memory.
+wanted by nobody: kept to the end of a mock run it made a fifth of its memory.
 """
 
 from __future__ import annotations
