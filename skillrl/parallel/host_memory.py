@@ -10,32 +10,34 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # malloc.h
 
 
 def keep_freed() -> bool:
     """Tells malloc to keep what is freed; returns whether it could (glibc alone)."""
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
+    mallopt = _of_glibc("mallopt")
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 2**26))
-    return all(mallopt(name, value) for name, value in settings)
+    return mallopt is not None and all(mallopt(name, value) for name, value in settings)
 
 
 def release() -> bool:
     """Gives the memory that is free back to the system; returns whether it could (glibc alone).
 
-    What comes next takes it anew, page by page, which costs some hundredths of a second.
+    What comes next takes it anew, page by page.
     """
+    trim = _of_glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+    return trim is not None
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """Returns a function of the C library, or None where that is another one."""
     if not sys.platform.startswith("linux"):
-        return False
+        return None
     try:
-        trim = ctypes.CDLL(None).malloc_trim
+        return getattr(ctypes.CDLL(None), name)
     except (OSError, AttributeError):
-        return False
-    trim(0)
-    return True
+        return None

@@ -59,7 +59,7 @@ def evaluate_stage(
                 session, player, bank=bank, split=split, label=f"evaluate {stage} {split}"
             )
         write_sealed(path, result | versions)
-        host_memory.release()
+        host_memory.release()  # before the next phase compiles
 
 
 def _has(path: Path, same: Mapping[str, Any]) -> bool:
